@@ -1,0 +1,73 @@
+"""The error tree.
+
+    RlaifError
+    ├── InputError        a file that a person edits (or names) is wrong: exit code 2, nothing changed
+    ├── ModelError        a model folder or hub id cannot be opened or used as asked
+    ├── JudgeError        a judge cannot give verdicts at all (a single failed verdict is a row, not an error)
+    ├── TrainingError     training diverged or had nothing to learn from
+    ├── StorageError      the store cannot be read or written (disk full, permissions, missing version)
+    │   └── CorruptVersionError   stored bytes do not hash to the recorded digest
+    └── LedgerError       the lineage ledger is damaged or contradicts itself
+
+Every message names the subject, what was found, the rule, and the remedy.
+"""
+
+from pathlib import Path
+
+
+class RlaifError(Exception):
+    """Anything that this package raises on purpose."""
+
+
+class InputError(RlaifError):
+    """A file that a person edits is wrong.
+
+    Attributes:
+        file: The file at fault.
+        line: The 1-based line at fault, where one is known.
+        field: The dotted path of the field at fault, where one is known.
+        remedy: What to do about it.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        file: Path,
+        remedy: str,
+        line: int | None = None,
+        field: str | None = None,
+    ) -> None:
+        self.problem = problem
+        self.file = file
+        self.line = line
+        self.field = field
+        self.remedy = remedy
+        place = str(file) if line is None else f"{file}, line {line}"
+        if field:
+            place += f", field '{field}'"
+        super().__init__(f"{place}: {problem}\n  remedy: {remedy}")
+
+
+class ModelError(RlaifError):
+    """A model folder or hub id cannot be opened or used as asked."""
+
+
+class JudgeError(RlaifError):
+    """A judge cannot give verdicts at all."""
+
+
+class TrainingError(RlaifError):
+    """Training diverged or had nothing to learn from."""
+
+
+class StorageError(RlaifError):
+    """The version store cannot be read or written."""
+
+
+class CorruptVersionError(StorageError):
+    """Stored bytes do not hash to the recorded digest; the evidence is left where it is."""
+
+
+class LedgerError(RlaifError):
+    """The lineage ledger is damaged or contradicts itself."""

@@ -1,0 +1,49 @@
+"""One place that fixes how torch computes, so that the same inputs give the same bytes."""
+
+import logging
+import os
+import warnings
+from typing import TYPE_CHECKING
+
+from rlaif_dagster.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def prepare_torch(*, num_threads: int, device: str) -> "torch.device":
+    """Fixes threads and deterministic kernels, quietens the libraries, and returns the device to use.
+
+    Args:
+        num_threads: Intra-op threads, >= 1. Part of a recipe, since sums are split by thread.
+        device: "cpu", "cuda", "mps", or "auto" for the first accelerator there is, else the CPU.
+
+    Raises:
+        ModelError: If the device named is not on this machine.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    import datasets
+    import torch
+    import transformers
+
+    torch.set_num_threads(num_threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    logging.getLogger("torch.distributed").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=".*pin_memory.*")
+    if device == "auto":
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return accelerator or torch.device("cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"device {device!r} cannot be used on this machine ({error}).\n"
+            "  remedy: set `numerics.device` in inputs/pipeline.yaml to cpu or auto"
+        ) from error
+    return chosen
