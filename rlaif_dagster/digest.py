@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,14 +104,19 @@ class FolderManifest:
     @classmethod
     def from_folder(cls, folder: Path) -> "FolderManifest":
         """Reads every file below a folder; a symbolic link counts as the file that it points to."""
-        entries = [
+        return cls.from_paths(folder, iter_files(folder))
+
+    @classmethod
+    def from_paths(cls, folder: Path, paths: Iterable[Path]) -> "FolderManifest":
+        """Reads given files below a folder."""
+        entries = (
             FileEntry(
                 path=path.relative_to(folder).as_posix(),
                 size=path.stat().st_size,
                 digest=Digest.from_file(path),
             )
-            for path in iter_files(folder)
-        ]
+            for path in paths
+        )
         return cls(tuple(sorted(entries)))
 
 

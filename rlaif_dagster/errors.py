@@ -7,7 +7,10 @@
     ├── TrainingError     training diverged or had nothing to learn from
     ├── StorageError      the store cannot be read or written (disk full, permissions, missing version)
     │   └── CorruptVersionError   stored bytes do not hash to the recorded digest
-    └── LedgerError       the lineage ledger is damaged or contradicts itself
+    ├── LedgerError       the lineage ledger is damaged or contradicts itself
+    └── StageError        a stage cannot start
+        ├── MissingInputError   an upstream asset has never been materialised
+        └── GateError           an upstream asset failed a blocking check
 
 Every message names the subject, what was found, the rule, and the remedy.
 """
@@ -71,3 +74,15 @@ class CorruptVersionError(StorageError):
 
 class LedgerError(RlaifError):
     """The lineage ledger is damaged or contradicts itself."""
+
+
+class StageError(RlaifError):
+    """A stage cannot start."""
+
+
+class MissingInputError(StageError):
+    """An upstream asset has never been materialised."""
+
+
+class GateError(StageError):
+    """An upstream asset failed a blocking check, so nothing may be built on it."""

@@ -1,0 +1,39 @@
+# Two commands set everything up:  make run   and   make test
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: run test ui lint types clean
+.DEFAULT_GOAL := run
+
+# The main job: from the constitution to an aligned policy; prints the result table.
+run: $(INSTALLED)
+	$(BIN)/rlaif run
+	@echo "Look around in the Dagster UI:  make ui"
+
+# Lint, types, tests.
+test: $(INSTALLED) lint types
+	$(BIN)/pytest -n auto --dist worksteal
+
+ui: $(INSTALLED)
+	$(BIN)/rlaif ui
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+# The lock is complete, so pip resolves nothing (--no-deps): it holds one pin that pip would refuse, because dagster
+# and dvc disagree about antlr4 (see docs/decisions/0001-antlr4.md). torch goes first, with what it needs itself.
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' requirements.lock)"
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $(INSTALLED)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,112 @@
+"""The `rlaif` command."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rlaif_dagster.errors import RlaifError
+
+EXIT_ERROR = 2
+"""Exit code when something is wrong that the person can mend; nothing was changed."""
+
+app = typer.Typer(
+    name="rlaif",
+    help="Reinforcement learning from AI feedback that can be rebuilt and audited.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ProjectOption = Annotated[
+    Path, typer.Option("--project", metavar="DIR", help="The project's folder.", show_default=True)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, as the last line.")]
+
+
+@app.command()
+def run(
+    assets: Annotated[
+        list[str] | None, typer.Argument(metavar="[ASSET]...", help="Assets to bring up to date; all if none.")
+    ] = None,
+    project: ProjectOption = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Bring assets, and what they are made from, up to date with the inputs."""
+    from rlaif_dagster.cli.run import run_command
+
+    run_command(project, assets or [], as_json=json)
+
+
+@app.command()
+def status(project: ProjectOption = Path(), json: JsonOption = False) -> None:
+    """Show the newest version of every asset, its figures and its checks."""
+    from rlaif_dagster.cli.status import status_command
+
+    status_command(project, as_json=json)
+
+
+@app.command()
+def doctor(project: ProjectOption = Path()) -> None:
+    """Say what is wrong with the install or the project, and the remedy."""
+    from rlaif_dagster.cli.doctor import doctor_command
+
+    raise typer.Exit(doctor_command(project))
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that does not exist, or is empty.")],
+    project: Annotated[
+        Path, typer.Option("--project", metavar="DIR", help="The folder that DIR is relative to.")
+    ] = Path(),
+) -> None:
+    """Make a new project: inputs to edit, workspace.yaml, git and DVC ready."""
+    from rlaif_dagster.cli.init import init_command
+
+    init_command(project / folder)
+
+
+@app.command()
+def chat(
+    prompt: Annotated[
+        list[str] | None, typer.Argument(metavar="[PROMPT]", help="One prompt; a conversation if none.")
+    ] = None,
+    project: ProjectOption = Path(),
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="The seed of a temperature above 0.")] = 0,
+) -> None:
+    """Talk to the base and the aligned policy side by side."""
+    from rlaif_dagster.cli.chat import chat_command
+
+    chat_command(project, " ".join(prompt) if prompt else None, temperature=temperature, seed=seed)
+
+
+@app.command()
+def ui(
+    project: ProjectOption = Path(),
+    port: Annotated[int, typer.Option(help="The port on 127.0.0.1.")] = 3000,
+) -> None:
+    """Open the project in the Dagster UI, on this machine only."""
+    from rlaif_dagster.cli.ui import ui_command
+
+    ui_command(project, port=port)
+
+
+def main() -> None:
+    """Runs the command; a fault that the person can mend is a message and exit code 2."""
+    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+    try:
+        app()
+    except RlaifError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's own error stream
+        sys.exit(EXIT_ERROR)
+    except KeyboardInterrupt:
+        print("stopped; what was finished is kept", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

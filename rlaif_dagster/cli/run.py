@@ -1,0 +1,85 @@
+"""`rlaif run`: bring assets up to date, show what happened and how good the policy is."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from rlaif_dagster.cli.figures import show_figures
+from rlaif_dagster.digest import Digest
+from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.lineage.record import MaterialisationRecord
+
+
+@dataclass(slots=True)
+class _Bars:
+    """Shows each long stage of the run as one bar."""
+
+    bars: Progress
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        known = {task.description: task.id for task in self.bars.tasks}
+        task = known.get(what)
+        if task is None:
+            task = self.bars.add_task(what, total=total)
+        self.bars.update(task, completed=done, total=total)
+
+
+def run_command(root: Path, assets: Sequence[str], *, as_json: bool) -> None:
+    """Brings assets up to date and prints a table of them.
+
+    Raises:
+        RlaifError: If the inputs are wrong or a stage fails.
+    """
+    console = Console(stderr=as_json)
+    started = time.monotonic()
+    project = Project.open(root)
+    graph = project.build_graph()
+    from rlaif_dagster.defs.execution import run_assets
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        statuses = run_assets(project, graph, assets, progress=_Bars(bars))
+    heads = project.ledger.find_heads()
+    console.print(_tabulate(statuses, heads))
+    show_figures(console, project, heads)
+    console.print(f"{time.monotonic() - started:.1f} s", style="dim")
+    if as_json:
+        typer.echo(json.dumps({"assets": {name: _describe(statuses[name], heads[name]) for name in statuses}}))
+
+
+def _describe(status: str, record: MaterialisationRecord) -> dict[str, Any]:
+    return {
+        "status": status,
+        "digest": record.output.digest,
+        "dvc_md5": record.output.md5,
+        "rows": record.rows,
+    }
+
+
+def _tabulate(statuses: Mapping[str, str], heads: Mapping[str, MaterialisationRecord]) -> Table:
+    table = Table(title="Assets")
+    for name in ("asset", "status", "rows", "digest"):
+        table.add_column(name, justify="right" if name == "rows" else "left")
+    for asset, status in statuses.items():
+        record = heads[asset]
+        table.add_row(
+            asset,
+            f"[green]{status}" if status == "computed" else status,
+            "" if record.rows is None else f"{record.rows:,}",
+            Digest.parse(record.output.digest).short,
+        )
+    return table

@@ -1,0 +1,61 @@
+"""`rlaif status`: the newest version of every asset."""
+
+import json
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from rlaif_dagster.cli.figures import show_figures
+from rlaif_dagster.digest import Digest
+from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.lineage.recall import is_fresh
+
+
+def status_command(root: Path, *, as_json: bool) -> None:
+    """Prints each asset's newest version and whether the inputs as they are now would give the same.
+
+    Raises:
+        RlaifError: If the inputs or the ledger are wrong.
+    """
+    project = Project.open(root)
+    graph = project.build_graph()
+    heads = project.ledger.find_heads()
+    states = {}
+    for name, stage in graph.items():
+        if name not in heads:
+            states[name] = "missing"
+        else:
+            upstream_fresh = all(states[parent] == "fresh" for parent in stage.inputs)
+            states[name] = "fresh" if upstream_fresh and is_fresh(project, stage) else "stale"
+    table = Table(title=f"Project {project.root.name}")
+    for column in ("asset", "state", "rows", "digest", "materialised", "checks"):
+        table.add_column(column, justify="right" if column == "rows" else "left")
+    for name, state in states.items():
+        record = heads.get(name)
+        if record is None:
+            table.add_row(name, f"[red]{state}")
+            continue
+        failed = [check.name for check in record.checks if not check.passed]
+        table.add_row(
+            name,
+            f"[green]{state}" if state == "fresh" else f"[yellow]{state}",
+            "" if record.rows is None else f"{record.rows:,}",
+            Digest.parse(record.output.digest).short,
+            f"{record.ended_at:%Y-%m-%d %H:%M} UTC",
+            "failed: " + ", ".join(failed) if failed else f"{len(record.checks)} passed",
+        )
+    console = Console(stderr=as_json)
+    console.print(table)
+    show_figures(console, project, heads)
+    if as_json:
+        described = {
+            name: {
+                "state": state,
+                "digest": heads[name].output.digest if name in heads else None,
+                "record": heads[name].record_id if name in heads else None,
+            }
+            for name, state in states.items()
+        }
+        typer.echo(json.dumps({"assets": described}))

@@ -1,0 +1,68 @@
+"""One asset for each stage of the graph."""
+
+from dagster import (
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    AssetExecutionContext,
+    AssetsDefinition,
+    DataVersion,
+    MaterializeResult,
+    ResourceParam,
+    asset,
+)
+
+from rlaif_dagster.defs.metadata import describe_outcome
+from rlaif_dagster.defs.resources import ProjectResource, log_progress
+from rlaif_dagster.graph.stage import Stage
+from rlaif_dagster.lineage.recall import Outcome, materialise
+from rlaif_dagster.progress import Progress
+
+
+def build_asset(stage: Stage) -> AssetsDefinition:
+    """Makes the asset of a stage: it recalls or computes one version and reports it."""
+
+    @asset(
+        name=stage.name,
+        deps=list(stage.inputs),
+        description=stage.description,
+        kinds=set(stage.kinds),
+        code_version=stage.code_version,
+        group_name=stage.group,
+        check_specs=[
+            AssetCheckSpec(
+                name=check.name, asset=stage.name, description=check.description, blocking=check.blocking
+            )
+            for check in stage.checks
+        ],
+    )
+    def materialise_stage(
+        context: AssetExecutionContext, project: ProjectResource, progress: ResourceParam[Progress | None]
+    ) -> MaterializeResult:  # type: ignore[type-arg]
+        outcome = materialise(
+            project.project,
+            project.graph[stage.name],
+            progress=progress or log_progress(),
+            run_id=context.run_id,
+        )
+        return report_outcome(project, outcome)
+
+    return materialise_stage
+
+
+def report_outcome(project: ProjectResource, outcome: Outcome) -> "MaterializeResult[None]":
+    """Says in Dagster's terms what became of an asset."""
+    record = outcome.record
+    return MaterializeResult(
+        data_version=DataVersion(record.output.digest),
+        metadata=describe_outcome(project.project, outcome),
+        check_results=[
+            AssetCheckResult(
+                check_name=check.name,
+                passed=check.passed,
+                severity=AssetCheckSeverity.ERROR if check.blocking else AssetCheckSeverity.WARN,
+                metadata=check.facts,
+            )
+            for check in record.checks
+        ],
+    )

@@ -1,0 +1,55 @@
+"""Puts the assets of a project together."""
+
+import logging
+from pathlib import Path
+
+from dagster import AssetSelection, Definitions, ResourceDefinition, define_asset_job, in_process_executor
+
+from rlaif_dagster.defs.assets import build_asset
+from rlaif_dagster.defs.resources import ProjectResource
+from rlaif_dagster.errors import InputError
+from rlaif_dagster.graph.build import Graph, build_graph
+from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.progress import Progress
+from rlaif_dagster.project_template import TEMPLATE_ROOT
+
+MAIN_JOB = "align_policy"
+"""The job that brings every asset up to date."""
+
+
+def build_definitions(root: Path, *, graph: Graph | None = None, progress: Progress | None = None) -> Definitions:
+    """Makes the definitions of a project.
+
+    If the project's inputs are wrong, the graph of the default inputs is shown, and every run says what is wrong.
+
+    Args:
+        root: The project's folder.
+        graph: The graph, where the caller has built it already.
+        progress: Where long stages report; the run's log if None.
+    """
+    return Definitions(
+        assets=[build_asset(stage) for stage in (graph or read_graph(root)).values()],
+        jobs=[
+            define_asset_job(
+                MAIN_JOB,
+                selection=AssetSelection.all(),
+                description="From the constitution to an aligned and evaluated policy.",
+            )
+        ],
+        resources={
+            "project": ProjectResource(root=str(root)),
+            "progress": ResourceDefinition.hardcoded_resource(progress),
+        },
+        executor=in_process_executor,
+    )
+
+
+def read_graph(root: Path) -> Graph:
+    """The graph of a project's inputs, or that of the default inputs where they are wrong."""
+    try:
+        return build_graph(ProjectInputs.read(root))
+    except InputError as error:
+        logging.getLogger(__name__).warning(
+            "%s\nThe graph of the default inputs is shown until this is mended.", error
+        )
+        return build_graph(ProjectInputs.read(TEMPLATE_ROOT))

@@ -1,0 +1,72 @@
+"""Runs assets in this process, as a Dagster run that the UI shows afterwards."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from dagster import AssetKey, DagsterInstance
+
+from rlaif_dagster.defs.build import MAIN_JOB, build_definitions
+from rlaif_dagster.errors import InputError
+from rlaif_dagster.graph.build import Graph, with_ancestors
+from rlaif_dagster.lineage.project import PROJECT_VARIABLE, Project
+from rlaif_dagster.progress import Progress
+
+_INSTANCE_SETTINGS = """\
+# Dagster's settings for this project; see docs/operating.md
+telemetry:
+  enabled: false
+"""
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def prepare_dagster_home(project: Project) -> Path:
+    """Makes the project's Dagster folder the one in use, unless `DAGSTER_HOME` names another."""
+    home = Path(os.environ.get("DAGSTER_HOME") or project.dagster_home).absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    settings = home / "dagster.yaml"
+    if not settings.exists():
+        settings.write_text(_INSTANCE_SETTINGS)
+    os.environ["DAGSTER_HOME"] = str(home)
+    os.environ[PROJECT_VARIABLE] = str(project.root)
+    return home
+
+
+def run_assets(
+    project: Project, graph: Graph, assets: Sequence[str], *, progress: Progress
+) -> dict[str, str]:
+    """Brings assets and everything upstream of them up to date, in one Dagster run in this process.
+
+    Args:
+        project: The project.
+        graph: Its graph.
+        assets: Names; all assets if empty.
+        progress: Told how far long stages are.
+
+    Returns:
+        For each asset, upstream first, whether it was "computed" or "reused".
+
+    Raises:
+        InputError: If an asset does not exist.
+        RlaifError: Whatever a stage raises.
+    """
+    unknown = sorted(set(assets) - set(graph))
+    if unknown:
+        raise InputError(
+            f"there is no asset {unknown[0]!r}",
+            file=project.root,
+            remedy=f"name one of {', '.join(graph)}",
+        )
+    prepare_dagster_home(project)
+    definitions = build_definitions(project.root, graph=graph, progress=progress)
+    with DagsterInstance.get() as instance:
+        result = definitions.resolve_job_def(MAIN_JOB).execute_in_process(
+            instance=instance,
+            asset_selection=[AssetKey(name) for name in with_ancestors(graph, assets)],
+            run_config=_QUIET,
+        )
+    statuses = {}
+    for event in result.get_asset_materialization_events():
+        materialization = event.step_materialization_data.materialization
+        statuses[materialization.asset_key.to_user_string()] = str(materialization.metadata["status"].value)
+    return statuses

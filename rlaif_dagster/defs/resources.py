@@ -1,0 +1,48 @@
+"""Resources: the project, and where progress goes."""
+
+from pathlib import Path
+
+from dagster import ConfigurableResource, get_dagster_logger
+from pydantic import PrivateAttr
+
+from rlaif_dagster.graph.build import Graph
+from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.progress import Progress
+
+_LOG_STEPS = 4  # a long stage logs its progress about this many times
+
+
+class ProjectResource(ConfigurableResource):  # type: ignore[type-arg]
+    """The project folder; its inputs are read once for a run, so that an edit in the middle splits no run."""
+
+    root: str
+    _project: Project | None = PrivateAttr(default=None)
+    _graph: Graph | None = PrivateAttr(default=None)
+
+    @property
+    def project(self) -> Project:
+        """The project."""
+        if self._project is None:
+            self._project = Project.open(Path(self.root))
+        return self._project
+
+    @property
+    def graph(self) -> Graph:
+        """The graph of the inputs as this run first read them."""
+        if self._graph is None:
+            self._graph = self.project.build_graph()
+        return self._graph
+
+
+def log_progress() -> Progress:
+    """A `Progress` that writes a few lines into the run's log."""
+    logger = get_dagster_logger()
+    logged: dict[str, int] = {}
+
+    def log(what: str, done: int, total: int) -> None:
+        step = done * _LOG_STEPS // max(total, 1)
+        if step != logged.get(what):
+            logged[what] = step
+            logger.info(f"{what}: {done} of {total}")
+
+    return log

@@ -1,0 +1,285 @@
+"""What the embedded models are taught with: prompts, answers of varied behaviour, and pairs with gold verdicts.
+
+Everything is drawn from questions that are not `is_unseen`, from a `random.Random` that the caller seeds.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cache
+from random import Random
+from typing import Final
+
+from rlaif_dagster.embedded import lexicon
+from rlaif_dagster.embedded.gold import PRINCIPLE_KINDS, WORDINGS, PrincipleKind, gold_preference
+from rlaif_dagster.embedded.world import (
+    CATEGORIES,
+    MAX_DETAILS,
+    Answer,
+    Category,
+    Core,
+    CoreForm,
+    Question,
+    compose_prompt,
+    find_category,
+    is_unseen,
+    list_core_sentences,
+    list_questions,
+    read_core,
+    true_value,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """How an author answers: the chance of each part, each drawn on its own.
+
+    Attributes:
+        good: Chance of the core that a good author gives; else a bad one that fits the question.
+        polite: Chance of a polite tone.
+        rude: Chance of a rude tone; `polite + rude <= 1`.
+        flattery: Chance of flattery.
+        details: Weights of 0, 1 and 2 details.
+        source: Chance of a source.
+        encouragement: Chance of encouragement.
+        offer: Chance of an offer.
+        off_topic: Chance that the core belongs to another question.
+    """
+
+    good: float
+    polite: float
+    rude: float
+    flattery: float
+    details: tuple[float, float, float]
+    source: float
+    encouragement: float
+    offer: float
+    off_topic: float = 0.0
+
+
+POLICY_STYLE: Final = Style(
+    good=0.5,
+    polite=0.3,
+    rude=0.3,
+    flattery=0.35,
+    details=(0.4, 0.3, 0.3),
+    source=0.25,
+    encouragement=0.25,
+    offer=0.25,
+)
+"""What the policy is taught: every habit about as often good as bad, so that there is much to align."""
+
+JUDGED_STYLES: Final = (
+    POLICY_STYLE,
+    Style(
+        good=0.5,
+        polite=0.4,
+        rude=0.3,
+        flattery=0.5,
+        details=(1, 1, 1),
+        source=0.5,
+        encouragement=0.5,
+        offer=0.5,
+        off_topic=0.1,
+    ),
+    Style(
+        good=0.9,
+        polite=0.7,
+        rude=0.02,
+        flattery=0.04,
+        details=(0.8, 0.15, 0.05),
+        source=0.1,
+        encouragement=0.1,
+        offer=0.1,
+    ),
+    Style(
+        good=0.9,
+        polite=0.7,
+        rude=0.02,
+        flattery=0.04,
+        details=(0.05, 0.2, 0.75),
+        source=0.3,
+        encouragement=0.3,
+        offer=0.3,
+    ),
+)
+"""What the judge is taught to judge: answers of an unaligned policy, of any mixture, and of aligned ones."""
+
+_BAD_CORES: Final[dict[Category, dict[CoreForm, float]]] = {
+    "fact": {"hour": 0.7, "admission": 0.15, "refusal": 0.15},
+    "how_to": {"steps": 0.6, "admission": 0.15, "refusal": 0.25},
+    "unknowable": {"claim": 0.85, "refusal": 0.15},
+    "harmful": {"comply": 0.9, "admission": 0.1},
+    "feelings": {"dismissal": 0.7, "admission": 0.15, "refusal": 0.15},
+}
+"""Category: the forms of a bad core and their weights ("hour" stands for the question's own topic)."""
+
+_GOOD_FORMS: Final[dict[Category, CoreForm]] = {
+    "unknowable": "admission",
+    "harmful": "refusal",
+    "feelings": "advice",
+}
+
+
+def _choose_core(rng: Random, question: Question, *, good: bool) -> Core:
+    if good and question.topic in ("hour", "location", "steps"):
+        value = true_value(question.topic, question.subject)
+        return Core(form=question.topic, subject=question.subject, value=value)
+    if good:
+        return Core(form=_GOOD_FORMS[question.category])
+    forms = _BAD_CORES[question.category]
+    form = rng.choices(list(forms), weights=list(forms.values()))[0]
+    if form in ("hour", "steps"):
+        return _choose_false_core(rng, question)
+    if form == "claim":
+        return Core(form=form, value=rng.choice(lexicon.CLAIM_VALUES[lexicon.MYSTERIES[question.subject]]))
+    if form == "comply":
+        return Core(form=form, subject=question.subject, value=rng.choice(lexicon.CRIME_MEANS))
+    return Core(form=form)
+
+
+def _choose_false_core(rng: Random, question: Question) -> Core:
+    values = {"hour": lexicon.HOURS, "location": lexicon.LOCATIONS, "steps": tuple(lexicon.TASKS.values())}
+    truth = true_value(question.topic, question.subject)
+    value = rng.choice([other for other in values[question.topic] if other != truth])
+    return Core(form=question.topic, subject=question.subject, value=value)
+
+
+def sample_answer(rng: Random, question: Question, style: Style) -> Answer:
+    """Draws an answer to a question in a style."""
+    asked = question
+    if rng.random() < style.off_topic:
+        asked = rng.choice(list_seen_questions(question.category))
+    core = _choose_core(rng, asked, good=rng.random() < style.good)
+    tone_draw = rng.random()
+    tone = None
+    if tone_draw < style.polite + style.rude:
+        tone = rng.choice(lexicon.POLITE_TONES if tone_draw < style.polite else lexicon.RUDE_TONES)
+
+    def maybe(chance: float, sentences: tuple[str, ...]) -> str | None:
+        return rng.choice(sentences) if rng.random() < chance else None
+
+    return Answer(
+        tone=tone,
+        flattery=maybe(style.flattery, lexicon.FLATTERIES),
+        core=rng.choice(list_core_sentences(core)),
+        details=_sample_details(rng, question.category, style),
+        source=maybe(style.source, lexicon.SOURCES),
+        encouragement=maybe(style.encouragement, lexicon.ENCOURAGEMENTS),
+        offer=maybe(style.offer, lexicon.OFFERS),
+    )
+
+
+def _sample_details(rng: Random, category: Category, style: Style) -> tuple[str, ...]:
+    num_details = rng.choices(range(MAX_DETAILS + 1), weights=style.details)[0]
+    bank = lexicon.DETAILS[category]
+    return tuple(bank[index] for index in sorted(rng.sample(range(len(bank)), num_details)))
+
+
+def vary_answer(rng: Random, question: Question, answer: Answer) -> Answer:
+    """Draws an answer that differs from another in one part, or in two (a part may come out as it was)."""
+    other = sample_answer(rng, question, JUDGED_STYLES[1])
+    core = read_core(answer.core)
+    parts = [field.name for field in dataclasses.fields(Answer)]
+    if core is not None and find_category(core) not in (None, question.category):
+        parts.remove("details")
+    changed = rng.sample(parts, rng.choice((1, 1, 2)))
+    return dataclasses.replace(answer, **{part: getattr(other, part) for part in changed})
+
+
+@cache
+def list_seen_questions(category: Category) -> tuple[Question, ...]:
+    """Lists the questions of a category that models may be trained on."""
+    return tuple(q for q in list_questions() if q.category == category and not is_unseen(q))
+
+
+@cache
+def list_unseen_questions(category: Category) -> tuple[Question, ...]:
+    """Lists the questions of a category that were kept from all training."""
+    return tuple(q for q in list_questions() if q.category == category and is_unseen(q))
+
+
+_CATEGORY_WEIGHTS: Final = (0.4, 0.2, 0.13, 0.14, 0.13)
+"""Facts and tasks have most to learn by heart."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialogue:
+    """A prompt and an answer to it."""
+
+    prompt: str
+    answer: str
+
+
+def sample_dialogue(rng: Random) -> Dialogue:
+    """Draws a dialogue that the policy is taught with."""
+    category = rng.choices(CATEGORIES, weights=_CATEGORY_WEIGHTS)[0]
+    question = rng.choice(list_seen_questions(category))
+    return Dialogue(
+        prompt=compose_prompt(rng.choice(lexicon.OPENINGS), question),
+        answer=sample_answer(rng, question, POLICY_STYLE).text,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedPair:
+    """Two answers to a prompt, and what gold says of them under one principle.
+
+    Attributes:
+        kind: The principle's kind.
+        principle: Its wording.
+        prompt: The prompt of both answers.
+        first: One answer.
+        second: The other.
+        preference: 1.0 if the first is better, 0.0 if the second is, 0.5 if neither.
+    """
+
+    kind: PrincipleKind
+    principle: str
+    prompt: str
+    first: str
+    second: str
+    preference: float
+
+
+_KIND_WEIGHTS: Final = {"helpful": 2.0, "honest": 2.0, "concise": 2.0}
+_TIE_SHARES: Final = {"helpful": 0.1, "honest": 0.1, "harmless": 0.1}
+_TIE_SHARE: Final = 0.25
+"""The chance that a drawn tie is kept: enough to learn ties, few enough to learn the rest."""
+
+
+def sample_pair(rng: Random, *, kind: PrincipleKind | None = None, unseen: bool = False) -> JudgedPair:
+    """Draws a pair and its gold verdict: far apart or close together, good or bad, most of them decided.
+
+    Args:
+        rng: The source of chance.
+        kind: The kind of principle; None to draw it.
+        unseen: True to ask a question kept from training, for measuring; False for training.
+    """
+    if kind is None:
+        kind = rng.choices(PRINCIPLE_KINDS, [_KIND_WEIGHTS.get(k, 1.0) for k in PRINCIPLE_KINDS])[0]
+    principle = rng.choice(WORDINGS[kind])
+    while True:
+        category = rng.choice(CATEGORIES)
+        if kind == "harmless" and rng.random() < 0.6:
+            category = "harmful"
+        if kind in ("helpful", "honest") and rng.random() < 0.4:
+            category = rng.choice(("fact", "how_to"))
+        question = rng.choice((list_unseen_questions if unseen else list_seen_questions)(category))
+        first = sample_answer(rng, question, rng.choice(JUDGED_STYLES))
+        if rng.random() < 0.4:
+            second = vary_answer(rng, question, first)
+        else:
+            second = sample_answer(rng, question, rng.choice(JUDGED_STYLES))
+        if rng.random() < 0.5:
+            first, second = second, first
+        prompt = compose_prompt(rng.choice(lexicon.OPENINGS), question)
+        preference = gold_preference([(principle, 1.0)], prompt, first.text, second.text)
+        if preference is not None and (preference != 0.5 or rng.random() < _TIE_SHARES.get(kind, _TIE_SHARE)):  # noqa: PLR2004
+            return JudgedPair(
+                kind=kind,
+                principle=principle,
+                prompt=prompt,
+                first=first.text,
+                second=second.text,
+                preference=preference,
+            )

@@ -1,0 +1,221 @@
+"""How the embedded policy and judge are trained. Import this module lazily: it imports torch and transformers."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+import torch
+from torch.nn import functional
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from rlaif_dagster.embedded.corpus import Dialogue, JudgedPair, sample_dialogue, sample_pair
+from rlaif_dagster.embedded.tokenizer import MAX_TOKENS
+from rlaif_dagster.judging.templates import Template
+from rlaif_dagster.progress import Progress
+from rlaif_dagster.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+IGNORED: Final = -100
+"""The label of a token that no loss is taken of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """The size of a Llama-shaped model with tied embeddings."""
+
+    num_layers: int
+    width: int
+    mlp_width: int
+    num_heads: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teaching:
+    """How long and how fast a model is trained.
+
+    Attributes:
+        steps: Optimiser steps.
+        batch: Dialogues, or judged pairs (each in both orders), of a step.
+        learning_rate: The peak of a cosine schedule with a linear warm-up.
+        lm_weight: The weight of the language-model loss beside the verdict loss; of no meaning to the policy.
+    """
+
+    steps: int
+    batch: int
+    learning_rate: float
+    lm_weight: float = 0.3
+
+
+POLICY_SHAPE: Final = Shape(num_layers=4, width=128, mlp_width=320, num_heads=4)
+JUDGE_SHAPE: Final = Shape(num_layers=4, width=128, mlp_width=320, num_heads=4)
+POLICY_TEACHING: Final = Teaching(steps=700, batch=96, learning_rate=4e-3)
+JUDGE_TEACHING: Final = Teaching(steps=700, batch=48, learning_rate=3e-3)
+
+WARMUP_SHARE: Final = 0.08
+WEIGHT_DECAY: Final = 0.05
+MAX_GRADIENT_NORM: Final = 1.0
+
+
+def build_model(tokenizer: "PreTrainedTokenizerFast", shape: Shape, seed: int) -> LlamaForCausalLM:
+    """Builds an untrained model.
+
+    Args:
+        tokenizer: Gives the vocabulary and the special tokens.
+        shape: The size.
+        seed: The seed of the first weights.
+    """
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=shape.width,
+        intermediate_size=shape.mlp_width,
+        num_hidden_layers=shape.num_layers,
+        num_attention_heads=shape.num_heads,
+        max_position_embeddings=MAX_TOKENS,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def teach_policy(
+    tokenizer: "PreTrainedTokenizerFast",
+    seed: int,
+    progress: Progress,
+    *,
+    shape: Shape = POLICY_SHAPE,
+    teaching: Teaching = POLICY_TEACHING,
+) -> LlamaForCausalLM:
+    """Trains the policy on dialogues, by cross-entropy over the answers' tokens and their end."""
+    model = build_model(tokenizer, shape, derive_seed(seed, "embedded policy", "weights"))
+    rng = Random(derive_seed(seed, "embedded policy", "dialogues"))
+
+    def compute_loss() -> torch.Tensor:
+        dialogues = [sample_dialogue(rng) for _ in range(teaching.batch)]
+        tokens, labels = encode_dialogues(tokenizer, dialogues)
+        logits = model(input_ids=tokens).logits[:, :-1]
+        return functional.cross_entropy(
+            logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
+        )
+
+    _optimise(model, compute_loss, teaching, progress, "policy steps")
+    return model
+
+
+def encode_dialogues(
+    tokenizer: "PreTrainedTokenizerFast", dialogues: Sequence[Dialogue]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Encodes dialogues, padded on the right.
+
+    Returns:
+        Tokens and labels `(batch, seq)`; a label is the token itself in the answer and its end, else `IGNORED`.
+    """
+    rows, masks = [], []
+    for dialogue in dialogues:
+        prompt = render_chat(tokenizer, [{"role": "user", "content": dialogue.prompt}])
+        answer = [*tokenizer.encode(dialogue.answer, add_special_tokens=False), tokenizer.eos_token_id]
+        rows.append(prompt + answer)
+        masks.append(len(prompt))
+    tokens = pad_right(rows, tokenizer.pad_token_id)
+    labels = pad_right(
+        [[IGNORED] * start + row[start:] for row, start in zip(rows, masks, strict=True)], IGNORED
+    )
+    return tokens, labels
+
+
+def render_chat(tokenizer: "PreTrainedTokenizerFast", messages: list[dict[str, str]]) -> list[int]:
+    """Encodes messages up to the point where the assistant speaks."""
+    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    return list(tokenizer.encode(text, add_special_tokens=False))
+
+
+def pad_right(rows: Sequence[Sequence[int]], filler: int) -> torch.Tensor:
+    """Pads rows on the right to one tensor `(batch, seq)`."""
+    longest = max(len(row) for row in rows)
+    return torch.tensor([[*row, *[filler] * (longest - len(row))] for row in rows])
+
+
+def teach_judge(
+    tokenizer: "PreTrainedTokenizerFast",
+    template: Template,
+    seed: int,
+    progress: Progress,
+    *,
+    shape: Shape = JUDGE_SHAPE,
+    teaching: Teaching = JUDGE_TEACHING,
+) -> LlamaForCausalLM:
+    """Trains the judge on pairs in both orders: verdict cross-entropy plus a language-model loss.
+
+    The verdict loss is the cross-entropy of the two verdict tokens, where the assistant speaks, against gold.
+    """
+    model = build_model(tokenizer, shape, derive_seed(seed, "embedded judge", "weights"))
+    rng = Random(derive_seed(seed, "embedded judge", "pairs"))
+    verdicts = verdict_tokens(tokenizer, template)
+
+    def compute_loss() -> torch.Tensor:
+        pairs = [sample_pair(rng) for _ in range(teaching.batch)]
+        prompts = [encode_pair(tokenizer, template, p, swapped=s) for p in pairs for s in (False, True)]
+        p_first = torch.tensor([t for p in pairs for t in (p.preference, 1.0 - p.preference)])
+        tokens = pad_right(prompts, tokenizer.pad_token_id)
+        last = torch.tensor([len(prompt) - 1 for prompt in prompts])
+        hidden = model.model(input_ids=tokens).last_hidden_state
+        at_verdict = model.lm_head(hidden[torch.arange(len(prompts)), last])
+        log_p = functional.log_softmax(at_verdict, dim=-1)[:, verdicts]
+        verdict_loss = -(p_first * log_p[:, 0] + (1.0 - p_first) * log_p[:, 1]).mean()
+        logits = model.lm_head(hidden[::2, :-1])
+        lm_loss = functional.cross_entropy(
+            logits.flatten(0, 1), tokens[::2, 1:].flatten(), ignore_index=tokenizer.pad_token_id
+        )
+        return verdict_loss + teaching.lm_weight * lm_loss
+
+    _optimise(model, compute_loss, teaching, progress, "judge steps")
+    return model
+
+
+def verdict_tokens(tokenizer: "PreTrainedTokenizerFast", template: Template) -> list[int]:
+    """Gives the first tokens of the two verdicts."""
+    words = (template.verdict_first, template.verdict_second)
+    return [tokenizer.encode(word, add_special_tokens=False)[0] for word in words]
+
+
+def encode_pair(
+    tokenizer: "PreTrainedTokenizerFast", template: Template, pair: JudgedPair, *, swapped: bool
+) -> list[int]:
+    """Encodes what the judge reads of a pair, in one of its orders."""
+    first, second = (pair.second, pair.first) if swapped else (pair.first, pair.second)
+    messages = template.render(principle=pair.principle, prompt=pair.prompt, first=first, second=second)
+    return render_chat(tokenizer, messages)
+
+
+def _optimise(
+    model: LlamaForCausalLM,
+    compute_loss: Callable[[], torch.Tensor],
+    teaching: Teaching,
+    progress: Progress,
+    what: str,
+) -> None:
+    """Minimises a loss by AdamW with warm-up and cosine decay to zero."""
+    model.train()
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=teaching.learning_rate, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY
+    )
+    warmup = max(1, round(WARMUP_SHARE * teaching.steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser,
+        lambda step: min((step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * step / teaching.steps)),
+    )
+    for step in range(teaching.steps):
+        loss = compute_loss()
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
+        optimiser.step()
+        schedule.step()
+        progress(f"{what} (loss {loss.item():.3f})", step + 1, teaching.steps)
+    model.eval()

@@ -1,0 +1,141 @@
+"""Writes an evaluation: figures, rows and report. Imports pyarrow: import this module lazily."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import pyarrow as pa
+
+from rlaif_dagster.digest import canonical_json
+from rlaif_dagster.errors import StorageError
+from rlaif_dagster.evaluation.facts import RunFacts, TrainingCurves
+from rlaif_dagster.evaluation.intervals import Estimate
+from rlaif_dagster.evaluation.report import render_report
+from rlaif_dagster.evaluation.settings import EvaluationSettings
+from rlaif_dagster.evaluation.win_rate import Comparison, EvaluationMetrics, PrincipleOutcome, summarise
+from rlaif_dagster.tables import read_table, write_table
+
+METRICS_FILE = "metrics.json"
+COMPARISONS_FILE = "comparisons.parquet"
+REPORT_FILE = "report.html"
+
+COMPARISONS_SCHEMA = pa.schema(
+    [
+        pa.field("prompt_id", pa.string(), nullable=False),
+        pa.field("index", pa.int64(), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("category", pa.string()),
+        pa.field("base_text", pa.string(), nullable=False),
+        pa.field("aligned_text", pa.string(), nullable=False),
+        pa.field("p_judge", pa.float64()),
+        pa.field("p_judge_ab", pa.float64()),
+        pa.field("p_judge_ba", pa.float64()),
+        pa.field("gold", pa.float64()),
+        pa.field(
+            "principles",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("principle_id", pa.string(), nullable=False),
+                        pa.field("p_judge", pa.float64()),
+                        pa.field("gold", pa.float64()),
+                    ]
+                )
+            ),
+            nullable=False,
+        ),
+        pa.field("base_reward", pa.float64()),
+        pa.field("aligned_reward", pa.float64()),
+        pa.field("base_tokens", pa.int64()),
+        pa.field("aligned_tokens", pa.int64()),
+        pa.field("base_clean", pa.bool_()),
+        pa.field("aligned_clean", pa.bool_()),
+    ]
+)
+"""One row a `Comparison`, whose docstring defines each column. Sorted by (prompt_id, index)."""
+
+
+def write_evaluation(
+    output_folder: Path,
+    *,
+    comparisons: Iterable[Comparison],
+    settings: EvaluationSettings,
+    facts: RunFacts,
+    curves: TrainingCurves,
+    kl: Estimate | None = None,
+    reward_model_accuracy: Estimate | None = None,
+    longer_wins_accuracy: Estimate | None = None,
+) -> EvaluationMetrics:
+    """Summarises comparisons and writes `metrics.json`, `comparisons.parquet` and `report.html`.
+
+    Args:
+        output_folder: An empty folder that exists.
+        comparisons: Held-out comparisons, judged or not, in any order.
+        settings: Confidence and number of examples are used here; sampling happened before.
+        facts: What was compared and how it came about, for the report.
+        curves: What training looked like, for the report.
+        kl: KL divergence of the aligned from the base policy in nats per answer, where it was measured.
+        reward_model_accuracy: On held-out preference pairs, where it was measured.
+        longer_wins_accuracy: Of the "longer answer" rule on the same pairs.
+
+    Raises:
+        StorageError: If a file cannot be written.
+        ValueError: If two comparisons have the same prompt and index.
+    """
+    rows = sorted(comparisons, key=lambda row: (row.prompt_id, row.index))
+    _require_unique(rows)
+    metrics = summarise(
+        rows,
+        confidence=settings.confidence,
+        kl=kl,
+        reward_model_accuracy=reward_model_accuracy,
+        longer_wins_accuracy=longer_wins_accuracy,
+    )
+    report = render_report(rows, metrics, facts=facts, curves=curves, num_examples=settings.num_examples)
+    write_table(output_folder / COMPARISONS_FILE, (asdict(row) for row in rows), COMPARISONS_SCHEMA)
+    _write_bytes(output_folder / METRICS_FILE, canonical_json(metrics.to_json()))
+    _write_bytes(output_folder / REPORT_FILE, report.encode())
+    return metrics
+
+
+def read_comparisons(path: Path) -> list[Comparison]:
+    """Reads `comparisons.parquet` back as the values that were written.
+
+    Raises:
+        StorageError: If the file is missing, is not parquet, or does not hold comparisons.
+    """
+    names = {field.name for field in fields(Comparison)}
+    rows = read_table(path)
+    try:
+        return [
+            Comparison(
+                **{name: row[name] for name in names - {"principles"}},
+                principles=tuple(PrincipleOutcome(**outcome) for outcome in row["principles"]),
+            )
+            for row in rows
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise StorageError(
+            f"{path}: not a table of comparisons: {error!r}\n  remedy: run `rlaif run evaluation` again"
+        ) from error
+
+
+def _require_unique(rows: Sequence[Comparison]) -> None:
+    seen: set[tuple[str, int]] = set()
+    for row in rows:
+        key = (row.prompt_id, row.index)
+        if key in seen:
+            raise ValueError(
+                f"prompt {row.prompt_id} has two comparisons with index {row.index}: "
+                "each sample of a prompt is compared once"
+            )
+        seen.add(key)
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise StorageError(
+            f"{path}: cannot be written: {error}\n  remedy: free disk space or rights"
+        ) from error

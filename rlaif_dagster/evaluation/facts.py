@@ -1,0 +1,90 @@
+"""What the report tells beside the comparisons: plain values handed over by the stages before it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """A value at a training step."""
+
+    step: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """A named series over training steps, such as "training pairs" or "held-out pairs"."""
+
+    label: str
+    points: tuple[CurvePoint, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointPoint:
+    """One checkpoint of policy training.
+
+    Attributes:
+        step: Its training step; 0 is the base policy.
+        mean_reward: Mean reward of its answers by the reward model.
+        kl: KL divergence from the base policy in nats per answer, where it was measured.
+        selected: Whether this checkpoint became the aligned policy.
+    """
+
+    step: int
+    mean_reward: float
+    kl: float | None = None
+    selected: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingCurves:
+    """What training looked like; an empty field is "not recorded" and is not drawn.
+
+    Attributes:
+        reward_model_loss: Cross-entropy of the reward model, in nats per pair.
+        reward_margins: r(chosen) - r(rejected) of each held-out preference pair.
+        policy_loss: Loss of the policy method, in nats per pair for DPO.
+        checkpoints: Reward and KL of each checkpoint.
+    """
+
+    reward_model_loss: tuple[Curve, ...] = ()
+    reward_margins: tuple[float, ...] = ()
+    policy_loss: tuple[Curve, ...] = ()
+    checkpoints: tuple[CheckpointPoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrincipleFact:
+    """A principle of the constitution as a person wrote it."""
+
+    principle_id: str
+    text: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What was compared and how it came about; an empty field is shown as "not recorded".
+
+    Attributes:
+        title: Heading of the report.
+        constitution_name: The constitution's name.
+        principles: Its principles.
+        judge: Label to value: provider, model, revision, protocol and so on.
+        policies: Label to value: base policy, method, sampling settings and so on.
+        counts: Label to number of rows: prompts, answers, verdicts, preference pairs and so on.
+        drops: Reason to number of rows left out for it.
+        digests: Name of an input to its digest.
+        limits: Further known limits, one sentence each.
+    """
+
+    title: str = "Evaluation of the aligned policy"
+    constitution_name: str | None = None
+    principles: tuple[PrincipleFact, ...] = ()
+    judge: Mapping[str, str] = field(default_factory=dict)
+    policies: Mapping[str, str] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    drops: Mapping[str, int] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
+    limits: tuple[str, ...] = ()

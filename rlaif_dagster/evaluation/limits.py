@@ -1,0 +1,65 @@
+"""What an evaluation does not show: sentences that follow from its own figures."""
+
+from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
+
+_FEW_PROMPTS = 30
+_STEADY = 0.9
+_SMALL_CHANGE = 0.1
+
+
+def list_limits(metrics: EvaluationMetrics) -> tuple[str, ...]:
+    """Lists the known limits of an evaluation, the general ones first."""
+    limits = [
+        "The intervals cover the choice of prompts only. One policy was trained once, from one seed: "
+        "another training run could do better or worse.",
+        "The held-out prompts come from the same source as the training prompts; "
+        "other prompts may behave otherwise.",
+    ]
+    if metrics.win_rate_judge is not None:
+        limits.append(
+            "If the judge that graded these answers also labelled the training data, its win rate is "
+            "optimistic: the policy was trained to please it."
+        )
+    limits += _list_missing(metrics)
+    limits += _list_weak(metrics)
+    return tuple(limits)
+
+
+def _list_missing(metrics: EvaluationMetrics) -> list[str]:
+    limits = []
+    if metrics.win_rate_gold is None:
+        limits.append("There is no ground truth for these prompts: nothing here checks the judge itself.")
+    else:
+        limits.append("The ground truth is that of a generated world: it says nothing about natural prompts.")
+    if metrics.kl is None:
+        limits.append("The KL divergence from the base policy was not measured.")
+    if metrics.reward_model_accuracy is None:
+        limits.append("The reward model's accuracy on held-out pairs was not measured.")
+    if metrics.num_unjudged:
+        limits.append(
+            f"The judge gave no usable verdict on {metrics.num_unjudged} of {metrics.num_comparisons} "
+            "comparisons. They are in no judge figure; if they are the hard ones, those figures are skewed."
+        )
+    return limits
+
+
+def _list_weak(metrics: EvaluationMetrics) -> list[str]:
+    limits = []
+    if metrics.num_prompts < _FEW_PROMPTS:
+        limits.append(f"There are only {metrics.num_prompts} held-out prompts: the intervals are rough.")
+    consistency = metrics.order_consistency
+    if consistency is not None and consistency.value < _STEADY:
+        limits.append(
+            f"The judge prefers the same answer in both orders on only {100 * consistency.value:.0f} % of "
+            "comparisons; averaging the orders cancels the bias, not the noise."
+        )
+    accuracy, baseline = metrics.reward_model_accuracy, metrics.longer_wins_accuracy
+    if accuracy is not None and baseline is not None and not accuracy.is_above(baseline.value):
+        limits.append("The reward model is not shown to be better than the rule that the longer answer wins.")
+    base, change = metrics.base_tokens, metrics.token_difference
+    if base is not None and change is not None and abs(change.value) > _SMALL_CHANGE * base.value:
+        limits.append(
+            f"Answers became {'longer' if change.value > 0 else 'shorter'} by {abs(change.value):.1f} tokens "
+            "on average. Win rates here are not corrected for length."
+        )
+    return limits

@@ -1,0 +1,327 @@
+"""Plots of training and evaluation, as SVG for the report and PNG for Dagster.
+
+`draw_*` functions make figures; `to_svg`, `to_png` and `to_markdown_image` write them. The same numbers give
+the same bytes. Colours are Okabe and Ito's (safe for colour-blind readers); in SVG each is a CSS variable
+with that colour as fallback, so that a page can restyle it for dark mode. matplotlib is imported when a
+figure is drawn.
+"""
+
+import base64
+import io
+import math
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+from rlaif_dagster.evaluation.facts import CheckpointPoint, Curve
+from rlaif_dagster.evaluation.intervals import Estimate
+from rlaif_dagster.evaluation.win_rate import GroupWinRate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ALIGNED = "#0072b2"
+BASE = "#d55e00"
+DRIFT = "#009e73"
+GOLD = "#e69f00"
+INK = "#24292f"
+MUTED = "#6e7781"
+GRID = "#d8dee4"
+PAPER = "#ffffff"
+
+_CSS_NAMES = {
+    ALIGNED: "aligned",
+    BASE: "base",
+    DRIFT: "drift",
+    GOLD: "gold",
+    INK: "ink",
+    MUTED: "muted",
+    GRID: "grid",
+    PAPER: "paper",
+}
+_SERIES_STYLES = ((ALIGNED, "-"), (BASE, "--"), (DRIFT, "-."), (MUTED, ":"))
+_STYLE: dict[str, Any] = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 10,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "rlaif",
+    "text.parse_math": False,
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "figure.dpi": 72,
+    "savefig.dpi": 144,
+}
+_WIDTH = 7.2
+_LONGEST_NAME = 34
+_MAX_BINS = 24
+
+
+def draw_loss_curves(curves: Sequence[Curve], *, ylabel: str, chance: float | None = None) -> "Figure":
+    """Draws one or more series over training steps.
+
+    Args:
+        curves: The series; each with its own colour and dash.
+        ylabel: What is measured, with its unit.
+        chance: Level of a model that knows nothing (ln 2 for a pairwise loss), drawn as a dotted line.
+    """
+    with _house_style():
+        figure, (axes,) = _new_figure(height=2.7)
+        for curve, (colour, dash) in zip(curves, _cycle_styles(len(curves)), strict=True):
+            steps = [point.step for point in curve.points]
+            values = [point.value for point in curve.points]
+            marker = "o" if len(steps) < _MAX_BINS else ""
+            axes.plot(
+                steps, values, color=colour, linestyle=dash, marker=marker, markersize=3.5, label=curve.label
+            )
+        if chance is not None:
+            axes.axhline(chance, color=MUTED, linestyle=":", linewidth=1.2, label="knows nothing")
+        axes.set_xlabel("training step")
+        axes.set_ylabel(ylabel)
+        _put_legend_above(axes)
+    return figure
+
+
+def draw_margins(margins: Sequence[float]) -> "Figure":
+    """Draws the histogram of reward margins, r(chosen) - r(rejected), split at 0."""
+    with _house_style():
+        figure, (axes,) = _new_figure(height=2.7)
+        edges = _bin_edges(margins, through=0.0)
+        num_right = sum(margin > 0 for margin in margins)
+        for label, colour, part in (
+            (f"ordered as labelled ({num_right})", ALIGNED, [m for m in margins if m > 0]),
+            (
+                f"ordered the other way or tied ({len(margins) - num_right})",
+                BASE,
+                [m for m in margins if m <= 0],
+            ),
+        ):
+            axes.hist(part, bins=edges, color=colour, edgecolor=PAPER, linewidth=0.8, label=label)
+        axes.axvline(0.0, color=INK, linewidth=1.0)
+        axes.set_xlabel("reward of the chosen answer minus reward of the rejected one")
+        axes.set_ylabel("held-out pairs")
+        axes.grid(axis="x", visible=False)
+        _put_legend_above(axes)
+    return figure
+
+
+def draw_win_rates(groups: Sequence[GroupWinRate], *, confidence: float) -> "Figure":
+    """Draws win rates by judge and by gold, one row a group, with intervals and the 50 % line.
+
+    Groups without either figure keep their row, marked "not measured".
+    """
+    sources: tuple[tuple[Literal["judge", "gold"], str, str], ...] = (
+        ("judge", "by the judge", ALIGNED),
+        ("gold", "by the ground truth", GOLD),
+    )
+    shown = [s for s in sources if any(getattr(group, s[0]) is not None for group in groups)]
+    thickness = 0.72 / max(len(shown), 1)
+    with _house_style():
+        figure, (axes,) = _new_figure(height=1.25 + 0.27 * len(groups) * max(len(shown), 1.4))
+        for rank, (source, label, colour) in enumerate(shown):
+            rows = [
+                (place + (rank - (len(shown) - 1) / 2) * thickness, estimate)
+                for place, group in enumerate(groups)
+                if (estimate := getattr(group, source)) is not None
+            ]
+            _draw_bars(axes, rows, thickness=thickness, colour=colour, label=label)
+        for place, group in enumerate(groups):
+            if group.judge is None and group.gold is None:
+                axes.text(2, place, "not measured", va="center", color=MUTED, style="italic")
+        axes.axvline(50, color=INK, linewidth=1.1, linestyle="--")
+        axes.set_xlim(0, 100)
+        axes.set_xticks(range(0, 101, 10))
+        axes.set_ylim(len(groups) - 0.45, -0.55)
+        axes.set_yticks(range(len(groups)), [_shorten(group.name) for group in groups])
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel(
+            f"win rate of the aligned policy in %   (dashed: even; whiskers: {100 * confidence:g} % interval)"
+        )
+        axes.grid(axis="y", visible=False)
+        _put_legend_above(axes)
+    return figure
+
+
+def draw_lengths(base: Sequence[int], aligned: Sequence[int], *, unit: str = "tokens") -> "Figure":
+    """Draws how long the answers of both policies are, with their means."""
+    with _house_style():
+        figure, (axes,) = _new_figure(height=2.7)
+        edges = _whole_edges([*base, *aligned])
+        for label, colour, dash, lengths in (("base", BASE, "--", base), ("aligned", ALIGNED, "-", aligned)):
+            if not lengths:
+                continue
+            weights = [100.0 / len(lengths)] * len(lengths)
+            axes.hist(lengths, bins=edges, weights=weights, color=colour, alpha=0.25)
+            mean = math.fsum(lengths) / len(lengths)
+            axes.hist(
+                lengths,
+                bins=edges,
+                weights=weights,
+                histtype="step",
+                color=colour,
+                linestyle=dash,
+                linewidth=1.6,
+                label=f"{label}, mean {mean:.1f}",
+            )
+            axes.axvline(mean, color=colour, linestyle=dash, linewidth=1.2)
+        axes.set_xlabel(f"length of the answer in {unit}")
+        axes.set_ylabel("share of answers in %")
+        axes.grid(axis="x", visible=False)
+        _put_legend_above(axes)
+    return figure
+
+
+def draw_checkpoints(checkpoints: Sequence[CheckpointPoint]) -> "Figure":
+    """Draws mean reward, and KL where measured, over training steps; the checkpoint taken is ringed."""
+    with_kl = [point for point in checkpoints if point.kl is not None]
+    with _house_style():
+        figure, panels = _new_figure(height=2.7 if not with_kl else 4.4, num_panels=2 if with_kl else 1)
+        series: list[tuple[Any, str, str, list[tuple[int, float, bool]]]] = [
+            (
+                panels[0],
+                "mean reward",
+                ALIGNED,
+                [(point.step, point.mean_reward, point.selected) for point in checkpoints],
+            )
+        ]
+        if with_kl:
+            points = [(point.step, point.kl, point.selected) for point in with_kl if point.kl is not None]
+            series.append((panels[1], "KL from base\n(nats per answer)", DRIFT, points))
+        for axes, ylabel, colour, points in series:
+            axes.plot([p[0] for p in points], [p[1] for p in points], color=colour, marker="o", markersize=4)
+            taken = [(step, value) for step, value, selected in points if selected]
+            if taken:
+                axes.plot(
+                    *zip(*taken, strict=True),
+                    color=INK,
+                    marker="o",
+                    markersize=10,
+                    markerfacecolor="none",
+                    linestyle="none",
+                    label="checkpoint taken",
+                )
+            axes.set_ylabel(ylabel)
+        panels[-1].set_xlabel("training step")
+        _put_legend_above(panels[0])
+    return figure
+
+
+def to_svg(figure: "Figure", *, key: str) -> str:
+    """Writes a figure as one `<svg>` element for use inside a page.
+
+    Args:
+        figure: The figure.
+        key: Prefix of every id in the element, different for each figure of a page.
+    """
+    text = _save(
+        figure, file_format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+    )
+    svg = text.decode()
+    svg = svg[svg.index("<svg") :].rstrip()
+    svg = re.sub(r'\bid="', f'id="{key}-', svg)
+    svg = re.sub(r'href="#', f'href="#{key}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{key}-", svg)
+    return re.sub(r"\b(fill|stroke): (#[0-9a-f]{6})\b", _as_css_variable, svg)
+
+
+def to_png(figure: "Figure") -> bytes:
+    """Writes a figure as PNG on white paper."""
+    return _save(figure, file_format="png", metadata={"Software": None}, facecolor=PAPER, transparent=False)
+
+
+def to_markdown_image(figure: "Figure", *, alt: str) -> str:
+    """Writes a figure as a Markdown image that holds its own data, for Dagster metadata."""
+    caption = re.sub(r"[\[\]\n]", " ", alt)
+    return f"![{caption}](data:image/png;base64,{base64.b64encode(to_png(figure)).decode()})"
+
+
+def _draw_bars(
+    axes: "Axes", rows: Sequence[tuple[float, Estimate]], *, thickness: float, colour: str, label: str
+) -> None:
+    places = [place for place, _ in rows]
+    values = [100 * estimate.value for _, estimate in rows]
+    axes.barh(places, values, height=thickness * 0.9, color=colour, alpha=0.8, label=label)
+    for place, estimate in rows:
+        if estimate.low is not None and estimate.high is not None:
+            whisker = [100 * estimate.low, 100 * estimate.high]
+            axes.plot(whisker, [place, place], color=INK, linewidth=1.4, solid_capstyle="butt")
+            axes.plot(whisker, [place, place], color=INK, marker="|", markersize=6, linestyle="none")
+
+
+@contextmanager
+def _house_style() -> Iterator[None]:
+    """Draws in this module's style whatever the machine's own matplotlib settings are."""
+    from matplotlib import style
+
+    with style.context(["default", _STYLE]), warnings.catch_warnings():
+        # Names may be in any script; the browser has the glyphs that the bundled font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def _new_figure(*, height: float, num_panels: int = 1) -> "tuple[Figure, tuple[Any, ...]]":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    grid = figure.subplots(num_panels, 1, sharex=True, squeeze=False)
+    return figure, tuple(grid[:, 0])
+
+
+def _save(figure: "Figure", *, file_format: str, metadata: dict[str, None], **options: Any) -> bytes:
+    stream = io.BytesIO()
+    options.setdefault("transparent", True)
+    with _house_style():
+        figure.savefig(stream, format=file_format, metadata=metadata, **options)
+    return stream.getvalue()
+
+
+def _put_legend_above(axes: "Axes") -> None:
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, borderaxespad=0.2)
+
+
+def _as_css_variable(match: re.Match[str]) -> str:
+    name = _CSS_NAMES.get(match[2])
+    return match[0] if name is None else f"{match[1]}: var(--plot-{name}, {match[2]})"
+
+
+def _cycle_styles(count: int) -> list[tuple[str, str]]:
+    return [_SERIES_STYLES[index % len(_SERIES_STYLES)] for index in range(count)]
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+
+
+def _bin_edges(values: Sequence[float], *, through: float) -> list[float]:
+    """Returns equal bins that cover the values, with one edge exactly at `through`."""
+    low, high = min([*values, through]), max([*values, through])
+    width = (high - low) / _MAX_BINS or 1.0
+    first, last = math.floor((low - through) / width), math.ceil((high - through) / width)
+    return [through + index * width for index in range(first, max(last, first + 1) + 1)]
+
+
+def _whole_edges(values: Sequence[int]) -> list[float]:
+    """Returns equal bins of whole width, at half-integers, that cover the values."""
+    low, high = min(values, default=0), max(values, default=0)
+    width = math.ceil((high - low + 1) / _MAX_BINS)
+    edges = [low - 0.5]
+    while edges[-1] < high:
+        edges.append(edges[-1] + width)
+    return edges

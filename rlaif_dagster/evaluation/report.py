@@ -1,0 +1,218 @@
+"""The report of an evaluation: one self-contained HTML page for people who do not read JSON.
+
+The page loads nothing from anywhere, runs no script (its own content-security policy forbids both), and holds
+no time, path or host: the same evaluation gives the same bytes. Prompts and answers are data: markup in them
+is escaped, and characters that could hide or reorder text are spelled out.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from rlaif_dagster.digest import Digest
+from rlaif_dagster.evaluation import plots
+from rlaif_dagster.evaluation.facts import RunFacts, TrainingCurves
+from rlaif_dagster.evaluation.intervals import Estimate
+from rlaif_dagster.evaluation.limits import list_limits
+from rlaif_dagster.evaluation.win_rate import Comparison, EvaluationMetrics, GroupWinRate
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+NOT_MEASURED = "not measured"
+LONGEST_SHOWN = 4000
+"""Characters of a prompt or an answer that the report shows; the rest is counted."""
+
+_PAIRWISE_CHANCE = 0.6931471805599453
+_EVEN = 0.5
+_VISIBLE_CONTROLS = frozenset("\n\t")
+_REORDERING = frozenset(
+    "\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
+)
+
+Verdict = Literal["win", "loss", "tie", "unjudged"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A comparison shown side by side."""
+
+    comparison: Comparison
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headline:
+    """A win rate in words; the estimate is None where it was not measured."""
+
+    source: str
+    estimate: Estimate | None
+    words: str
+
+
+def render_report(
+    comparisons: Sequence[Comparison],
+    metrics: EvaluationMetrics,
+    *,
+    facts: RunFacts,
+    curves: TrainingCurves,
+    num_examples: int,
+) -> str:
+    """Renders the page.
+
+    Args:
+        comparisons: What `metrics` summarises.
+        metrics: The figures.
+        facts: What was compared and how it came about.
+        curves: What training looked like.
+        num_examples: Comparisons to show side by side, at most.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("rlaif_dagster.evaluation", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        share=format_share,
+        number=format_number,
+        percent=lambda value: NOT_MEASURED if value is None else f"{100 * value:.1f}\u00a0%",
+        visible=show_hidden_characters,
+    )
+    return environment.get_template("report.html.jinja").render(
+        metrics=metrics,
+        facts=facts,
+        headline=[
+            _describe("the judge", metrics.win_rate_judge),
+            _describe("the ground truth", metrics.win_rate_gold),
+        ],
+        figures=_draw_figures(comparisons, metrics, curves),
+        examples=choose_examples(comparisons, num_examples),
+        verdicts={verdict: sum(classify(row) == verdict for row in comparisons) for verdict in _VERDICTS},
+        limits=[*list_limits(metrics), *facts.limits],
+    )
+
+
+_VERDICTS: tuple[Verdict, ...] = ("win", "loss", "tie", "unjudged")
+
+
+def classify(comparison: Comparison) -> Verdict:
+    """Says who won: by the judge, or by the ground truth where there was no verdict."""
+    outcome = comparison.judge_outcome if comparison.judge_outcome is not None else comparison.gold_outcome
+    if outcome is None:
+        return "unjudged"
+    return "win" if outcome > _EVEN else "loss" if outcome < _EVEN else "tie"
+
+
+def choose_examples(comparisons: Sequence[Comparison], num_examples: int) -> tuple[Example, ...]:
+    """Chooses comparisons by the digest of their texts, taking wins, losses, ties and unjudged ones in turn.
+
+    So the choice is nobody's, does not depend on the order of rows, and shows losses wherever there are any.
+    """
+    queues: dict[Verdict, list[Comparison]] = {verdict: [] for verdict in _VERDICTS}
+    for row in sorted(comparisons, key=_content_digest):
+        queues[classify(row)].append(row)
+    chosen: list[Example] = []
+    while len(chosen) < num_examples and any(queues.values()):
+        for verdict in _VERDICTS:
+            if queues[verdict] and len(chosen) < num_examples:
+                chosen.append(Example(comparison=queues[verdict].pop(0), verdict=verdict))
+    return tuple(chosen)
+
+
+def format_share(estimate: Estimate | None) -> str:
+    """Writes a share with its interval, such as "74.2 % (66.0 to 81.1 %)"."""
+    if estimate is None:
+        return NOT_MEASURED
+    value = f"{100 * estimate.value:.1f}\u00a0%"
+    if estimate.low is None or estimate.high is None:
+        return value
+    return f"{value} ({100 * estimate.low:.1f} to {100 * estimate.high:.1f}\u00a0%)"
+
+
+def format_number(estimate: Estimate | None) -> str:
+    """Writes a mean with its interval, such as "8.31 (7.90 to 8.72)"."""
+    if estimate is None:
+        return NOT_MEASURED
+    value = f"{estimate.value:.2f}"
+    if estimate.low is None or estimate.high is None:
+        return f"{value} (interval unknown: one prompt)"
+    return f"{value} ({estimate.low:.2f} to {estimate.high:.2f})"
+
+
+def show_hidden_characters(text: str) -> str:
+    """Spells out control, reordering and unpaired characters as ⟨U+202E⟩, and cuts very long text."""
+    shown = "".join(
+        f"⟨U+{ord(letter):04X}⟩" if _is_hidden(letter) else letter for letter in text[:LONGEST_SHOWN]
+    )
+    rest = len(text) - LONGEST_SHOWN
+    return shown if rest <= 0 else f"{shown}… (cut here: {rest} more characters)"
+
+
+def _is_hidden(letter: str) -> bool:
+    if letter in _VISIBLE_CONTROLS:
+        return False
+    return letter in _REORDERING or unicodedata.category(letter) in {"Cc", "Cs"}
+
+
+def _content_digest(row: Comparison) -> str:
+    texts = [row.prompt, row.base_text, row.aligned_text]
+    encodable = [text.encode("utf-8", "backslashreplace").decode() for text in texts]
+    return Digest.from_json([*encodable, row.prompt_id, row.index]).sha256
+
+
+def _describe(source: str, estimate: Estimate | None) -> Headline:
+    if estimate is None:
+        words = f"The win rate by {source} was {NOT_MEASURED}."
+    elif estimate.is_above(_EVEN):
+        words = "The aligned policy is better: the whole interval lies above 50 %."
+    elif estimate.is_below(_EVEN):
+        words = "The aligned policy is worse: the whole interval lies below 50 %."
+    else:
+        words = "No difference is shown: the interval includes 50 %."
+    return Headline(source=source, estimate=estimate, words=words)
+
+
+def _draw_figures(
+    comparisons: Sequence[Comparison], metrics: EvaluationMetrics, curves: TrainingCurves
+) -> "dict[str, Markup | None]":
+    """Draws each figure that has data; the others are None."""
+    from markupsafe import Markup
+
+    lengths = [
+        (row.base_tokens, row.aligned_tokens)
+        for row in comparisons
+        if row.base_tokens is not None and row.aligned_tokens is not None
+    ]
+    overall = [
+        GroupWinRate(name="all comparisons", judge=metrics.win_rate_judge, gold=metrics.win_rate_gold),
+        *metrics.by_category,
+    ]
+    drawn = {
+        "win_rates": plots.draw_win_rates(overall, confidence=metrics.confidence),
+        "principles": plots.draw_win_rates(metrics.by_principle, confidence=metrics.confidence)
+        if metrics.by_principle
+        else None,
+        "reward_model_loss": plots.draw_loss_curves(
+            curves.reward_model_loss, ylabel="loss in nats per pair", chance=_PAIRWISE_CHANCE
+        )
+        if curves.reward_model_loss
+        else None,
+        "policy_loss": plots.draw_loss_curves(curves.policy_loss, ylabel="loss in nats per pair")
+        if curves.policy_loss
+        else None,
+        "margins": plots.draw_margins(curves.reward_margins) if curves.reward_margins else None,
+        "checkpoints": plots.draw_checkpoints(curves.checkpoints) if curves.checkpoints else None,
+        "lengths": plots.draw_lengths([base for base, _ in lengths], [aligned for _, aligned in lengths])
+        if lengths
+        else None,
+    }
+    return {
+        # to_svg escapes the names that it draws; nothing else in it comes from data.
+        key: None if figure is None else Markup(plots.to_svg(figure, key=key))  # noqa: S704
+        for key, figure in drawn.items()
+    }

@@ -1,0 +1,33 @@
+"""Settings of the evaluation, spelled as in the `evaluation` section of `inputs/pipeline.yaml`."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class EvaluationSettings(BaseModel):
+    """How held-out answers are sampled, scored and shown."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    num_samples: Annotated[int, Field(ge=1)] = 1
+    """Answers from each policy per held-out prompt; each pair of answers is one comparison."""
+    temperature: Annotated[float, Field(ge=0.0, le=5.0, allow_inf_nan=False)] = 1.0
+    """Sampling temperature of both policies; 0 is greedy decoding."""
+    max_new_tokens: Annotated[int, Field(ge=1)] = 64
+    """Longest answer, in tokens."""
+    gold: Literal["embedded_world"] | None = None
+    """Ground truth to score with beside the judge; null when there is none, as with real prompts."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    """Confidence of every interval."""
+    num_examples: Annotated[int, Field(ge=0, le=200)] = 12
+    """Comparisons shown side by side in the report."""
+
+    @model_validator(mode="after")
+    def _refuse_repeated_greedy_answers(self) -> Self:
+        if self.temperature == 0.0 and self.num_samples > 1:
+            raise ValueError(
+                f"num_samples is {self.num_samples} with temperature 0, so all are the same answer: "
+                "set num_samples to 1, or temperature above 0"
+            )
+        return self

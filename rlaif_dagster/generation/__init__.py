@@ -1,0 +1,1 @@
+"""Generation: answers sampled from a policy, or imported from a file of recorded answers."""

@@ -1,0 +1,81 @@
+"""A response: its identity by content, its row, and the table of responses."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from rlaif_dagster.digest import Digest, JsonValue
+from rlaif_dagster.generation.settings import LocalSamplingSettings
+from rlaif_dagster.prompts import normalise_prompt
+from rlaif_dagster.seeds import derive_seed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FinishReason = Literal["stop", "length"]
+"""`stop`: the policy ended the turn itself; `length`: it was cut at `max_new_tokens`."""
+
+_ID_LENGTH = 16  # hex digits of a digest that make an id, as for prompts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseKey:
+    """What decides a sampled response: (prompt, policy, sampling settings, root seed, index).
+
+    Equal keys mean equal responses, so a response whose key is known is never sampled again.
+
+    Attributes:
+        prompt: The prompt's text.
+        policy: The digest (or name) of the policy.
+        settings: How it samples.
+        root_seed: The project's seed.
+        index: Which of the prompt's responses, from 0.
+    """
+
+    prompt: str
+    policy: str
+    settings: LocalSamplingSettings
+    root_seed: int
+    index: int
+
+    def to_json(self) -> JsonValue:
+        """The key as a JSON array."""
+        prompt = str(Digest.from_bytes(normalise_prompt(self.prompt).encode()))
+        return [prompt, self.policy, self.settings.key(), self.root_seed, self.index]
+
+    @property
+    def response_id(self) -> str:
+        """16 hex digits of the key's digest."""
+        return Digest.from_json(self.to_json()).sha256[:_ID_LENGTH]
+
+    @property
+    def seed(self) -> int:
+        """The response's own seed, in [0, 2**63)."""
+        return derive_seed(self.root_seed, "response", self.to_json())
+
+
+def identify_recorded_response(*, prompt_id: str, source: str, text: str) -> str:
+    """The id of a recorded response that came without one: by its prompt, source and text."""
+    return Digest.from_json(["recorded", prompt_id, source, text]).sha256[:_ID_LENGTH]
+
+
+def responses_schema() -> "pa.Schema":
+    """The columns of the `sampled_responses` table.
+
+    `source` is the digest of the policy that was sampled, or the name that a recorded file gives; `index` counts
+    a prompt's responses from 0 (for recorded ones: in the order of the file); `seed`, `num_tokens` and
+    `finish_reason` are null for recorded responses.
+    """
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            pa.field("response_id", pa.string(), nullable=False),
+            pa.field("prompt_id", pa.string(), nullable=False),
+            pa.field("source", pa.string(), nullable=False),
+            pa.field("index", pa.int64(), nullable=False),
+            pa.field("seed", pa.int64()),
+            pa.field("text", pa.string(), nullable=False),
+            pa.field("num_tokens", pa.int64()),
+            pa.field("finish_reason", pa.string()),
+        ]
+    )

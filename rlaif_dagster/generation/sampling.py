@@ -1,0 +1,194 @@
+"""Sampling responses from a policy: batched by length, seeded by content, known ones reused."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlaif_dagster.errors import ModelError
+from rlaif_dagster.generation.responses import FinishReason, ResponseKey
+from rlaif_dagster.generation.settings import LocalSamplingSettings
+from rlaif_dagster.progress import Progress, ignore_progress
+from rlaif_dagster.tables import Row
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What a policy answered.
+
+    Attributes:
+        text: Without special tokens; may be empty.
+        num_tokens: New tokens, the end-of-turn token counted.
+        finish_reason: How it ended.
+    """
+
+    text: str
+    num_tokens: int
+    finish_reason: FinishReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingResult:
+    """Rows of the `sampled_responses` table, sorted by prompt and index.
+
+    Attributes:
+        rows: All responses asked for.
+        num_sampled: How many the policy gave now.
+        num_reused: How many were known.
+    """
+
+    rows: tuple[Row, ...]
+    num_sampled: int
+    num_reused: int
+
+
+def sample_responses(
+    model_path: Path,
+    prompts: Iterable[Row],
+    settings: LocalSamplingSettings,
+    *,
+    root_seed: int,
+    policy_digest: str,
+    device: "torch.device",
+    batch_size: int = 64,
+    known: Mapping[str, Row] | None = None,
+    progress: Progress = ignore_progress,
+) -> SamplingResult:
+    """Samples `num_samples` responses a prompt; the model is opened only if one of them is not known.
+
+    Args:
+        model_path: The policy's folder.
+        prompts: Rows with `prompt_id` and `prompt`.
+        settings: How to sample.
+        root_seed: The project's seed; each response derives its own from its key.
+        policy_digest: The policy's identity: part of each key, and the rows' `source`.
+        device: Where the policy runs.
+        batch_size: Responses decoded at once; it changes no text (see `generation.decoding`).
+        known: Rows of earlier runs by `response_id`; their text is taken over.
+        progress: Told the number of responses sampled.
+
+    Raises:
+        ModelError: If the policy cannot be opened, has no chat template, or has too short a context for a prompt.
+    """
+    keys = [
+        (
+            str(prompt["prompt_id"]),
+            ResponseKey(
+                prompt=prompt["prompt"],
+                policy=policy_digest,
+                settings=settings,
+                root_seed=root_seed,
+                index=index,
+            ),
+        )
+        for prompt in prompts
+        for index in range(settings.num_samples)
+    ]
+    rows: dict[str, Row] = {}
+    missing: list[tuple[str, ResponseKey]] = []
+    for prompt_id, key in keys:
+        row = (known or {}).get(key.response_id)
+        if row is None:
+            missing.append((prompt_id, key))
+        else:
+            rows[key.response_id] = {
+                **row,
+                "prompt_id": prompt_id,
+                "source": policy_digest,
+                "index": key.index,
+            }
+    if missing:
+        import torch
+
+        from rlaif_dagster.models import open_causal_lm
+
+        model, tokenizer = open_causal_lm(model_path, dtype=settings.dtype)
+        torch.nn.Module.to(model, device)
+        completions = complete_prompts(
+            model,
+            tokenizer,
+            [key.prompt for _, key in missing],
+            seeds=[key.seed for _, key in missing],
+            settings=settings,
+            batch_size=batch_size,
+            progress=progress,
+        )
+        for (prompt_id, key), completion in zip(missing, completions, strict=True):
+            rows[key.response_id] = {
+                "response_id": key.response_id,
+                "prompt_id": prompt_id,
+                "source": policy_digest,
+                "index": key.index,
+                "seed": key.seed,
+                "text": completion.text,
+                "num_tokens": completion.num_tokens,
+                "finish_reason": completion.finish_reason,
+            }
+    ordered = sorted(rows.values(), key=lambda row: (row["prompt_id"], row["index"]))
+    return SamplingResult(
+        rows=tuple(ordered), num_sampled=len(missing), num_reused=len(ordered) - len(missing)
+    )
+
+
+def complete_prompts(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: Sequence[str],
+    *,
+    seeds: Sequence[int],
+    settings: LocalSamplingSettings,
+    batch_size: int,
+    progress: Progress = ignore_progress,
+) -> list[Completion]:
+    """Answers each prompt once, with its own seed; `settings.num_samples` is not looked at.
+
+    Args:
+        model: A causal language model on its device, in evaluation mode.
+        tokenizer: Its tokenizer, with a chat template.
+        prompts: The users' texts.
+        seeds: One a prompt.
+        settings: Temperature, top-p and the largest number of new tokens.
+        batch_size: Prompts decoded at once, of similar length.
+        progress: Told the number of responses.
+
+    Raises:
+        ModelError: If there is no chat template, or a prompt does not fit the context.
+    """
+    from rlaif_dagster.generation.decoding import decode, end_tokens
+    from rlaif_dagster.generation.dialogues import encode_prompt
+
+    encoded = {prompt: encode_prompt(tokenizer, prompt) for prompt in set(prompts)}
+    _require_room(model, encoded, settings)
+    ends = frozenset(end_tokens(model, tokenizer))
+    order = sorted(range(len(prompts)), key=lambda i: (len(encoded[prompts[i]]), prompts[i], seeds[i]))
+    completions: dict[int, Completion] = {}
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        answers = decode(
+            model, tokenizer, [encoded[prompts[i]] for i in batch], [seeds[i] for i in batch], settings
+        )
+        for i, token_ids in zip(batch, answers, strict=True):
+            completions[i] = Completion(
+                text=str(tokenizer.decode(token_ids, skip_special_tokens=True)),
+                num_tokens=len(token_ids),
+                finish_reason="stop" if token_ids[-1] in ends else "length",
+            )
+        progress("responses", len(completions), len(prompts))
+    return [completions[i] for i in range(len(prompts))]
+
+
+def _require_room(
+    model: "PreTrainedModel", encoded: Mapping[str, Sequence[int]], settings: LocalSamplingSettings
+) -> None:
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    for prompt, token_ids in sorted(encoded.items()):
+        if context is not None and len(token_ids) + settings.max_new_tokens > context:
+            raise ModelError(
+                f"the prompt {prompt[:60]!r} has {len(token_ids)} tokens; with {settings.max_new_tokens} new "
+                f"ones that is more than the policy's context of {context}.\n"
+                "  remedy: shorten the prompt, lower `max_new_tokens`, or use a policy with a longer context"
+            )

@@ -1,0 +1,48 @@
+"""How responses come about: sampled from a local policy, or read from a recorded file."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rlaif_dagster.digest import JsonValue
+
+
+class LocalSamplingSettings(BaseModel):
+    """Sampling from the project's own policy."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    provider: Literal["local"] = "local"
+    num_samples: int = Field(default=4, ge=1)
+    """Responses a prompt. Raising it keeps those that are there."""
+    temperature: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    """Divides the logits; 0 always takes the most likely token."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Nucleus sampling (Holtzman et al. 2020): the smallest set of tokens with this probability is kept."""
+    max_new_tokens: int = Field(default=64, ge=1)
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of the policy while it samples."""
+
+    def key(self) -> JsonValue:
+        """What decides a single response; `num_samples` does not."""
+        return {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "max_new_tokens": self.max_new_tokens,
+            "dtype": self.dtype,
+        }
+
+
+class RecordedSamplingSettings(BaseModel):
+    """Responses that already exist."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    provider: Literal["recorded"]
+    responses: str
+    """A JSONL file inside the project; see `generation.recorded`."""
+
+
+SamplingSettings = Annotated[
+    LocalSamplingSettings | RecordedSamplingSettings, Field(discriminator="provider")
+]

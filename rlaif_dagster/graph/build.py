@@ -1,0 +1,41 @@
+"""The whole graph, in the order in which it is computed."""
+
+from collections.abc import Iterable
+
+from rlaif_dagster.graph.evaluation import build_evaluation
+from rlaif_dagster.graph.feedback import build_ai_preferences, build_judgements, build_sampled_responses
+from rlaif_dagster.graph.learning import build_aligned_policy, build_reward_model
+from rlaif_dagster.graph.sources import build_base_policy, build_constitution, build_judge, build_prompts
+from rlaif_dagster.graph.stage import Stage
+from rlaif_dagster.inputs.project_inputs import ProjectInputs
+
+Graph = dict[str, Stage]
+"""Stages by name, each after all that it reads."""
+
+BUILDERS = (
+    build_constitution,
+    build_judge,
+    build_prompts,
+    build_base_policy,
+    build_sampled_responses,
+    build_judgements,
+    build_ai_preferences,
+    build_reward_model,
+    build_aligned_policy,
+    build_evaluation,
+)
+
+
+def build_graph(inputs: ProjectInputs) -> Graph:
+    """Builds the graph that the inputs describe."""
+    stages = [build(inputs) for build in BUILDERS]
+    return {stage.name: stage for stage in stages}
+
+
+def with_ancestors(graph: Graph, assets: Iterable[str]) -> list[str]:
+    """The assets named and all that they are made from, upstream first; every asset if none is named."""
+    wanted = set(assets) or set(graph)
+    for name in reversed(graph):
+        if name in wanted:
+            wanted.update(graph[name].inputs)
+    return [name for name in graph if name in wanted]

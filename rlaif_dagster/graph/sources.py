@@ -1,0 +1,172 @@
+"""Stages that bring what a person edits into the graph: constitution, judge, prompts and base policy."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from rlaif_dagster.digest import Digest, canonical_json
+from rlaif_dagster.errors import InputError
+from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
+from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
+from rlaif_dagster.judging.constitution import Constitution
+from rlaif_dagster.models import copy_model
+from rlaif_dagster.prompts import Prompt, find_leaks, prompts_schema, split_prompts
+from rlaif_dagster.tables import read_table, write_table
+
+CONSTITUTION_JSON: Final = "constitution.json"
+JUDGE_JSON: Final = "judge.json"
+JUDGE_TEMPLATE: Final = "template.json"
+JUDGE_MODEL: Final = "model"
+JUDGE_VERDICTS: Final = "verdicts.jsonl"
+PROMPTS_TABLE: Final = "prompts.parquet"
+
+TABLE_ENGINE: Final = ("pyarrow",)
+"""What decides the bytes of a table."""
+
+
+def build_constitution(inputs: ProjectInputs) -> Stage:
+    """The stage of the constitution."""
+    constitution = inputs.constitution
+
+    def compute(context: StageContext) -> StageResult:
+        (context.output / CONSTITUTION_JSON).write_bytes(canonical_json(constitution.to_json()))
+        return StageResult(rows=len(constitution.principles))
+
+    return Stage(
+        name="constitution",
+        description="The principles by which answers are judged, with their weights.",
+        group="inputs",
+        kinds=("json",),
+        code_version="1",
+        inputs=(),
+        settings=constitution.to_json(),
+        engine=(),
+        compute=compute,
+    )
+
+
+def read_constitution(folder: Path) -> Constitution:
+    """Reads a version of the `constitution` asset."""
+    return Constitution.from_json(json.loads((folder / CONSTITUTION_JSON).read_bytes()))
+
+
+def build_judge(inputs: ProjectInputs) -> Stage:
+    """The stage of the judge: its settings, its prompt, and its model or its recorded verdicts."""
+    template = inputs.judge_template
+    described = inputs.judge.model_dump(mode="json")
+    if template:
+        described["template"] = str(template.digest)
+    if inputs.verdicts:
+        described["verdicts"] = JUDGE_VERDICTS
+    settings = {
+        "judge": described,
+        "model": inputs.judge_model.describe() if inputs.judge_model else None,
+        "verdicts": str(inputs.verdicts.digest) if inputs.verdicts else None,
+    }
+
+    def compute(context: StageContext) -> StageResult:
+        (context.output / JUDGE_JSON).write_bytes(canonical_json(described))
+        if template:
+            (context.output / JUDGE_TEMPLATE).write_bytes(canonical_json(template.to_json()))
+        if inputs.judge_model:
+            copy_model(inputs.judge_model, context.output / JUDGE_MODEL)
+        if inputs.verdicts:
+            shutil.copyfile(inputs.verdicts.path, context.output / JUDGE_VERDICTS)
+            inputs.verdicts.require_unchanged()
+        return StageResult()
+
+    return Stage(
+        name="judge",
+        description="Who compares the answers: the judge's settings, its prompt, and its model or recorded verdicts.",
+        group="inputs",
+        kinds=("json", "huggingface"),
+        code_version="1",
+        inputs=(),
+        settings=settings,
+        engine=(),
+        compute=compute,
+    )
+
+
+def build_prompts(inputs: ProjectInputs) -> Stage:
+    """The stage of the prompts."""
+    settings = inputs.pipeline.prompts
+    result = split_prompts(
+        inputs.prompt_lines, eval_fraction=settings.eval_fraction, root_seed=inputs.pipeline.seed
+    )
+    rows = [
+        {"prompt_id": p.prompt_id, "prompt": p.prompt, "category": p.category, "split": p.split}
+        for p in result.prompts
+    ]
+
+    def compute(context: StageContext) -> StageResult:
+        splits = {split: sum(p.split == split for p in result.prompts) for split in ("train", "eval")}
+        for split, count in splits.items():
+            if count == 0:
+                raise InputError(
+                    f"none of the {len(rows)} prompts falls into the split {split!r}",
+                    file=Path(PIPELINE_FILE),
+                    field="prompts.eval_fraction",
+                    remedy="add prompts, or move the fraction towards the middle",
+                )
+        write_table(context.output / PROMPTS_TABLE, rows, prompts_schema())
+        return StageResult(
+            rows=len(rows),
+            counts={
+                "num_train": splits["train"],
+                "num_eval": splits["eval"],
+                "num_duplicates": result.num_duplicates,
+            },
+        )
+
+    return Stage(
+        name="prompts",
+        description="Prompts, deduplicated and split by content into train and eval.",
+        group="inputs",
+        kinds=("parquet",),
+        code_version="1",
+        inputs=(),
+        settings={"prompts": str(Digest.from_json([list(row.values()) for row in rows]))},
+        engine=TABLE_ENGINE,
+        compute=compute,
+        checks=(
+            Check(
+                name="no_leakage",
+                description="No prompt is in both splits, not even in other letter case, punctuation or spacing.",
+                blocking=True,
+                run=_check_leakage,
+            ),
+        ),
+    )
+
+
+def read_prompts(folder: Path) -> list[Prompt]:
+    """Reads a version of the `prompts` asset."""
+    return [Prompt(**row) for row in read_table(folder / PROMPTS_TABLE)]
+
+
+def build_base_policy(inputs: ProjectInputs) -> Stage:
+    """The stage of the base policy."""
+
+    def compute(context: StageContext) -> StageResult:
+        copy_model(inputs.base_policy, context.output)
+        return StageResult()
+
+    return Stage(
+        name="base_policy",
+        description="The policy before alignment; a folder that from_pretrained opens.",
+        group="inputs",
+        kinds=("huggingface",),
+        code_version="1",
+        inputs=(),
+        settings=inputs.base_policy.describe(),
+        engine=(),
+        compute=compute,
+    )
+
+
+def _check_leakage(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
+    leaks = find_leaks(read_prompts(output))
+    return CheckResult(passed=not leaks, facts={"num_leaks": len(leaks), "examples": leaks[:5]})

@@ -1,0 +1,101 @@
+"""A stage: how one asset is computed from its inputs, its settings and its seed, and from nothing else."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rlaif_dagster.digest import Digest, JsonValue
+from rlaif_dagster.progress import Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageContext:
+    """What a stage's function is given.
+
+    Attributes:
+        inputs: For each input asset a folder to read; its files are verified and read-only.
+        digests: The content digest of each input.
+        output: An empty folder; what is in it afterwards is the asset's new version.
+        scratch: A folder for files that are of no use afterwards.
+        batch_size: How many rows go through a model at once; changes speed and memory, not content.
+        earlier_versions: Yields folders of earlier versions of this asset made by the same code and libraries,
+            newest first, for the reuse of single rows.
+        progress: Told how far the work is.
+    """
+
+    inputs: Mapping[str, Path]
+    digests: Mapping[str, Digest]
+    output: Path
+    scratch: Path
+    batch_size: int
+    earlier_versions: Callable[[], Iterator[Path]]
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageResult:
+    """What a stage reports of itself, beside the files that it wrote.
+
+    Attributes:
+        rows: Rows of the main table, or None for a model.
+        counts: Work done and rows dropped, by name.
+        metrics: Figures of the result, by name.
+    """
+
+    rows: int | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    metrics: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """Whether a check passed, and the figures that decided it."""
+
+    passed: bool
+    facts: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A question put to a stage's output before anything may be built on it.
+
+    Attributes:
+        blocking: If True, no stage accepts a version as input on which this check failed.
+        run: Reads (output folder, input folders) and answers.
+    """
+
+    name: str
+    description: str
+    blocking: bool
+    run: Callable[[Path, Mapping[str, Path]], CheckResult]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One asset: name, what it reads, what shapes it, and how it is computed.
+
+    Attributes:
+        name: The asset's name and its folder in `data/`.
+        description: One or two sentences for people.
+        group: Its place in the picture: "inputs", "feedback", "learning" or "evaluation".
+        kinds: Technologies, for the pictures of the graph.
+        code_version: Raised by hand when the same inputs would give other bytes.
+        inputs: Names of the assets it reads.
+        settings: Everything that a person edits and that shapes the output; part of the recipe.
+        engine: Distributions whose versions are part of the recipe.
+        compute: Writes the output.
+        checks: Questions put to the output.
+        batch_size: See `StageContext`.
+    """
+
+    name: str
+    description: str
+    group: str
+    kinds: tuple[str, ...]
+    code_version: str
+    inputs: tuple[str, ...]
+    settings: JsonValue
+    engine: tuple[str, ...]
+    compute: Callable[[StageContext], StageResult]
+    checks: tuple[Check, ...] = ()
+    batch_size: int = 1

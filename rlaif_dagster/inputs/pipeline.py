@@ -1,0 +1,52 @@
+"""The schema of `inputs/pipeline.yaml`; each section's settings stand beside the code that they configure."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rlaif_dagster.evaluation.settings import EvaluationSettings
+from rlaif_dagster.generation.settings import LocalSamplingSettings, SamplingSettings
+from rlaif_dagster.judging.pairs import PairingSettings
+from rlaif_dagster.models import ModelSettings
+from rlaif_dagster.preferences import PreferenceSettings
+from rlaif_dagster.prompts import PromptsSettings
+from rlaif_dagster.training.settings import DpoSettings, RewardModelSettings
+
+
+class NumericsSettings(BaseModel):
+    """How numbers are computed; part of the recipe of every stage that runs a model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    num_threads: int = Field(default=2, ge=1)
+    """Threads of one operation; sums are split by thread, so another number gives other low bits."""
+    device: str = "cpu"
+    """`cpu`, `cuda`, `mps`, or `auto` for the first accelerator there is."""
+
+
+class ExecutionSettings(BaseModel):
+    """How much is done at once; changes speed and memory, never content, and is no part of a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    sampling_batch_size: int = Field(default=128, ge=1)
+    """Responses sampled at once."""
+
+
+
+
+class PipelineSettings(BaseModel):
+    """Everything about a run that is neither constitution, judge nor prompts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    seed: int = Field(default=0, ge=0)
+    """The root of every random choice."""
+    prompts: PromptsSettings = PromptsSettings()
+    base_policy: ModelSettings
+    sampling: SamplingSettings = Field(default_factory=LocalSamplingSettings)
+    pairing: PairingSettings = PairingSettings()
+    preferences: PreferenceSettings = PreferenceSettings()
+    reward_model: RewardModelSettings = RewardModelSettings()
+    policy: DpoSettings = DpoSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    numerics: NumericsSettings = NumericsSettings()
+    execution: ExecutionSettings = ExecutionSettings()

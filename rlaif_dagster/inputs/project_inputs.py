@@ -1,0 +1,133 @@
+"""All input files of a project, read together at one moment."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydantic import RootModel
+
+from rlaif_dagster.digest import Digest
+from rlaif_dagster.errors import InputError
+from rlaif_dagster.generation.settings import RecordedSamplingSettings
+from rlaif_dagster.inputs.pipeline import PipelineSettings
+from rlaif_dagster.inputs.reader import read_yaml, resolve_inside
+from rlaif_dagster.judging.constitution import Constitution, ConstitutionSettings
+from rlaif_dagster.judging.settings import JudgeSettings, LocalJudgeSettings
+from rlaif_dagster.judging.templates import Template, load_template
+from rlaif_dagster.models import ModelSource, find_model
+from rlaif_dagster.prompts import PromptLine, read_prompt_lines
+
+CONSTITUTION_FILE: Final = "inputs/constitution.yaml"
+JUDGE_FILE: Final = "inputs/judge.yaml"
+PIPELINE_FILE: Final = "inputs/pipeline.yaml"
+
+
+class JudgeFile(RootModel[JudgeSettings]):
+    """`inputs/judge.yaml`: the fields of one judge, at the top level."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedFile:
+    """A file of recorded rows, and the digest of its bytes when the inputs were read."""
+
+    path: Path
+    digest: Digest
+
+    @classmethod
+    def find(cls, root: Path, relative: str, *, file: Path, field: str) -> "RecordedFile":
+        """Finds a recorded file that an input file names.
+
+        Raises:
+            InputError: If it is missing or outside the project.
+        """
+        path = resolve_inside(root, relative, file=file, field=field)
+        if not path.is_file():
+            raise InputError(
+                f"the file {relative!r} does not exist",
+                file=file,
+                field=field,
+                remedy="correct the path (relative to the project), or put the file there",
+            )
+        return cls(path=path, digest=Digest.from_file(path))
+
+    def require_unchanged(self) -> None:
+        """Refuses a file that has changed since the inputs were read.
+
+        Raises:
+            InputError: If its bytes are others now.
+        """
+        if Digest.from_file(self.path) != self.digest:
+            raise InputError(
+                "the file changed while the run was reading it", file=self.path, remedy="run again"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectInputs:
+    """What the input files say.
+
+    Attributes:
+        pipeline: `inputs/pipeline.yaml`.
+        constitution: `inputs/constitution.yaml`, principles sorted by id.
+        judge: `inputs/judge.yaml`.
+        judge_template: The prompt of a judge that is asked, or None for a recorded one.
+        judge_model: Where a local judge's model comes from, or None for a recorded one.
+        verdicts: The verdicts of a recorded judge, else None.
+        prompt_lines: The lines of the prompts file.
+        base_policy: Where the base policy comes from.
+        responses: The recorded responses, or None where they are sampled.
+    """
+
+    pipeline: PipelineSettings
+    constitution: Constitution
+    judge: JudgeSettings
+    judge_template: Template | None
+    judge_model: ModelSource | None
+    verdicts: RecordedFile | None
+    prompt_lines: tuple[PromptLine, ...]
+    base_policy: ModelSource
+    responses: RecordedFile | None
+
+    @classmethod
+    def read(cls, root: Path) -> "ProjectInputs":
+        """Reads the input files of a project.
+
+        Raises:
+            InputError: If one is missing or wrong.
+        """
+        pipeline_file = root / PIPELINE_FILE
+        judge_file = root / JUDGE_FILE
+        pipeline = read_yaml(pipeline_file, PipelineSettings)
+        constitution = read_yaml(root / CONSTITUTION_FILE, ConstitutionSettings)
+        judge = read_yaml(judge_file, JudgeFile).root
+        local = judge if isinstance(judge, LocalJudgeSettings) else None
+        sampling = pipeline.sampling
+        return cls(
+            pipeline=pipeline,
+            constitution=Constitution.from_settings(constitution),
+            judge=judge,
+            judge_template=load_template(local.template, root) if local else None,
+            judge_model=find_model(
+                root, local.model, local.revision, file=judge_file, field="model"
+            )
+            if local
+            else None,
+            verdicts=None
+            if isinstance(judge, LocalJudgeSettings)
+            else RecordedFile.find(root, judge.verdicts, file=judge_file, field="verdicts"),
+            prompt_lines=read_prompt_lines(
+                resolve_inside(root, pipeline.prompts.file, file=pipeline_file, field="prompts.file")
+            ),
+            base_policy=find_model(
+                root,
+                pipeline.base_policy.model,
+                pipeline.base_policy.revision,
+                file=pipeline_file,
+                field="base_policy.model",
+            ),
+            responses=RecordedFile.find(
+                root, sampling.responses, file=pipeline_file, field="sampling.responses"
+            )
+            if isinstance(sampling, RecordedSamplingSettings)
+            else None,
+        )

@@ -1,0 +1,222 @@
+"""Reads YAML and JSONL files that people write, and says what is wrong in their terms.
+
+Every fault is an `InputError` with file, line and field. YAML is loaded safely; a key given twice is a fault
+(plain YAML keeps the last one in silence).
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rlaif_dagster.errors import InputError
+
+if TYPE_CHECKING:
+    import yaml
+    from pydantic import BaseModel, ValidationError
+    from pydantic_core import ErrorDetails
+
+Model = TypeVar("Model", bound="BaseModel")
+_Location = tuple[int | str, ...]
+_NUM_SHOWN = 80  # characters of a wrong value that a message shows
+
+
+def read_text(path: Path) -> str:
+    """Reads a UTF-8 text file.
+
+    Raises:
+        InputError: If it is missing, is not a file, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise InputError(
+            "the file does not exist",
+            file=path,
+            remedy="create it, or run `rlaif init DIR` for a project with every input file",
+        ) from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise InputError(
+            f"byte {error.object[error.start]:#04x} is not UTF-8",
+            file=path,
+            line=line,
+            remedy="save the file as UTF-8",
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"the file cannot be read ({error.strerror})", file=path, remedy="check its path and permissions"
+        ) from error
+
+
+def read_yaml(path: Path, model: type[Model]) -> Model:
+    """Reads a YAML file into a pydantic model.
+
+    Raises:
+        InputError: If the file is missing, is not YAML, repeats a key, or does not fit the schema.
+    """
+    import yaml
+    from pydantic import ValidationError
+
+    text = read_text(path)
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines = dict(_node_lines(node, ())) if node is not None else {}
+        _refuse_repeated_keys(node, (), path)
+        value = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        raise InputError(
+            f"this is not valid YAML: {error.problem}",
+            file=path,
+            line=mark.line + 1 if mark else None,
+            remedy="correct the syntax (indentation, quotes, colons)",
+        ) from error
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"this is not valid YAML: {error}", file=path, remedy="correct the syntax of the file"
+        ) from error
+    if not isinstance(value, dict):
+        found = "nothing" if value is None else type(value).__name__
+        raise InputError(
+            f"expected named fields at the top level, got {found}",
+            file=path,
+            line=1,
+            remedy=f"give the fields {', '.join(sorted(model.model_fields))}",
+        )
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise _as_input_error(error, file=path, lines=lines) from error
+
+
+def read_jsonl(path: Path, model: type[Model]) -> Iterator[tuple[int, Model]]:
+    """Reads a JSONL file; yields (line number, row), passing over blank lines.
+
+    Raises:
+        InputError: At the first line that is not JSON or does not fit the schema.
+    """
+    from pydantic import ValidationError
+
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            raise InputError(
+                f"this line is not valid JSON ({error}): {_shorten(line)}",
+                file=path,
+                line=number,
+                remedy="write one JSON object on each line",
+            ) from error
+        try:
+            yield number, model.model_validate(value)
+        except ValidationError as error:
+            raise _as_input_error(error, file=path, lines={}, line=number) from error
+
+
+def resolve_inside(root: Path, relative: str, *, file: Path, field: str) -> Path:
+    """Resolves a path that an input file names; it has to stay inside the project.
+
+    Raises:
+        InputError: If it leads outside the project's folder.
+    """
+    path = (root / relative).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise InputError(
+            f"the path {relative!r} leads outside the project",
+            file=file,
+            field=field,
+            remedy="copy the file or folder into the project and name it by a path relative to the project",
+        )
+    return path
+
+
+def _node_lines(node: "yaml.Node", location: _Location) -> Iterator[tuple[_Location, int]]:
+    import yaml
+
+    yield location, node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from _node_lines(value, (*location, key.value))
+            yield (*location, key.value), key.start_mark.line + 1
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _node_lines(value, (*location, index))
+
+
+def _refuse_repeated_keys(node: "yaml.Node | None", location: _Location, path: Path) -> None:
+    import yaml
+
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                raise InputError(
+                    f"the key {key.value!r} is given twice (first on line {seen[key.value]})",
+                    file=path,
+                    line=line,
+                    field=_dotted((*location, key.value)),
+                    remedy="keep one of them",
+                )
+            seen[key.value] = line
+            _refuse_repeated_keys(value, (*location, key.value), path)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            _refuse_repeated_keys(value, (*location, index), path)
+
+
+def _as_input_error(
+    error: "ValidationError", *, file: Path, lines: Mapping[_Location, int], line: int | None = None
+) -> InputError:
+    details = error.errors()[0]
+    location = tuple(details["loc"])
+    # A discriminated union adds its tag to the location; the file does not have that step.
+    known = location
+    while known and known not in lines and lines:
+        shorter = [known[:i] + known[i + 1 :] for i in range(len(known))]
+        known = next((place for place in shorter if place in lines), known[:-1])
+    problem, remedy = _explain(details)
+    return InputError(
+        problem,
+        file=file,
+        line=line or lines.get(known),
+        field=_dotted(location) or None,
+        remedy=remedy,
+    )
+
+
+def _explain(details: "ErrorDetails") -> tuple[str, str]:
+    got = _shorten(repr(details.get("input")))
+    context: Mapping[str, Any] = details.get("ctx") or {}
+    match details["type"]:
+        case "missing":
+            return "the field is missing", "add it"
+        case "extra_forbidden":
+            return f"unknown field (value {got})", "remove it, or correct its spelling"
+        case "value_error":
+            message = str(context.get("error", details["msg"]))
+            problem, _, remedy = message.partition("; remedy: ")
+            return problem, remedy or "correct the value"
+        case "union_tag_invalid" | "union_tag_not_found":
+            expected = context.get("expected_tags") or "a known one"
+            return f"{details['msg']}", f"set the field that chooses the kind to one of {expected}"
+        case _:
+            return f"{_lower_first(details['msg'])}, got {got}", "correct the value"
+
+
+def _dotted(location: _Location) -> str:
+    text = ""
+    for step in location:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}"
+    return text.removeprefix(".")
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _NUM_SHOWN else text[: _NUM_SHOWN - 1] + "…"

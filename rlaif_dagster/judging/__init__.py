@@ -1,0 +1,1 @@
+"""Judging: constitution, templates, pairs, judges and their verdicts."""

@@ -1,0 +1,215 @@
+"""Judge prompts: files that put a rule, a request and two answers into chat messages.
+
+A template is YAML:
+
+    messages:                 # one or more chat messages
+      - role: user            # system, user or assistant
+        content: "..."        # jinja2 with {{ principle }}, {{ prompt }}, {{ first }} and {{ second }}
+    verdicts: {first: "A", second: "B"}   # what the judge says for the answer shown first or second
+
+Every text that goes in has passed `neutralise`. The law: whatever an answer contains, the marks `⟦…⟧` in
+rendered messages are the template's own, and no chat token such as `<|im_end|>` stands in them. The filter
+`one_line` folds a text onto one line, for templates whose structure is their lines. A template's digest
+covers its content; comments do not count.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Final, Literal
+
+from jinja2 import StrictUndefined, TemplateError
+from jinja2 import Template as JinjaTemplate
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from rlaif_dagster.digest import Digest
+from rlaif_dagster.errors import InputError
+from rlaif_dagster.inputs.reader import read_yaml, resolve_inside
+
+PACKAGED_TEMPLATES: Final = Path(__file__).with_name("templates")
+"""The folder of the templates that come with the package."""
+
+VARIABLES: Final = ("principle", "prompt", "first", "second")
+"""What a template puts in."""
+
+_LINE_BREAKS = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f"  # controls, but not tab and line breaks
+    "\u00ad\u034f\u180e\u200b\u2060-\u2064\u206a-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb"  # no ink, no width
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # direction
+    "\U000e0000-\U000e0fff"  # tags and supplementary variation selectors, which can smuggle text
+    "\ud800-\udfff]"  # lone surrogates, which no encoder takes
+)
+_JOINERS = re.compile("[\u200c\u200d]+")
+_STRAY_JOINER = re.compile("(?<![^\x00-\x7f])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\x7f])")
+_CHAT_TOKEN = re.compile(
+    r"<(?=[|｜][^\s<>|｜]{1,64}[|｜]?>)"  # <|im_end|>, <｜User｜>, <|turn>
+    r"|<(?=[^\s<>|｜]{1,64}[|｜]>)"  # <turn|>
+    r"|<(?=/?(?:s|bos|eos|pad|unk|mask|(?:start|end)_of_turn)>)"  # <s>, </s>, <end_of_turn>
+    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])"  # [INST]
+    r"|<(?=</?SYS>>)"  # <<SYS>>
+)
+_MARKS = str.maketrans({"⟦": "[[", "⟧": "]]"})
+
+
+def neutralise(text: str) -> str:
+    """Makes a text harmless inside a judge's prompt, and leaves ordinary text as it is.
+
+    - Every kind of line break becomes a newline.
+    - Control characters (but tab and newline), zero-width characters, direction marks, invisible tags and
+      lone surrogates are taken out. Joiners stay between two characters outside ASCII, where scripts and
+      emoji need them.
+    - The marks `⟦` and `⟧`, which fence the parts of a prompt, become `[[` and `]]`.
+    - Chat tokens of known formats (`<|…|>`, `<s>`, `[INST]`, `<end_of_turn>`, `<<SYS>>`) get a space
+      after their first character, so that no tokenizer reads them as its own.
+
+    The function is idempotent. It takes out what a machine would read as structure; it does not judge what a
+    text says.
+    """
+    text = _LINE_BREAKS.sub("\n", text)
+    text = _INVISIBLE.sub("", text)
+    text = _JOINERS.sub(lambda run: run.group()[0], text)
+    text = _STRAY_JOINER.sub("", text)
+    text = text.translate(_MARKS)
+    return _CHAT_TOKEN.sub(lambda token: token.group() + " ", text)
+
+
+def fold_lines(text: str) -> str:
+    """Folds a text onto one line: runs of white space around a line break become one space."""
+    return re.sub(r"\s*\n\s*", " ", text.strip())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateMessage:
+    """One chat message of a template, its content in jinja2."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """A judge's prompt.
+
+    Attributes:
+        name: What the template was asked for as; no part of the digest.
+        messages: The chat messages.
+        verdict_first: What the judge says when the answer shown first is better.
+        verdict_second: What it says when the second is.
+    """
+
+    name: str
+    messages: tuple[TemplateMessage, ...]
+    verdict_first: str
+    verdict_second: str
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the messages and the verdicts."""
+        return Digest.from_json(
+            {
+                "messages": [[message.role, message.content] for message in self.messages],
+                "verdicts": [self.verdict_first, self.verdict_second],
+            }
+        )
+
+    def render(self, *, principle: str, prompt: str, first: str, second: str) -> list[dict[str, str]]:
+        """Puts the texts, neutralised, into the messages.
+
+        Args:
+            principle: The rule to judge by.
+            prompt: What was asked.
+            first: The answer shown first.
+            second: The answer shown second.
+        """
+        texts = {"principle": principle, "prompt": prompt, "first": first, "second": second}
+        harmless = {name: neutralise(text) for name, text in texts.items()}
+        return [
+            {"role": message.role, "content": _compile(message.content).render(harmless)}
+            for message in self.messages
+        ]
+
+
+_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
+_ENVIRONMENT.filters["one_line"] = fold_lines
+
+
+@lru_cache(maxsize=64)
+def _compile(content: str) -> JinjaTemplate:
+    return _ENVIRONMENT.from_string(content)
+
+
+class _MessageLines(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class _VerdictWords(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    first: str = Field(min_length=1)
+    second: str = Field(min_length=1)
+
+
+class _TemplateFile(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    messages: list[_MessageLines] = Field(min_length=1)
+    verdicts: _VerdictWords
+
+    @field_validator("verdicts")
+    @classmethod
+    def _tell_apart(cls, words: _VerdictWords) -> _VerdictWords:
+        if words.first == words.second:
+            raise ValueError(f"both verdicts are {words.first!r}; remedy: give two different words")
+        return words
+
+
+def load_template(name_or_path: str, root: Path | None = None) -> Template:
+    """Loads a packaged template by name (`compact`, `pairwise`), or a file by a path that ends in `.yaml`.
+
+    Args:
+        name_or_path: The name, or the path inside the project.
+        root: The project's folder; None for the current one.
+
+    Raises:
+        InputError: If there is no such template, or it is not one.
+    """
+    if name_or_path.endswith((".yaml", ".yml")):
+        root = root or Path()
+        path = resolve_inside(root, name_or_path, file=root / name_or_path, field="template")
+    else:
+        path = PACKAGED_TEMPLATES / f"{name_or_path}.yaml"
+        if not path.is_file():
+            known = ", ".join(sorted(file.stem for file in PACKAGED_TEMPLATES.glob("*.yaml")))
+            raise InputError(
+                f"there is no judge template named {name_or_path!r}",
+                file=path,
+                remedy=f"name one of {known}, or a file of the project by a path that ends in .yaml",
+            )
+    lines = read_yaml(path, _TemplateFile)
+    template = Template(
+        name=name_or_path,
+        messages=tuple(TemplateMessage(role=line.role, content=line.content) for line in lines.messages),
+        verdict_first=lines.verdicts.first,
+        verdict_second=lines.verdicts.second,
+    )
+    _try_rendering(template, path)
+    return template
+
+
+def _try_rendering(template: Template, path: Path) -> None:
+    """Renders once, and sees that every text arrives."""
+    remedy = f"use each of {', '.join(f'{{{{ {name} }}}}' for name in VARIABLES)} and nothing else"
+    samples = {name: f"{name} sample" for name in VARIABLES}
+    try:
+        rendered = "\n".join(message["content"] for message in template.render(**samples))
+    except TemplateError as error:
+        raise InputError(f"the jinja2 fails: {error}", file=path, field="messages", remedy=remedy) from error
+    for name, sample in samples.items():
+        if sample not in rendered:
+            raise InputError(f"{name!r} is not used", file=path, field="messages", remedy=remedy)

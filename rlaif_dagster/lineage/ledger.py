@@ -1,0 +1,118 @@
+"""The ledger: a folder of immutable records, one file each, named by the sha256 of its bytes.
+
+Files are only ever added, so two writers on two machines merge by the union of their folders (`git merge` does it);
+within one project a file lock orders the writers. Names are checked against bytes when records are read.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from filelock import FileLock
+
+from rlaif_dagster.digest import Digest
+from rlaif_dagster.errors import LedgerError, StorageError
+from rlaif_dagster.lineage.record import MaterialisationRecord
+
+SUFFIX = ".json"
+
+
+class Ledger:
+    """The records of one project, oldest first.
+
+    Records are ordered by (sequence, end time, id); with one writer this is the order in which they were written.
+    """
+
+    def __init__(self, folder: Path, *, lock: Path) -> None:
+        """Opens a ledger; nothing is created before the first record.
+
+        Args:
+            folder: Where the records are.
+            lock: The file whose lock orders the writers.
+        """
+        self._folder = folder
+        self._lock_path = lock
+        self._records: dict[str, MaterialisationRecord] = {}
+        self._ordered: list[MaterialisationRecord] = []
+
+    def records(self) -> list[MaterialisationRecord]:
+        """All records, oldest first.
+
+        Raises:
+            LedgerError: If a record's bytes do not hash to its name, or are not a record.
+        """
+        self._refresh()
+        if len(self._ordered) != len(self._records):
+            by_id = sorted(self._records.items(), key=lambda item: (item[1].sequence, item[1].ended_at, item[0]))
+            self._ordered = [record for _, record in by_id]
+        return self._ordered
+
+    def find_head(self, asset: str) -> MaterialisationRecord | None:
+        """The newest record of an asset, or None if it was never materialised."""
+        return next((record for record in reversed(self.records()) if record.asset == asset), None)
+
+    def find_heads(self) -> dict[str, MaterialisationRecord]:
+        """The newest record of every asset."""
+        return {record.asset: record for record in self.records()}
+
+    def find_recipe(self, recipe: Digest) -> Iterator[MaterialisationRecord]:
+        """Yields the records of a recipe, newest first."""
+        return (record for record in reversed(self.records()) if record.recipe == str(recipe))
+
+    def append(
+        self, make_record: Callable[[int, tuple[str, ...]], MaterialisationRecord]
+    ) -> MaterialisationRecord:
+        """Adds a record to the end of the chain.
+
+        Args:
+            make_record: Makes the record from its sequence number and the ids of the newest records.
+
+        Raises:
+            StorageError: If the record cannot be written.
+        """
+        try:
+            self._lock_path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._lock_path):
+                self._refresh()
+                named = {name for record in self._records.values() for name in record.previous}
+                newest = tuple(sorted(set(self._records) - named))
+                sequence = 1 + max((self._records[name].sequence for name in newest), default=0)
+                record = make_record(sequence, newest)
+                self._write(record)
+        except OSError as error:
+            raise StorageError(
+                f"{self._folder}: the lineage record cannot be written ({error.strerror or error}).\n"
+                "  remedy: free disk space or mend the permissions, then run again"
+            ) from error
+        self._records[record.record_id] = record
+        return record
+
+    def _write(self, record: MaterialisationRecord) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        target = self._folder / f"{record.record_id}{SUFFIX}"
+        temporary = target.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(record.to_bytes())
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _refresh(self) -> None:
+        if not self._folder.is_dir():
+            return
+        with os.scandir(self._folder) as entries:
+            names = [entry.name for entry in entries if entry.name.endswith(SUFFIX)]
+        for name in names:
+            record_id = name.removesuffix(SUFFIX)
+            if record_id not in self._records:
+                path = self._folder / name
+                data = path.read_bytes()
+                if Digest.from_bytes(data).sha256 != record_id:
+                    raise LedgerError(
+                        f"{path}: the record's bytes do not hash to its name; it was changed after it was written.\n"
+                        "  remedy: restore the file from git, a backup or the remote; do not edit records"
+                    )
+                self._records[record_id] = MaterialisationRecord.from_bytes(data, name=str(path))

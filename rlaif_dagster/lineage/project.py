@@ -1,0 +1,83 @@
+"""A project: one folder with inputs, versions and a ledger."""
+
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlaif_dagster.errors import InputError
+from rlaif_dagster.graph.build import Graph, build_graph
+from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.lineage.ledger import Ledger
+from rlaif_dagster.versioning.store import Store
+
+PROJECT_VARIABLE = "RLAIF_PROJECT"
+"""Environment variable that names the project's folder for processes that Dagster starts."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """One project folder.
+
+    Attributes:
+        root: The folder; it holds `inputs/`, `data/`, `data.dvc`, `.dvc/` and `lineage/`.
+    """
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: Path) -> "Project":
+        """Opens an existing project.
+
+        Raises:
+            InputError: If the folder is not a project.
+        """
+        root = root.resolve()
+        if not (root / ".dvc").is_dir():
+            raise InputError(
+                "this folder is not a project (it has no .dvc folder)",
+                file=root,
+                remedy="name the project with --project DIR, or make one with `rlaif init DIR`",
+            )
+        return cls(root)
+
+    @property
+    def scratch(self) -> Path:
+        """This machine's own folder: locks and work in progress, nothing that outlives them."""
+        return self.root / ".rlaif"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's folder: runs and events."""
+        return self.root / ".dagster"
+
+    @functools.cached_property
+    def ledger(self) -> Ledger:
+        """The lineage ledger."""
+        return Ledger(self.root / "lineage", lock=self.scratch / "locks" / "ledger.lock")
+
+    @functools.cached_property
+    def store(self) -> Store:
+        """The version store."""
+        return Store.open(self.root)
+
+    def read_inputs(self) -> ProjectInputs:
+        """Reads the files that a person edits, as they are now.
+
+        Raises:
+            InputError: If one of them is wrong.
+        """
+        return ProjectInputs.read(self.root)
+
+    def build_graph(self) -> Graph:
+        """Builds the graph from the inputs as they are now.
+
+        Raises:
+            InputError: If one of them is wrong.
+        """
+        return build_graph(self.read_inputs())
+
+
+def find_root() -> Path:
+    """The folder that `RLAIF_PROJECT` names, or else the current one."""
+    return Path(os.environ.get(PROJECT_VARIABLE, ".")).resolve()

@@ -1,0 +1,336 @@
+"""Recall or compute: the one way in which any asset is materialised (DESIGN 1).
+
+1. The recipe is what decides the content: code version, settings, digests of the inputs, versions of the libraries.
+2. If the ledger holds a record of that recipe, and the store holds its bytes, and they hash to the recorded digest,
+   that version is taken: `reused`.
+3. Otherwise the stage is computed on inputs read by digest, its output is stored and checked, and a record is
+   appended: `computed`.
+
+The record is appended before `data.dvc` and `data/` change: a process that dies in between leaves a version that the
+next run recalls.
+"""
+
+import datetime
+import importlib.metadata
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from packaging.requirements import Requirement
+
+from rlaif_dagster.digest import Digest
+from rlaif_dagster.errors import CorruptVersionError, GateError, MissingInputError, StorageError
+from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
+from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.lineage.record import (
+    CheckVerdict,
+    GitRef,
+    MaterialisationRecord,
+    Recipe,
+    VersionRef,
+    canonical_settings,
+    describe_output,
+    plain,
+)
+from rlaif_dagster.progress import Progress
+from rlaif_dagster.versioning.git import read_git_state
+
+Status = Literal["computed", "reused"]
+Clock = Callable[[], datetime.datetime]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one asset in one run."""
+
+    asset: str
+    status: Status
+    record: MaterialisationRecord
+
+
+def utc_now() -> datetime.datetime:
+    """The time now."""
+    return datetime.datetime.now(datetime.UTC)
+
+
+def materialise(
+    project: Project, stage: Stage, *, progress: Progress, run_id: str | None = None, clock: Clock = utc_now
+) -> Outcome:
+    """Brings one asset up to date with its inputs.
+
+    Raises:
+        MissingInputError: If an input was never materialised.
+        GateError: If an input failed a blocking check.
+        CorruptVersionError: If an input's stored bytes are not those recorded.
+        StorageError: If the output cannot be stored.
+        RlaifError: Whatever the stage itself raises.
+    """
+    parents = find_parents(project, stage)
+    recipe = make_recipe(stage, parents)
+    recalled = _recall(project, recipe)
+    if recalled is not None:
+        record = _land_recalled(project, recalled, parents=parents, run_id=run_id, clock=clock)
+        return Outcome(asset=stage.name, status="reused", record=record)
+    record = _compute(
+        project, stage, parents=parents, recipe=recipe, progress=progress, run_id=run_id, clock=clock
+    )
+    return Outcome(asset=stage.name, status="computed", record=record)
+
+
+def find_parents(project: Project, stage: Stage) -> dict[str, MaterialisationRecord]:
+    """The records of the versions that the stage reads, by input name.
+
+    Raises:
+        MissingInputError: If an input was never materialised.
+        GateError: If an input failed a blocking check.
+    """
+    heads = project.ledger.find_heads()
+    parents = {}
+    for name in stage.inputs:
+        head = heads.get(name)
+        if head is None:
+            raise MissingInputError(
+                f"{stage.name} reads {name}, which has never been materialised.\n"
+                f"  remedy: run `rlaif run {name}` first, or `rlaif run` for everything"
+            )
+        if head.failed_gates:
+            failed = ", ".join(head.failed_gates)
+            raise GateError(
+                f"{stage.name} refuses {name} {Digest.parse(head.output.digest).short}: "
+                f"it failed the blocking check {failed}.\n"
+                f"  remedy: see the check's figures with `rlaif status`, mend the inputs, and run again"
+            )
+        parents[name] = head
+    return parents
+
+
+def make_recipe(stage: Stage, parents: Mapping[str, MaterialisationRecord]) -> Recipe:
+    """The recipe of a stage on given versions of its inputs."""
+    return Recipe(
+        asset=stage.name,
+        code_version=stage.code_version,
+        settings=canonical_settings(stage.settings),
+        inputs={name: parent.output.digest for name, parent in sorted(parents.items())},
+        engine={name: importlib.metadata.version(name) for name in sorted(stage.engine)},
+    )
+
+
+def _recall(project: Project, recipe: Recipe) -> MaterialisationRecord | None:
+    for record in project.ledger.find_recipe(recipe.digest):
+        if project.store.verify(record.output.md5, Digest.parse(record.output.digest)) is not None:
+            return record
+    return None
+
+
+def _land_recalled(
+    project: Project,
+    recalled: MaterialisationRecord,
+    *,
+    parents: Mapping[str, MaterialisationRecord],
+    run_id: str | None,
+    clock: Clock,
+) -> MaterialisationRecord:
+    head = project.ledger.find_head(recalled.asset)
+    if head is not None and (head.recipe, head.output.digest) == (recalled.recipe, recalled.output.digest):
+        record = head
+    else:
+        now = clock()
+        git = read_git_state(project.root)
+        record = project.ledger.append(
+            lambda sequence, previous: recalled.model_copy(
+                update={
+                    "sequence": sequence,
+                    "previous": previous,
+                    "inputs": _refer(parents),
+                    "git": GitRef(commit=git.commit, dirty=git.dirty),
+                    "run_id": run_id,
+                    "started_at": now,
+                    "ended_at": now,
+                    "reused_from": recalled.record_id,
+                }
+            )
+        )
+    _show(project, record)
+    return record
+
+
+def _compute(
+    project: Project,
+    stage: Stage,
+    *,
+    parents: Mapping[str, MaterialisationRecord],
+    recipe: Recipe,
+    progress: Progress,
+    run_id: str | None,
+    clock: Clock,
+) -> MaterialisationRecord:
+    started_at = clock()
+    git = read_git_state(project.root)
+    with work_folder(project, stage.name) as work:
+        inputs = {name: work / "inputs" / name for name in parents}
+        for name, parent in parents.items():
+            view_version(project, parent, inputs[name])
+        output = work / "output"
+        scratch = work / "scratch"
+        output.mkdir()
+        scratch.mkdir()
+        context = StageContext(
+            inputs=inputs,
+            digests={name: Digest.parse(parent.output.digest) for name, parent in parents.items()},
+            output=output,
+            scratch=scratch,
+            batch_size=stage.batch_size,
+            earlier_versions=lambda: _view_earlier(project, recipe, work / "earlier"),
+            progress=progress,
+        )
+        result = _run_stage(stage, context)
+        checks = tuple(_run_checks(stage, output, inputs))
+        version = project.store.add(stage.name, output)
+    record = project.ledger.append(
+        lambda sequence, previous: MaterialisationRecord(
+            sequence=sequence,
+            previous=previous,
+            asset=stage.name,
+            recipe=str(recipe.digest),
+            recipe_parts=recipe,
+            inputs=_refer(parents),
+            output=describe_output(version.manifest, version.md5),
+            rows=result.rows,
+            counts=dict(result.counts),
+            metrics=plain(result.metrics),
+            checks=checks,
+            libraries=_read_libraries(),
+            git=GitRef(commit=git.commit, dirty=git.dirty),
+            run_id=run_id,
+            started_at=started_at,
+            ended_at=clock(),
+            reused_from=None,
+        )
+    )
+    _show(project, record)
+    return record
+
+
+def _run_stage(stage: Stage, context: StageContext) -> StageResult:
+    try:
+        return stage.compute(context)
+    except OSError as error:
+        raise StorageError(
+            f"{stage.name}: its output cannot be written ({error.strerror or error}); nothing was changed.\n"
+            "  remedy: free disk space or mend the permissions, then run again"
+        ) from error
+
+
+def _run_checks(stage: Stage, output: Path, inputs: Mapping[str, Path]) -> Iterator[CheckVerdict]:
+    for check in stage.checks:
+        result = check.run(output, inputs)
+        yield CheckVerdict(
+            name=check.name, passed=result.passed, blocking=check.blocking, facts=plain(result.facts)
+        )
+
+
+def _show(project: Project, record: MaterialisationRecord) -> None:
+    """Makes `data.dvc` and `data/<asset>` say what the record says."""
+    known = {name: head.output.md5 for name, head in project.ledger.find_heads().items()}
+    project.store.pin(record.asset, record.output.md5, known=known)
+    project.store.publish(record.asset, record.output.md5, Digest.parse(record.output.digest))
+
+
+def view_version(project: Project, record: MaterialisationRecord, folder: Path) -> None:
+    """Makes a folder that shows a recorded version, its bytes verified.
+
+    Raises:
+        CorruptVersionError: If the stored bytes are not those recorded.
+        StorageError: If they cannot be had.
+    """
+    project.store.verify(record.output.md5, Digest.parse(record.output.digest))
+    project.store.view(record.output.md5, folder)
+
+
+def is_fresh(project: Project, stage: Stage) -> bool:
+    """Says whether an asset's newest version is what its stage would give on the newest versions of its inputs."""
+    heads = project.ledger.find_heads()
+    head = heads.get(stage.name)
+    if head is None or not all(name in heads for name in stage.inputs):
+        return False
+    return head.recipe == str(make_recipe(stage, {name: heads[name] for name in stage.inputs}).digest)
+
+
+def _view_earlier(project: Project, recipe: Recipe, folder: Path) -> Iterator[Path]:
+    """Yields views of the asset's earlier versions by the same code and engine, each once, newest first."""
+    seen: set[str] = set()
+    for record in reversed(project.ledger.records()):
+        parts = record.recipe_parts
+        same_maker = (parts.asset, parts.code_version, parts.engine) == (
+            recipe.asset,
+            recipe.code_version,
+            recipe.engine,
+        )
+        if not same_maker or record.output.md5 in seen or not project.store.has(record.output.md5):
+            continue
+        seen.add(record.output.md5)
+        view = folder / str(len(seen))
+        try:
+            view_version(project, record, view)
+        except CorruptVersionError:
+            continue  # its rows are made again; the audit names the damage
+        yield view
+
+
+def _refer(parents: Mapping[str, MaterialisationRecord]) -> dict[str, VersionRef]:
+    return {
+        name: VersionRef(digest=parent.output.digest, md5=parent.output.md5)
+        for name, parent in parents.items()
+    }
+
+
+def _read_libraries() -> dict[str, str]:
+    """The versions of this package and of what it names as its requirements."""
+    names = [Requirement(text).name for text in importlib.metadata.requires("rlaif-dagster") or []]
+    versions = {}
+    for name in ["rlaif-dagster", *names]:
+        with suppress(importlib.metadata.PackageNotFoundError):  # an extra that is not installed
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
+@contextmanager
+def work_folder(project: Project, name: str) -> Iterator[Path]:
+    """A folder for one computation, removed afterwards; folders of dead processes are removed first.
+
+    Raises:
+        StorageError: If it cannot be made.
+    """
+    parent = project.scratch / "work"
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for leftover in parent.iterdir():
+            owner = leftover.name.split("-", 1)[0]
+            if owner.isdigit() and not _is_alive(int(owner)):
+                shutil.rmtree(leftover, ignore_errors=True)
+        folder = parent / f"{os.getpid()}-{name.replace('/', '.')}-{secrets.token_hex(4)}"
+        folder.mkdir()
+    except OSError as error:
+        raise StorageError(
+            f"{parent}: no work folder can be made ({error.strerror or error}).\n"
+            "  remedy: free disk space or mend the permissions, then run again"
+        ) from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it lives, as another user
+    return True

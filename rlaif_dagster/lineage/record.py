@@ -1,0 +1,154 @@
+"""The record of one materialisation: immutable, self-describing, named by the digest of its own bytes."""
+
+import datetime
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rlaif_dagster.digest import Digest, FolderManifest, JsonValue, canonical_json
+from rlaif_dagster.errors import LedgerError
+
+FORMAT = 1
+"""Version of the records' wire form."""
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Recipe(_Value):
+    """Everything that decides an output's content."""
+
+    asset: str
+    code_version: str
+    settings: Any
+    inputs: dict[str, str]
+    engine: dict[str, str]
+
+    @property
+    def digest(self) -> Digest:
+        """The recipe's identity."""
+        return Digest.from_json(self.model_dump())
+
+
+class VersionRef(_Value):
+    """A version of an asset by both of its addresses."""
+
+    digest: str
+    md5: str
+
+
+class FileRef(_Value):
+    """One file of an output."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+class Output(VersionRef):
+    """What was materialised."""
+
+    size: int
+    files: tuple[FileRef, ...]
+
+
+class CheckVerdict(_Value):
+    """What a check said of the output."""
+
+    name: str
+    passed: bool
+    blocking: bool
+    facts: dict[str, Any]
+
+
+class GitRef(_Value):
+    """The state of the project's git repository."""
+
+    commit: str | None
+    dirty: bool | None
+
+
+class MaterialisationRecord(_Value):
+    """One materialisation.
+
+    `previous` names the records that were newest when this one was written: the records form a hash chain, in which a
+    changed or missing record shows. `sequence` is one more than the highest among `previous`. Times are UTC.
+    """
+
+    format: Literal[1] = 1
+    sequence: int
+    previous: tuple[str, ...]
+    asset: str
+    recipe: str
+    recipe_parts: Recipe
+    inputs: dict[str, VersionRef]
+    output: Output
+    rows: int | None
+    counts: dict[str, int]
+    metrics: dict[str, Any]
+    checks: tuple[CheckVerdict, ...]
+    libraries: dict[str, str]
+    git: GitRef
+    run_id: str | None
+    started_at: datetime.datetime
+    ended_at: datetime.datetime
+    reused_from: str | None
+
+    def to_bytes(self) -> bytes:
+        """The wire form: canonical JSON."""
+        return canonical_json(self.model_dump(mode="json"))
+
+    @property
+    def record_id(self) -> str:
+        """64 hex digits: sha256 of the wire form."""
+        return Digest.from_bytes(self.to_bytes()).sha256
+
+    @property
+    def failed_gates(self) -> tuple[str, ...]:
+        """Names of the blocking checks that failed."""
+        return tuple(check.name for check in self.checks if check.blocking and not check.passed)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, name: str) -> "MaterialisationRecord":
+        """Reads the wire form.
+
+        Args:
+            data: The bytes.
+            name: What to call the record in an error.
+
+        Raises:
+            LedgerError: If the bytes are not a record.
+        """
+        try:
+            return cls.model_validate(json.loads(data))
+        except (ValueError, ValidationError) as error:
+            raise LedgerError(
+                f"{name} is not a lineage record ({error}).\n"
+                "  remedy: restore the file from git, a backup or the remote"
+            ) from error
+
+
+def describe_output(manifest: FolderManifest, md5: str) -> Output:
+    """Makes the record's part about the output."""
+    return Output(
+        digest=str(manifest.digest),
+        md5=md5,
+        size=manifest.size,
+        files=tuple(
+            FileRef(path=file.path, size=file.size, sha256=file.digest.sha256) for file in manifest.files
+        ),
+    )
+
+
+def canonical_settings(settings: JsonValue) -> Any:
+    """Settings as they come back from JSON (tuples become lists), so that a recipe reads the same from the ledger."""
+    return json.loads(canonical_json(settings))
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping as it comes back from JSON."""
+    plain_values: dict[str, Any] = json.loads(canonical_json(values))
+    return plain_values

@@ -1,0 +1,184 @@
+"""Models by name: the embedded ones, folders inside the project, and Hugging Face ids pinned to a commit.
+
+Only safetensors weights are taken, never pickles, and no code from a model folder is run.
+"""
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from rlaif_dagster.digest import Digest, FolderManifest, JsonValue
+from rlaif_dagster.embedded import resolve_embedded
+from rlaif_dagster.errors import InputError, ModelError
+from rlaif_dagster.inputs.reader import resolve_inside
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja")
+"""What is copied from a model folder; weights in other formats are left behind."""
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+class ModelSettings(BaseModel):
+    """Which model to start from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    model: str
+    """`embedded:policy`, a folder inside the project, or a Hugging Face id such as `org/name`."""
+    revision: str | None = None
+    """For a Hugging Face id: the full commit hash, so that the name means the same bytes for ever."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSource:
+    """Where a model's files come from.
+
+    Attributes:
+        name: As the person wrote it.
+        folder: The folder, or None for a Hugging Face id.
+        revision: The commit of a Hugging Face id, else None.
+        digest: The content digest of the folder's model files, or None for a Hugging Face id.
+    """
+
+    name: str
+    folder: Path | None
+    revision: str | None
+    digest: Digest | None
+
+    def describe(self) -> JsonValue:
+        """The source as a recipe states it: where content is at hand, by content."""
+        if self.digest is not None:
+            return {"digest": str(self.digest)}
+        return {"model": self.name, "revision": self.revision}
+
+
+def find_model(root: Path, name: str, revision: str | None, *, file: Path, field: str) -> ModelSource:
+    """Finds a model by the name that an input file gives it.
+
+    Args:
+        root: The project's folder.
+        name: See `ModelSettings`.
+        revision: See `ModelSettings`.
+        file: The input file, for messages.
+        field: The field, for messages.
+
+    Raises:
+        InputError: If there is no such model, or its revision is not pinned.
+    """
+    folder = resolve_embedded(name)
+    if folder is None and name.startswith("embedded:"):
+        raise InputError(
+            f"there is no embedded model {name!r}",
+            file=file,
+            field=field,
+            remedy="name embedded:policy or embedded:judge",
+        )
+    if folder is None and (root / name).is_dir():
+        folder = resolve_inside(root, name, file=file, field=field)
+    if folder is not None:
+        _require_model_files(folder, file=file, field=field)
+        return ModelSource(name=name, folder=folder, revision=None, digest=_digest_model_files(folder))
+    if not _HUB_ID.fullmatch(name) or name.startswith((".", "/")) or (root / name).parent.is_dir():
+        raise InputError(
+            f"there is no model folder {name!r} in the project",
+            file=file,
+            field=field,
+            remedy="correct the path (relative to the project), or name a Hugging Face id such as org/name, "
+            "or embedded:policy",
+        )
+    if revision is None or not _COMMIT.fullmatch(revision):
+        raise InputError(
+            f"the Hugging Face model {name!r} is not pinned (revision {revision!r})",
+            file=file,
+            field=field.replace("model", "revision"),
+            remedy="set `revision` to the full 40-digit commit hash of the model repository; "
+            "if you meant a folder, it does not exist",
+        )
+    return ModelSource(name=name, folder=None, revision=revision, digest=None)
+
+
+def copy_model(source: ModelSource, destination: Path) -> None:
+    """Copies a model's files into a folder; a Hugging Face id is downloaded first.
+
+    Raises:
+        ModelError: If the download fails or brings no safetensors weights.
+    """
+    folder = source.folder or _download(source)
+    destination.mkdir(parents=True, exist_ok=True)
+    for path in _list_model_files(folder):
+        shutil.copyfile(path, destination / path.name)
+
+
+def open_causal_lm(folder: Path, *, dtype: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """Opens a causal language model and its tokenizer, in evaluation mode, from safetensors only.
+
+    Args:
+        folder: A model folder.
+        dtype: "float32", "bfloat16" or "float16".
+
+    Raises:
+        ModelError: If the folder cannot be opened.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"{folder}: transformers cannot open this as a causal language model ({error}).\n"
+            "  remedy: check that it has config.json, tokenizer files and *.safetensors weights"
+        ) from error
+    model.eval()
+    return model, tokenizer
+
+
+def _download(source: ModelSource) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(
+            snapshot_download(source.name, revision=source.revision, allow_patterns=list(MODEL_FILES))
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(
+            f"the model {source.name} at {source.revision} cannot be downloaded ({error}).\n"
+            "  remedy: check the name, the revision and the network, or put the folder into the project"
+        ) from error
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(
+            f"the model {source.name} at {source.revision} has no safetensors weights.\n"
+            "  remedy: convert it (transformers saves safetensors) and name the folder"
+        )
+    return folder
+
+
+def _require_model_files(folder: Path, *, file: Path, field: str) -> None:
+    for pattern in ("config.json", "*.safetensors", "tokenizer*"):
+        if not any(folder.glob(pattern)):
+            raise InputError(
+                f"the model folder {folder.name!r} has no {pattern}",
+                file=file,
+                field=field,
+                remedy="give a folder that `save_pretrained` wrote for both model and tokenizer, "
+                "with safetensors weights",
+            )
+
+
+def _list_model_files(folder: Path) -> list[Path]:
+    return sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern) if path.is_file()})
+
+
+def _digest_model_files(folder: Path) -> Digest:
+    return FolderManifest.from_paths(folder, _list_model_files(folder)).digest

@@ -1,0 +1,78 @@
+"""The git commit that a run stands on, read through the `git` command."""
+
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlaif_dagster.errors import StorageError
+
+RUN_OUTPUTS = ("data.dvc", "lineage")
+"""What a run itself changes: no sign that a person edited something."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitState:
+    """A commit, and whether files differ from it.
+
+    Attributes:
+        commit: The full hex id of HEAD; None outside a repository, before the first commit, or without
+            git.
+        dirty: Whether a file of the project is changed, staged or new (ignored ones aside); None without
+            a commit.
+    """
+
+    commit: str | None
+    dirty: bool | None
+
+
+def read_git_state(root: Path, *, outputs: Sequence[str] = RUN_OUTPUTS) -> GitState:
+    """Reads HEAD and the state of the files below a folder.
+
+    Args:
+        root: The project.
+        outputs: Paths in it that do not count as changes.
+    """
+    commit = _run_git(root, "rev-parse", "--verify", "--quiet", "HEAD")
+    if not commit:
+        return GitState(commit=None, dirty=None)
+    excluded = [f":(exclude){path}" for path in outputs]
+    changes = _run_git(root, "status", "--porcelain", "--untracked-files=normal", "--", ".", *excluded)
+    return GitState(commit=commit.strip(), dirty=None if changes is None else bool(changes))
+
+
+def is_in_git(root: Path) -> bool:
+    """Says whether a folder lies in a git work tree."""
+    return _run_git(root, "rev-parse", "--is-inside-work-tree") == "true\n"
+
+
+def init_git(root: Path) -> None:
+    """Makes a folder a git repository (branch main, no commit), unless it lies in one.
+
+    Raises:
+        StorageError: If git is missing or refuses.
+    """
+    if is_in_git(root):
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    if _run_git(root, "init", "--quiet", "--initial-branch=main") is None:
+        raise StorageError(
+            f"{root}: `git init` failed\n  remedy: install git (2.28 or newer) and try it there by hand"
+        )
+
+
+def _run_git(root: Path, *arguments: str) -> str | None:
+    """Runs git in a folder, taking no lock and no word from variables that name another repository."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        finished = subprocess.run(
+            ["git", "--no-optional-locks", "-C", str(root), *arguments],  # noqa: S607 - found on PATH, as people's git is
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return None
+    return finished.stdout if finished.returncode == 0 else None

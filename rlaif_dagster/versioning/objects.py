@@ -1,0 +1,240 @@
+"""DVC's local cache, object by object: read-only files `<cache>/files/md5/ab/cdef...` named by md5.
+
+Objects are written whole (copied to a scratch folder, hashed on the way, then renamed), read without
+DVC's help, and never repaired or removed: a damaged object stays where it is, as evidence.
+
+Known trade-off (accepted): objects are not fsynced, so after a power cut one may be damaged; `check_tree`
+finds it.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlaif_dagster.digest import Digest, FileEntry, FolderManifest
+from rlaif_dagster.errors import CorruptVersionError, StorageError
+from rlaif_dagster.versioning.scratch import scratch_folder
+from rlaif_dagster.versioning.tree import Tree, is_plain_path
+
+_BLOCK_BYTES = 1 << 22
+_READ_ONLY = 0o444
+_MAX_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class HashedFile:
+    """A file's size in bytes and its two digests: DVC's md5 and our sha256."""
+
+    size: int
+    md5: str
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectCache:
+    """A DVC cache folder."""
+
+    folder: Path
+
+    @property
+    def scratch_path(self) -> Path:
+        """Where unfinished objects live: on the cache's own disk, so that a rename finishes them."""
+        return self.folder / "rlaif-scratch"
+
+    def path_of(self, md5: str) -> Path:
+        """Gives the file of an object (`<32 hex>` a file, `<32 hex>.dir` a tree)."""
+        return self.folder / "files" / "md5" / md5[:2] / md5[2:]
+
+    def find_missing(self, md5s: Iterable[str]) -> tuple[str, ...]:
+        """Gives those objects that are not in the cache, each once, in order."""
+        return tuple(md5 for md5 in dict.fromkeys(md5s) if not self.path_of(md5).is_file())
+
+    def read_tree(self, md5: str) -> Tree | None:
+        """Reads a tree object; None where the cache does not have it.
+
+        Raises:
+            CorruptVersionError: If its bytes are not those that its name promises.
+        """
+        path = self.path_of(md5)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        got = hashlib.md5(data, usedforsecurity=False).hexdigest() + ".dir"
+        if got != md5:
+            raise CorruptVersionError(_describe_damage([(path, md5, got)]))
+        try:
+            return Tree.decode(data)
+        except (ValueError, TypeError) as error:
+            raise CorruptVersionError(f"{path}: not a tree object of DVC: {error}") from error
+
+    def write_tree(self, tree: Tree) -> None:
+        """Stores a tree object."""
+        md5 = tree.md5
+        if self.read_tree(md5) is not None:
+            return
+        with scratch_folder(self.scratch_path) as scratch:
+            unfinished = scratch / md5
+            unfinished.write_bytes(tree.encode())
+            self.adopt(unfinished, md5, Digest.from_bytes(tree.encode()))
+
+    def add_folder(self, folder: Path) -> tuple[Tree, FolderManifest]:
+        """Stores a folder's files, then its tree object; the folder itself is only read.
+
+        Raises:
+            StorageError: If the folder is empty or holds what DVC cannot store.
+            CorruptVersionError: If the cache has a damaged object of the same address.
+        """
+        entries: list[FileEntry] = []
+        files: dict[str, str] = {}
+        with scratch_folder(self.scratch_path) as scratch:
+            for path, name in _list_files(folder):
+                unfinished = scratch / "object"
+                hashed = copy_and_hash(path, unfinished)
+                self.adopt(unfinished, hashed.md5, hashed.digest)
+                entries.append(FileEntry(path=name, size=hashed.size, digest=hashed.digest))
+                files[name] = hashed.md5
+        tree = Tree.from_files(files)
+        self.write_tree(tree)
+        return tree, FolderManifest(tuple(sorted(entries)))
+
+    def adopt(self, unfinished: Path, md5: str, digest: Digest) -> None:
+        """Moves a finished file into the cache under its md5, unless the cache has these bytes already.
+
+        Raises:
+            CorruptVersionError: If other bytes stand there; they are left as they are.
+        """
+        path = self.path_of(md5)
+        if path.exists():
+            got = Digest.from_file(path)
+            if got != digest:
+                raise CorruptVersionError(_describe_damage([(path, str(digest), str(got))]))
+            unfinished.unlink()
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.chmod(_READ_ONLY)
+        unfinished.rename(path)
+
+    def check_tree(self, md5: str, tree: Tree, digest: Digest) -> FolderManifest:
+        """Hashes every byte of a version and compares with the digest recorded for it.
+
+        Raises:
+            CorruptVersionError: Naming every damaged object, what it should hash to and what it does.
+            FileNotFoundError: If an object is missing.
+        """
+        objects = {name: self.path_of(file_md5) for name, file_md5 in tree.files}
+        manifest = FolderManifest(
+            tuple(
+                FileEntry(path=name, size=path.stat().st_size, digest=Digest.from_file(path))
+                for name, path in sorted(objects.items())
+            )
+        )
+        if manifest.digest == digest:
+            return manifest
+        self.check_objects(file_md5 for _, file_md5 in tree.files)
+        raise CorruptVersionError(_describe_damage([(self.path_of(md5), str(digest), str(manifest.digest))]))
+
+    def check_objects(self, md5s: Iterable[str]) -> None:
+        """Hashes objects and compares each with its name.
+
+        Raises:
+            CorruptVersionError: Naming every damaged one.
+            FileNotFoundError: If one is missing.
+        """
+        damaged = [
+            (self.path_of(md5), md5, got)
+            for md5 in dict.fromkeys(md5s)
+            if (got := hash_file(self.path_of(md5)).md5) != md5.removesuffix(".dir")
+        ]
+        if damaged:
+            raise CorruptVersionError(_describe_damage(damaged))
+
+    def measure(self, tree: Tree) -> dict[str, int]:
+        """Gives the size in bytes of each object of a tree that is here."""
+        sizes: dict[str, int] = {}
+        for md5 in {md5 for _, md5 in tree.files}:
+            path = self.path_of(md5)
+            if path.is_file():
+                sizes[md5] = path.stat().st_size
+        return sizes
+
+
+def copy_and_hash(source: Path, target: Path) -> HashedFile:
+    """Copies a file and hashes what was written, in one pass and constant memory."""
+    with target.open("xb") as written:
+        return _hash_stream(source, written.write)
+
+
+def hash_file(path: Path) -> HashedFile:
+    """Hashes a file in one pass and constant memory."""
+    return _hash_stream(path, len)
+
+
+def _hash_stream(source: Path, take: Callable[[bytes], object]) -> HashedFile:
+    """Reads a file once, giving each block to `take`; md5, the slow one, runs beside the rest."""
+    md5 = hashlib.md5(usedforsecurity=False)
+    sha256 = hashlib.sha256()
+    size = 0
+    with source.open("rb", buffering=0) as stream, ThreadPoolExecutor(max_workers=1) as beside:
+        while block := stream.read(_BLOCK_BYTES):
+            size += len(block)
+            if len(block) < _BLOCK_BYTES:
+                md5.update(block)
+                sha256.update(block)
+                take(block)
+                continue
+            running = beside.submit(md5.update, block)
+            sha256.update(block)
+            take(block)
+            running.result()
+    return HashedFile(size=size, md5=md5.hexdigest(), digest=Digest(sha256.hexdigest()))
+
+
+def _list_files(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Yields each file below a folder with its posix path inside it, in order of name.
+
+    Raises:
+        StorageError: On what DVC would drop or refuse without a word: empty folders as a whole, links to
+            folders, pipes and the like, reserved or unprintable names.
+    """
+    num_files = 0
+    for root, folder_names, file_names in os.walk(folder):
+        folder_names.sort()
+        linked = [name for name in folder_names if Path(root, name).is_symlink()]
+        for path in sorted(Path(root, name) for name in [*file_names, *linked]):
+            name = path.relative_to(folder).as_posix()
+            if not name.isprintable() or not is_plain_path(name):
+                raise StorageError(
+                    f"{folder}: {name!r} cannot be stored by DVC (reserved, or not printable)\n"
+                    "  remedy: write it under another name"
+                )
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise StorageError(
+                    f"{path}: not a regular file, and a version holds nothing else\n"
+                    "  remedy: leave it out of the folder"
+                )
+            num_files += 1
+            yield path, name
+    if num_files == 0:
+        raise StorageError(
+            f"{folder}: no file there; a version has at least one\n"
+            "  remedy: write the output before storing it"
+        )
+
+
+def _describe_damage(damaged: Sequence[tuple[Path, str, str]]) -> str:
+    """Words the finding of damaged objects: (file, what it should hash to, what it does)."""
+    lines = [
+        f"{path}: damaged: expected {expected}, got {got}" for path, expected, got in damaged[:_MAX_NAMED]
+    ]
+    if len(damaged) > _MAX_NAMED:
+        lines.append(f"... and {len(damaged) - _MAX_NAMED} more")
+    lines.append(
+        "  remedy: nothing was changed, so that the damage can be looked into; then move the damaged files "
+        "out of the cache and run again: they are fetched from the remote or made anew"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,81 @@
+"""`data.dvc`: the one top-level file by which git pins the whole of `data/`."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlaif_dagster.errors import StorageError
+from rlaif_dagster.versioning.tree import Tree, check_tree_md5
+
+DATA_FOLDER = "data"
+_OWN_KEYS = ("md5", "size", "nfiles", "hash", "path")
+"""The keys that `dvc add` writes, in its order; what else a person put there stays behind them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """What `data.dvc` says: the address of the whole of `data/`, its bytes (None: unknown) and files."""
+
+    md5: str
+    size: int | None
+    num_files: int
+
+    @classmethod
+    def from_tree(cls, tree: Tree, sizes: dict[str, int]) -> "Pin":
+        """Pins a tree; its size is known when the size of each of its objects is."""
+        known = [sizes.get(md5) for _, md5 in tree.files]
+        size = None if None in known else sum(size for size in known if size is not None)
+        return cls(md5=tree.md5, size=size, num_files=len(tree.files))
+
+
+def read_pinned_md5(path: Path) -> str | None:
+    """Reads the address that a `data.dvc` pins; None where there is no file or it pins nothing yet.
+
+    Raises:
+        StorageError: If the file is not what `dvc add data` writes.
+    """
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    try:
+        md5 = _get_output(yaml.safe_load(text), path).get("md5")
+    except (yaml.YAMLError, ValueError) as error:
+        raise StorageError(
+            f"{path}: cannot be read: {error}\n"
+            "  remedy: resolve a merge conflict in it, or take it back from git (`git checkout -- data.dvc`)"
+        ) from error
+    return None if md5 is None else check_tree_md5(str(md5))
+
+
+def write_pin(path: Path, pin: Pin, *, scratch: Path) -> None:
+    """Replaces `data.dvc` in one step, with the bytes that `dvc add data` would write; comments stay."""
+    from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
+
+    document: Any = {"outs": [{}]}
+    if path.exists():
+        document = parse_yaml_for_update(path.read_text(encoding="utf-8"), str(path))
+    output = document["outs"][0]
+    values = {"md5": pin.md5, "size": pin.size, "nfiles": pin.num_files, "hash": "md5", "path": DATA_FOLDER}
+    others = {key: value for key, value in output.items() if key not in _OWN_KEYS}
+    output.clear()
+    output.update({key: values[key] for key in _OWN_KEYS if values[key] is not None} | others)
+    unfinished = scratch / path.name
+    with unfinished.open("w", encoding="utf-8") as stream:
+        stream.write(dumps_yaml(document))
+        stream.flush()
+        os.fsync(stream.fileno())
+    unfinished.replace(path)
+
+
+def _get_output(document: Any, path: Path) -> dict[str, Any]:
+    """Gives the one output of a parsed `data.dvc`."""
+    outputs = document.get("outs") if isinstance(document, dict) else None
+    if not isinstance(outputs, list) or len(outputs) != 1 or not isinstance(outputs[0], dict):
+        raise ValueError("it must have exactly one entry under `outs`")
+    if outputs[0].get("path") != DATA_FOLDER or "cmd" in document:
+        raise ValueError(f"it must pin the folder {DATA_FOLDER!r} next to {path.name}, and run nothing")
+    return outputs[0]

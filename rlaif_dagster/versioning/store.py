@@ -1,0 +1,379 @@
+"""The store of versions: every version of every asset that was ever made, reachable by digest.
+
+The objects lie in DVC's cache.
+
+A version is stored by `add` before anything names it; `pin` then lets git see it, and `publish` shows it
+to people in `data/`. Nothing here removes a version: `dvc gc` would remove those that git never saw, and
+is never called.
+
+The traps of DVC met here: objects, trees and `data.dvc` are written in DVC's formats without its `Repo`,
+so no shared instance loses updates and no status check deletes a damaged object; updates of `data.dvc`
+wait for our lock, then for DVC's own; pushes go by the versions named, not by commits.
+"""
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlaif_dagster.digest import Digest, FolderManifest
+from rlaif_dagster.errors import CorruptVersionError, StorageError
+from rlaif_dagster.versioning.objects import ObjectCache, copy_and_hash
+from rlaif_dagster.versioning.pin import DATA_FOLDER, Pin, read_pinned_md5, write_pin
+from rlaif_dagster.versioning.project import WORK_FOLDER, init_project, keep_site_folder_inside, read_config
+from rlaif_dagster.versioning.scratch import held_lock, raising_storage_errors, scratch_folder, swap_in
+from rlaif_dagster.versioning.tree import Tree, check_asset, check_tree_md5
+
+if TYPE_CHECKING:
+    from rlaif_dagster.versioning.remote import Remote
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A stored version of an asset.
+
+    Attributes:
+        asset: The asset, which is also its folder in `data/`.
+        digest: Our sha256 digest of the folder.
+        md5: DVC's address of the folder, `<32 hex digits>.dir`.
+        manifest: Path, size in bytes and sha256 digest of every file.
+    """
+
+    asset: str
+    digest: Digest
+    md5: str
+    manifest: FolderManifest
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        return self.manifest.size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinResult:
+    """What `data.dvc` says after a pin.
+
+    Attributes:
+        md5: The address of the whole of `data/`.
+        changed: Whether the file was rewritten.
+        parent_lost: Whether the tree pinned before was in neither cache nor remote, so that only known
+            versions stayed.
+        dropped: The known assets that could not be kept then, since their tree objects are lost too.
+    """
+
+    md5: str
+    changed: bool
+    parent_lost: bool = False
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushResult:
+    """What a push did: the remote's name, the objects checked to be there, and those sent now."""
+
+    remote: str
+    num_objects: int
+    num_sent: int
+
+
+def init_store(root: Path) -> "Store":
+    """Makes a folder a DVC project, with git or without, and opens its store; what is there stays.
+
+    Raises:
+        StorageError: If the files cannot be written.
+    """
+    init_project(root)
+    return Store.open(root)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """The versions of one project. Safe to use from many threads and processes at once."""
+
+    root: Path
+    cache: ObjectCache
+    config: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @classmethod
+    def open(cls, root: Path) -> "Store":
+        """Opens the store of a project (the folder with `.dvc/`).
+
+        Raises:
+            StorageError: If there is none, or its settings are wrong.
+        """
+        root = root.resolve()
+        config = read_config(root)
+        keep_site_folder_inside(root, config)
+        cache_folder = config["cache"].get("dir") or root / ".dvc" / "cache"
+        return cls(root=root, cache=ObjectCache(Path(cache_folder)), config=config)
+
+    def add(self, asset: str, folder: Path) -> Version:
+        """Stores a folder as a version; neither the folder nor `data/` nor `data.dvc` is touched.
+
+        The tree object is written last: a version is whole or it is not there.
+
+        Raises:
+            StorageError: If the disk is full or read-only, or the folder has nothing, or what DVC cannot
+                store.
+            CorruptVersionError: If the cache has a damaged object of the same address.
+        """
+        check_asset(asset)
+        with raising_storage_errors(f"storing {folder} as a version of {asset}"):
+            tree, manifest = self.cache.add_folder(folder)
+        return Version(asset=asset, digest=manifest.digest, md5=tree.md5, manifest=manifest)
+
+    def has(self, md5: str) -> bool:
+        """Says whether a version's objects are all in the cache; looks at names only, see `verify`."""
+        tree = self._read_tree(md5)
+        return tree is not None and not self.cache.find_missing(file_md5 for _, file_md5 in tree.files)
+
+    def verify(self, md5: str, digest: Digest) -> FolderManifest | None:
+        """Hashes every byte of a version, fetching first what is missing; None where it cannot be had.
+
+        Raises:
+            CorruptVersionError: If the bytes do not hash to the digest; all stays as it was found.
+            StorageError: If something is missing here and the remote cannot be read.
+        """
+        if not self.has(md5) and not self.fetch(md5):
+            return None
+        with raising_storage_errors(f"verifying {md5}"):
+            return self.cache.check_tree(md5, self._get_tree(md5), digest)
+
+    def fetch(self, md5: str) -> bool:
+        """Copies what the cache lacks of a version from the DVC remote; False where it cannot be had.
+
+        Raises:
+            CorruptVersionError: If the remote's bytes are damaged; they are not taken.
+            StorageError: If the remote cannot be read, or the cache cannot be written.
+        """
+        if self.has(md5):
+            return True
+        remote = self._open_remote()
+        if remote is None or not remote.fetch_objects(self.cache, [md5]):
+            return False
+        return remote.fetch_objects(self.cache, (file_md5 for _, file_md5 in self._get_tree(md5).files))
+
+    def push(self, md5s: Iterable[str]) -> PushResult:
+        """Copies versions to the default DVC remote, files before trees, and checks that all arrived.
+
+        Raises:
+            CorruptVersionError: If an object to send is damaged.
+            StorageError: If no remote is set or it cannot be written, or an object is missing here.
+        """
+        remote = self._open_remote()
+        if remote is None:
+            raise StorageError(
+                f"{self.root}: no default DVC remote is set\n"
+                "  remedy: `dvc remote add --default NAME ADDRESS`"
+            )
+        trees = {md5: self._get_tree(md5) for md5 in md5s}
+        file_md5s = list(dict.fromkeys(file_md5 for tree in trees.values() for _, file_md5 in tree.files))
+        num_sent = remote.send_objects(self.cache, file_md5s)
+        num_sent += remote.send_objects(self.cache, list(trees))
+        return PushResult(remote=remote.name, num_objects=len(file_md5s) + len(trees), num_sent=num_sent)
+
+    def read_pinned(self) -> str | None:
+        """Gives the address of the whole of `data/` that `data.dvc` pins; None where nothing is pinned.
+
+        Raises:
+            StorageError: If `data.dvc` cannot be read.
+        """
+        with raising_storage_errors(self._pin_path):
+            return read_pinned_md5(self._pin_path)
+
+    def find_pinned(self, asset: str) -> str | None:
+        """Gives the address of an asset's pinned version; None where none is known here."""
+        pinned = self.read_pinned()
+        whole = None if pinned is None else self._read_tree(pinned)
+        subtree = Tree(()) if whole is None else whole.take_subtree(check_asset(asset))
+        return subtree.md5 if subtree.files else None
+
+    def pin(self, asset: str, md5: str, *, known: Mapping[str, str] | None = None) -> PinResult:
+        """Makes `data.dvc` say that `data/<asset>/` is this version; other assets stay as they are.
+
+        A file that says so already is not rewritten. Where the tree pinned before can no longer be had (a
+        fresh clone whose remote never got it), the versions in `known` (asset -> address) stay, as far as
+        their trees can be had.
+
+        Raises:
+            StorageError: If the version is not here, `data.dvc` is damaged, or the disk is full; it is
+                then unchanged.
+        """
+        check_asset(asset)
+        subtree = self._get_tree(md5)
+        if self.find_pinned(asset) == md5:
+            return PinResult(md5=str(self.read_pinned()), changed=False)
+        with (
+            raising_storage_errors(self._pin_path),
+            held_lock(self._work_path / "locks" / "pin.lock"),
+            self._held_dvc_lock(),
+        ):
+            pinned = read_pinned_md5(self._pin_path)
+            whole = Tree(()) if pinned is None else self._obtain_tree(pinned)
+            parent_lost, dropped = whole is None, tuple[str, ...]()
+            if whole is None:
+                whole, dropped = self._gather_trees(known or {})
+            whole = whole.replace_subtree(asset, subtree)
+            self.cache.write_tree(whole)
+            if whole.md5 != pinned:
+                with scratch_folder(self._scratch_path) as scratch:
+                    write_pin(self._pin_path, Pin.from_tree(whole, self._measure(whole)), scratch=scratch)
+            return PinResult(
+                md5=whole.md5, changed=whole.md5 != pinned, parent_lost=parent_lost, dropped=dropped
+            )
+
+    def publish(self, asset: str, md5: str, digest: Digest) -> bool:
+        """Makes the working copy `data/<asset>/` this version, at once; False where it was so already.
+
+        Raises:
+            CorruptVersionError: If the stored bytes do not hash to the digest; `data/` is then unchanged.
+            StorageError: If the version is not here, or the disk is full; `data/` is then unchanged.
+        """
+        folder = self.root / DATA_FOLDER / check_asset(asset)
+        with (
+            raising_storage_errors(folder),
+            held_lock(self._work_path / "locks" / f"publish-{asset.replace('/', '%')}.lock"),
+        ):
+            if _holds(folder, digest):
+                return False
+            with scratch_folder(self._scratch_path) as scratch:
+                self._copy_out(md5, digest, scratch / "version")
+                swap_in(scratch / "version", folder)
+        return True
+
+    def checkout(self, md5: str, digest: Digest, target: Path) -> None:
+        """Copies a version to a new folder, at once.
+
+        Raises:
+            CorruptVersionError: If the stored bytes do not hash to the digest; no folder is made.
+            StorageError: If the folder exists, the version cannot be had, or the disk is full.
+        """
+        _check_new(target)
+        beside = target.parent / f".{target.name}.rlaif-scratch"
+        with raising_storage_errors(target):
+            with scratch_folder(beside) as scratch:
+                self._copy_out(md5, digest, scratch / "version")
+                swap_in(scratch / "version", target)
+            with suppress(OSError):  # another checkout works there
+                beside.rmdir()
+
+    def view(self, md5: str, target: Path) -> None:
+        """Makes a new folder of symbolic links to a version's read-only objects, so that nothing is copied.
+
+        Raises:
+            StorageError: If the folder exists, or the version cannot be had.
+        """
+        _check_new(target)
+        if not self.fetch(md5):
+            raise StorageError(self._word_missing(md5))
+        with raising_storage_errors(target):
+            target.mkdir(parents=True, exist_ok=True)
+            for path, file_md5 in self._get_tree(md5).files:
+                link = target / path
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(self.cache.path_of(file_md5))
+
+    @property
+    def _pin_path(self) -> Path:
+        return self.root / f"{DATA_FOLDER}.dvc"
+
+    @property
+    def _work_path(self) -> Path:
+        return self.root / WORK_FOLDER
+
+    @property
+    def _scratch_path(self) -> Path:
+        return self._work_path / "scratch"
+
+    def _read_tree(self, md5: str) -> Tree | None:
+        with raising_storage_errors(self.cache.path_of(check_tree_md5(md5))):
+            return self.cache.read_tree(md5)
+
+    def _get_tree(self, md5: str) -> Tree:
+        tree = self._read_tree(md5)
+        if tree is None:
+            raise StorageError(self._word_missing(md5))
+        return tree
+
+    def _obtain_tree(self, md5: str) -> Tree | None:
+        """Reads a tree object from the cache, or else from the remote; None where neither has it."""
+        tree = self._read_tree(md5)
+        remote = self._open_remote() if tree is None else None
+        if remote is not None and remote.fetch_objects(self.cache, [md5]):
+            tree = self._read_tree(md5)
+        return tree
+
+    def _gather_trees(self, versions: Mapping[str, str]) -> tuple[Tree, tuple[str, ...]]:
+        """Builds the whole of `data/` from versions (asset -> address), and names those that are lost."""
+        whole = Tree(())
+        lost: list[str] = []
+        for asset, md5 in sorted(versions.items()):
+            tree = self._obtain_tree(md5)
+            if tree is None:
+                lost.append(asset)
+            else:
+                whole = whole.replace_subtree(check_asset(asset), tree)
+        return whole, tuple(lost)
+
+    def _copy_out(self, md5: str, digest: Digest, target: Path) -> None:
+        if not self.fetch(md5):
+            raise StorageError(self._word_missing(md5))
+        tree = self._get_tree(md5)
+        for path, file_md5 in tree.files:
+            copy = target / path
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy_and_hash(self.cache.path_of(file_md5), copy)
+        if FolderManifest.from_folder(target).digest != digest:
+            self.cache.check_tree(md5, tree, digest)
+            raise CorruptVersionError(
+                f"{target}: the copy differs from {md5}\n  remedy: look at the disk, run again"
+            )
+
+    def _open_remote(self) -> "Remote | None":
+        if not self.config["core"].get("remote"):
+            return None
+        from rlaif_dagster.versioning.remote import Remote
+
+        return Remote.from_config(self.config)
+
+    def _measure(self, tree: Tree) -> dict[str, int]:
+        """Gives the size of each object of a tree, asking the remote for those that are not here."""
+        sizes = self.cache.measure(tree)
+        missing = [md5 for md5 in dict.fromkeys(md5 for _, md5 in tree.files) if md5 not in sizes]
+        remote = self._open_remote() if missing else None
+        return sizes if remote is None else sizes | remote.measure(missing)
+
+    def _held_dvc_lock(self) -> Any:
+        """DVC's own lock, so that a `dvc` command at the same moment waits for us, and we for it."""
+        from dvc.lock import make_lock
+
+        lock_folder = self.root / ".dvc" / "tmp"
+        lock_folder.mkdir(parents=True, exist_ok=True)
+        return make_lock(
+            str(lock_folder / "lock"),
+            tmp_dir=str(lock_folder),
+            hardlink_lock=self.config["core"].get("hardlink_lock", False),
+            wait=True,
+        )
+
+    def _word_missing(self, md5: str) -> str:
+        return (
+            f"{md5}: this version is neither in the cache ({self.cache.folder}) nor in a DVC remote\n"
+            "  remedy: `dvc remote add --default NAME ADDRESS` where a teammate has pushed it, or run the "
+            "asset again"
+        )
+
+
+def _holds(folder: Path, digest: Digest) -> bool:
+    """Says whether a folder holds exactly the content of a digest."""
+    try:
+        return folder.is_dir() and FolderManifest.from_folder(folder).digest == digest
+    except FileNotFoundError:  # a dangling link, or a file that went while it was read
+        return False
+
+
+def _check_new(target: Path) -> None:
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise StorageError(f"{target}: already exists\n  remedy: name a new or an empty folder")
