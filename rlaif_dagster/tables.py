@@ -25,7 +25,7 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: "pa.Schem
     try:
         table = pa.Table.from_pylist(list(rows), schema=schema)
         parquet.write_table(table, path, compression="zstd")
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeEncodeError) as error:
         raise StorageError(f"{path}: the table cannot be written: {error}") from error
     return int(table.num_rows)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 from rich.columns import Columns
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.prompt import Prompt
 from rich.text import Text
 
 from rlaif_dagster.errors import MissingInputError
+from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import view_version, work_folder
 from rlaif_dagster.models import open_causal_lm
@@ -37,18 +39,20 @@ def chat_command(root: Path, prompt: str | None, *, temperature: float, seed: in
     console = Console()
     from rlaif_dagster.generation.chat import reply
 
+    settings = LocalSamplingSettings(temperature=temperature, max_new_tokens=256)
     with work_folder(project, "chat") as work:
         models = {}
         for name, asset in POLICIES.items():
             view_version(project, heads[asset], work / asset)
             model, tokenizer = open_causal_lm(work / asset, dtype="float32")
-            models[name] = (model.to(device), tokenizer)
+            on_device: Any = model  # transformers wraps `to` in a type of its own
+            models[name] = (on_device.to(device), tokenizer)
         with contextlib.suppress(EOFError):
             question = prompt or Prompt.ask("you", console=console, default="", show_default=False)
             while question:
                 answers = [
                     Panel(
-                        Text(reply(model, tokenizer, question, temperature=temperature, seed=seed)),
+                        Text(reply(model, tokenizer, question, settings=settings, seed=seed).text),
                         title=name,
                         width=max(console.width // 2 - 1, 20),
                     )

@@ -68,7 +68,9 @@ def _check_libraries() -> Iterator[Finding]:
     yield Finding(
         subject="antlr4-python3-runtime",
         found=found if fits else f"{found}, with which every text selection of assets in Dagster fails",
-        remedy=None if fits else "pip install --no-deps antlr4-python3-runtime==4.13.2 (DVC works with it too)",
+        remedy=None
+        if fits
+        else "pip install --no-deps antlr4-python3-runtime==4.13.2 (DVC works with it too)",
     )
 
 

@@ -36,7 +36,9 @@ def _list_figures(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     figures = []
     for name, value in metrics.items():
         if isinstance(value, dict) and {"value", "low", "high"} <= value.keys():
-            figures.append((name, _round(value["value"]), f"{_round(value['low'])} to {_round(value['high'])}"))
+            figures.append(
+                (name, _round(value["value"]), f"{_round(value['low'])} to {_round(value['high'])}")
+            )
         elif isinstance(value, int | float):
             figures.append((name, _round(value), ""))
     return [(name.replace("_", " "), value, note) for name, value, note in figures]

@@ -29,7 +29,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JS
 @app.command()
 def run(
     assets: Annotated[
-        list[str] | None, typer.Argument(metavar="[ASSET]...", help="Assets to bring up to date; all if none.")
+        list[str] | None,
+        typer.Argument(metavar="[ASSET]...", help="Assets to bring up to date; all if none."),
     ] = None,
     project: ProjectOption = Path(),
     json: JsonOption = False,

@@ -9,7 +9,14 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from rlaif_dagster.cli.figures import show_figures
@@ -58,7 +65,9 @@ def run_command(root: Path, assets: Sequence[str], *, as_json: bool) -> None:
     show_figures(console, project, heads)
     console.print(f"{time.monotonic() - started:.1f} s", style="dim")
     if as_json:
-        typer.echo(json.dumps({"assets": {name: _describe(statuses[name], heads[name]) for name in statuses}}))
+        typer.echo(
+            json.dumps({"assets": {name: _describe(statuses[name], heads[name]) for name in statuses}})
+        )
 
 
 def _describe(status: str, record: MaterialisationRecord) -> dict[str, Any]:

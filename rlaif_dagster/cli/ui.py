@@ -21,5 +21,15 @@ def ui_command(root: Path, *, port: int) -> None:
     Console().print(f"Dagster UI: http://127.0.0.1:{port}  (stop it with Ctrl-C)", soft_wrap=True)
     sys.stdout.flush()
     os.chdir(project.root)
-    arguments = ["-m", "dagster", "dev", "-m", "rlaif_dagster.definitions", "-h", "127.0.0.1", "-p", str(port)]
+    arguments = [
+        "-m",
+        "dagster",
+        "dev",
+        "-m",
+        "rlaif_dagster.definitions",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port),
+    ]
     os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 - no shell

@@ -17,7 +17,9 @@ MAIN_JOB = "align_policy"
 """The job that brings every asset up to date."""
 
 
-def build_definitions(root: Path, *, graph: Graph | None = None, progress: Progress | None = None) -> Definitions:
+def build_definitions(
+    root: Path, *, graph: Graph | None = None, progress: Progress | None = None
+) -> Definitions:
     """Makes the definitions of a project.
 
     If the project's inputs are wrong, the graph of the default inputs is shown, and every run says what is wrong.

@@ -26,7 +26,7 @@ def describe_outcome(project: Project, outcome: Outcome) -> dict[str, Any]:
     }
     if record.rows is not None:
         metadata["dagster/row_count"] = record.rows
-    metadata |= {name: value for name, value in sorted(record.counts.items())}
+    metadata |= dict(sorted(record.counts.items()))
     metadata |= {name: value for name, value in sorted(record.metrics.items()) if value is not None}
     return metadata | _show_files(project, record)
 
@@ -46,9 +46,7 @@ def _show_files(project: Project, record: MaterialisationRecord) -> dict[str, An
                     f"![{path.stem}](data:image/png;base64,{image})"
                 )
             elif path.suffix == ".html":
-                shown[path.stem] = MetadataValue.path(
-                    str(project.root / "data" / record.asset / file.path)
-                )
+                shown[path.stem] = MetadataValue.path(str(project.root / "data" / record.asset / file.path))
     return shown
 
 

@@ -27,6 +27,7 @@ from rlaif_dagster.embedded.world import (
     read_core,
     true_value,
 )
+from rlaif_dagster.seeds import derive_seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +201,20 @@ def list_unseen_questions(category: Category) -> tuple[Question, ...]:
 
 _CATEGORY_WEIGHTS: Final = (0.4, 0.2, 0.13, 0.14, 0.13)
 """Facts and tasks have most to learn by heart."""
+
+
+NUM_DEFAULT_PROMPTS: Final = 180
+
+
+def list_default_prompts(seed: int = 0) -> list[dict[str, str]]:
+    """Lists the rows of the default `inputs/prompts.jsonl`: unseen questions, each asked once."""
+    rng = Random(derive_seed(seed, "embedded prompts"))
+    questions = [q for category in CATEGORIES for q in list_unseen_questions(category)]
+    chosen = rng.sample(questions, NUM_DEFAULT_PROMPTS)
+    return [
+        {"prompt": compose_prompt(rng.choice(lexicon.OPENINGS), question), "category": question.category}
+        for question in chosen
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,6 +56,7 @@ POLICY_TEACHING: Final = Teaching(steps=700, batch=96, learning_rate=4e-3)
 JUDGE_TEACHING: Final = Teaching(steps=700, batch=48, learning_rate=3e-3)
 
 WARMUP_SHARE: Final = 0.08
+MUON_RATIO: Final = 5.0
 WEIGHT_DECAY: Final = 0.05
 MAX_GRADIENT_NORM: Final = 1.0
 
@@ -100,9 +101,7 @@ def teach_policy(
         dialogues = [sample_dialogue(rng) for _ in range(teaching.batch)]
         tokens, labels = encode_dialogues(tokenizer, dialogues)
         logits = model(input_ids=tokens).logits[:, :-1]
-        return functional.cross_entropy(
-            logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
-        )
+        return functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
 
     _optimise(model, compute_loss, teaching, progress, "policy steps")
     return model
@@ -200,22 +199,33 @@ def _optimise(
     progress: Progress,
     what: str,
 ) -> None:
-    """Minimises a loss by AdamW with warm-up and cosine decay to zero."""
+    """Minimises a loss with warm-up and cosine decay to zero.
+
+    Matrices inside the layers are trained by Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon),
+    which takes about half the steps of AdamW here; embeddings and gains by AdamW.
+    """
     model.train()
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=teaching.learning_rate, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]  # noqa: PLR2004
+    others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]  # noqa: PLR2004
+    optimisers = (
+        torch.optim.Muon(matrices, lr=MUON_RATIO * teaching.learning_rate, weight_decay=WEIGHT_DECAY),
+        torch.optim.AdamW(others, lr=teaching.learning_rate, betas=(0.9, 0.98), weight_decay=0.0),
     )
     warmup = max(1, round(WARMUP_SHARE * teaching.steps))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser,
-        lambda step: min((step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * step / teaching.steps)),
-    )
+    schedules = [
+        torch.optim.lr_scheduler.LambdaLR(
+            optimiser,
+            lambda step: min((step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * step / teaching.steps)),
+        )
+        for optimiser in optimisers
+    ]
     for step in range(teaching.steps):
         loss = compute_loss()
-        optimiser.zero_grad()
+        model.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
-        optimiser.step()
-        schedule.step()
+        for optimiser, schedule in zip(optimisers, schedules, strict=True):
+            optimiser.step()
+            schedule.step()
         progress(f"{what} (loss {loss.item():.3f})", step + 1, teaching.steps)
     model.eval()

@@ -202,7 +202,7 @@ def _draw_figures(
         )
         if curves.reward_model_loss
         else None,
-        "policy_loss": plots.draw_loss_curves(curves.policy_loss, ylabel="loss in nats per pair")
+        "policy_loss": plots.draw_loss_curves(curves.policy_loss, ylabel="loss")
         if curves.policy_loss
         else None,
         "margins": plots.draw_margins(curves.reward_margins) if curves.reward_margins else None,

@@ -9,8 +9,8 @@ temperature and top-p warpers, and differs from `generate`'s own loop in two poi
   never drawn.
 - A finished response leaves the batch at once, instead of being padded until the longest one ends.
 
-Known trade-off (accepted): the logits themselves depend on padding and batch size at rounding level. In float32
-that changes a token with a probability near 1e-6; in bfloat16 texts may differ between batch sizes.
+Known trade-off (accepted): the logits themselves depend on padding and batch size at rounding level. In
+float32 that changes a token with a probability near 1e-6; in bfloat16 texts may differ between batch sizes.
 """
 
 from collections.abc import Callable, Sequence

@@ -5,8 +5,8 @@ One response a line:
     {"prompt": "the prompt's text", "source": "gpt-4", "text": "the answer"}
     {"prompt_id": "5f0c...", "source": "gpt-4", "text": "the answer", "response_id": "q81/gpt-4"}
 
-A line names its prompt by `prompt_id` or by `prompt` (compared as prompts are: NFC, outer white space removed);
-both may be given if they agree. `response_id` is kept as it is where given, else made from prompt, source and
+A line names its prompt by `prompt_id` or by `prompt` (compared as prompts are: NFC, no outer white space); both
+may be given if they agree. `response_id` is kept as it is where given, else made from prompt, source and
 text.
 """
 

@@ -61,8 +61,8 @@ def identify_recorded_response(*, prompt_id: str, source: str, text: str) -> str
 def responses_schema() -> "pa.Schema":
     """The columns of the `sampled_responses` table.
 
-    `source` is the digest of the policy that was sampled, or the name that a recorded file gives; `index` counts
-    a prompt's responses from 0 (for recorded ones: in the order of the file); `seed`, `num_tokens` and
+    `source` is the digest of the policy that was sampled, or the name that a recorded file gives; `index`
+    counts a prompt's responses from 0 (for recorded ones: in the order of the file); `seed`, `num_tokens` and
     `finish_reason` are null for recorded responses.
     """
     import pyarrow as pa

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from rlaif_dagster.errors import ModelError
 from rlaif_dagster.generation.responses import FinishReason, ResponseKey
@@ -22,13 +22,18 @@ class Completion:
 
     Attributes:
         text: Without special tokens; may be empty.
-        num_tokens: New tokens, the end-of-turn token counted.
+        token_ids: The new tokens, with the end-of-turn token where the policy gave one.
         finish_reason: How it ended.
     """
 
     text: str
-    num_tokens: int
+    token_ids: tuple[int, ...]
     finish_reason: FinishReason
+
+    @property
+    def num_tokens(self) -> int:
+        """New tokens, the end-of-turn token counted."""
+        return len(self.token_ids)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +77,7 @@ def sample_responses(
         progress: Told the number of responses sampled.
 
     Raises:
-        ModelError: If the policy cannot be opened, has no chat template, or has too short a context for a prompt.
+        ModelError: If the policy cannot be opened, has no chat template, or too short a context for a prompt.
     """
     keys = [
         (
@@ -102,12 +107,10 @@ def sample_responses(
                 "index": key.index,
             }
     if missing:
-        import torch
-
         from rlaif_dagster.models import open_causal_lm
 
         model, tokenizer = open_causal_lm(model_path, dtype=settings.dtype)
-        torch.nn.Module.to(model, device)
+        cast("torch.nn.Module", model).to(device)
         completions = complete_prompts(
             model,
             tokenizer,
@@ -174,7 +177,7 @@ def complete_prompts(
         for i, token_ids in zip(batch, answers, strict=True):
             completions[i] = Completion(
                 text=str(tokenizer.decode(token_ids, skip_special_tokens=True)),
-                num_tokens=len(token_ids),
+                token_ids=tuple(token_ids),
                 finish_reason="stop" if token_ids[-1] in ends else "length",
             )
         progress("responses", len(completions), len(prompts))

@@ -7,13 +7,16 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from rlaif_dagster.digest import FolderManifest
+from rlaif_dagster.digest import FolderManifest, canonical_json
+from rlaif_dagster.generation.responses import responses_schema
 from rlaif_dagster.generation.settings import RecordedSamplingSettings
+from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.sources import (
     JUDGE_JSON,
     JUDGE_MODEL,
     JUDGE_TEMPLATE,
     JUDGE_VERDICTS,
+    PROMPTS_TABLE,
     TABLE_ENGINE,
     read_constitution,
     read_prompts,
@@ -27,13 +30,14 @@ from rlaif_dagster.judging.pairs import Pair, form_pairs
 from rlaif_dagster.judging.settings import JudgeSettings, LocalJudgeSettings
 from rlaif_dagster.judging.templates import Template
 from rlaif_dagster.judging.verdicts import Verdict, judgements_schema
-from rlaif_dagster.preferences import aggregate, preferences_schema
+from rlaif_dagster.preferences import aggregate_verdicts, preferences_schema
 from rlaif_dagster.progress import Progress
 from rlaif_dagster.tables import Row, read_table, write_table
 
 RESPONSES_TABLE: Final = "responses.parquet"
 JUDGEMENTS_TABLE: Final = "judgements.parquet"
 PREFERENCES_TABLE: Final = "preferences.parquet"
+SUMMARY_JSON: Final = "summary.json"
 
 MODEL_ENGINE: Final = ("torch", "transformers", "tokenizers", "safetensors", *TABLE_ENGINE)
 """What decides the bytes of a table that a model filled."""
@@ -61,10 +65,7 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
         }
         result = sample_responses(
             context.inputs["base_policy"],
-            [
-                {"prompt_id": p.prompt_id, "prompt": p.prompt}
-                for p in read_prompts(context.inputs["prompts"])
-            ],
+            [{"prompt_id": p.prompt_id, "prompt": p.prompt} for p in read_prompts(context.inputs["prompts"])],
             settings,
             root_seed=seed,
             policy_digest=str(context.digests["base_policy"]),
@@ -107,6 +108,7 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
         compute=sample if recorded is None else import_recorded,
         batch_size=inputs.pipeline.execution.sampling_batch_size,
         checks=(
+            check_schema(RESPONSES_TABLE, responses_schema, key=("response_id",)),
             Check(
                 name="every_prompt_answered",
                 description="Every prompt has at least one response, and no response is empty.",
@@ -119,8 +121,6 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
 
 def write_responses(folder: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     """Writes a table of responses; returns the number of rows."""
-    from rlaif_dagster.generation.responses import responses_schema
-
     return write_table(folder / RESPONSES_TABLE, rows, responses_schema())
 
 
@@ -204,8 +204,10 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
         },
         engine=TABLE_ENGINE if recorded else MODEL_ENGINE,
         compute=take_recorded if recorded else ask,
-        batch_size=inputs.pipeline.execution.judging_batch_size,
         checks=(
+            check_schema(
+                JUDGEMENTS_TABLE, judgements_schema, key=("pair_id", "principle_id", "order", "judge")
+            ),
             Check(
                 name="coverage",
                 description=f"At least {MIN_COVERAGE:.0%} of the questions have a usable verdict.",
@@ -214,8 +216,6 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
             ),
         ),
     )
-
-
 
 
 def judge_pairs(
@@ -281,16 +281,30 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
     settings = inputs.pipeline.preferences
 
     def compute(context: StageContext) -> StageResult:
-        judgements = context.inputs["judgements"] / JUDGEMENTS_TABLE
-        result = aggregate(
-            (Verdict.from_row(row) for row in read_table(judgements)),
-            read_constitution(context.inputs["constitution"]),
-            settings,
-            prompts=read_prompts(context.inputs["prompts"]),
+        rows = read_table(context.inputs["judgements"] / JUDGEMENTS_TABLE)
+        result = aggregate_verdicts(
+            map(Verdict.from_row, rows),
+            constitution=read_constitution(context.inputs["constitution"]),
+            prompts=read_table(context.inputs["prompts"] / PROMPTS_TABLE),
             responses=read_table(context.inputs["sampled_responses"] / RESPONSES_TABLE),
+            settings=settings,
         )
-        rows = write_table(context.output / PREFERENCES_TABLE, result.rows, preferences_schema())
-        return StageResult(rows=rows, counts=result.counts, metrics=result.metrics)
+        num_rows = write_table(context.output / PREFERENCES_TABLE, result.rows, preferences_schema())
+        counts = {
+            "num_pairs": result.num_pairs,
+            "num_consistent": result.consistent,
+            "num_first_first": result.first_first,
+            "num_second_second": result.second_second,
+            "num_tie_mixed": result.tie_mixed,
+            "num_near_ties": sum(row["near_tie"] for row in result.rows),
+            **{f"num_dropped_{reason}": count for reason, count in sorted(result.dropped.items())},
+        }
+        (context.output / SUMMARY_JSON).write_bytes(canonical_json(counts))
+        return StageResult(
+            rows=num_rows,
+            counts=counts,
+            metrics={"consistency": result.consistent / result.num_pairs if result.num_pairs else None},
+        )
 
     return Stage(
         name="ai_preferences",
@@ -303,6 +317,7 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
         engine=TABLE_ENGINE,
         compute=compute,
         checks=(
+            check_schema(PREFERENCES_TABLE, preferences_schema, key=("pair_id",)),
             Check(
                 name="labels_in_both_splits",
                 description="There are labelled pairs to train on and held-out pairs to measure on.",

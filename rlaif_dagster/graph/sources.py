@@ -8,6 +8,7 @@ from typing import Final
 
 from rlaif_dagster.digest import Digest, canonical_json
 from rlaif_dagster.errors import InputError
+from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.judging.constitution import Constitution
@@ -132,6 +133,7 @@ def build_prompts(inputs: ProjectInputs) -> Stage:
         engine=TABLE_ENGINE,
         compute=compute,
         checks=(
+            check_schema(PROMPTS_TABLE, prompts_schema, key=("prompt_id",)),
             Check(
                 name="no_leakage",
                 description="No prompt is in both splits, not even in other letter case, punctuation or spacing.",

@@ -31,8 +31,6 @@ class ExecutionSettings(BaseModel):
     """Responses sampled at once."""
 
 
-
-
 class PipelineSettings(BaseModel):
     """Everything about a run that is neither constitution, judge nor prompts."""
 

@@ -75,6 +75,7 @@ class ProjectInputs:
         verdicts: The verdicts of a recorded judge, else None.
         prompt_lines: The lines of the prompts file.
         base_policy: Where the base policy comes from.
+        reward_model_base: What the reward model starts from, or None for the base policy.
         responses: The recorded responses, or None where they are sampled.
     """
 
@@ -86,6 +87,7 @@ class ProjectInputs:
     verdicts: RecordedFile | None
     prompt_lines: tuple[PromptLine, ...]
     base_policy: ModelSource
+    reward_model_base: ModelSource | None
     responses: RecordedFile | None
 
     @classmethod
@@ -107,9 +109,7 @@ class ProjectInputs:
             constitution=Constitution.from_settings(constitution),
             judge=judge,
             judge_template=load_template(local.template, root) if local else None,
-            judge_model=find_model(
-                root, local.model, local.revision, file=judge_file, field="model"
-            )
+            judge_model=find_model(root, local.model, local.revision, file=judge_file, field="model")
             if local
             else None,
             verdicts=None
@@ -124,6 +124,15 @@ class ProjectInputs:
                 pipeline.base_policy.revision,
                 file=pipeline_file,
                 field="base_policy.model",
+            ),
+            reward_model_base=None
+            if pipeline.reward_model.base == "base_policy"
+            else find_model(
+                root,
+                pipeline.reward_model.base,
+                pipeline.reward_model.revision,
+                file=pipeline_file,
+                field="reward_model.base",
             ),
             responses=RecordedFile.find(
                 root, sampling.responses, file=pipeline_file, field="sampling.responses"

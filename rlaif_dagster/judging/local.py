@@ -61,7 +61,7 @@ class LocalJudge:
         folder: Path,
         model_digest: Digest,
         device: "torch.device | str" = "cpu",
-        batch_tokens: int = BATCH_TOKENS,
+        batch_size: int = 128,
     ) -> None:
         """Takes what the judge is made of.
 
@@ -71,14 +71,14 @@ class LocalJudge:
             folder: A model folder.
             model_digest: The content digest of that folder.
             device: Where to run.
-            batch_tokens: Tokens at once; changes speed and memory, not verdicts.
+            batch_size: Most requests at once; long ones go in smaller batches. No matter for verdicts.
         """
         self._settings = settings
         self._template = template
         self._folder = folder
         self._model_digest = model_digest
         self._device = device
-        self._batch_tokens = batch_tokens
+        self._batch_size = batch_size
 
     @property
     def name(self) -> str:
@@ -130,7 +130,7 @@ class LocalJudge:
                     reason = f"the request has {len(item.ids)} tokens, the judge reads at most {limit}"
                     yield self._fail(item.request, reason)
             fitting = [item for item in encoded if len(item.ids) <= limit]
-            for batch in _batch_by_tokens(fitting, self._batch_tokens):
+            for batch in _cut_batches(fitting, self._batch_size):
                 scores = score_batch(model, [item.ids for item in batch], words)
                 for item, p_first in zip(batch, scores, strict=True):
                     yield self._conclude(item.request, p_first)
@@ -202,8 +202,8 @@ def find_verdict_tokens(
         longer = tokenizer.encode(text + word, add_special_tokens=False)
         if longer[: len(ids)] != ids or len(longer) != len(ids) + 1:
             raise JudgeError(
-                f"judge {judge}: the verdict word {word!r} is {len(longer) - len(ids)} tokens after a request, "
-                "not one.\n  remedy: choose other `verdicts` in the judge's template, such as A and B"
+                f"judge {judge}: the verdict word {word!r} is {len(longer) - len(ids)} tokens "
+                "after a request, not one.\n  remedy: choose other `verdicts` in the template, like A and B"
             )
         tokens.append(longer[-1])
     if tokens[0] == tokens[1]:
@@ -264,10 +264,10 @@ def merge_system_message(chat: Sequence[dict[str, str]]) -> list[dict[str, str]]
     return list(chat)
 
 
-def _batch_by_tokens(encoded: Sequence[_Encoded], batch_tokens: int) -> Iterator[list[_Encoded]]:
-    """Cuts requests, longest first, into batches of at most `batch_tokens`, padding counted."""
+def _cut_batches(encoded: Sequence[_Encoded], batch_size: int) -> Iterator[list[_Encoded]]:
+    """Cuts requests, longest first, into batches of at most `batch_size` and at most BATCH_TOKENS."""
     start = 0
     while start < len(encoded):
-        size = max(1, batch_tokens // len(encoded[start].ids))
+        size = max(1, min(batch_size, BATCH_TOKENS // len(encoded[start].ids)))
         yield list(encoded[start : start + size])
         start += size

@@ -99,8 +99,7 @@ def form_pairs(
 
 
 def order_pairs_evenly(n: int) -> list[tuple[int, int]]:
-    """Orders all n (n - 1) / 2 pairs of 0..n-1 such that each beginning uses every number equally often,
-    +- 1.
+    """Orders all pairs of 0..n-1 such that each beginning uses every number equally often, but for one.
 
     For even n these are the rounds of a round-robin tournament (the circle method): each round meets
     everyone once. For odd n they are Walecki's Hamiltonian cycles of the complete graph, each walked by

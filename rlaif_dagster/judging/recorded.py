@@ -70,10 +70,10 @@ class RecordedLine(BaseModel):
         by_source = (self.source_a, self.source_b)
         if None not in by_id:
             return self
-        if any(by_id) or None in by_source or (self.prompt is None and self.prompt_id is None):
+        if by_id != (None, None) or None in by_source or (self.prompt is None and self.prompt_id is None):
             raise ValueError(
-                "the line does not say which two responses it compares; remedy: give response_a and response_b, or "
-                "source_a and source_b with prompt or prompt_id"
+                "the line does not name two responses; remedy: give response_a and response_b, "
+                "or source_a and source_b with prompt or prompt_id"
             )
         return self
 
@@ -87,8 +87,8 @@ class RecordedLine(BaseModel):
             )
         if self.verdict != "tie" and lean(self.p_first) not in (self.verdict, "tie"):
             raise ValueError(
-                f"p_first {self.p_first} contradicts the verdict {self.verdict!r}; remedy: p_first is the probability "
-                "that the answer shown first is better: correct the one or the other"
+                f"p_first {self.p_first} contradicts the verdict {self.verdict!r}; remedy: p_first is the "
+                "probability that the answer shown first is better: correct the one or the other"
             )
         return self
 
@@ -159,7 +159,7 @@ def read_recorded_verdicts(
             known = labels.setdefault(line.pair_id, (pair.pair_id, number))
             if known[0] != pair.pair_id:
                 raise InputError(
-                    f"the label {line.pair_id!r} stood for two other responses on line {known[1]}",
+                    f"the label {line.pair_id!r} stands for other responses on line {known[1]}",
                     file=path,
                     line=number,
                     field="pair_id",
@@ -168,7 +168,7 @@ def read_recorded_verdicts(
         question = (pair.pair_id, line.principle_id, order)
         if question in lines:
             raise InputError(
-                f"this question was answered on line {lines[question]} already (same pair, order and principle)",
+                f"line {lines[question]} answers the same question (pair, order and principle)",
                 file=path,
                 line=number,
                 remedy="keep one of the two lines",
@@ -225,7 +225,7 @@ def _check_principle(
             file=path,
             line=number,
             field="principle_id",
-            remedy=f"name one of {', '.join(sorted(known))}, add it to constitution.yaml, or leave the field out",
+            remedy=f"name one of {', '.join(sorted(known))}, or leave the field out",
         )
 
 
@@ -234,8 +234,8 @@ def _identify_pair(line: RecordedLine, index: _ResponseIndex, path: Path, number
     if line.response_a is not None and line.response_b is not None:
         a, b, fields = line.response_a, line.response_b, ("response_a", "response_b")
     else:
-        a = _find_by_source(line, line.source_a or "", "source_a", index, path, number)
-        b = _find_by_source(line, line.source_b or "", "source_b", index, path, number)
+        a = _find_by_source(line, line.source_a or "", "source_a", index, path=path, number=number)
+        b = _find_by_source(line, line.source_b or "", "source_b", index, path=path, number=number)
         fields = ("source_a", "source_b")
     for response, field in zip((a, b), fields, strict=True):
         if response not in index.prompt_by_response:
@@ -267,7 +267,7 @@ def _identify_pair(line: RecordedLine, index: _ResponseIndex, path: Path, number
 
 
 def _find_by_source(
-    line: RecordedLine, source: str, field: str, index: _ResponseIndex, path: Path, number: int
+    line: RecordedLine, source: str, field: str, index: _ResponseIndex, *, path: Path, number: int
 ) -> str:
     prompt_id = line.prompt_id if line.prompt_id is not None else identify_prompt(line.prompt or "")
     found = index.by_source.get((prompt_id, source), [])

@@ -25,7 +25,7 @@ class LocalJudgeSettings(BaseModel):
     """How a verdict is read: from the next-token probabilities of the two verdict words."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     max_length: int | None = Field(default=None, ge=1)
-    """Longest request in tokens; null for what the model's context holds. Longer ones fail, and are counted."""
+    """Longest request in tokens; null for the model's context. Longer ones fail, and are counted."""
 
 
 class RecordedJudgeSettings(BaseModel):

@@ -17,14 +17,14 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 from jinja2 import StrictUndefined, TemplateError
 from jinja2 import Template as JinjaTemplate
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from rlaif_dagster.digest import Digest
+from rlaif_dagster.digest import Digest, JsonValue
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.inputs.reader import read_yaml, resolve_inside
 
@@ -108,11 +108,31 @@ class Template:
     @property
     def digest(self) -> Digest:
         """The digest of the messages and the verdicts."""
-        return Digest.from_json(
-            {
-                "messages": [[message.role, message.content] for message in self.messages],
-                "verdicts": [self.verdict_first, self.verdict_second],
-            }
+        return Digest.from_json(self.to_json())
+
+    def to_json(self) -> JsonValue:
+        """The wire form, spelled as in the file: `Template.from_json(t.to_json(), name=t.name) == t`."""
+        return {
+            "messages": [{"role": line.role, "content": line.content} for line in self.messages],
+            "verdicts": {"first": self.verdict_first, "second": self.verdict_second},
+        }
+
+    @classmethod
+    def from_json(cls, value: JsonValue, *, name: str = "template") -> Self:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ValueError: If the value is anything else.
+        """
+        return cls._from_file(_TemplateFile.model_validate(value), name)
+
+    @classmethod
+    def _from_file(cls, lines: "_TemplateFile", name: str) -> Self:
+        return cls(
+            name=name,
+            messages=tuple(TemplateMessage(role=line.role, content=line.content) for line in lines.messages),
+            verdict_first=lines.verdicts.first,
+            verdict_second=lines.verdicts.second,
         )
 
     def render(self, *, principle: str, prompt: str, first: str, second: str) -> list[dict[str, str]]:
@@ -191,13 +211,7 @@ def load_template(name_or_path: str, root: Path | None = None) -> Template:
                 file=path,
                 remedy=f"name one of {known}, or a file of the project by a path that ends in .yaml",
             )
-    lines = read_yaml(path, _TemplateFile)
-    template = Template(
-        name=name_or_path,
-        messages=tuple(TemplateMessage(role=line.role, content=line.content) for line in lines.messages),
-        verdict_first=lines.verdicts.first,
-        verdict_second=lines.verdicts.second,
-    )
+    template = Template._from_file(read_yaml(path, _TemplateFile), name_or_path)
     _try_rendering(template, path)
     return template
 

@@ -15,7 +15,7 @@ Order = Literal["ab", "ba"]
 Preference = Literal["first", "second", "tie"]
 """Which of the two answers shown is better, by its place."""
 Status = Literal["ok", "failed", "refused", "unparsed"]
-"""`ok` has a preference. `failed`: no answer came. `refused`: the judge would not say. `unparsed`: no clear verdict."""
+"""`failed`: no answer came; `refused`: the judge would not say; `unparsed`: no clear verdict."""
 
 ORDERS: Final[tuple[Order, Order]] = ("ab", "ba")
 

@@ -43,7 +43,9 @@ class Ledger:
         """
         self._refresh()
         if len(self._ordered) != len(self._records):
-            by_id = sorted(self._records.items(), key=lambda item: (item[1].sequence, item[1].ended_at, item[0]))
+            by_id = sorted(
+                self._records.items(), key=lambda item: (item[1].sequence, item[1].ended_at, item[0])
+            )
             self._ordered = [record for _, record in by_id]
         return self._ordered
 

@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +72,20 @@ class ObjectCache:
             return Tree.decode(data)
         except (ValueError, TypeError) as error:
             raise CorruptVersionError(f"{path}: not a tree object of DVC: {error}") from error
+
+    def find_subtree(self, md5: str) -> Tree | None:
+        """Looks for a version as a folder inside the other trees of the cache; None where it is in none.
+
+        `dvc pull` and `dvc fetch` bring the tree of the whole of `data/` and its files, but no tree of an
+        asset.
+        """
+        for path in sorted(self.folder.glob("files/md5/*/*.dir")):
+            with suppress(CorruptVersionError):  # no use here; whoever asks for that tree is told
+                whole = self.read_tree(path.parent.name + path.name) or Tree(())
+                for subtree in map(whole.take_subtree, whole.list_folders()):
+                    if subtree.md5 == md5:
+                        return subtree
+        return None
 
     def write_tree(self, tree: Tree) -> None:
         """Stores a tree object."""

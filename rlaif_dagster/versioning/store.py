@@ -11,6 +11,7 @@ so no shared instance loses updates and no status check deletes a damaged object
 wait for our lock, then for DVC's own; pushes go by the versions named, not by commits.
 """
 
+import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlaif_dagster.digest import Digest, FolderManifest
 from rlaif_dagster.errors import CorruptVersionError, StorageError
-from rlaif_dagster.versioning.objects import ObjectCache, copy_and_hash
+from rlaif_dagster.versioning.objects import ObjectCache
 from rlaif_dagster.versioning.pin import DATA_FOLDER, Pin, read_pinned_md5, write_pin
 from rlaif_dagster.versioning.project import WORK_FOLDER, init_project, keep_site_folder_inside, read_config
 from rlaif_dagster.versioning.scratch import held_lock, raising_storage_errors, scratch_folder, swap_in
@@ -151,9 +152,10 @@ class Store:
         if self.has(md5):
             return True
         remote = self._open_remote()
-        if remote is None or not remote.fetch_objects(self.cache, [md5]):
+        tree = self._obtain_tree(md5)
+        if remote is None or tree is None:
             return False
-        return remote.fetch_objects(self.cache, (file_md5 for _, file_md5 in self._get_tree(md5).files))
+        return remote.fetch_objects(self.cache, (file_md5 for _, file_md5 in tree.files))
 
     def push(self, md5s: Iterable[str]) -> PushResult:
         """Copies versions to the default DVC remote, files before trees, and checks that all arrived.
@@ -288,8 +290,14 @@ class Store:
         return self._work_path / "scratch"
 
     def _read_tree(self, md5: str) -> Tree | None:
+        """Reads a tree object, or finds it inside another (and stores it); None where it is not here."""
         with raising_storage_errors(self.cache.path_of(check_tree_md5(md5))):
-            return self.cache.read_tree(md5)
+            tree = self.cache.read_tree(md5)
+            if tree is None:
+                tree = self.cache.find_subtree(md5)
+                if tree is not None:
+                    self.cache.write_tree(tree)
+            return tree
 
     def _get_tree(self, md5: str) -> Tree:
         tree = self._read_tree(md5)
@@ -301,8 +309,12 @@ class Store:
         """Reads a tree object from the cache, or else from the remote; None where neither has it."""
         tree = self._read_tree(md5)
         remote = self._open_remote() if tree is None else None
-        if remote is not None and remote.fetch_objects(self.cache, [md5]):
-            tree = self._read_tree(md5)
+        if tree is None and remote is not None:
+            pinned = self.read_pinned()
+            if remote.fetch_objects(self.cache, [md5]) or (
+                pinned is not None and remote.fetch_objects(self.cache, [pinned])
+            ):
+                tree = self._read_tree(md5)
         return tree
 
     def _gather_trees(self, versions: Mapping[str, str]) -> tuple[Tree, tuple[str, ...]]:
@@ -324,7 +336,7 @@ class Store:
         for path, file_md5 in tree.files:
             copy = target / path
             copy.parent.mkdir(parents=True, exist_ok=True)
-            copy_and_hash(self.cache.path_of(file_md5), copy)
+            shutil.copyfile(self.cache.path_of(file_md5), copy)
         if FolderManifest.from_folder(target).digest != digest:
             self.cache.check_tree(md5, tree, digest)
             raise CorruptVersionError(

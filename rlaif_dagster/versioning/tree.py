@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from rlaif_dagster.errors import StorageError
 
@@ -57,6 +58,12 @@ class Tree:
     def md5(self) -> str:
         """DVC's address of the folder: `<32 hex digits>.dir`."""
         return hashlib.md5(self.encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+    def list_folders(self) -> tuple[str, ...]:
+        """Gives every folder of the tree, at any depth."""
+        return tuple(
+            sorted({str(parent) for path, _ in self.files for parent in PurePosixPath(path).parents[:-1]})
+        )
 
     def take_subtree(self, folder: str) -> "Tree":
         """Gives the files below a folder, with paths inside that folder."""

@@ -19,7 +19,7 @@ _ENDINGS = (" Please ask if anything is unclear.", " I hope that this helps you 
 
 
 def make_comparisons(*, num_prompts: int = 60, num_samples: int = 2, seed: int = 7) -> list[Comparison]:
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311 (made-up numbers, not secrets)
     rows = []
     for number in range(num_prompts):
         ease = chance.gauss(0.6, 0.6)
@@ -108,7 +108,7 @@ def make_facts() -> RunFacts:
 
 
 def make_curves(*, seed: int = 11) -> TrainingCurves:
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311 (made-up numbers, not secrets)
     steps = range(0, 121, 5)
     return TrainingCurves(
         reward_model_loss=(

@@ -1,0 +1,194 @@
+"""Makes the embedded models from nothing: `python -m rlaif_dagster.embedded.make_weights [--out DIR]`.
+
+Builds the tokenizer, trains policy and judge on the generated world, measures both on questions that they never saw,
+and writes `models/policy`, `models/judge` and `MODEL_CARD.md`. Seeded: the same machine makes the same bytes. Takes
+about twenty minutes on two cores.
+"""
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from rlaif_dagster.digest import FolderManifest
+from rlaif_dagster.embedded import EmbeddedName
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from rlaif_dagster.embedded.measuring import Agreement, SampledResponses
+
+SEED: Final = 2
+NUM_THREADS: Final = 2
+MEASURED_PAIRS: Final = 400
+MEASURED_RESPONSES: Final = 8
+TEMPLATE: Final = "compact"
+
+
+def main() -> None:
+    """Runs the script."""
+    parser = argparse.ArgumentParser(description="Make the weights of the embedded models.")
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parent, help="where models/ and the card go"
+    )
+    parser.add_argument("--seed", type=int, default=SEED)
+    arguments = parser.parse_args()
+    make_weights(arguments.out, arguments.seed)
+
+
+def make_weights(out: Path, seed: int = SEED) -> None:
+    """Trains, measures and writes everything; what stands in `out` is replaced only when all is done."""
+    from rlaif_dagster.embedded import measuring, teaching
+    from rlaif_dagster.embedded.tokenizer import build_tokenizer
+    from rlaif_dagster.judging.templates import load_template
+    from rlaif_dagster.numerics import prepare_torch
+
+    prepare_torch(num_threads=NUM_THREADS, device="cpu")
+    template = load_template(TEMPLATE)
+    tokenizer = build_tokenizer()
+    policy = teaching.teach_policy(tokenizer, seed, _print_progress)
+    judge = teaching.teach_judge(tokenizer, template, seed, _print_progress)
+
+    print("measuring")
+    pairs = measuring.draw_decided_pairs(seed, MEASURED_PAIRS)
+    agreements = measuring.measure_agreement(pairs, measuring.judge_pairs(judge, tokenizer, template, pairs))
+    responses = measuring.sample_responses(policy, tokenizer, seed, MEASURED_RESPONSES)
+    own_pairs = measuring.pair_responses(responses.prompts, responses.texts, seed)
+    own_agreements = measuring.measure_agreement(
+        own_pairs, measuring.judge_pairs(judge, tokenizer, template, own_pairs)
+    )
+
+    with tempfile.TemporaryDirectory(dir=out) as work:
+        models = Path(work, "models")
+        for name, model in (("policy", policy), ("judge", judge)):
+            save_model(model, tokenizer, models / name)
+        card = compose_card(models, agreements, own_agreements, responses, seed)
+        print(card)
+        shutil.rmtree(out / "models", ignore_errors=True)
+        models.rename(out / "models")
+        (out / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+
+
+def save_model(model: Any, tokenizer: "PreTrainedTokenizerFast", folder: Path) -> None:
+    """Writes a model and its tokenizer to a new folder that `from_pretrained` opens."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def compose_card(
+    models: Path,
+    agreements: "list[Agreement]",
+    own_agreements: "list[Agreement]",
+    responses: "SampledResponses",
+    seed: int,
+) -> str:
+    """Writes the model card: what was made, how, how good it is, and what it cannot do."""
+    from rlaif_dagster.embedded import teaching
+
+    manifests: dict[EmbeddedName, FolderManifest] = {
+        "policy": FolderManifest.from_folder(models / "policy"),
+        "judge": FolderManifest.from_folder(models / "judge"),
+    }
+    megabytes = sum(manifest.size for manifest in manifests.values()) / 1e6
+    files = [
+        (f"`{name}/{file.path}`", f"{file.size:,}", f"`{file.digest}`")
+        for name, manifest in manifests.items()
+        for file in manifest.files
+    ]
+    settings = [
+        (name, s.num_layers, s.width, s.mlp_width, s.num_heads, t.steps, t.batch, t.learning_rate)
+        for name, s, t in (
+            ("policy", teaching.POLICY_SHAPE, teaching.POLICY_TEACHING),
+            ("judge", teaching.JUDGE_SHAPE, teaching.JUDGE_TEACHING),
+        )
+    ]
+    num_responses = sum(map(len, responses.texts))
+    return _CARD.format(
+        megabytes=f"{megabytes:.1f}",
+        folders=_format_table(
+            ("model", "digest of the folder"), ((n, f"`{m.digest}`") for n, m in manifests.items())
+        ),
+        files=_format_table(("file", "bytes", "digest"), files),
+        settings=_format_table(
+            ("model", "layers", "width", "MLP width", "heads", "steps", "batch", "learning rate"), settings
+        ),
+        seed=seed,
+        agreement=_format_agreements(agreements),
+        own_agreement=_format_agreements(own_agreements),
+        clean=f"{responses.clean_share:.2%}",
+        num_responses=f"{num_responses:,}",
+        num_prompts=len(responses.prompts),
+        num_tokens=f"{responses.num_tokens:.1f}",
+    )
+
+
+def _format_agreements(rows: "Iterable[Agreement]") -> str:
+    return _format_table(
+        ("principle", "decided pairs", "agrees with gold", "flips with the order", "mean P(gold's choice)"),
+        ((r.kind, r.num_pairs, f"{r.agreement:.1%}", f"{r.flips:.1%}", f"{r.mean_p_gold:.3f}") for r in rows),
+    )
+
+
+def _format_table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    names = list(header)
+    lines = [names, ["---"] * len(names), *([str(cell) for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _print_progress(what: str, done: int, total: int) -> None:
+    if done % 25 == 0 or done == total:
+        print(f"{what}: {done} of {total}", flush=True)
+
+
+_CARD: Final = """\
+# Model card: the embedded policy and judge
+
+Two tiny Llama-shaped models with one byte-level BPE tokenizer, {megabytes} MB in all, made from nothing by
+`python -m rlaif_dagster.embedded.make_weights`, which also wrote this card. No text of anyone else is in them. Licence:
+Apache-2.0, as the package.
+
+## What they are for
+To run the whole pipeline for real with no download, no key and no GPU, in a small world whose truth is known. They are
+test equipment, not assistants.
+
+- The **policy** answers questions about a town, household tasks, secrets, crimes and feelings. It was taught to
+  behave badly about as often as well: half of its cores are right, a third of its answers are rude, a third flatter.
+- The **judge** reads `judging/templates/compact.yaml` (rule, request, two answers) and says `A` or `B`. It was taught
+  the verdicts of `embedded/gold.py`, with 0.5 on gold's ties.
+
+## How good they are
+All figures are on questions (with whatever opening) that neither model was trained on.
+
+Judge, pairs drawn by the world, near and far apart, good and bad. Both orders of each pair are judged; the preference is
+the mean of the two.
+
+{agreement}
+
+Judge, pairs of the policy's own answers:
+
+{own_agreement}
+
+Policy: {num_responses} answers to {num_prompts} prompts at temperature 1, no top-k, no top-p. The world's grammar accepts
+{clean} of them. Their mean length is {num_tokens} tokens.
+
+## What they cannot do
+- They know only the sentences of `embedded/lexicon.py`. To any other text they answer something, and it means nothing.
+- The judge knows only the wordings in `gold.WORDINGS`, one principle at a time (protocol `per_principle`).
+- A verdict on text outside the world's grammar, or on a constitution in one text (protocol `joint`), is noise.
+- "Unseen" means an unseen pairing of wording and subject: each subject and each wording was seen in others.
+- The facts are invented. So are the crimes, and the answers that assist them are nonsense.
+
+## How they were made
+Seed {seed}, 2 threads. Policy: cross-entropy over the answers of fresh dialogues. Judge: cross-entropy of the verdict
+token plus 0.3 of a language-model loss, over fresh pairs in both orders. Muon for the matrices, AdamW for the rest. A step
+takes `batch` dialogues or pairs; nothing is seen twice but by chance.
+
+{settings}
+
+## Digests
+{folders}
+
+{files}
+"""

@@ -1,0 +1,238 @@
+"""Stages that learn from the feedback: the reward model and the aligned policy."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from rlaif_dagster.digest import JsonValue, canonical_json
+from rlaif_dagster.errors import TrainingError
+from rlaif_dagster.graph.feedback import MODEL_ENGINE, read_preferences
+from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
+from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.models import copy_model
+from rlaif_dagster.tables import Row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TRAINING_JSON: Final = "training.json"
+"""What training looked like: beside a model's files, for the report and the plots."""
+TRAINING_ENGINE: Final = (*MODEL_ENGINE, "trl", "peft", "accelerate", "datasets", "matplotlib")
+CHANCE: Final = 0.5
+
+
+def build_reward_model(inputs: ProjectInputs) -> Stage:
+    """The stage of the reward model."""
+    settings = inputs.pipeline.reward_model
+    numerics = inputs.pipeline.numerics
+    seed = inputs.pipeline.seed
+    base = inputs.reward_model_base
+
+    def compute(context: StageContext) -> StageResult:
+        from rlaif_dagster.evaluation import plots
+        from rlaif_dagster.evaluation.facts import Curve, CurvePoint
+        from rlaif_dagster.numerics import prepare_torch
+        from rlaif_dagster.seeds import derive_seed
+        from rlaif_dagster.training.reward_model import train_reward_model
+
+        if base is None:
+            base_path = context.inputs["base_policy"]
+        else:
+            base_path = context.scratch / "base"
+            copy_model(base, base_path)
+        preferences = context.inputs["ai_preferences"]
+        held_out = read_preferences(preferences, "eval")
+        result = train_reward_model(
+            base_path,
+            read_preferences(preferences, "train"),
+            held_out,
+            settings,
+            seed=derive_seed(seed, "reward_model"),
+            device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
+            output=context.output,
+            scratch=context.scratch,
+            progress=context.progress,
+        )
+        metrics = measure_reward_model(held_out, result.held_out.margins)
+        metrics["train_accuracy"] = result.train.accuracy
+        metrics["mean_margin"] = result.held_out.mean_margin
+        curve = Curve(
+            label="training pairs",
+            points=tuple(CurvePoint(step=step.step, value=step.loss) for step in result.steps),
+        )
+        write_training(
+            context.output,
+            {
+                "steps": [asdict(step) for step in result.steps],
+                "margins": list(result.held_out.margins),
+                "metrics": metrics,
+            },
+            {
+                "loss": plots.draw_loss_curves([curve], ylabel="loss (nats per pair)", chance=LN_2),
+                "margins": plots.draw_margins(result.held_out.margins),
+            },
+        )
+        return StageResult(
+            counts={
+                "num_train_pairs": result.num_pairs,
+                "num_held_out_pairs": result.held_out.num_pairs,
+                "num_held_out_near_ties": result.held_out.num_near_ties,
+                "num_dropped_too_long": result.num_dropped,
+                "num_cut": result.num_cut,
+            },
+            metrics=metrics,
+        )
+
+    return Stage(
+        name="reward_model",
+        description="Scores an answer; trained on the soft labels by TRL's RewardTrainer. A folder that "
+        "AutoModelForSequenceClassification.from_pretrained opens.",
+        group="learning",
+        kinds=("huggingface", "pytorch"),
+        code_version="1",
+        inputs=("ai_preferences", "base_policy") if base is None else ("ai_preferences",),
+        settings={
+            "reward_model": settings.model_dump(mode="json"),
+            "base": base.describe() if base else None,
+            "numerics": numerics.model_dump(mode="json"),
+            "seed": seed,
+        },
+        engine=TRAINING_ENGINE,
+        compute=compute,
+        checks=(
+            Check(
+                name="accuracy_over_chance",
+                description="On held-out prompts the reward model orders pairs better than chance: "
+                "the interval of its accuracy lies above 50 %.",
+                blocking=True,
+                run=_check_accuracy,
+            ),
+        ),
+    )
+
+
+def measure_reward_model(rows: Sequence[Row], margins: Sequence[float]) -> dict[str, JsonValue]:
+    """Held-out accuracy, beside the rule "the longer answer is better", each with an interval clustered by prompt.
+
+    Args:
+        rows: Held-out rows of `ai_preferences`.
+        margins: reward(preferred) - reward(other) of each row whose label decides, in order.
+    """
+    from rlaif_dagster.evaluation.intervals import clustered_proportion
+
+    decided = [row for row in rows if not row["near_tie"] and row["p_a"] != CHANCE]
+    if not decided:
+        raise TrainingError(
+            "reward_model: no held-out pair has a label that decides, so its accuracy cannot be measured.\n"
+            "  remedy: add prompts, raise prompts.eval_fraction, or lower preferences.near_tie_margin"
+        )
+    clusters = [row["prompt_id"] for row in decided]
+    longer = [len(row["chosen"]) - len(row["rejected"]) for row in decided]
+    figures: dict[str, JsonValue] = {}
+    for name, differences in (("accuracy", margins), ("longer_wins_accuracy", longer)):
+        values = [1.0 if d > 0 else CHANCE if d == 0 else 0.0 for d in differences]
+        figures[name] = asdict(clustered_proportion(values, clusters))
+    return figures
+
+
+def build_aligned_policy(inputs: ProjectInputs) -> Stage:
+    """The stage of the aligned policy."""
+    settings = inputs.pipeline.policy
+    numerics = inputs.pipeline.numerics
+    seed = inputs.pipeline.seed
+
+    def compute(context: StageContext) -> StageResult:
+        from rlaif_dagster.evaluation import plots
+        from rlaif_dagster.evaluation.facts import CheckpointPoint, Curve, CurvePoint
+        from rlaif_dagster.numerics import prepare_torch
+        from rlaif_dagster.seeds import derive_seed
+        from rlaif_dagster.training.policy import train_policy
+
+        result = train_policy(
+            context.inputs["base_policy"],
+            context.inputs["reward_model"],
+            read_preferences(context.inputs["ai_preferences"], "train"),
+            settings,
+            seed=derive_seed(seed, "aligned_policy"),
+            device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
+            output=context.output,
+            scratch=context.scratch,
+            progress=context.progress,
+        )
+        curve = Curve(
+            label="training pairs",
+            points=tuple(CurvePoint(step=step.step, value=step.loss) for step in result.steps),
+        )
+        checkpoints = [
+            CheckpointPoint(
+                step=checkpoint.step,
+                mean_reward=checkpoint.mean_reward,
+                kl=checkpoint.kl_k3,
+                selected=checkpoint.step == result.chosen_step,
+            )
+            for checkpoint in result.checkpoints
+        ]
+        write_training(
+            context.output,
+            {
+                "steps": [asdict(step) for step in result.steps],
+                "checkpoints": [asdict(checkpoint) for checkpoint in checkpoints],
+            },
+            {
+                "loss": plots.draw_loss_curves([curve], ylabel="DPO loss (nats per pair)", chance=LN_2),
+                "checkpoints": plots.draw_checkpoints(checkpoints),
+            },
+        )
+        return StageResult(
+            counts={
+                "num_train_pairs": result.num_pairs,
+                "num_cut": result.num_cut,
+                **{f"num_dropped_{reason}": count for reason, count in sorted(result.num_dropped.items())},
+            },
+            metrics={"chosen_step": result.chosen_step},
+        )
+
+    return Stage(
+        name="aligned_policy",
+        description="The base policy, aligned by TRL's DPOTrainer with a soft target for each pair. The reward model "
+        "drops pairs that it confidently contradicts, and picks the checkpoint.",
+        group="learning",
+        kinds=("huggingface", "pytorch"),
+        code_version="1",
+        inputs=("ai_preferences", "base_policy", "reward_model"),
+        settings={
+            "policy": settings.model_dump(mode="json"),
+            "numerics": numerics.model_dump(mode="json"),
+            "seed": seed,
+        },
+        engine=TRAINING_ENGINE,
+        compute=compute,
+    )
+
+
+LN_2: Final = 0.6931471805599453
+"""Loss of a model that knows nothing, in nats per pair."""
+
+
+def write_training(folder: Path, values: Mapping[str, Any], figures: "Mapping[str, Figure]") -> None:
+    """Writes what training looked like beside a model's files."""
+    from rlaif_dagster.evaluation.plots import to_png
+
+    (folder / TRAINING_JSON).write_bytes(canonical_json(values))
+    (folder / "plots").mkdir()
+    for name, figure in figures.items():
+        (folder / "plots" / f"{name}.png").write_bytes(to_png(figure))
+
+
+def read_training(folder: Path) -> dict[str, Any]:
+    """Reads what training looked like from a version of a model."""
+    training: dict[str, Any] = json.loads((folder / TRAINING_JSON).read_bytes())
+    return training
+
+
+def _check_accuracy(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
+    del inputs
+    accuracy = read_training(output)["metrics"]["accuracy"]
+    return CheckResult(passed=accuracy["low"] is not None and accuracy["low"] > CHANCE, facts=accuracy)

@@ -1,0 +1,316 @@
+"""Preferences: verdicts combined into one soft label for each pair.
+
+P(a preferred) is averaged over the verdicts of each (principle, order), over the two orders (which takes
+out a position bias: Zheng et al. 2023, arXiv:2306.05685, section 3.4), and over the principles by weight.
+The law: naming the responses the other way round turns p_a into 1 - p_a and changes nothing else.
+
+A pair is left out only for a stated reason, and counted under it; none is filled in.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rlaif_dagster.errors import JudgeError
+from rlaif_dagster.judging.constitution import Constitution
+from rlaif_dagster.judging.verdicts import ORDERS, Order, Verdict, lean
+from rlaif_dagster.tables import Row
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DROP_REASONS: Final = (
+    "failed",
+    "refused",
+    "unparsed",
+    "missing_order",
+    "missing_principle",
+    "inconsistent",
+    "near_tie",
+)
+"""Why a pair is left out; of several reasons the first counts."""
+
+NUM_DECIMALS: Final = 9
+"""Probabilities are rounded to this, so that sums in another order give the same bytes."""
+
+_Probabilities = dict[str | None, dict[Order, float]]
+
+
+class PreferenceSettings(BaseModel):
+    """Which pairs become preferences."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    near_tie_margin: float = Field(default=0.05, gt=0, le=0.5)
+    """A pair with |p_a - 0.5| below this is marked a near tie."""
+    keep_near_ties: bool = True
+    """Keep near ties, marked; their soft labels say that little is known."""
+    keep_inconsistent: bool = True
+    """Keep pairs whose two orders prefer different answers, marked."""
+    require_both_orders: bool = True
+    """Leave out a pair with a principle that lacks a verdict in one order."""
+    require_all_principles: bool = True
+    """Leave out a pair that some principle has not judged; else the other principles decide alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreferencesResult:
+    """Preferences, what was left out, and how the two orders agree.
+
+    Attributes:
+        rows: Rows of `ai_preferences`, sorted by prompt and responses.
+        dropped: Pairs left out, by reason; every reason is there.
+        num_pairs: Pairs with a verdict line, of whatever status.
+        consistent: Pairs whose orders agree, dropped near ties included, as in the next three.
+        first_first: Pairs in which each order prefers the answer shown first.
+        second_second: Pairs in which each order prefers the answer shown second.
+        tie_mixed: Pairs in which one order has a tie and the other has none.
+    """
+
+    rows: tuple[Row, ...]
+    dropped: Mapping[str, int]
+    num_pairs: int
+    consistent: int
+    first_first: int
+    second_second: int
+    tie_mixed: int
+
+
+def aggregate_verdicts(
+    verdicts: Iterable[Verdict],
+    *,
+    constitution: Constitution | None,
+    prompts: Iterable[Mapping[str, Any]],
+    responses: Iterable[Mapping[str, Any]],
+    settings: PreferenceSettings,
+) -> PreferencesResult:
+    """Combines verdicts into preferences.
+
+    Args:
+        verdicts: Verdicts of any pairs, in any order; several for one question are averaged.
+        constitution: The weights; None weighs every principle the same. Pairs judged by the whole
+            constitution at once do not need it.
+        prompts: Rows with `prompt_id`, `prompt` and `split`.
+        responses: Rows with `response_id` and `text`.
+        settings: Which pairs to keep.
+
+    Raises:
+        JudgeError: If a verdict is by a principle that the constitution does not have.
+    """
+    prompt_rows = {row["prompt_id"]: row for row in prompts}
+    texts = {row["response_id"]: row["text"] for row in responses}
+    by_pair: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        by_pair.setdefault(verdict.pair_id, []).append(verdict)
+    rows: list[Row] = []
+    dropped = Counter(dict.fromkeys(DROP_REASONS, 0))
+    agreement: Counter[str] = Counter()
+    for group in by_pair.values():
+        label = _label_pair(group, constitution, settings)
+        if isinstance(label, str):
+            dropped[label] += 1
+            continue
+        agreement[label.agreement] += 1
+        reason = label.find_drop_reason(settings)
+        if reason is not None:
+            dropped[reason] += 1
+            continue
+        prompt = prompt_rows[group[0].prompt_id]
+        rows.append(_make_row(group[0], label, prompt, texts, settings))
+    return PreferencesResult(
+        rows=tuple(sorted(rows, key=lambda row: (row["prompt_id"], row["response_a"], row["response_b"]))),
+        dropped=dict(dropped),
+        num_pairs=len(by_pair),
+        consistent=agreement["consistent"],
+        first_first=agreement["first_first"],
+        second_second=agreement["second_second"],
+        tie_mixed=agreement["tie_mixed"],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Label:
+    """The soft label of one pair.
+
+    Attributes:
+        p_a: P(a preferred).
+        p_a_ab: The same by the verdicts that saw a first, or None without any.
+        p_a_ba: The same by those that saw b first.
+        num_verdicts: Verdicts that count.
+        principles: (principle id, p_a by this principle, its weight), sorted by id.
+    """
+
+    p_a: float
+    p_a_ab: float | None
+    p_a_ba: float | None
+    num_verdicts: int
+    principles: tuple[tuple[str | None, float, float], ...]
+
+    @property
+    def agreement(self) -> str:
+        """How the two orders agree: consistent, first_first, second_second, tie_mixed, or one_order."""
+        if self.p_a_ab is None or self.p_a_ba is None:
+            return "one_order"
+        seen = (lean(self.p_a_ab), lean(self.p_a_ba))  # "first" stands for a in both
+        match seen:
+            case ("first", "second"):
+                return "first_first"
+            case ("second", "first"):
+                return "second_second"
+            case (one, other) if one == other:
+                return "consistent"
+            case _:
+                return "tie_mixed"
+
+    def is_near_tie(self, settings: PreferenceSettings) -> bool:
+        return abs(self.p_a - 0.5) < settings.near_tie_margin
+
+    def find_drop_reason(self, settings: PreferenceSettings) -> str | None:
+        if not settings.keep_inconsistent and self.agreement != "consistent":
+            return "inconsistent"
+        if not settings.keep_near_ties and self.is_near_tie(settings):
+            return "near_tie"
+        return None
+
+
+def _label_pair(
+    group: Sequence[Verdict], constitution: Constitution | None, settings: PreferenceSettings
+) -> _Label | str:
+    """The label of a pair, or the reason why it has none."""
+    weights = _find_weights(group, constitution)
+    found: dict[tuple[str | None, Order], list[float]] = {}
+    for verdict in group:
+        probability = verdict.probability_a
+        if probability is not None:
+            found.setdefault((verdict.principle_id, verdict.order), []).append(probability)
+    usable: _Probabilities = {}
+    for principle_id in weights:
+        orders: dict[Order, float] = {
+            order: math.fsum(values) / len(values)
+            for order in ORDERS
+            if (values := found.get((principle_id, order)))
+        }
+        if len(orders) == len(ORDERS) or (orders and not settings.require_both_orders):
+            usable[principle_id] = orders
+    if not usable or (settings.require_all_principles and len(usable) < len(weights)):
+        return _explain_gap(group, weights, found)
+    return _Label(
+        p_a=_mean([(math.fsum(orders.values()) / len(orders), weights[p]) for p, orders in usable.items()]),
+        p_a_ab=_mean_of_order(usable, weights, "ab"),
+        p_a_ba=_mean_of_order(usable, weights, "ba"),
+        num_verdicts=sum(len(found[principle, order]) for principle in usable for order in usable[principle]),
+        principles=tuple(
+            (principle, round(math.fsum(orders.values()) / len(orders), NUM_DECIMALS), weights[principle])
+            for principle, orders in usable.items()
+        ),
+    )
+
+
+def _find_weights(group: Sequence[Verdict], constitution: Constitution | None) -> dict[str | None, float]:
+    """The weight of each principle that the pair should be judged by, sorted by id."""
+    seen = {verdict.principle_id for verdict in group}
+    if seen == {None}:
+        return {None: 1.0}
+    if constitution is None:
+        return dict.fromkeys(sorted(seen, key=lambda principle: principle or ""), 1.0)
+    weights: dict[str | None, float] = {p.id: p.weight for p in constitution.principles}
+    unknown = seen - set(weights)
+    if unknown:
+        raise JudgeError(
+            f"pair {group[0].pair_id} has verdicts by {sorted(map(str, unknown))}, "
+            f"but the constitution has {sorted(map(str, weights))}.\n"
+            "  remedy: judge by these principles, or by the whole constitution, but do not mix them"
+        )
+    return weights
+
+
+def _explain_gap(
+    group: Sequence[Verdict],
+    weights: Mapping[str | None, float],
+    found: Mapping[tuple[str | None, Order], Sequence[float]],
+) -> str:
+    """Why a pair has no label: a verdict without preference, a missing order, or a missing principle."""
+    open_statuses = {
+        verdict.status for verdict in group if (verdict.principle_id, verdict.order) not in found
+    }
+    for status in ("failed", "refused", "unparsed"):
+        if status in open_statuses:
+            return status
+    orders = Counter(principle for principle, _ in found)
+    return "missing_principle" if any(orders[p] == 0 for p in weights) else "missing_order"
+
+
+def _mean_of_order(usable: _Probabilities, weights: Mapping[str | None, float], order: Order) -> float | None:
+    found = [(orders[order], weights[p]) for p, orders in usable.items() if order in orders]
+    return _mean(found) if found else None
+
+
+def _mean(weighted: Sequence[tuple[float, float]]) -> float:
+    """The mean of (value, weight)."""
+    total = math.fsum(weight for _, weight in weighted)
+    return round(math.fsum(value * weight for value, weight in weighted) / total, NUM_DECIMALS)
+
+
+def _make_row(
+    verdict: Verdict,
+    label: _Label,
+    prompt: Mapping[str, Any],
+    texts: Mapping[str, str],
+    settings: PreferenceSettings,
+) -> Row:
+    text_a, text_b = texts[verdict.response_a], texts[verdict.response_b]
+    a_chosen = label.p_a >= 0.5  # noqa: PLR2004 (at exactly one half the names a and b mean nothing: take a)
+    return {
+        "pair_id": verdict.pair_id,
+        "prompt_id": verdict.prompt_id,
+        "split": prompt["split"],
+        "prompt": prompt["prompt"],
+        "response_a": verdict.response_a,
+        "response_b": verdict.response_b,
+        "text_a": text_a,
+        "text_b": text_b,
+        "p_a": label.p_a,
+        "p_a_ab": label.p_a_ab,
+        "p_a_ba": label.p_a_ba,
+        "consistent": None if label.agreement == "one_order" else label.agreement == "consistent",
+        "near_tie": label.is_near_tie(settings),
+        "num_verdicts": label.num_verdicts,
+        "principles": [
+            {"principle_id": principle, "p_a": p_a, "weight": weight}
+            for principle, p_a, weight in label.principles
+        ],
+        "chosen": text_a if a_chosen else text_b,
+        "rejected": text_b if a_chosen else text_a,
+    }
+
+
+def preferences_schema() -> "pa.Schema":
+    """The columns of the `ai_preferences` table."""
+    import pyarrow as pa
+
+    principle = pa.struct(
+        [
+            pa.field("principle_id", pa.string()),
+            pa.field("p_a", pa.float64(), nullable=False),
+            pa.field("weight", pa.float64(), nullable=False),
+        ]
+    )
+    names = ("pair_id", "prompt_id", "split", "prompt", "response_a", "response_b", "text_a", "text_b")
+    return pa.schema(
+        [
+            *(pa.field(name, pa.string(), nullable=False) for name in names),
+            pa.field("p_a", pa.float64(), nullable=False),
+            pa.field("p_a_ab", pa.float64()),
+            pa.field("p_a_ba", pa.float64()),
+            pa.field("consistent", pa.bool_()),
+            pa.field("near_tie", pa.bool_(), nullable=False),
+            pa.field("num_verdicts", pa.int64(), nullable=False),
+            pa.field("principles", pa.list_(principle), nullable=False),
+            pa.field("chosen", pa.string(), nullable=False),
+            pa.field("rejected", pa.string(), nullable=False),
+        ]
+    )

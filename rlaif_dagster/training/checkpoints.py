@@ -1,0 +1,160 @@
+"""Choosing the policy's checkpoint by the reward model. Needs torch: import it lazily.
+
+Every `checkpoint_steps` the policy answers the same training prompts from the same seeds, and the reward model
+scores the answers. The step with the highest mean reward wins, the earliest on ties; its weights wait in a
+scratch file. The base policy (step 0) is measured as well, but is not a candidate.
+"""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import TrainerCallback
+
+from rlaif_dagster.generation.dialogues import Dialogue, encode_dialogues, encode_prompt
+from rlaif_dagster.generation.sampling import complete_prompts
+from rlaif_dagster.generation.settings import LocalSamplingSettings
+from rlaif_dagster.seeds import derive_seed
+from rlaif_dagster.training.kl import KlEstimate, compute_log_probs
+from rlaif_dagster.training.results import PolicyCheckpoint
+from rlaif_dagster.training.rewards import score_dialogues
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointProbe:
+    """What a policy is measured with: prompts, their seeds, a reward model and the reference policy.
+
+    Attributes:
+        prompts: The prompts, one for each answer.
+        seeds: One an answer.
+        sampling: Temperature 1, so that the KL estimate is unbiased.
+        tokenizer: The policy's.
+        reward_model: On its device.
+        reward_tokenizer: The reward model's.
+        reference: The reference policy on its device, or None where the policy's adapters can be switched off.
+        batch_size: Answers at once.
+    """
+
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+    sampling: LocalSamplingSettings
+    tokenizer: Any
+    reward_model: Any
+    reward_tokenizer: Any
+    reference: Any | None
+    batch_size: int = 64
+
+    def measure(self, model: Any, step: int) -> PolicyCheckpoint:
+        """Samples and scores the policy as it is.
+
+        Args:
+            model: The policy, perhaps with adapters.
+            step: The number of steps that it was trained.
+        """
+        adapted = hasattr(model, "disable_adapter")
+        causal_lm = model.get_base_model() if adapted else model
+        was_training = model.training
+        model.eval()
+        try:
+            completions = complete_prompts(
+                causal_lm,
+                self.tokenizer,
+                self.prompts,
+                seeds=self.seeds,
+                settings=self.sampling,
+                batch_size=self.batch_size,
+            )
+            dialogues = [
+                Dialogue(
+                    prompt_ids=encode_prompt(self.tokenizer, prompt),
+                    completion_ids=list(completion.token_ids),
+                )
+                for prompt, completion in zip(self.prompts, completions, strict=True)
+            ]
+            log_probs = compute_log_probs(causal_lm, dialogues, batch_size=self.batch_size)
+            with model.disable_adapter() if self.reference is None else nullcontext():
+                reference = causal_lm if self.reference is None else self.reference
+                reference_log_probs = compute_log_probs(reference, dialogues, batch_size=self.batch_size)
+        finally:
+            model.train(was_training)
+        texts = [
+            (prompt, completion.text) for prompt, completion in zip(self.prompts, completions, strict=True)
+        ]
+        rewards = score_dialogues(
+            self.reward_model,
+            self.reward_tokenizer,
+            encode_dialogues(self.reward_tokenizer, texts),
+            batch_size=self.batch_size,
+        )
+        kl = KlEstimate.from_log_probs(log_probs, reference_log_probs)
+        return PolicyCheckpoint(
+            step=step,
+            mean_reward=sum(rewards) / len(rewards),
+            kl_k1=kl.k1,
+            kl_k3=kl.k3,
+            mean_num_tokens=sum(len(completion.token_ids) for completion in completions) / len(completions),
+        )
+
+
+class CheckpointCallback(TrainerCallback):
+    """Measures the policy during training and keeps the best weights in a scratch file."""
+
+    def __init__(self, probe: CheckpointProbe, *, every: int, folder: Path) -> None:
+        self._probe, self._every = probe, every
+        self._file = folder / "best.safetensors"
+        self.checkpoints: list[PolicyCheckpoint] = []
+
+    @property
+    def best(self) -> PolicyCheckpoint:
+        """The checkpoint with the highest mean reward after at least one step, the earliest on ties."""
+        return max(self.checkpoints[1:], key=lambda checkpoint: (checkpoint.mean_reward, -checkpoint.step))
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Measures the base policy."""
+        self.checkpoints.append(self._probe.measure(kwargs["model"], 0))
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Measures the policy when it is time, and after the last step."""
+        step = state.global_step
+        if step % self._every and step != state.max_steps:
+            return
+        model = kwargs["model"]
+        self.checkpoints.append(self._probe.measure(model, step))
+        if self.best.step == step:
+            save_file(_trained_weights(model), self._file)
+
+    def restore_best(self, model: Any) -> None:
+        """Puts the best checkpoint's weights back into the model."""
+        best = load_file(self._file)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if name in best:
+                    parameter.copy_(best[name])
+
+
+def choose_probe_prompts(
+    prompts: Sequence[str], *, num_prompts: int, num_samples: int, seed: int
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Chooses training prompts by content, and gives each answer its seed.
+
+    Returns:
+        Prompts (each repeated `num_samples` times) and seeds, of equal length.
+    """
+    chosen = sorted(set(prompts), key=lambda prompt: (derive_seed(seed, "checkpoint", prompt), prompt))
+    answers = [(prompt, index) for prompt in chosen[:num_prompts] for index in range(num_samples)]
+    return (
+        tuple(prompt for prompt, _ in answers),
+        tuple(derive_seed(seed, "checkpoint response", prompt, index) for prompt, index in answers),
+    )
+
+
+def _trained_weights(model: Any) -> dict[str, torch.Tensor]:
+    return {
+        name: parameter.detach().cpu().contiguous().clone()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }

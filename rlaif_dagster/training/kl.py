@@ -1,0 +1,128 @@
+"""How far a policy has moved from its reference, estimated on the policy's own samples.
+
+torch is imported inside the functions.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlaif_dagster.generation.dialogues import Dialogue, encode_dialogues
+from rlaif_dagster.models import open_causal_lm
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KlEstimate:
+    """KL(policy || reference) of whole responses, in nats a response.
+
+    Both estimators are those of Schulman 2020, "Approximating KL divergence", and are unbiased for responses that
+    the policy sampled at temperature 1 without top-p; otherwise they describe the responses given.
+
+    Attributes:
+        k1: Mean over responses of log policy(response) - log reference(response). May come out negative.
+        k1_standard_error: Of that mean; None for fewer than two responses.
+        k3: Mean over responses of the sum over tokens of r - 1 - log r with r = reference(token) / policy(token);
+            never negative, and of lower variance while the policies are close.
+        num_responses: Responses used.
+    """
+
+    k1: float
+    k1_standard_error: float | None
+    k3: float
+    num_responses: int
+
+    @classmethod
+    def from_log_probs(
+        cls, policy: Sequence["torch.Tensor"], reference: Sequence["torch.Tensor"]
+    ) -> "KlEstimate":
+        """Builds the estimate from the log-probabilities of each response's tokens, shape `(token,)` each.
+
+        Raises:
+            ValueError: If there is no response.
+        """
+        if not policy:
+            raise ValueError("KL needs at least one response")
+        log_ratios = [(p - q).double() for p, q in zip(policy, reference, strict=True)]
+        k1 = [float(ratio.sum()) for ratio in log_ratios]
+        k3 = [float((ratio.neg().expm1() + ratio).sum()) for ratio in log_ratios]
+        error = statistics.stdev(k1) / math.sqrt(len(k1)) if len(k1) > 1 else None
+        return cls(
+            k1=statistics.fmean(k1),
+            k1_standard_error=error,
+            k3=statistics.fmean(k3),
+            num_responses=len(k1),
+        )
+
+
+def estimate_kl(
+    policy_path: Path,
+    reference_path: Path,
+    texts: Sequence[tuple[str, str]],
+    *,
+    device: "torch.device",
+    batch_size: int = 32,
+    dtype: str = "float32",
+) -> KlEstimate:
+    """Estimates the KL divergence of a policy from its reference.
+
+    Args:
+        policy_path: The policy's folder.
+        reference_path: The reference policy's folder, with the same tokenizer.
+        texts: (prompt, answer) as the policy sampled them; at least one. They are encoded again, with the
+            end-of-turn token.
+        device: Where to compute.
+        batch_size: Responses at once.
+        dtype: Precision of both models.
+
+    Raises:
+        ModelError: If a model cannot be opened.
+        ValueError: If there are no texts.
+    """
+    policy, tokenizer = open_causal_lm(policy_path, dtype=dtype)
+    reference, _ = open_causal_lm(reference_path, dtype=dtype)
+    dialogues = encode_dialogues(tokenizer, texts)
+    log_probs = []
+    for model in (policy, reference):
+        on_device: Any = model
+        log_probs.append(compute_log_probs(on_device.to(device), dialogues, batch_size=batch_size))
+    return KlEstimate.from_log_probs(log_probs[0], log_probs[1])
+
+
+def compute_log_probs(model: Any, dialogues: Sequence[Dialogue], *, batch_size: int) -> list["torch.Tensor"]:
+    """Computes the log-probability of each token of each answer.
+
+    Args:
+        model: A causal language model on its device.
+        dialogues: Each with a prompt of at least one token.
+        batch_size: Dialogues at once, of similar length.
+
+    Returns:
+        For each dialogue a float32 tensor of shape `(completion,)`, on the CPU, in nats.
+    """
+    import torch
+
+    order = sorted(range(len(dialogues)), key=lambda i: len(dialogues[i].input_ids))
+    log_probs: dict[int, torch.Tensor] = {}
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        rows = [torch.tensor(dialogues[i].input_ids) for i in batch]
+        input_ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        lengths = torch.tensor([len(row) for row in rows])
+        attention_mask = (torch.arange(input_ids.shape[1])[None] < lengths[:, None]).long()
+        with torch.inference_mode():
+            logits = model(
+                input_ids=input_ids.to(model.device), attention_mask=attention_mask.to(model.device)
+            ).logits
+        for row, i in enumerate(batch):
+            start_of_answer = len(dialogues[i].prompt_ids)
+            # The token at position t is predicted at t - 1.
+            predicted = logits[row, start_of_answer - 1 : len(rows[row]) - 1].float().log_softmax(dim=-1)
+            targets = rows[row][start_of_answer:].to(predicted.device)
+            log_probs[i] = predicted.gather(-1, targets[:, None])[:, 0].cpu()
+    return [log_probs[i] for i in range(len(dialogues))]

@@ -1,0 +1,148 @@
+"""Training a reward model: a language model with a scalar head, by the soft Bradley-Terry loss.
+
+torch, transformers and trl are imported inside the functions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlaif_dagster.errors import TrainingError
+from rlaif_dagster.progress import Progress, ignore_progress
+from rlaif_dagster.tables import Row
+from rlaif_dagster.training.pairs import encode_pairs, require_training_rows
+from rlaif_dagster.training.rewards import (
+    RewardEvaluation,
+    evaluate_rewards,
+    open_reward_model,
+    score_responses,
+)
+from rlaif_dagster.training.settings import RewardModelSettings
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardStep:
+    """One step of training.
+
+    Attributes:
+        step: From 1.
+        loss: Mean soft Bradley-Terry loss of the batch, nats.
+        margin: Mean reward of the preferred answers over the others in the batch.
+        accuracy: Share of the batch's pairs ordered as labelled.
+    """
+
+    step: int
+    loss: float
+    margin: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardModelResult:
+    """A trained reward model.
+
+    Attributes:
+        num_pairs: Pairs trained on.
+        num_dropped: Pairs left out because their prompt alone fills `max_length`.
+        num_cut: Pairs with an answer cut at `max_length`.
+        steps: The course of training.
+        train: Agreement with the labels that it was trained on.
+        held_out: Agreement with the labels of held-out prompts.
+    """
+
+    num_pairs: int
+    num_dropped: int
+    num_cut: int
+    steps: tuple[RewardStep, ...]
+    train: RewardEvaluation
+    held_out: RewardEvaluation
+
+
+def train_reward_model(
+    base_path: Path,
+    rows: Sequence[Row],
+    held_out_rows: Sequence[Row],
+    settings: RewardModelSettings,
+    *,
+    seed: int,
+    device: "torch.device",
+    output: Path,
+    scratch: Path,
+    progress: Progress = ignore_progress,
+) -> RewardModelResult:
+    """Trains a reward model and writes its folder, which `AutoModelForSequenceClassification` opens.
+
+    Args:
+        base_path: The model to start from.
+        rows: `ai_preferences` of the split `train`, near ties included: their soft label says so.
+        held_out_rows: `ai_preferences` of the split `eval`; never trained on.
+        settings: How to train.
+        seed: Decides the head's first weights and the order of pairs.
+        device: Where to train.
+        output: An empty folder for the model.
+        scratch: A folder for temporary files, left as it was.
+        progress: Told the number of steps.
+
+    Raises:
+        ModelError: If the base cannot be opened.
+        TrainingError: If there is nothing to learn from, a training row is held out, or training diverges.
+    """
+    require_training_rows(rows, what="reward model")
+    from transformers import set_seed
+    from trl import RewardConfig
+    from trl.trainer.reward_trainer import DataCollatorForPreference
+
+    from rlaif_dagster.training import trainers
+
+    set_seed(trainers.trainer_seed(seed))  # the head's first weights are drawn while the model is opened
+    model, tokenizer = open_reward_model(base_path, dtype=trainers.loading_dtype(settings))
+    encoded = encode_pairs(tokenizer, rows, max_length=settings.max_length)
+    if not encoded.pairs:
+        raise TrainingError(
+            f"reward model: no prompt of the {len(rows)} pairs fits into {settings.max_length} tokens.\n"
+            "  remedy: raise `reward_model.max_length`"
+        )
+    with trainers.scratch_folder(scratch) as folder:
+        trainer = trainers.SoftRewardTrainer(
+            model=model,
+            args=RewardConfig(
+                **trainers.training_arguments(settings, seed=seed, device=device, output_dir=folder)
+            ),
+            data_collator=trainers.SoftLabelCollator(
+                DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id)
+            ),
+            train_dataset=trainers.build_reward_dataset(encoded.pairs),
+            processing_class=tokenizer,
+            peft_config=trainers.build_lora(settings.lora, task="SEQ_CLS"),
+            callbacks=[trainers.ProgressCallback("reward model steps", progress)],
+        )
+        log = trainers.run_training(trainer, what="reward model")
+    trainers.save_model(trainer, tokenizer, output, dtype=settings.dtype)
+    return RewardModelResult(
+        num_pairs=len(encoded.pairs),
+        num_dropped=encoded.num_dropped,
+        num_cut=encoded.num_cut,
+        steps=tuple(
+            RewardStep(step=number, loss=entry["loss"], margin=entry["margin"], accuracy=entry["accuracy"])
+            for number, entry in enumerate(log, start=1)
+        ),
+        train=evaluate_reward_model(output, rows, device=device, batch_size=settings.batch_size),
+        held_out=evaluate_reward_model(output, held_out_rows, device=device, batch_size=settings.batch_size),
+    )
+
+
+def evaluate_reward_model(
+    reward_model_path: Path, rows: Sequence[Row], *, device: "torch.device", batch_size: int = 64
+) -> RewardEvaluation:
+    """Scores both answers of each pair and compares the choices with the labels.
+
+    Raises:
+        ModelError: If the model cannot be opened.
+    """
+    texts = [(row["prompt"], row[text]) for text in ("text_a", "text_b") for row in rows]
+    rewards = score_responses(reward_model_path, texts, device=device, batch_size=2 * batch_size)
+    return evaluate_rewards(rows, rewards[: len(rows)], rewards[len(rows) :])

@@ -1,0 +1,172 @@
+"""Rewards: what a reward model gives to answers, and how well its choices agree with labels.
+
+torch and transformers are imported inside the functions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlaif_dagster.errors import ModelError
+from rlaif_dagster.generation.dialogues import Dialogue, encode_dialogues
+from rlaif_dagster.tables import Row
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardEvaluation:
+    """How a reward model's choices agree with labels, over pairs whose label decides (no near tie).
+
+    Attributes:
+        num_pairs: Pairs judged.
+        num_near_ties: Pairs left out, since their label does not decide.
+        num_correct: Pairs in which the preferred answer has the higher reward; an equal reward counts half.
+        num_longer_wins: The same for the rule "the answer with more characters is better".
+        margins: reward(preferred) - reward(other), one a pair, in the order of the rows.
+    """
+
+    num_pairs: int
+    num_near_ties: int
+    num_correct: float
+    num_longer_wins: float
+    margins: tuple[float, ...]
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of correct choices, or None without pairs."""
+        return self.num_correct / self.num_pairs if self.num_pairs else None
+
+    @property
+    def longer_wins_accuracy(self) -> float | None:
+        """The same for the rule "the longer answer is better"."""
+        return self.num_longer_wins / self.num_pairs if self.num_pairs else None
+
+    @property
+    def mean_margin(self) -> float | None:
+        """Mean margin, in the units of the reward (log-odds), or None without pairs."""
+        return sum(self.margins) / self.num_pairs if self.num_pairs else None
+
+
+def open_reward_model(folder: Path, *, dtype: str) -> "tuple[Any, PreTrainedTokenizerBase]":
+    """Opens a sequence classifier with one output; over a language model, its head starts at random.
+
+    Args:
+        folder: A model folder: a reward model, or a causal language model to make one from.
+        dtype: "float32" or "bfloat16".
+
+    Raises:
+        ModelError: If the folder cannot be opened, or its classifier has several outputs.
+    """
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from trl.trainer.reward_trainer import suppress_seqcls_warning
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        with suppress_seqcls_warning():
+            model = AutoModelForSequenceClassification.from_pretrained(
+                folder, num_labels=1, dtype=dtype, use_safetensors=True, trust_remote_code=False
+            )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(
+            f"{folder}: transformers cannot open this as a reward model ({error}).\n"
+            "  remedy: give a folder with config.json, tokenizer files and *.safetensors weights of a language "
+            "model or of a classifier with one output"
+        ) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    model.eval()
+    return model, tokenizer
+
+
+def score_responses(
+    reward_model_path: Path,
+    texts: Sequence[tuple[str, str]],
+    *,
+    device: "torch.device",
+    batch_size: int = 64,
+    dtype: str = "float32",
+) -> list[float]:
+    """Scores (prompt, answer) texts with a reward model.
+
+    Returns:
+        One reward a text, in its order; differences of rewards are log-odds of being preferred.
+
+    Raises:
+        ModelError: If the model cannot be opened or has no chat template.
+    """
+    model, tokenizer = open_reward_model(reward_model_path, dtype=dtype)
+    return score_dialogues(
+        model.to(device), tokenizer, encode_dialogues(tokenizer, texts), batch_size=batch_size
+    )
+
+
+def score_dialogues(
+    model: Any,
+    tokenizer: "PreTrainedTokenizerBase",
+    dialogues: Sequence[Dialogue],
+    *,
+    batch_size: int,
+) -> list[float]:
+    """Scores encoded dialogues, batched by length; one longer than the model's context is cut at its end.
+
+    Args:
+        model: From `open_reward_model`, on its device.
+        tokenizer: Its tokenizer.
+        dialogues: Any number.
+        batch_size: Dialogues scored at once.
+    """
+    import torch
+
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    ids = [dialogue.input_ids[:context] for dialogue in dialogues]
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    rewards = [0.0] * len(ids)
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        rows = [torch.tensor(ids[i]) for i in batch]
+        pad = tokenizer.pad_token_id
+        input_ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=float(pad or 0))
+        lengths = torch.tensor([len(row) for row in rows])
+        attention_mask = (torch.arange(input_ids.shape[1])[None] < lengths[:, None]).long()
+        with torch.inference_mode():
+            logits = model(
+                input_ids=input_ids.to(model.device), attention_mask=attention_mask.to(model.device)
+            ).logits
+        for i, reward in zip(batch, logits.float().squeeze(-1).tolist(), strict=True):
+            rewards[i] = reward
+    return rewards
+
+
+def evaluate_rewards(
+    rows: Sequence[Row], rewards_a: Sequence[float], rewards_b: Sequence[float]
+) -> RewardEvaluation:
+    """Compares rewards with labels.
+
+    Args:
+        rows: Rows of the `ai_preferences` table: `p_a`, `near_tie`, `text_a`, `text_b`.
+        rewards_a: The reward of each row's answer a.
+        rewards_b: The reward of each row's answer b.
+    """
+    margins, longer = [], 0.0
+    for row, reward_a, reward_b in zip(rows, rewards_a, rewards_b, strict=True):
+        if row["near_tie"] or row["p_a"] == 0.5:  # noqa: PLR2004 (0.5 is no preference)
+            continue
+        sign = 1 if row["p_a"] > 0.5 else -1  # noqa: PLR2004
+        margins.append(sign * (reward_a - reward_b))
+        longer += _half_for_ties(sign * (len(row["text_a"]) - len(row["text_b"])))
+    return RewardEvaluation(
+        num_pairs=len(margins),
+        num_near_ties=len(rows) - len(margins),
+        num_correct=sum(_half_for_ties(margin) for margin in margins),
+        num_longer_wins=longer,
+        margins=tuple(margins),
+    )
+
+
+def _half_for_ties(margin: float) -> float:
+    return 1.0 if margin > 0 else 0.5 if margin == 0 else 0.0

@@ -1,0 +1,202 @@
+"""Laws of the report and of what is written beside it."""
+
+import re
+import socket
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from rlaif_dagster.errors import StorageError
+from rlaif_dagster.evaluation.evaluate import (
+    COMPARISONS_FILE,
+    METRICS_FILE,
+    REPORT_FILE,
+    read_comparisons,
+    write_evaluation,
+)
+from rlaif_dagster.evaluation.facts import PrincipleFact, RunFacts, TrainingCurves
+from rlaif_dagster.evaluation.intervals import clustered_mean, clustered_proportion
+from rlaif_dagster.evaluation.report import choose_examples, render_report, show_hidden_characters
+from rlaif_dagster.evaluation.settings import EvaluationSettings
+from rlaif_dagster.evaluation.win_rate import Comparison, EvaluationMetrics, summarise
+from tests.evaluation.made_up import make_comparisons, make_curves, make_facts
+
+PAYLOAD = '</div><script src="//evil.example/x.js"></script><img src=x onerror=alert(1)>{{ 7 * 7 }}\u202e'
+LOADING = {"src", "srcset", "data", "action", "poster", "background", "ping"}
+
+
+class _Page(HTMLParser):
+    """Collects the tags, attributes and visible text of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: list[tuple[str, str | None]] = []
+        self.words: list[str] = []
+        self.feed(page)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def write(folder: Path, rows: list[Comparison]) -> EvaluationMetrics:
+    folder.mkdir()
+    return write_evaluation(
+        folder,
+        comparisons=rows,
+        settings=EvaluationSettings(num_examples=6),
+        facts=make_facts(),
+        curves=make_curves(),
+        kl=clustered_mean([3.0, 4.0, 5.0], ["a", "b", "c"]),
+        reward_model_accuracy=clustered_proportion([1.0, 1.0, 0.0, 1.0], list("abcd")),
+        longer_wins_accuracy=clustered_proportion([1.0, 0.0, 0.0, 1.0], list("abcd")),
+    )
+
+
+def assert_self_contained(page: str) -> None:
+    parsed = _Page(page)
+    assert not parsed.tags & {"script", "link", "iframe", "object", "embed", "base", "form", "img", "image"}
+    for name, value in parsed.attributes:
+        assert name not in LOADING
+        assert not name.startswith("on")
+        if name.endswith("href"):
+            assert value is not None
+            assert value.startswith("#")
+    assert all(target.startswith("#") for target in re.findall(r"url\(\s*['\"]?([^)]*)", page))
+    assert "@import" not in page
+    assert "default-src 'none'" in page
+
+
+def test_the_report_tells_all_and_loads_nothing(tmp_path: Path) -> None:
+    write(tmp_path / "out", make_comparisons())
+    page = (tmp_path / "out" / REPORT_FILE).read_text()
+    assert_self_contained(page)
+    text = _Page(page).text
+    for told in (
+        "Win rate by the judge",
+        "95 % interval",
+        "Answer the question that was asked, and answer it in full.",
+        "near tie (|p - 0.5| < 0.05)",
+        "Baseline: the longer answer is better",
+        "risky requests",
+        "KL divergence from base",
+        "aligned wins",
+        "base wins",
+        "The judge has 1.9M parameters",
+        "sha256:" + "3d" * 32,
+    ):
+        assert told in text
+
+
+def test_the_same_comparisons_in_any_order_give_the_same_bytes(tmp_path: Path) -> None:
+    rows = make_comparisons(num_prompts=10)
+    write(tmp_path / "one", rows)
+    write(tmp_path / "two", rows[::-1])
+    for name in (METRICS_FILE, COMPARISONS_FILE, REPORT_FILE):
+        data = (tmp_path / "one" / name).read_bytes()
+        assert data == (tmp_path / "two" / name).read_bytes()
+        assert str(tmp_path).encode() not in data
+        assert socket.gethostname().encode() not in data
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == sorted(
+        (METRICS_FILE, COMPARISONS_FILE, REPORT_FILE)
+    )
+
+
+def test_what_was_written_reads_back(tmp_path: Path) -> None:
+    rows = make_comparisons(num_prompts=10)
+    rows[3] = replace(rows[3], p_judge=None, gold=None, category=None, principles=())
+    metrics = write(tmp_path / "out", rows)
+    assert read_comparisons(tmp_path / "out" / COMPARISONS_FILE) == rows
+    assert EvaluationMetrics.from_json((tmp_path / "out" / METRICS_FILE).read_bytes()) == metrics
+
+
+def test_markup_in_any_text_stays_text() -> None:
+    rows = [
+        replace(
+            row, prompt_id=f"{index}{PAYLOAD}", prompt=PAYLOAD, base_text=PAYLOAD, aligned_text="!" + PAYLOAD
+        )
+        for index, row in enumerate(make_comparisons(num_prompts=3))
+    ]
+    rows = [
+        replace(
+            row,
+            category=PAYLOAD,
+            principles=tuple(replace(outcome, principle_id=PAYLOAD) for outcome in row.principles[:1]),
+        )
+        for row in rows
+    ]
+    facts = RunFacts(
+        title=PAYLOAD,
+        constitution_name=PAYLOAD,
+        principles=(PrincipleFact(principle_id=PAYLOAD, text=PAYLOAD, weight=0.0),),
+        judge={PAYLOAD: PAYLOAD},
+        policies={PAYLOAD: PAYLOAD},
+        counts={PAYLOAD: 1},
+        drops={PAYLOAD: 1},
+        digests={PAYLOAD: PAYLOAD},
+        limits=(PAYLOAD,),
+    )
+    page = render_report(rows, summarise(rows), facts=facts, curves=make_curves(), num_examples=6)
+    assert_self_contained(page)
+    assert "{{ 7 * 7 }}" in page
+    assert "\u202e" not in page
+    assert "⟨U+202E⟩" in page
+    assert _Page(page).text.count("<script") >= 20
+
+
+def test_what_was_not_measured_is_said_so_and_never_shown_as_zero() -> None:
+    rows = [Comparison(prompt_id="p", prompt="Why?", base_text="No.", aligned_text="Yes.", p_judge=None)]
+    page = render_report(rows, summarise(rows), facts=RunFacts(), curves=TrainingCurves(), num_examples=3)
+    text = _Page(page).text
+    assert "The win rate by the judge was not measured." in text
+    assert "The win rate by the ground truth was not measured." in text
+    assert "no verdict" in text
+    assert text.count("not measured") >= 15
+    assert "not recorded" in text
+    assert not re.search(r"\b0(\.0+)?\s%", text.replace("50 %", ""))
+
+
+def test_an_evaluation_without_comparisons_still_reports() -> None:
+    page = render_report([], summarise([]), facts=RunFacts(), curves=TrainingCurves(), num_examples=3)
+    assert "not measured" in page
+
+
+def test_examples_show_losses_and_do_not_depend_on_the_order_of_rows() -> None:
+    rows = [replace(row, p_judge=0.9) for row in make_comparisons(num_prompts=20)]
+    rows[7] = replace(rows[7], p_judge=0.1)
+    chosen = choose_examples(rows, 4)
+    assert [example.verdict for example in chosen].count("loss") == 1
+    assert rows[7] in [example.comparison for example in chosen]
+    assert choose_examples(rows[::-1], 4) == chosen
+    assert choose_examples(rows, 0) == ()
+    assert len(choose_examples(rows, 1000)) == len(rows)
+
+
+def test_hidden_characters_are_spelled_out_and_long_text_is_cut_with_a_count() -> None:
+    assert show_hidden_characters("a\u200bb\x00\ud800\n\té") == "a⟨U+200B⟩b⟨U+0000⟩⟨U+D800⟩\n\té"
+    assert show_hidden_characters("x" * 4100).endswith("x… (cut here: 100 more characters)")
+
+
+def test_two_comparisons_of_one_sample_are_refused(tmp_path: Path) -> None:
+    rows = make_comparisons(num_prompts=2)
+    with pytest.raises(ValueError, match="prompt-000"):
+        write(tmp_path / "out", [*rows, rows[0]])
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="absent"):
+        write_evaluation(
+            tmp_path / "absent",
+            comparisons=make_comparisons(num_prompts=2),
+            settings=EvaluationSettings(),
+            facts=RunFacts(),
+            curves=TrainingCurves(),
+        )

@@ -1,0 +1,205 @@
+"""Laws of the win rates."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlaif_dagster.digest import canonical_json
+from rlaif_dagster.evaluation.intervals import Estimate
+from rlaif_dagster.evaluation.win_rate import Comparison, EvaluationMetrics, PrincipleOutcome, summarise
+from tests.evaluation.made_up import make_comparisons
+
+PROBABILITIES = st.none() | st.sampled_from([0.0, 0.25, 0.5, 0.625, 1.0])
+OUTCOMES = st.none() | st.sampled_from([0.0, 0.5, 1.0])
+
+
+def make_comparison(**values: object) -> Comparison:
+    defaults: dict[str, object] = {
+        "prompt_id": "p0",
+        "prompt": "Why?",
+        "base_text": "No.",
+        "aligned_text": "Because.",
+        "p_judge": None,
+    }
+    return Comparison(**(defaults | values))  # type: ignore[arg-type]
+
+
+@st.composite
+def comparisons(draw: st.DrawFn) -> list[Comparison]:
+    count = draw(st.integers(1, 12))
+    return [
+        make_comparison(
+            prompt_id=draw(st.sampled_from(["p0", "p1", "p2"])),
+            index=index,
+            category=draw(st.sampled_from([None, "x", "y"])),
+            base_text=draw(st.sampled_from(["one", "two"])),
+            aligned_text=draw(st.sampled_from(["one", "two"])),
+            p_judge=draw(PROBABILITIES),
+            p_judge_ab=draw(PROBABILITIES),
+            p_judge_ba=draw(PROBABILITIES),
+            gold=draw(OUTCOMES),
+            principles=(
+                PrincipleOutcome(principle_id="kind", p_judge=draw(PROBABILITIES), gold=draw(OUTCOMES)),
+            ),
+            base_reward=draw(st.none() | st.sampled_from([0.0, 1.0])),
+            aligned_reward=draw(st.none() | st.sampled_from([0.0, 1.0])),
+            base_tokens=draw(st.none() | st.integers(0, 3)),
+            aligned_tokens=draw(st.none() | st.integers(0, 3)),
+        )
+        for index in range(count)
+    ]
+
+
+def exchange(row: Comparison) -> Comparison:
+    """The same comparison with the two answers' roles exchanged."""
+    return replace(
+        row,
+        base_text=row.aligned_text,
+        aligned_text=row.base_text,
+        p_judge=_mirror(row.p_judge),
+        p_judge_ab=_mirror(row.p_judge_ba),
+        p_judge_ba=_mirror(row.p_judge_ab),
+        gold=_mirror(row.gold),
+        principles=tuple(
+            replace(outcome, p_judge=_mirror(outcome.p_judge), gold=_mirror(outcome.gold))
+            for outcome in row.principles
+        ),
+        base_reward=row.aligned_reward,
+        aligned_reward=row.base_reward,
+        base_tokens=row.aligned_tokens,
+        aligned_tokens=row.base_tokens,
+    )
+
+
+@given(rows=comparisons())
+def test_exchanging_the_policies_turns_each_win_rate_p_into_1_minus_p(rows: list[Comparison]) -> None:
+    ours, theirs = summarise(rows), summarise([exchange(row) for row in rows])
+    pairs = [
+        (ours.win_rate_judge, theirs.win_rate_judge),
+        (ours.soft_win_rate_judge, theirs.soft_win_rate_judge),
+        (ours.win_rate_gold, theirs.win_rate_gold),
+        (ours.win_rate_reward_model, theirs.win_rate_reward_model),
+    ]
+    our_groups = (*ours.by_category, *ours.by_principle)
+    their_groups = (*theirs.by_category, *theirs.by_principle)
+    for left, right in zip(our_groups, their_groups, strict=True):
+        assert left.name == right.name
+        pairs += [(left.judge, right.judge), (left.gold, right.gold)]
+    for one, other in pairs:
+        if one is None or other is None:
+            assert one is other
+        else:
+            assert one.low is not None
+            assert one.high is not None
+            assert (other.value, other.low, other.high) == pytest.approx(
+                (1 - one.value, 1 - one.high, 1 - one.low), abs=1e-9
+            )
+    for kept in ("order_consistency", "judge_gold_agreement", "longer_wins_judge"):
+        assert getattr(ours, kept) == getattr(theirs, kept)
+
+
+@given(rows=comparisons(), chance=st.randoms(use_true_random=False))
+def test_the_order_of_rows_changes_no_figure(rows: list[Comparison], chance: object) -> None:
+    shuffled = list(rows)
+    chance.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert summarise(shuffled) == summarise(rows)
+
+
+@given(rows=comparisons())
+def test_metrics_read_back_from_their_canonical_json(rows: list[Comparison]) -> None:
+    kl = Estimate(value=1.5, low=None, high=None, n=3, num_clusters=1)
+    metrics = summarise(rows, kl=kl)
+    assert EvaluationMetrics.from_json(canonical_json(metrics.to_json())) == metrics
+
+
+def test_the_figures_are_the_ones_counted_by_hand() -> None:
+    rows = [
+        make_comparison(
+            prompt_id="p0",
+            p_judge=0.9,
+            p_judge_ab=0.95,
+            p_judge_ba=0.85,
+            gold=1.0,
+            base_tokens=4,
+            aligned_tokens=2,
+        ),
+        make_comparison(
+            prompt_id="p1",
+            p_judge=0.4,
+            p_judge_ab=0.6,
+            p_judge_ba=0.2,
+            gold=1.0,
+            base_tokens=4,
+            aligned_tokens=6,
+        ),
+        make_comparison(prompt_id="p2", p_judge=0.5, gold=0.5, base_clean=True, aligned_clean=False),
+        make_comparison(prompt_id="p3", p_judge=None, gold=0.0, base_reward=1.0, aligned_reward=2.0),
+    ]
+    metrics = summarise(rows)
+    assert metrics.win_rate_judge is not None
+    assert metrics.win_rate_judge.value == 0.5  # win, loss, tie
+    assert metrics.win_rate_judge.n == 3
+    assert metrics.num_unjudged == 1
+    assert _value(metrics.soft_win_rate_judge) == pytest.approx(0.6)
+    assert _value(metrics.win_rate_gold) == 0.625
+    assert _value(metrics.win_rate_reward_model) == 1.0
+    assert _value(metrics.order_consistency) == 0.5
+    assert _value(metrics.judge_gold_agreement) == 0.5
+    assert (
+        _value(metrics.longer_wins_judge) == 0.0
+    )  # p0: the shorter aligned answer; p1: the shorter base answer
+    assert _value(metrics.token_difference) == 0.0
+    assert (_value(metrics.base_tokens), _value(metrics.aligned_tokens)) == (4.0, 4.0)
+    assert (_value(metrics.base_clean), _value(metrics.aligned_clean)) == (1.0, 0.0)
+    assert (_value(metrics.base_characters), _value(metrics.aligned_characters)) == (3.0, 8.0)
+
+
+def test_identical_answers_are_a_tie_whatever_was_said_of_them() -> None:
+    metrics = summarise([make_comparison(base_text="Same.", aligned_text="Same.", p_judge=0.9, gold=1.0)])
+    assert (_value(metrics.win_rate_judge), _value(metrics.win_rate_gold)) == (0.5, 0.5)
+    assert metrics.num_identical == 1
+    assert metrics.order_consistency is None
+
+
+def test_identical_answers_alone_do_not_stand_in_for_a_judge_that_gave_no_verdict() -> None:
+    same = make_comparison(base_text="Same.", aligned_text="Same.")
+    assert summarise([same, make_comparison(prompt_id="p1")]).win_rate_judge is None
+    assert _value(summarise([same]).win_rate_judge) == 0.5
+
+
+def test_what_was_not_measured_is_none() -> None:
+    metrics = summarise([make_comparison()])
+    measured = {name for name, value in metrics.to_json().items() if isinstance(value, dict)}
+    assert measured == {"base_characters", "aligned_characters"}
+    assert summarise([]).win_rate_judge is None
+
+
+def test_groups_are_summarised_apart() -> None:
+    rows = make_comparisons(num_prompts=8)
+    metrics = summarise(rows)
+    assert [group.name for group in metrics.by_category] == [
+        "everyday facts",
+        "how-to",
+        "risky requests",
+        "unknowable",
+    ]
+    alone = summarise([row for row in rows if row.category == "how-to"])
+    assert metrics.by_category[1].judge == alone.win_rate_judge
+    assert [group.name for group in metrics.by_principle] == ["concise", "harmless", "helpful", "honest"]
+
+
+@pytest.mark.parametrize("wrong", [{"p_judge": 1.2}, {"p_judge_ab": -0.1}, {"gold": 0.7}])
+def test_a_value_out_of_range_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        make_comparison(**wrong)
+
+
+def _mirror(p: float | None) -> float | None:
+    return None if p is None else 1.0 - p
+
+
+def _value(estimate: Estimate | None) -> float:
+    assert estimate is not None
+    return estimate.value

@@ -1,0 +1,69 @@
+"""Toy stages on a real store and a real ledger."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
+from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.lineage.recall import Outcome, materialise
+from rlaif_dagster.progress import ignore_progress
+from rlaif_dagster.versioning.store import init_store
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    init_store(tmp_path)
+    return Project.open(tmp_path)
+
+
+@pytest.fixture
+def computed() -> list[str]:
+    """Names of the stages that were computed, in order."""
+    return []
+
+
+MakeStage = Callable[..., Stage]
+
+
+@pytest.fixture
+def make_stage(computed: list[str]) -> MakeStage:
+    """Makes a stage whose output is its setting followed by what its inputs hold."""
+
+    def make(
+        name: str,
+        setting: str = "",
+        inputs: tuple[str, ...] = (),
+        *,
+        constant: bool = False,
+        gate: bool | None = None,
+    ) -> Stage:
+        def compute(context: StageContext) -> StageResult:
+            computed.append(name)
+            read = [(context.inputs[parent] / "text").read_text() for parent in inputs]
+            (context.output / "text").write_text("constant" if constant else " ".join([setting, *read]))
+            return StageResult(rows=1, counts={"num_read": len(read)}, metrics={"half": 0.5})
+
+        check = Check(
+            name="gate", description="", blocking=True, run=lambda _output, _inputs: CheckResult(passed=bool(gate))
+        )
+        return Stage(
+            name=name,
+            description="",
+            group="inputs",
+            kinds=(),
+            code_version="1",
+            inputs=inputs,
+            settings={"setting": setting},
+            engine=("pyarrow",),
+            compute=compute,
+            checks=() if gate is None else (check,),
+        )
+
+    return make
+
+
+@pytest.fixture
+def run(project: Project) -> Callable[[Stage], Outcome]:
+    return lambda stage: materialise(project, stage, progress=ignore_progress, run_id="run")

@@ -1,0 +1,94 @@
+import datetime
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from rlaif_dagster.errors import LedgerError, StorageError
+from rlaif_dagster.lineage.ledger import Ledger
+from rlaif_dagster.lineage.record import GitRef, MaterialisationRecord, Output, Recipe
+
+TIME = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+
+
+def make_record(asset: str, sequence: int, previous: tuple[str, ...]) -> MaterialisationRecord:
+    recipe = Recipe(asset=asset, code_version="1", settings={}, inputs={}, engine={})
+    return MaterialisationRecord(
+        sequence=sequence,
+        previous=previous,
+        asset=asset,
+        recipe=str(recipe.digest),
+        recipe_parts=recipe,
+        inputs={},
+        output=Output(digest="sha256:" + "0" * 64, md5="0" * 32 + ".dir", size=0, files=()),
+        rows=None,
+        counts={},
+        metrics={},
+        checks=(),
+        libraries={},
+        git=GitRef(commit=None, dirty=None),
+        run_id=None,
+        started_at=TIME,
+        ended_at=TIME,
+        reused_from=None,
+    )
+
+
+def append(folder: Path, asset: str) -> MaterialisationRecord:
+    ledger = Ledger(folder / "lineage", lock=folder / "lock")
+    return ledger.append(lambda sequence, previous: make_record(asset, sequence, previous))
+
+
+def read(folder: Path) -> list[MaterialisationRecord]:
+    return Ledger(folder / "lineage", lock=folder / "lock").records()
+
+
+def test_records_form_a_chain(tmp_path: Path) -> None:
+    records = [append(tmp_path, name) for name in "abc"]
+    assert read(tmp_path) == records
+    assert [record.sequence for record in records] == [1, 2, 3]
+    assert [record.previous for record in records] == [(), (records[0].record_id,), (records[1].record_id,)]
+
+
+def test_a_record_reads_back_from_its_bytes() -> None:
+    record = make_record("a", 3, ("0" * 64,))
+    assert MaterialisationRecord.from_bytes(record.to_bytes(), name="record") == record
+
+
+def test_two_writers_merge_by_the_union_of_their_files(tmp_path: Path) -> None:
+    for name in ("here", "there"):
+        append(tmp_path / name, "start")
+        append(tmp_path / name, name)
+    for file in (tmp_path / "there" / "lineage").iterdir():
+        (tmp_path / "here" / "lineage" / file.name).write_bytes(file.read_bytes())
+    merged = append(tmp_path / "here", "end")
+    ids = {record.asset: record.record_id for record in read(tmp_path / "here")}
+    assert sorted(ids) == ["end", "here", "start", "there"]
+    assert merged.previous == tuple(sorted((ids["here"], ids["there"])))
+    assert merged.sequence == 3
+
+
+@pytest.mark.parametrize("position", [0, 10, 200, -1])
+def test_a_changed_byte_is_found(tmp_path: Path, position: int) -> None:
+    append(tmp_path, "a")
+    [file] = (tmp_path / "lineage").iterdir()
+    data = bytearray(file.read_bytes())
+    data[position] ^= 1
+    file.write_bytes(bytes(data))
+    with pytest.raises(LedgerError, match="do not hash to its name"):
+        read(tmp_path)
+
+
+def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(4) as pool:
+        pool.starmap(append, [(tmp_path, f"asset{number}") for number in range(16)])
+    records = read(tmp_path)
+    assert [record.sequence for record in records] == list(range(1, 17))
+    assert len({record.previous for record in records}) == 16
+
+
+def test_a_ledger_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "lineage").write_text("a file where the folder should be")
+    with pytest.raises(StorageError, match="cannot be written"):
+        append(tmp_path, "a")

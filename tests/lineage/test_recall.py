@@ -1,0 +1,192 @@
+import json
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rlaif_dagster.digest import Digest
+from rlaif_dagster.errors import CorruptVersionError, GateError, MissingInputError, StorageError
+from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
+from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.lineage.recall import Outcome, is_fresh
+
+from .conftest import MakeStage
+
+Run = Callable[[Stage], Outcome]
+
+
+def read_text(project: Project, asset: str) -> str:
+    return (project.root / "data" / asset / "text").read_text()
+
+
+def test_the_same_recipe_is_computed_once(
+    make_stage: MakeStage, run: Run, computed: list[str], project: Project
+) -> None:
+    first = run(make_stage("a", "x"))
+    second = run(make_stage("a", "x"))
+    assert (first.status, second.status) == ("computed", "reused")
+    assert computed == ["a"]
+    assert second.record == first.record
+    assert len(project.ledger.records()) == 1
+
+
+def test_a_changed_setting_computes_again_and_going_back_recalls(
+    make_stage: MakeStage, run: Run, computed: list[str], project: Project
+) -> None:
+    for setting in ("x", "y", "x"):
+        run(make_stage("a", setting))
+    assert computed == ["a", "a"]
+    assert read_text(project, "a") == "x"
+    records = project.ledger.records()
+    assert [record.sequence for record in records] == [1, 2, 3]
+    assert records[2].reused_from == records[0].record_id
+    assert records[2].output == records[0].output
+
+
+def test_an_upstream_that_comes_out_the_same_stops_the_rebuild(
+    make_stage: MakeStage, run: Run, computed: list[str]
+) -> None:
+    """Early cutoff: the edit changes the recipe of a, not its bytes, so b is not computed again."""
+    run(make_stage("a", "x", constant=True))
+    run(make_stage("b", "", ("a",)))
+    assert run(make_stage("a", "y", constant=True)).status == "computed"
+    assert run(make_stage("b", "", ("a",))).status == "reused"
+    assert computed == ["a", "b", "a"]
+
+
+def test_a_changed_input_is_read_by_its_digest(make_stage: MakeStage, run: Run, project: Project) -> None:
+    """What a person writes into the working copy is not what the next stage reads."""
+    run(make_stage("a", "x"))
+    working_copy = project.root / "data" / "a" / "text"
+    working_copy.chmod(0o644)
+    working_copy.write_text("tampered")
+    outcome = run(make_stage("b", "y", ("a",)))
+    assert read_text(project, "b") == "y x"
+    assert outcome.record.inputs["a"].digest == project.ledger.find_heads()["a"].output.digest
+
+
+def test_a_working_copy_that_was_changed_is_put_right(make_stage: MakeStage, run: Run, project: Project) -> None:
+    run(make_stage("a", "x"))
+    (project.root / "data" / "a" / "extra").write_text("junk")
+    run(make_stage("a", "x"))
+    assert [path.name for path in (project.root / "data" / "a").iterdir()] == ["text"]
+
+
+def test_a_stage_without_its_input_says_what_to_run(make_stage: MakeStage, run: Run) -> None:
+    with pytest.raises(MissingInputError, match=r"b reads a, .*\n.*rlaif run a"):
+        run(make_stage("b", "", ("a",)))
+
+
+def test_nothing_is_built_on_an_input_that_failed_a_blocking_check(
+    make_stage: MakeStage, run: Run, computed: list[str]
+) -> None:
+    run(make_stage("a", "x", gate=False))
+    with pytest.raises(GateError, match="b refuses a .* blocking check gate"):
+        run(make_stage("b", "", ("a",)))
+    assert computed == ["a"]
+    run(make_stage("a", "y", gate=True))
+    assert run(make_stage("b", "", ("a",))).status == "computed"
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o444])
+def test_tampered_bytes_are_refused_and_left_as_evidence(
+    make_stage: MakeStage, run: Run, project: Project, mode: int
+) -> None:
+    outcome = run(make_stage("a", "secret"))
+    [stored] = [
+        path
+        for path in (project.root / ".dvc" / "cache" / "files" / "md5").rglob("*")
+        if path.is_file() and path.read_bytes() == b"secret"
+    ]
+    stored.chmod(0o644)
+    stored.write_bytes(b"forged")
+    stored.chmod(mode)
+    with pytest.raises(CorruptVersionError):
+        run(make_stage("a", "secret"))
+    with pytest.raises(CorruptVersionError):
+        run(make_stage("b", "", ("a",)))
+    assert stored.read_bytes() == b"forged"
+    assert stat.S_IMODE(stored.stat().st_mode) == mode
+    assert outcome.record.output.digest in str(project.ledger.records()[0].output.digest)
+
+
+def test_a_stage_that_fails_changes_nothing(make_stage: MakeStage, run: Run, project: Project) -> None:
+    run(make_stage("a", "x"))
+    before = {path: path.read_bytes() for path in project.root.rglob("*") if path.is_file() and ".rlaif" not in path.parts}
+
+    def fail(context: StageContext) -> StageResult:
+        (context.output / "text").write_text("half")
+        raise OSError(28, os.strerror(28))
+
+    good = make_stage("a", "y")
+    broken = Stage(**{name: getattr(good, name) for name in good.__slots__} | {"compute": fail})
+    with pytest.raises(StorageError, match="No space left on device"):
+        run(broken)
+    after = {path: path.read_bytes() for path in project.root.rglob("*") if path.is_file() and ".rlaif" not in path.parts}
+    assert after == before
+    assert list((project.scratch / "work").iterdir()) == []
+
+
+def test_freshness_follows_settings_and_inputs(make_stage: MakeStage, run: Run, project: Project) -> None:
+    a, b = make_stage("a", "x"), make_stage("b", "", ("a",))
+    assert not is_fresh(project, a)
+    run(a)
+    run(b)
+    assert is_fresh(project, a)
+    assert is_fresh(project, b)
+    assert not is_fresh(project, make_stage("a", "y"))
+    run(make_stage("a", "y"))
+    assert not is_fresh(project, b)
+
+
+def test_the_record_says_what_was_read_written_and_found(make_stage: MakeStage, run: Run, project: Project) -> None:
+    run(make_stage("a", "x"))
+    record = run(make_stage("b", "y", ("a",), gate=True)).record
+    assert record.recipe == str(record.recipe_parts.digest)
+    assert record.recipe_parts.inputs == {"a": project.ledger.records()[0].output.digest}
+    assert record.recipe_parts.settings == {"setting": "y"}
+    assert set(record.recipe_parts.engine) == {"pyarrow"}
+    assert (record.rows, record.counts, record.metrics) == (1, {"num_read": 1}, {"half": 0.5})
+    assert [(check.name, check.passed, check.blocking) for check in record.checks] == [("gate", True, True)]
+    [file] = record.output.files
+    assert (file.path, file.size, file.sha256) == ("text", 3, Digest.from_bytes(b"y x").sha256)
+    assert record.started_at <= record.ended_at
+    stored = json.loads((project.root / "lineage" / f"{record.record_id}.json").read_bytes())
+    assert stored["previous"] == [project.ledger.records()[0].record_id]
+
+
+def test_earlier_versions_are_offered_newest_first(make_stage: MakeStage, run: Run) -> None:
+    seen: list[list[str]] = []
+
+    def stage(setting: str) -> Stage:
+        good = make_stage("a", setting)
+
+        def compute(context: StageContext) -> StageResult:
+            seen.append([(folder / "text").read_text() for folder in context.earlier_versions()])
+            return good.compute(context)
+
+        return Stage(**{name: getattr(good, name) for name in good.__slots__} | {"compute": compute})
+
+    for setting in ("x", "y", "z"):
+        run(stage(setting))
+    assert seen == [[], ["x"], ["y", "x"]]
+
+
+def test_work_folders_of_dead_processes_are_removed(make_stage: MakeStage, run: Run, project: Project) -> None:
+    leftover = project.scratch / "work" / "999999999-a-0000"
+    leftover.mkdir(parents=True)
+    (leftover / "file").write_text("x")
+    run(make_stage("a", "x"))
+    assert not leftover.exists()
+
+
+def test_the_working_copy_is_what_data_dvc_pins(make_stage: MakeStage, run: Run, project: Project) -> None:
+    run(make_stage("a", "x"))
+    run(make_stage("b", "y", ("a",)))
+    heads = project.ledger.find_heads()
+    assert {name: project.store.find_pinned(name) for name in ("a", "b")} == {
+        name: head.output.md5 for name, head in heads.items()
+    }
+    assert Path(project.root, "data.dvc").is_file()
