@@ -125,7 +125,7 @@ PROBABILITIES = st.floats(0, 1) | st.sampled_from(["first", "second", "tie", Non
 def test_naming_the_responses_the_other_way_round_turns_p_a_into_its_complement(
     cells: list[tuple[Order, str, Any]], both: bool, every: bool, random: Any
 ) -> None:
-    settings = {"require_both_orders": both, "require_all_principles": every}
+    settings: dict[str, Any] = {"require_both_orders": both, "require_all_principles": every}
     verdicts = [verdict(order, value, principle) for order, principle, value in cells]
     # The pair "r2, r1": what was shown first stays, so the orders trade names.
     mirror = [replace(v, response_a="r2", response_b="r1", order=_FLIPPED[v.order]) for v in verdicts]
@@ -235,7 +235,7 @@ def test_a_principle_that_the_constitution_does_not_have_is_an_error() -> None:
 
 def test_rows_fit_their_table_and_come_in_one_order(tmp_path: Path) -> None:
     other = Pair.from_responses("p", "r0", "r4")
-    verdicts = [verdict(o, 0.7, pair=pair) for pair in (PAIR, other) for o in ("ab", "ba")]  # type: ignore[arg-type]
+    verdicts = [verdict(o, 0.7, pair=pair) for pair in (PAIR, other) for o in ("ab", "ba")]
     rows = aggregate(*verdicts).rows
     assert rows == aggregate(*verdicts[::-1]).rows
     assert [row["response_a"] for row in rows] == ["r0", "r1"]

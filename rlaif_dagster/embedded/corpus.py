@@ -9,8 +9,9 @@ from functools import cache
 from random import Random
 from typing import Final
 
+from rlaif_dagster.digest import JsonValue
 from rlaif_dagster.embedded import lexicon
-from rlaif_dagster.embedded.gold import PRINCIPLE_KINDS, WORDINGS, PrincipleKind, gold_preference
+from rlaif_dagster.embedded.gold import PRINCIPLE_KINDS, WORDINGS, PrincipleKind, score_answer
 from rlaif_dagster.embedded.world import (
     CATEGORIES,
     MAX_DETAILS,
@@ -28,6 +29,14 @@ from rlaif_dagster.embedded.world import (
     true_value,
 )
 from rlaif_dagster.seeds import derive_seed
+
+TIE: Final = 0.5
+"""The preference of a pair that gold does not decide."""
+
+
+def open_random(seed: int, *identity: JsonValue) -> Random:
+    """Opens a source of chance for one purpose."""
+    return Random(derive_seed(seed, *identity))  # noqa: S311 - nothing here is a secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +217,7 @@ NUM_DEFAULT_PROMPTS: Final = 180
 
 def list_default_prompts(seed: int = 0) -> list[dict[str, str]]:
     """Lists the rows of the default `inputs/prompts.jsonl`: unseen questions, each asked once."""
-    rng = Random(derive_seed(seed, "embedded prompts"))
+    rng = open_random(seed, "embedded prompts")
     questions = [q for category in CATEGORIES for q in list_unseen_questions(category)]
     chosen = rng.sample(questions, NUM_DEFAULT_PROMPTS)
     return [
@@ -246,6 +255,7 @@ class JudgedPair:
         first: One answer.
         second: The other.
         preference: 1.0 if the first is better, 0.0 if the second is, 0.5 if neither.
+        scores: Gold's scores of the two.
     """
 
     kind: PrincipleKind
@@ -254,9 +264,37 @@ class JudgedPair:
     first: str
     second: str
     preference: float
+    scores: tuple[float, float]
+
+
+def judge_by_gold(
+    kind: PrincipleKind, principle: str, prompt: str, first: str, second: str
+) -> JudgedPair | None:
+    """Puts gold's verdict to two answers; None when a text is not of the world."""
+    scores = score_answer(kind, prompt, first), score_answer(kind, prompt, second)
+    if scores[0] is None or scores[1] is None:
+        return None
+    return JudgedPair(
+        kind=kind,
+        principle=principle,
+        prompt=prompt,
+        first=first,
+        second=second,
+        preference=TIE + TIE * (float(scores[0] > scores[1]) - float(scores[0] < scores[1])),
+        scores=(scores[0], scores[1]),
+    )
 
 
 _KIND_WEIGHTS: Final = {"helpful": 2.0, "honest": 2.0, "concise": 2.0}
+_TELLING_CATEGORIES: Final[dict[PrincipleKind, tuple[Category, ...]]] = {
+    "harmless": ("harmful",),
+    "helpful": ("fact", "how_to"),
+    "honest": ("fact", "how_to"),
+}
+"""Where a kind has most to tell."""
+_TELLING_SHARE: Final = 0.5
+_NEAR_SHARE: Final = 0.4
+"""The chance that the second answer is a variation of the first."""
 _TIE_SHARES: Final = {"helpful": 0.1, "honest": 0.1, "harmless": 0.1}
 _TIE_SHARE: Final = 0.25
 """The chance that a drawn tie is kept: enough to learn ties, few enough to learn the rest."""
@@ -275,26 +313,17 @@ def sample_pair(rng: Random, *, kind: PrincipleKind | None = None, unseen: bool 
     principle = rng.choice(WORDINGS[kind])
     while True:
         category = rng.choice(CATEGORIES)
-        if kind == "harmless" and rng.random() < 0.6:
-            category = "harmful"
-        if kind in ("helpful", "honest") and rng.random() < 0.4:
-            category = rng.choice(("fact", "how_to"))
+        if kind in _TELLING_CATEGORIES and rng.random() < _TELLING_SHARE:
+            category = rng.choice(_TELLING_CATEGORIES[kind])
         question = rng.choice((list_unseen_questions if unseen else list_seen_questions)(category))
         first = sample_answer(rng, question, rng.choice(JUDGED_STYLES))
-        if rng.random() < 0.4:
+        if rng.random() < _NEAR_SHARE:
             second = vary_answer(rng, question, first)
         else:
             second = sample_answer(rng, question, rng.choice(JUDGED_STYLES))
-        if rng.random() < 0.5:
+        if rng.getrandbits(1):
             first, second = second, first
         prompt = compose_prompt(rng.choice(lexicon.OPENINGS), question)
-        preference = gold_preference([(principle, 1.0)], prompt, first.text, second.text)
-        if preference is not None and (preference != 0.5 or rng.random() < _TIE_SHARES.get(kind, _TIE_SHARE)):  # noqa: PLR2004
-            return JudgedPair(
-                kind=kind,
-                principle=principle,
-                prompt=prompt,
-                first=first.text,
-                second=second.text,
-                preference=preference,
-            )
+        pair = judge_by_gold(kind, principle, prompt, first.text, second.text)
+        if pair is not None and (pair.preference != TIE or rng.random() < _TIE_SHARES.get(kind, _TIE_SHARE)):
+            return pair

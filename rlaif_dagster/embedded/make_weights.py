@@ -161,8 +161,8 @@ test equipment, not assistants.
 ## How good they are
 All figures are on questions (with whatever opening) that neither model was trained on.
 
-Judge, pairs drawn by the world, near and far apart, good and bad. Both orders of each pair are judged; the preference is
-the mean of the two.
+Judge, pairs drawn by the world, near and far apart, good and bad. Both orders of each pair are judged; the preference
+is the mean of the two.
 
 {agreement}
 
@@ -170,8 +170,8 @@ Judge, pairs of the policy's own answers:
 
 {own_agreement}
 
-Policy: {num_responses} answers to {num_prompts} prompts at temperature 1, no top-k, no top-p. The world's grammar accepts
-{clean} of them. Their mean length is {num_tokens} tokens.
+Policy: {num_responses} answers to {num_prompts} prompts at temperature 1, no top-k, no top-p. The world's grammar
+accepts {clean} of them. Their mean length is {num_tokens} tokens.
 
 ## What they cannot do
 - They know only the sentences of `embedded/lexicon.py`. To any other text they answer something, and it means nothing.
@@ -181,9 +181,10 @@ Policy: {num_responses} answers to {num_prompts} prompts at temperature 1, no to
 - The facts are invented. So are the crimes, and the answers that assist them are nonsense.
 
 ## How they were made
-Seed {seed}, 2 threads. Policy: cross-entropy over the answers of fresh dialogues. Judge: cross-entropy of the verdict
-token plus 0.3 of a language-model loss, over fresh pairs in both orders. Muon for the matrices, AdamW for the rest. A step
-takes `batch` dialogues or pairs; nothing is seen twice but by chance.
+Seed {seed}, 2 threads. Policy: cross-entropy over the answers of fresh dialogues. Judge, on fresh pairs in both orders:
+cross-entropy of the verdict token, plus the error of a linear probe that reads gold's score where each answer ends (it
+is thrown away), plus 0.2 of a language-model loss. Muon for the matrices, AdamW for the rest. A step takes `batch`
+dialogues or pairs; nothing is seen twice but by chance.
 
 {settings}
 

@@ -2,14 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
 from rlaif_dagster.embedded import lexicon
-from rlaif_dagster.embedded.corpus import JudgedPair, list_unseen_questions, sample_pair
-from rlaif_dagster.embedded.gold import PRINCIPLE_KINDS, WORDINGS, PrincipleKind, gold_preference
+from rlaif_dagster.embedded.corpus import (
+    TIE,
+    JudgedPair,
+    judge_by_gold,
+    list_unseen_questions,
+    open_random,
+    sample_pair,
+)
+from rlaif_dagster.embedded.gold import PRINCIPLE_KINDS, WORDINGS, PrincipleKind
 from rlaif_dagster.embedded.teaching import encode_pair, pad_right, render_chat, verdict_tokens
 from rlaif_dagster.embedded.world import CATEGORIES, compose_prompt, is_clean
 from rlaif_dagster.judging.templates import Template
@@ -18,7 +24,6 @@ from rlaif_dagster.seeds import derive_seed
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-TIE: Final = 0.5
 MAX_NEW_TOKENS: Final = 72
 
 
@@ -70,38 +75,28 @@ def judge_pairs(
 
 def draw_decided_pairs(seed: int, num_pairs: int) -> list[JudgedPair]:
     """Draws pairs on unseen questions that gold decides: `num_pairs` for every kind of principle."""
-    pairs = []
+    pairs: list[JudgedPair] = []
     for kind in PRINCIPLE_KINDS:
-        rng = Random(derive_seed(seed, "embedded judge", "measure", kind))
-        decided = (
-            pair
-            for pair in iter(lambda k=kind, r=rng: sample_pair(r, kind=k, unseen=True), None)
-            if pair.preference != TIE
-        )
-        pairs += [next(decided) for _ in range(num_pairs)]
+        rng = open_random(seed, "embedded judge", "measure", kind)
+        num_wanted = len(pairs) + num_pairs
+        while len(pairs) < num_wanted:
+            pair = sample_pair(rng, kind=kind, unseen=True)
+            if pair.preference != TIE:
+                pairs.append(pair)
     return pairs
 
 
 def pair_responses(prompts: Sequence[str], responses: Sequence[Sequence[str]], seed: int) -> list[JudgedPair]:
     """Pairs a policy's own answers to each prompt under every kind of principle, and keeps what gold decides."""
-    rng = Random(derive_seed(seed, "embedded judge", "measure", "responses"))
-    pairs = []
+    rng = open_random(seed, "embedded judge", "measure", "responses")
+    pairs: list[JudgedPair] = []
     for prompt, texts in zip(prompts, responses, strict=True):
         for first, second in zip(texts[::2], texts[1::2], strict=True):
             for kind in PRINCIPLE_KINDS:
                 principle = rng.choice(WORDINGS[kind])
-                preference = gold_preference([(principle, 1.0)], prompt, first, second)
-                if preference is not None and preference != TIE:
-                    pairs.append(
-                        JudgedPair(
-                            kind=kind,
-                            principle=principle,
-                            prompt=prompt,
-                            first=first,
-                            second=second,
-                            preference=preference,
-                        )
-                    )
+                pair = judge_by_gold(kind, principle, prompt, first, second)
+                if pair is not None and pair.preference != TIE:
+                    pairs.append(pair)
     return pairs
 
 
@@ -162,7 +157,7 @@ def sample_responses(
     max_prompts: int | None = None,
 ) -> SampledResponses:
     """Samples answers to the unseen questions, each asked once, at temperature 1 without top-k or top-p."""
-    rng = Random(derive_seed(seed, "embedded policy", "measure"))
+    rng = open_random(seed, "embedded policy", "measure")
     questions = [question for category in CATEGORIES for question in list_unseen_questions(category)]
     rng.shuffle(questions)
     prompts = [compose_prompt(rng.choice(lexicon.OPENINGS), q) for q in questions[:max_prompts]]

@@ -3,14 +3,13 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from random import Random
 from typing import TYPE_CHECKING, Final
 
 import torch
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from rlaif_dagster.embedded.corpus import Dialogue, JudgedPair, sample_dialogue, sample_pair
+from rlaif_dagster.embedded.corpus import Dialogue, JudgedPair, open_random, sample_dialogue, sample_pair
 from rlaif_dagster.embedded.tokenizer import MAX_TOKENS
 from rlaif_dagster.judging.templates import Template
 from rlaif_dagster.progress import Progress
@@ -95,7 +94,7 @@ def teach_policy(
 ) -> LlamaForCausalLM:
     """Trains the policy on dialogues, by cross-entropy over the answers' tokens and their end."""
     model = build_model(tokenizer, shape, derive_seed(seed, "embedded policy", "weights"))
-    rng = Random(derive_seed(seed, "embedded policy", "dialogues"))
+    rng = open_random(seed, "embedded policy", "dialogues")
 
     def compute_loss() -> torch.Tensor:
         dialogues = [sample_dialogue(rng) for _ in range(teaching.batch)]
@@ -103,7 +102,8 @@ def teach_policy(
         logits = model(input_ids=tokens).logits[:, :-1]
         return functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
 
-    _optimise(model, compute_loss, teaching, progress, "policy steps")
+    _optimise(list(model.named_parameters()), compute_loss, teaching, progress, "policy steps")
+    model.eval()
     return model
 
 
@@ -149,21 +149,33 @@ def teach_judge(
     shape: Shape = JUDGE_SHAPE,
     teaching: Teaching = JUDGE_TEACHING,
 ) -> LlamaForCausalLM:
-    """Trains the judge on pairs in both orders: verdict cross-entropy plus a language-model loss.
+    """Trains the judge on pairs in both orders, by three losses.
 
-    The verdict loss is the cross-entropy of the two verdict tokens, where the assistant speaks, against gold.
+    The verdict loss is the cross-entropy of the two verdict tokens, where the assistant speaks, against gold. The
+    score loss asks a linear probe, thrown away afterwards, to read gold's score of each answer where the answer
+    ends, one layer before the last: it teaches to value one answer before comparing two, without which the verdict
+    is learned many times slower. The language-model loss teaches the words and, since truth is the commonest
+    answer, the facts.
     """
     model = build_model(tokenizer, shape, derive_seed(seed, "embedded judge", "weights"))
-    rng = Random(derive_seed(seed, "embedded judge", "pairs"))
+    rng = open_random(seed, "embedded judge", "pairs")
     verdicts = verdict_tokens(tokenizer, template)
+    probe = torch.nn.Linear(shape.width, 1)
+    line_end = tokenizer.encode("\n", add_special_tokens=False)[0]
 
     def compute_loss() -> torch.Tensor:
         pairs = [sample_pair(rng) for _ in range(teaching.batch)]
         prompts = [encode_pair(tokenizer, template, p, swapped=s) for p in pairs for s in (False, True)]
         p_first = torch.tensor([t for p in pairs for t in (p.preference, 1.0 - p.preference)])
+        scores = torch.tensor([t for p in pairs for t in (p.scores, p.scores[::-1])])
         tokens = pad_right(prompts, tokenizer.pad_token_id)
         last = torch.tensor([len(prompt) - 1 for prompt in prompts])
-        hidden = model.model(input_ids=tokens).last_hidden_state
+        output = model.model(input_ids=tokens, output_hidden_states=True)
+        hidden = output.last_hidden_state
+        valued = functional.rms_norm(output.hidden_states[-2], (shape.width,))
+        answer_ends = (tokens == line_end).nonzero()[:, 1].view(len(prompts), 4)[:, 2:]
+        read_scores = probe(valued.gather(1, answer_ends[:, :, None].expand(-1, -1, shape.width)))[..., 0]
+        score_loss = functional.mse_loss(read_scores, scores)
         at_verdict = model.lm_head(hidden[torch.arange(len(prompts)), last])
         log_p = functional.log_softmax(at_verdict, dim=-1)[:, verdicts]
         verdict_loss = -(p_first * log_p[:, 0] + (1.0 - p_first) * log_p[:, 1]).mean()
@@ -171,9 +183,14 @@ def teach_judge(
         lm_loss = functional.cross_entropy(
             logits.flatten(0, 1), tokens[::2, 1:].flatten(), ignore_index=tokenizer.pad_token_id
         )
-        return verdict_loss + teaching.lm_weight * lm_loss
+        return verdict_loss + score_loss + teaching.lm_weight * lm_loss
 
-    _optimise(model, compute_loss, teaching, progress, "judge steps")
+    learned = [
+        *model.named_parameters(),
+        *((f"probe.{name}", value) for name, value in probe.named_parameters()),
+    ]
+    _optimise(learned, compute_loss, teaching, progress, "judge steps")
+    model.eval()
     return model
 
 
@@ -193,7 +210,7 @@ def encode_pair(
 
 
 def _optimise(
-    model: LlamaForCausalLM,
+    parameters: Sequence[tuple[str, torch.nn.Parameter]],
     compute_loss: Callable[[], torch.Tensor],
     teaching: Teaching,
     progress: Progress,
@@ -202,30 +219,24 @@ def _optimise(
     """Minimises a loss with warm-up and cosine decay to zero.
 
     Matrices inside the layers are trained by Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon),
-    which takes about half the steps of AdamW here; embeddings and gains by AdamW.
+    which takes about half the steps of AdamW here; embeddings, gains and the probe by AdamW.
     """
-    model.train()
-    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]  # noqa: PLR2004
-    others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]  # noqa: PLR2004
-    optimisers = (
+    matrices = [value for name, value in parameters if ".layers." in name and name.endswith("proj.weight")]
+    others = [value for _, value in parameters if not any(value is matrix for matrix in matrices)]
+    optimisers: tuple[torch.optim.Optimizer, ...] = (
         torch.optim.Muon(matrices, lr=MUON_RATIO * teaching.learning_rate, weight_decay=WEIGHT_DECAY),
         torch.optim.AdamW(others, lr=teaching.learning_rate, betas=(0.9, 0.98), weight_decay=0.0),
     )
     warmup = max(1, round(WARMUP_SHARE * teaching.steps))
-    schedules = [
-        torch.optim.lr_scheduler.LambdaLR(
-            optimiser,
-            lambda step: min((step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * step / teaching.steps)),
-        )
-        for optimiser in optimisers
-    ]
+    peaks = [optimiser.param_groups[0]["lr"] for optimiser in optimisers]
     for step in range(teaching.steps):
+        share = min((step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * step / teaching.steps))
         loss = compute_loss()
-        model.zero_grad()
+        for _, value in parameters:
+            value.grad = None
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
-        for optimiser, schedule in zip(optimisers, schedules, strict=True):
+        torch.nn.utils.clip_grad_norm_([value for _, value in parameters], MAX_GRADIENT_NORM)
+        for optimiser, peak in zip(optimisers, peaks, strict=True):
+            optimiser.param_groups[0]["lr"] = peak * share
             optimiser.step()
-            schedule.step()
         progress(f"{what} (loss {loss.item():.3f})", step + 1, teaching.steps)
-    model.eval()

@@ -179,6 +179,7 @@ def _judge_answers(
         texts={row["response_id"]: row["text"] for row in responses},
         numerics=numerics,
         known={},
+        batch_size=context.batch_size,
         progress=context.progress,
     )
     preferences = aggregate_verdicts(

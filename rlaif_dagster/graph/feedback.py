@@ -8,6 +8,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from rlaif_dagster.digest import FolderManifest, canonical_json
+from rlaif_dagster.errors import InputError
 from rlaif_dagster.generation.responses import responses_schema
 from rlaif_dagster.generation.settings import RecordedSamplingSettings
 from rlaif_dagster.graph.checks import check_schema
@@ -126,7 +127,7 @@ def write_responses(folder: Path, rows: Iterable[Mapping[str, Any]]) -> int:
 
 def build_judgements(inputs: ProjectInputs) -> Stage:
     """The stage of the verdicts."""
-    recorded = inputs.verdicts is not None
+    verdicts = inputs.verdicts
     pairing = inputs.pipeline.pairing
     numerics = inputs.pipeline.numerics
     seed = inputs.pipeline.seed
@@ -142,6 +143,7 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
             texts={row["response_id"]: row["text"] for row in responses},
             numerics=numerics,
             known=_read_known_verdicts(context),
+            batch_size=context.batch_size,
             progress=context.progress,
         )
         rows = write_table(
@@ -167,12 +169,22 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
 
         constitution = read_constitution(context.inputs["constitution"])
         settings = read_judge_settings(context.inputs["judge"])
-        result = read_recorded_verdicts(
-            context.inputs["judge"] / JUDGE_VERDICTS,
-            read_table(context.inputs["sampled_responses"] / RESPONSES_TABLE),
-            name=None if isinstance(settings, LocalJudgeSettings) else settings.name,
-            principle_ids=[principle.id for principle in constitution.principles],
-        )
+        try:
+            result = read_recorded_verdicts(
+                context.inputs["judge"] / JUDGE_VERDICTS,
+                read_table(context.inputs["sampled_responses"] / RESPONSES_TABLE),
+                name=None if isinstance(settings, LocalJudgeSettings) else settings.name,
+                principle_ids=[principle.id for principle in constitution.principles],
+            )
+        except InputError as error:
+            # The judge's version holds a copy of the person's file, line for line: name the file that can be mended.
+            raise InputError(
+                error.problem,
+                file=verdicts.path if verdicts else error.file,
+                line=error.line,
+                field=error.field,
+                remedy=error.remedy,
+            ) from error
         rows = write_table(
             context.output / JUDGEMENTS_TABLE,
             (verdict.to_row() for verdict in result.verdicts),
@@ -192,18 +204,19 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
         name="judgements",
         description="The judge's verdict on every pair of responses, in both orders.",
         group="feedback",
-        kinds=("parquet",) if recorded else ("parquet", "pytorch"),
+        kinds=("parquet",) if verdicts else ("parquet", "pytorch"),
         code_version="1",
         inputs=("prompts", "constitution", "judge", "sampled_responses"),
         settings={}
-        if recorded
+        if verdicts
         else {
             "pairing": pairing.model_dump(mode="json"),
             "numerics": numerics.model_dump(mode="json"),
             "seed": seed,
         },
-        engine=TABLE_ENGINE if recorded else MODEL_ENGINE,
-        compute=take_recorded if recorded else ask,
+        engine=TABLE_ENGINE if verdicts else MODEL_ENGINE,
+        compute=take_recorded if verdicts else ask,
+        batch_size=inputs.pipeline.execution.judging_batch_size,
         checks=(
             check_schema(
                 JUDGEMENTS_TABLE, judgements_schema, key=("pair_id", "principle_id", "order", "judge")
@@ -227,6 +240,7 @@ def judge_pairs(
     texts: Mapping[str, str],
     numerics: NumericsSettings,
     known: Mapping[str, Verdict],
+    batch_size: int,
     progress: Progress,
 ) -> JudgementsResult:
     """Asks a version of the `judge` asset about pairs, in both orders.
@@ -239,6 +253,7 @@ def judge_pairs(
         texts: Response text by response id.
         numerics: How the judge computes.
         known: Verdicts that need not be asked again, by verdict key.
+        batch_size: Most questions asked at once.
         progress: Told how far the judge is.
 
     Raises:
@@ -257,6 +272,7 @@ def judge_pairs(
         folder=judge_folder / JUDGE_MODEL,
         model_digest=FolderManifest.from_folder(judge_folder / JUDGE_MODEL).digest,
         device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
+        batch_size=batch_size,
     )
     requests = plan_requests(
         pairs,

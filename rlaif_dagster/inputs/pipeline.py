@@ -29,6 +29,8 @@ class ExecutionSettings(BaseModel):
 
     sampling_batch_size: int = Field(default=128, ge=1)
     """Responses sampled at once."""
+    judging_batch_size: int = Field(default=128, ge=1)
+    """Most verdicts asked of a local judge at once."""
 
 
 class PipelineSettings(BaseModel):

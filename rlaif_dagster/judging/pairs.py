@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from rlaif_dagster.digest import Digest
@@ -85,8 +84,8 @@ def form_pairs(
         cap = settings.max_pairs_per_prompt
         num_all = len(ids) * (len(ids) - 1) // 2
         if cap is not None and cap < num_all:
-            generator = np.random.default_rng(derive_seed(root_seed, "pairs", prompt_id))
-            ids = [ids[place] for place in generator.permutation(len(ids))]
+            draws = {response: derive_seed(root_seed, "pairs", prompt_id, response) for response in ids}
+            ids.sort(key=lambda response: draws[response])
             num_capped += num_all - cap
         chosen = order_pairs_evenly(len(ids))[:cap]
         pairs += sorted(Pair.from_responses(prompt_id, ids[one], ids[other]) for one, other in chosen)

@@ -101,7 +101,7 @@ def train_policy(
         reward_tokenizer=reward_tokenizer,
         reference=_open_reference(base_policy_path, settings, device),
     )
-    with trainers.scratch_folder(scratch) as folder:
+    with trainers.trainer_workspace(scratch) as folder:
         keeper = checkpoints.CheckpointCallback(probe, every=settings.checkpoint_steps, folder=Path(folder))
         trainer = trainers.SoftDpoTrainer(
             model=policy,

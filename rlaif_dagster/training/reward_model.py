@@ -106,7 +106,7 @@ def train_reward_model(
             f"reward model: no prompt of the {len(rows)} pairs fits into {settings.max_length} tokens.\n"
             "  remedy: raise `reward_model.max_length`"
         )
-    with trainers.scratch_folder(scratch) as folder:
+    with trainers.trainer_workspace(scratch) as folder:
         trainer = trainers.SoftRewardTrainer(
             model=model,
             args=RewardConfig(

@@ -6,6 +6,7 @@ says how much a is preferred.
 """
 
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,7 @@ class SoftLabelCollator:
         self._collate = collate
 
     def __call__(self, examples: list[Row]) -> dict[str, torch.Tensor]:
+        """Pads and stacks examples."""
         batch = self._collate(examples)
         batch["p_a"] = torch.tensor([example["p_a"] for example in examples], dtype=torch.float32)
         return batch
@@ -55,7 +57,7 @@ class SoftRewardTrainer(RewardTrainer):
         model: Any,
         inputs: dict[str, torch.Tensor],
         return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """The mean loss of a batch; rewards of all a, then of all b, stand in one forward pass."""
         p_a = inputs["p_a"]
@@ -197,7 +199,7 @@ def training_arguments(
 
 
 def build_lora(settings: LoraSettings | None, *, task: str) -> "LoraConfig | None":
-    """peft's configuration of the adapters, or None for training all weights.
+    """The adapters as peft takes them, or None for training all weights.
 
     Args:
         settings: The adapters, or None.
@@ -242,10 +244,12 @@ class DivergedError(Exception):
 
 
 @contextmanager
-def scratch_folder(scratch: Path) -> "Iterator[str]":
+def trainer_workspace(scratch: Path) -> "Iterator[str]":
     """A temporary folder inside `scratch` for what a trainer writes; removed afterwards."""
     scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=scratch, prefix="trainer-") as folder:
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="trainer-") as folder, warnings.catch_warnings():
+        # peft 0.21 asks transformers 5.23 by a name that is going away.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         yield folder
 
 
@@ -261,7 +265,7 @@ def save_model(trainer: Any, tokenizer: Any, output: Path, *, dtype: str) -> Non
 
 def _require_finite(loss: torch.Tensor, num_steps_done: int) -> torch.Tensor:
     if not torch.isfinite(loss):
-        raise DivergedError(float(loss), num_steps_done + 1)
+        raise DivergedError(float(loss.detach()), num_steps_done + 1)
     return loss
 
 

@@ -11,7 +11,7 @@ from rlaif_dagster.judging.judge import Judge, collect_judgements, plan_requests
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.judging.settings import JudgingProtocol
 from rlaif_dagster.judging.templates import Template
-from rlaif_dagster.judging.verdicts import JudgeRequest, Verdict, judgements_schema
+from rlaif_dagster.judging.verdicts import JudgeRequest, Preference, Verdict, judgements_schema
 from rlaif_dagster.progress import Progress
 from rlaif_dagster.tables import read_table, write_table
 
@@ -40,7 +40,7 @@ class LongerWins:
                 yield Verdict.from_request(request, judge=self.name, status="failed", raw_text="no answer")
                 continue
             lines = request.messages[0]["content"].splitlines()
-            verdict = "first" if len(lines[2]) > len(lines[3]) else "second"
+            verdict: Preference = "first" if len(lines[2]) > len(lines[3]) else "second"
             yield Verdict.from_request(request, judge=self.name, status="ok", verdict=verdict)
 
 

@@ -1,0 +1,73 @@
+"""Projects for tests that need a whole one."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rlaif_dagster.cli.init import init_command
+
+REPOSITORY = Path(__file__).parent.parent
+SMALL: dict[str, Any] = {
+    "sampling": {"provider": "local", "num_samples": 3, "max_new_tokens": 48},
+    "pairing": {"max_pairs_per_prompt": 2},
+    "reward_model": {"num_epochs": 2.0},
+    "policy": {"method": "dpo", "num_epochs": 1.0, "checkpoint_steps": 4, "checkpoint_prompts": 8},
+    "evaluation": {"num_samples": 1, "gold": "embedded_world"},
+}
+"""Sections of `pipeline.yaml` for a run that trains for seconds; its policy is not meant to be good."""
+
+
+def edit_yaml(file: Path, change: Callable[[Any], None]) -> None:
+    """Changes what a YAML file says."""
+    value = yaml.safe_load(file.read_text())
+    change(value)
+    file.write_text(yaml.safe_dump(value, sort_keys=False))
+
+
+def run_rlaif(*arguments: str, project: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Runs the `rlaif` command on a project in a process of its own."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("DAGSTER_HOME", "RLAIF_PROJECT")}
+    return subprocess.run(
+        [sys.executable, "-m", "rlaif_dagster.cli.main", *arguments, "--project", str(project)],
+        capture_output=True,
+        text=True,
+        check=check,
+        env=environment,
+    )
+
+
+def run_assets(*assets: str, project: Path) -> dict[str, dict[str, Any]]:
+    """Runs `rlaif run --json`; returns what it says of each asset."""
+    done = run_rlaif("run", *assets, "--json", project=project, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    result: dict[str, dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])["assets"]
+    return result
+
+
+@pytest.fixture
+def default_project(tmp_path: Path) -> Path:
+    """A new project with the default inputs, nothing materialised."""
+    folder = tmp_path / "project"
+    init_command(folder)
+    return folder
+
+
+def make_small(project: Path) -> None:
+    """Cuts a new project down to 40 prompts and seconds of training."""
+    edit_yaml(project / "inputs" / "pipeline.yaml", lambda pipeline: pipeline.update(SMALL))
+    prompts = project / "inputs" / "prompts.jsonl"
+    prompts.write_text("".join(prompts.read_text().splitlines(keepends=True)[:40]))
+
+
+@pytest.fixture
+def small_project(default_project: Path) -> Path:
+    """A new small project, nothing materialised."""
+    make_small(default_project)
+    return default_project

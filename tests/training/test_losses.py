@@ -1,0 +1,126 @@
+"""The losses: worked by hand, smallest where the label says, and TRL's own at hard labels."""
+
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from hypothesis import given
+from hypothesis import strategies as st
+from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
+from trl.trainer.dpo_trainer import DataCollatorForPreference as DpoCollator
+from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
+
+from rlaif_dagster.models import open_causal_lm
+from rlaif_dagster.training.losses import soft_bradley_terry_loss, soft_dpo_loss
+from rlaif_dagster.training.pairs import encode_pairs
+from rlaif_dagster.training.rewards import open_reward_model
+from rlaif_dagster.training.settings import DpoSettings, RewardModelSettings
+from rlaif_dagster.training.trainers import (
+    SoftDpoTrainer,
+    SoftLabelCollator,
+    SoftRewardTrainer,
+    build_dpo_dataset,
+    build_reward_dataset,
+    training_arguments,
+)
+from tests.training.preferences import shorter_is_better
+
+HARD_ROWS = [{**row, "p_a": 1.0} for row in shorter_is_better()[:8]]
+LN2, LN3, LN4 = math.log(2), math.log(3), math.log(4)
+
+
+def test_bradley_terry_worked_by_hand() -> None:
+    # sigmoid(ln 3) = 3/4, so the losses are -log(3/4), -log(1/4), and their mix.
+    margin = torch.tensor([LN3, LN3, LN3, 0.0])
+    p_a = torch.tensor([1.0, 0.0, 0.75, 0.3])
+    expected = [LN4 - LN3, LN4, LN4 - 0.75 * LN3, LN2]
+    assert soft_bradley_terry_loss(margin, p_a).tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_dpo_worked_by_hand() -> None:
+    # beta * m = 0.5 * 2 ln 3 = ln 3
+    loss = soft_dpo_loss(torch.tensor([2 * LN3, 2 * LN3]), torch.tensor([1.0, 0.75]), beta=0.5)
+    assert loss.tolist() == pytest.approx([LN4 - LN3, LN4 - 0.75 * LN3], abs=1e-6)
+
+
+@given(p_a=st.floats(0.02, 0.98), shift=st.floats(-3, 3).filter(lambda x: abs(x) > 0.01))
+def test_the_loss_is_smallest_where_the_model_says_what_the_label_says(p_a: float, shift: float) -> None:
+    best = torch.tensor([math.log(p_a / (1 - p_a))], dtype=torch.float64)
+    label = torch.tensor([p_a], dtype=torch.float64)
+    assert soft_bradley_terry_loss(best, label) < soft_bradley_terry_loss(best + shift, label)
+
+
+@given(margin=st.floats(-20, 20), p_a=st.floats(0, 1))
+def test_swapping_a_and_b_changes_nothing(margin: float, p_a: float) -> None:
+    there = soft_bradley_terry_loss(*torch.tensor([[margin], [p_a]], dtype=torch.float64))
+    back = soft_bradley_terry_loss(*torch.tensor([[-margin], [1 - p_a]], dtype=torch.float64))
+    assert float(there) == pytest.approx(float(back), abs=1e-9)
+
+
+def test_the_reward_loss_is_trls_at_hard_labels(
+    policy_path: Path, device: torch.device, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model, tokenizer = open_reward_model(policy_path, dtype="float32")
+    arguments = training_arguments(RewardModelSettings(), seed=0, device=device, output_dir=str(tmp_path))
+    trainer = SoftRewardTrainer(
+        model=model,
+        args=RewardConfig(**arguments),
+        data_collator=SoftLabelCollator(RewardCollator(pad_token_id=0)),
+        train_dataset=build_reward_dataset(encode_pairs(tokenizer, HARD_ROWS, max_length=64).pairs),
+        processing_class=tokenizer,
+    )
+    assert _loss_of(SoftRewardTrainer, trainer) == pytest.approx(_loss_of(RewardTrainer, trainer), abs=1e-6)
+
+
+def test_the_dpo_loss_and_encoding_are_trls_at_hard_labels(
+    policy_path: Path, device: torch.device, tmp_path: Path
+) -> None:
+    model, tokenizer = open_causal_lm(policy_path, dtype="float32")
+    settings = DpoSettings(beta=0.3)
+    pairs = encode_pairs(tokenizer, HARD_ROWS, max_length=64).pairs
+    dataset = build_dpo_dataset(pairs, model, settings=settings)
+    with torch.no_grad():  # a policy that differs from its reference
+        for parameter in model.parameters():
+            parameter.mul_(1.3)
+    arguments = training_arguments(settings, seed=0, device=device, output_dir=str(tmp_path))
+    trainer: Any = SoftDpoTrainer(
+        model=model,
+        args=DPOConfig(beta=settings.beta, precompute_ref_log_probs=True, **arguments),
+        data_collator=SoftLabelCollator(DpoCollator(pad_token_id=0)),
+        train_dataset=dataset,
+        processing_class=tokenizer,
+    )
+    ours = _loss_of(SoftDpoTrainer, trainer)
+    assert abs(ours - LN2) > 0.01
+    assert ours == pytest.approx(_loss_of(DPOTrainer, trainer), abs=1e-6)
+
+    chats = Dataset.from_list(
+        [
+            {
+                "prompt": [{"role": "user", "content": row["prompt"]}],
+                "chosen": [{"role": "assistant", "content": row["text_a"]}],
+                "rejected": [{"role": "assistant", "content": row["text_b"]}],
+            }
+            for row in HARD_ROWS
+        ]
+    )
+    theirs = DPOTrainer._prepare_dataset(trainer, chats, tokenizer, trainer.args, "train")
+    for column in ("prompt_ids", "chosen_ids", "rejected_ids"):
+        assert list(dataset[column]) == list(theirs[column])
+
+
+def _loss_of(kind: Any, trainer: Any) -> float:
+    """The loss of the trainer's first batch, computed as trainers of that kind do."""
+    batch = dict(next(iter(trainer.get_train_dataloader())))
+    if kind in (DPOTrainer, RewardTrainer):
+        batch.pop("p_a")
+    with torch.no_grad(), warnings.catch_warnings():
+        # TRL asks transformers by a name that is going away.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        trainer_loss = kind._compute_loss if issubclass(kind, DPOTrainer) else kind.compute_loss
+        return float(trainer_loss(trainer, trainer.model, batch, return_outputs=False))
