@@ -14,7 +14,7 @@ run: $(INSTALLED)
 
 # Lint, types, tests.
 test: $(INSTALLED) lint types
-	$(BIN)/pytest -n auto --dist worksteal
+	$(BIN)/pytest -n auto --dist loadgroup
 
 ui: $(INSTALLED)
 	$(BIN)/rlaif ui

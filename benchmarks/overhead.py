@@ -37,7 +37,6 @@ def run_plainly(project: Path, work: Path) -> None:
                 digests={name: FolderManifest.from_folder(work / name).digest for name in stage.inputs},
                 output=output,
                 scratch=scratch,
-                batch_size=stage.batch_size,
                 earlier_versions=lambda: iter(()),
                 progress=ignore_progress,
             )
@@ -53,7 +52,9 @@ def time_command(*arguments: str) -> float:
 
 def main() -> None:
     """Runs the benchmark and prints its table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--plain", nargs=2, metavar=("PROJECT", "WORK"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -73,7 +74,9 @@ def main() -> None:
         table.add_row(str(repeat), f"{plain:.1f}", f"{full:.1f}", f"{ratios[-1]:.3f}", f"{again:.1f}")
     console = Console()
     console.print(table)
-    console.print(f"ratio: median {statistics.median(ratios):.3f}, from {min(ratios):.3f} to {max(ratios):.3f}")
+    console.print(
+        f"ratio: median {statistics.median(ratios):.3f}, from {min(ratios):.3f} to {max(ratios):.3f}"
+    )
 
 
 if __name__ == "__main__":

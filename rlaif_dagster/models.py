@@ -73,6 +73,8 @@ def find_model(root: Path, name: str, revision: str | None, *, file: Path, field
     Raises:
         InputError: If there is no such model, or its revision is not pinned.
     """
+    section, dot, _ = field.rpartition(".")
+    revision_field = f"{section}{dot}revision"
     folder = resolve_embedded(name)
     if folder is None and name.startswith("embedded:"):
         raise InputError(
@@ -84,6 +86,13 @@ def find_model(root: Path, name: str, revision: str | None, *, file: Path, field
     if folder is None and (root / name).is_dir():
         folder = resolve_inside(root, name, file=file, field=field)
     if folder is not None:
+        if revision is not None:
+            raise InputError(
+                f"the model {name!r} is a folder, which has no revision (got {revision!r})",
+                file=file,
+                field=revision_field,
+                remedy="remove `revision`; a folder is known by its content",
+            )
         _require_model_files(folder, file=file, field=field)
         return ModelSource(name=name, folder=folder, revision=None, digest=_digest_model_files(folder))
     if not _HUB_ID.fullmatch(name) or name.startswith((".", "/")) or (root / name).parent.is_dir():
@@ -98,7 +107,7 @@ def find_model(root: Path, name: str, revision: str | None, *, file: Path, field
         raise InputError(
             f"the Hugging Face model {name!r} is not pinned (revision {revision!r})",
             file=file,
-            field=field.replace("model", "revision"),
+            field=revision_field,
             remedy="set `revision` to the full 40-digit commit hash of the model repository; "
             "if you meant a folder, it does not exist",
         )
@@ -122,7 +131,7 @@ def open_causal_lm(folder: Path, *, dtype: str) -> "tuple[PreTrainedModel, PreTr
 
     Args:
         folder: A model folder.
-        dtype: "float32", "bfloat16" or "float16".
+        dtype: "float32", "bfloat16", "float16", or "auto" for the precision of the files.
 
     Raises:
         ModelError: If the folder cannot be opened.

@@ -35,7 +35,9 @@ def fingerprint(module: str, name: str) -> str:
         for reached in sorted({module for module, _ in seen})
         for path in _read(reached).path.parent.glob("*.jinja")
     }
-    return Digest.from_json([[list(key), seen[key]] for key in sorted(seen)] + [sorted(templates.items())]).short
+    return Digest.from_json(
+        [[list(key), seen[key]] for key in sorted(seen)] + [sorted(templates.items())]
+    ).short
 
 
 @cache

@@ -11,7 +11,6 @@ from pathlib import Path
 from rlaif_dagster.graph.build import BUILDERS
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.project_template import TEMPLATE_ROOT
-
 from tests.source_fingerprint import fingerprint
 
 RECORDED = Path(__file__).with_name("code_versions.json")

@@ -10,14 +10,24 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "rlaif_dagster"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-STAGES = ("prompts", "models", "numerics", "generation", "judging", "preferences", "training", "evaluation", "embedded")
+STAGES = (
+    "prompts",
+    "models",
+    "numerics",
+    "generation",
+    "judging",
+    "preferences",
+    "training",
+    "evaluation",
+    "embedded",
+)
 ABOVE = {
     "errors": (),
     "digest": (),
     "seeds": ("digest",),
     "progress": (),
     "tables": ("errors",),
-    **{stage: (*STAGES, "inputs", "errors", "digest", "seeds", "progress", "tables") for stage in STAGES},
+    **dict.fromkeys(STAGES, (*STAGES, "inputs", "errors", "digest", "seeds", "progress", "tables")),
     "inputs": (*STAGES, "errors", "digest"),
     "graph": (*STAGES, "inputs", "errors", "digest", "seeds", "progress", "tables"),
     "versioning": ("errors", "digest"),
@@ -53,10 +63,13 @@ def test_a_room_imports_only_rooms_below_it(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("library", "rooms"), [("dagster", {"defs", "definitions"}), ("dvc", {"versioning"}), ("dvc_data", {"versioning"})]
+    ("library", "rooms"),
+    [("dagster", {"defs", "definitions"}), ("dvc", {"versioning"}), ("dvc_data", {"versioning"})],
 )
 def test_a_framework_stays_in_its_room(library: str, rooms: set[str]) -> None:
-    users = {room_of(path) for path in MODULES if any(name.split(".")[0] == library for name in find_imports(path))}
+    users = {
+        room_of(path) for path in MODULES if any(name.split(".")[0] == library for name in find_imports(path))
+    }
     assert users <= rooms
 
 

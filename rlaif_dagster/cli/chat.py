@@ -44,7 +44,7 @@ def chat_command(root: Path, prompt: str | None, *, temperature: float, seed: in
         models = {}
         for name, asset in POLICIES.items():
             view_version(project, heads[asset], work / asset)
-            model, tokenizer = open_causal_lm(work / asset, dtype="float32")
+            model, tokenizer = open_causal_lm(work / asset, dtype="auto")
             on_device: Any = model  # transformers wraps `to` in a type of its own
             models[name] = (on_device.to(device), tokenizer)
         with contextlib.suppress(EOFError):

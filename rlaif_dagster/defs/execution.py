@@ -4,10 +4,15 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from dagster import AssetKey, DagsterInstance
+from dagster import (
+    AssetKey,
+    DagsterExecutionInterruptedError,
+    DagsterInstance,
+)
+from dagster._core.errors import DagsterAssetCheckFailedError
 
 from rlaif_dagster.defs.build import MAIN_JOB, build_definitions
-from rlaif_dagster.errors import InputError
+from rlaif_dagster.errors import GateError, InputError
 from rlaif_dagster.graph.build import Graph, with_ancestors
 from rlaif_dagster.lineage.project import PROJECT_VARIABLE, Project
 from rlaif_dagster.progress import Progress
@@ -48,6 +53,8 @@ def run_assets(
 
     Raises:
         InputError: If an asset does not exist.
+        GateError: If a blocking check failed; nothing was built on the asset.
+        KeyboardInterrupt: If the person stopped it.
         RlaifError: Whatever a stage raises.
     """
     unknown = sorted(set(assets) - set(graph))
@@ -60,13 +67,33 @@ def run_assets(
     prepare_dagster_home(project)
     definitions = build_definitions(project.root, graph=graph, progress=progress)
     with DagsterInstance.get() as instance:
-        result = definitions.resolve_job_def(MAIN_JOB).execute_in_process(
-            instance=instance,
-            asset_selection=[AssetKey(name) for name in with_ancestors(graph, assets)],
-            run_config=_QUIET,
-        )
+        try:
+            result = definitions.resolve_job_def(MAIN_JOB).execute_in_process(
+                instance=instance,
+                asset_selection=[AssetKey(name) for name in with_ancestors(graph, assets)],
+                run_config=_QUIET,
+            )
+        except DagsterExecutionInterruptedError as error:
+            raise KeyboardInterrupt from error
+        except DagsterAssetCheckFailedError as error:
+            raise _explain_gate(project, graph) from error
     statuses = {}
     for event in result.get_asset_materialization_events():
         materialization = event.step_materialization_data.materialization
         statuses[materialization.asset_key.to_user_string()] = str(materialization.metadata["status"].value)
     return statuses
+
+
+def _explain_gate(project: Project, graph: Graph) -> GateError:
+    heads = project.ledger.find_heads()
+    failed = [
+        f"{name}: the blocking check {check.name} failed, {dict(sorted(check.facts.items()))}"
+        for name in graph
+        if name in heads
+        for check in heads[name].checks
+        if check.blocking and not check.passed
+    ]
+    return GateError(
+        "\n".join(failed) + "\n  What was made is kept, and nothing is built on it."
+        "\n  remedy: look at the asset with `rlaif status` and in the UI, mend the inputs, and run again"
+    )

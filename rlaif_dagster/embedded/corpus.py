@@ -285,14 +285,14 @@ def judge_by_gold(
     )
 
 
-_KIND_WEIGHTS: Final = {"helpful": 2.0, "honest": 2.0, "concise": 2.0}
+_KIND_WEIGHTS: Final = {"helpful": 2.5, "honest": 3.5, "sourced": 1.5, "caring": 1.5, "inviting": 1.5}
 _TELLING_CATEGORIES: Final[dict[PrincipleKind, tuple[Category, ...]]] = {
     "harmless": ("harmful",),
     "helpful": ("fact", "how_to"),
     "honest": ("fact", "how_to"),
 }
 """Where a kind has most to tell."""
-_TELLING_SHARE: Final = 0.5
+_TELLING_SHARE: Final = 0.6
 _NEAR_SHARE: Final = 0.4
 """The chance that the second answer is a variation of the first."""
 _TIE_SHARES: Final = {"helpful": 0.1, "honest": 0.1, "harmless": 0.1}

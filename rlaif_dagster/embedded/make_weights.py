@@ -9,19 +9,18 @@ import argparse
 import shutil
 import tempfile
 from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 from rlaif_dagster.digest import FolderManifest
 from rlaif_dagster.embedded import EmbeddedName
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
-
     from rlaif_dagster.embedded.measuring import Agreement, SampledResponses
 
 SEED: Final = 2
-NUM_THREADS: Final = 2
 MEASURED_PAIRS: Final = 400
 MEASURED_RESPONSES: Final = 8
 TEMPLATE: Final = "compact"
@@ -40,17 +39,54 @@ def main() -> None:
 
 def make_weights(out: Path, seed: int = SEED) -> None:
     """Trains, measures and writes everything; what stands in `out` is replaced only when all is done."""
-    from rlaif_dagster.embedded import measuring, teaching
+    with tempfile.TemporaryDirectory(dir=out) as work:
+        models = Path(work, "models")
+        names = get_args(EmbeddedName)
+        with ProcessPoolExecutor(len(names), mp_context=get_context("spawn")) as pool:
+            for future in [pool.submit(teach_and_save, name, models / name, seed) for name in names]:
+                future.result()
+        card = measure_models(models, seed)
+        print(card)
+        shutil.rmtree(out / "models", ignore_errors=True)
+        models.rename(out / "models")
+        (out / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+
+
+def teach_and_save(name: EmbeddedName, folder: Path, seed: int) -> None:
+    """Trains one model on one thread, and writes it and its tokenizer to a folder that `from_pretrained` opens."""
+    from rlaif_dagster.embedded import teaching
     from rlaif_dagster.embedded.tokenizer import build_tokenizer
     from rlaif_dagster.judging.templates import load_template
     from rlaif_dagster.numerics import prepare_torch
 
-    prepare_torch(num_threads=NUM_THREADS, device="cpu")
-    template = load_template(TEMPLATE)
+    prepare_torch(num_threads=1, device="cpu")
     tokenizer = build_tokenizer()
-    policy = teaching.teach_policy(tokenizer, seed, _print_progress)
-    judge = teaching.teach_judge(tokenizer, template, seed, _print_progress)
+    if name == "policy":
+        model = teaching.teach_policy(tokenizer, seed, _print_progress)
+    else:
+        model = teaching.teach_judge(tokenizer, load_template(TEMPLATE), seed, _print_progress)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    for file in folder.iterdir():
+        file.chmod(0o644)
 
+
+def measure_models(models: Path, seed: int) -> str:
+    """Measures the models on questions that they never saw, and writes their card."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from rlaif_dagster.embedded import measuring
+    from rlaif_dagster.judging.templates import load_template
+    from rlaif_dagster.numerics import prepare_torch
+
+    prepare_torch(num_threads=1, device="cpu")
+    template = load_template(TEMPLATE)
+    tokenizer = AutoTokenizer.from_pretrained(models / "judge")
+    policy, judge = (
+        AutoModelForCausalLM.from_pretrained(models / name, dtype=torch.float32).eval()
+        for name in ("policy", "judge")
+    )
     print("measuring")
     pairs = measuring.draw_decided_pairs(seed, MEASURED_PAIRS)
     agreements = measuring.measure_agreement(pairs, measuring.judge_pairs(judge, tokenizer, template, pairs))
@@ -59,22 +95,7 @@ def make_weights(out: Path, seed: int = SEED) -> None:
     own_agreements = measuring.measure_agreement(
         own_pairs, measuring.judge_pairs(judge, tokenizer, template, own_pairs)
     )
-
-    with tempfile.TemporaryDirectory(dir=out) as work:
-        models = Path(work, "models")
-        for name, model in (("policy", policy), ("judge", judge)):
-            save_model(model, tokenizer, models / name)
-        card = compose_card(models, agreements, own_agreements, responses, seed)
-        print(card)
-        shutil.rmtree(out / "models", ignore_errors=True)
-        models.rename(out / "models")
-        (out / "MODEL_CARD.md").write_text(card, encoding="utf-8")
-
-
-def save_model(model: Any, tokenizer: "PreTrainedTokenizerFast", folder: Path) -> None:
-    """Writes a model and its tokenizer to a new folder that `from_pretrained` opens."""
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    return compose_card(models, agreements, own_agreements, responses, seed)
 
 
 def compose_card(
@@ -181,9 +202,9 @@ accepts {clean} of them. Their mean length is {num_tokens} tokens.
 - The facts are invented. So are the crimes, and the answers that assist them are nonsense.
 
 ## How they were made
-Seed {seed}, 2 threads. Policy: cross-entropy over the answers of fresh dialogues. Judge, on fresh pairs in both orders:
-cross-entropy of the verdict token, plus the error of a linear probe that reads gold's score where each answer ends (it
-is thrown away), plus 0.2 of a language-model loss. Muon for the matrices, AdamW for the rest. A step takes `batch`
+Seed {seed}, one thread each. Policy: cross-entropy over the answers of fresh dialogues. Judge, on fresh pairs in both
+orders: cross-entropy of the verdict, plus the error of a linear probe that reads gold's score where each answer ends
+(it is thrown away), plus 0.2 of a language-model loss. Muon for the matrices, AdamW for the rest. A step takes `batch`
 dialogues or pairs; nothing is seen twice but by chance.
 
 {settings}
@@ -193,3 +214,7 @@ dialogues or pairs; nothing is seen twice but by chance.
 
 {files}
 """
+
+
+if __name__ == "__main__":
+    main()

@@ -22,7 +22,7 @@ from rlaif_dagster.judging.templates import Template
 from rlaif_dagster.seeds import derive_seed
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerBase
 
 MAX_NEW_TOKENS: Final = 72
 
@@ -49,7 +49,7 @@ class Agreement:
 @torch.inference_mode()
 def judge_pairs(
     model: Any,
-    tokenizer: "PreTrainedTokenizerFast",
+    tokenizer: "PreTrainedTokenizerBase",
     template: Template,
     pairs: Sequence[JudgedPair],
     batch: int = 64,
@@ -151,7 +151,7 @@ class SampledResponses:
 @torch.inference_mode()
 def sample_responses(
     model: Any,
-    tokenizer: "PreTrainedTokenizerFast",
+    tokenizer: "PreTrainedTokenizerBase",
     seed: int,
     num_per_prompt: int,
     max_prompts: int | None = None,

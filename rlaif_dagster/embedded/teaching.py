@@ -16,7 +16,7 @@ from rlaif_dagster.progress import Progress
 from rlaif_dagster.seeds import derive_seed
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerBase
 
 IGNORED: Final = -100
 """The label of a token that no loss is taken of."""
@@ -46,21 +46,25 @@ class Teaching:
     steps: int
     batch: int
     learning_rate: float
-    lm_weight: float = 0.3
+    lm_weight: float = 0.2
 
 
 POLICY_SHAPE: Final = Shape(num_layers=4, width=128, mlp_width=320, num_heads=4)
 JUDGE_SHAPE: Final = Shape(num_layers=4, width=128, mlp_width=320, num_heads=4)
-POLICY_TEACHING: Final = Teaching(steps=700, batch=96, learning_rate=4e-3)
-JUDGE_TEACHING: Final = Teaching(steps=700, batch=48, learning_rate=3e-3)
+POLICY_TEACHING: Final = Teaching(steps=1000, batch=64, learning_rate=4e-3)
+JUDGE_TEACHING: Final = Teaching(steps=1100, batch=32, learning_rate=4e-3)
 
 WARMUP_SHARE: Final = 0.08
+SHARPNESS: Final = 1.2
+"""What the policy's logits are multiplied by after training, through the gain of its last norm: rare slips become
+rarer, and habits stay mixed (one of 35 % becomes one of 32 %)."""
 MUON_RATIO: Final = 5.0
+"""The peak rate of Muon over that of AdamW."""
 WEIGHT_DECAY: Final = 0.05
 MAX_GRADIENT_NORM: Final = 1.0
 
 
-def build_model(tokenizer: "PreTrainedTokenizerFast", shape: Shape, seed: int) -> LlamaForCausalLM:
+def build_model(tokenizer: "PreTrainedTokenizerBase", shape: Shape, seed: int) -> LlamaForCausalLM:
     """Builds an untrained model.
 
     Args:
@@ -85,14 +89,17 @@ def build_model(tokenizer: "PreTrainedTokenizerFast", shape: Shape, seed: int) -
 
 
 def teach_policy(
-    tokenizer: "PreTrainedTokenizerFast",
+    tokenizer: "PreTrainedTokenizerBase",
     seed: int,
     progress: Progress,
     *,
     shape: Shape = POLICY_SHAPE,
     teaching: Teaching = POLICY_TEACHING,
 ) -> LlamaForCausalLM:
-    """Trains the policy on dialogues, by cross-entropy over the answers' tokens and their end."""
+    """Trains the policy on dialogues, by cross-entropy over the answers' tokens and their end.
+
+    At the end the logits are made steeper (see `SHARPNESS`), so that plain sampling at temperature 1 is clean.
+    """
     model = build_model(tokenizer, shape, derive_seed(seed, "embedded policy", "weights"))
     rng = open_random(seed, "embedded policy", "dialogues")
 
@@ -103,12 +110,14 @@ def teach_policy(
         return functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
 
     _optimise(list(model.named_parameters()), compute_loss, teaching, progress, "policy steps")
+    with torch.no_grad():
+        model.model.norm.weight.mul_(SHARPNESS)
     model.eval()
     return model
 
 
 def encode_dialogues(
-    tokenizer: "PreTrainedTokenizerFast", dialogues: Sequence[Dialogue]
+    tokenizer: "PreTrainedTokenizerBase", dialogues: Sequence[Dialogue]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Encodes dialogues, padded on the right.
 
@@ -128,7 +137,7 @@ def encode_dialogues(
     return tokens, labels
 
 
-def render_chat(tokenizer: "PreTrainedTokenizerFast", messages: list[dict[str, str]]) -> list[int]:
+def render_chat(tokenizer: "PreTrainedTokenizerBase", messages: list[dict[str, str]]) -> list[int]:
     """Encodes messages up to the point where the assistant speaks."""
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     return list(tokenizer.encode(text, add_special_tokens=False))
@@ -141,7 +150,7 @@ def pad_right(rows: Sequence[Sequence[int]], filler: int) -> torch.Tensor:
 
 
 def teach_judge(
-    tokenizer: "PreTrainedTokenizerFast",
+    tokenizer: "PreTrainedTokenizerBase",
     template: Template,
     seed: int,
     progress: Progress,
@@ -194,14 +203,14 @@ def teach_judge(
     return model
 
 
-def verdict_tokens(tokenizer: "PreTrainedTokenizerFast", template: Template) -> list[int]:
+def verdict_tokens(tokenizer: "PreTrainedTokenizerBase", template: Template) -> list[int]:
     """Gives the first tokens of the two verdicts."""
     words = (template.verdict_first, template.verdict_second)
     return [tokenizer.encode(word, add_special_tokens=False)[0] for word in words]
 
 
 def encode_pair(
-    tokenizer: "PreTrainedTokenizerFast", template: Template, pair: JudgedPair, *, swapped: bool
+    tokenizer: "PreTrainedTokenizerBase", template: Template, pair: JudgedPair, *, swapped: bool
 ) -> list[int]:
     """Encodes what the judge reads of a pair, in one of its orders."""
     first, second = (pair.second, pair.first) if swapped else (pair.first, pair.second)

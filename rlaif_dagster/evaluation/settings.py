@@ -16,6 +16,8 @@ class EvaluationSettings(BaseModel):
     """Sampling temperature of both policies; 0 is greedy decoding."""
     max_new_tokens: Annotated[int, Field(ge=1)] = 64
     """Longest answer, in tokens."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the policies and the reward model while they are measured."""
     gold: Literal["embedded_world"] | None = None
     """Ground truth to score with beside the judge; null when there is none, as with real prompts."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
@@ -27,7 +29,7 @@ class EvaluationSettings(BaseModel):
     def _refuse_repeated_greedy_answers(self) -> Self:
         if self.temperature == 0.0 and self.num_samples > 1:
             raise ValueError(
-                f"num_samples is {self.num_samples} with temperature 0, so all are the same answer: "
-                "set num_samples to 1, or temperature above 0"
+                f"num_samples is {self.num_samples} with temperature 0, so all are the same answer; "
+                "remedy: set num_samples to 1, or temperature above 0"
             )
         return self

@@ -1,8 +1,8 @@
 """How responses come about: sampled from a local policy, or read from a recorded file."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rlaif_dagster.digest import JsonValue
 
@@ -22,6 +22,15 @@ class LocalSamplingSettings(BaseModel):
     max_new_tokens: int = Field(default=64, ge=1)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the policy while it samples."""
+
+    @model_validator(mode="after")
+    def _refuse_repeated_greedy_answers(self) -> Self:
+        if self.temperature == 0 and self.num_samples > 1:
+            raise ValueError(
+                f"num_samples is {self.num_samples} with temperature 0, so all are the same answer; "
+                "remedy: set num_samples to 1, or temperature above 0"
+            )
+        return self
 
     def key(self) -> JsonValue:
         """What decides a single response; `num_samples` does not."""

@@ -41,6 +41,7 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
     settings = inputs.pipeline.evaluation
     numerics = inputs.pipeline.numerics
     seed = inputs.pipeline.seed
+    execution = inputs.pipeline.execution
 
     def compute(context: StageContext) -> StageResult:
         from rlaif_dagster.evaluation.evaluate import write_evaluation
@@ -49,8 +50,17 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         device = prepare_torch(num_threads=numerics.num_threads, device=numerics.device)
         prompts = [p for p in read_prompts(context.inputs["prompts"]) if p.split == "eval"]
         constitution = read_constitution(context.inputs["constitution"])
-        answers = _sample_both(context, prompts, settings, seed=seed, device=device)
-        judged = _judge_answers(context, prompts, constitution, answers, numerics=numerics)
+        answers = _sample_both(
+            context, prompts, settings, seed=seed, device=device, batch_size=execution.sampling_batch_size
+        )
+        judged = _judge_answers(
+            context,
+            prompts,
+            constitution,
+            answers,
+            numerics=numerics,
+            batch_size=execution.judging_batch_size,
+        )
         comparisons = list(
             _compare(context, prompts, constitution, answers, judged, settings=settings, device=device)
         )
@@ -90,12 +100,11 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         ),
         settings={
             "evaluation": settings.model_dump(mode="json"),
-            "numerics": numerics.model_dump(mode="json"),
             "seed": seed,
         },
         engine=EVALUATION_ENGINE,
         compute=compute,
-        batch_size=inputs.pipeline.execution.sampling_batch_size,
+        numerics=numerics,
         checks=(
             check_schema("comparisons.parquet", _comparisons_schema, key=("prompt_id", "index")),
             Check(
@@ -126,7 +135,13 @@ class _Judged:
 
 
 def _sample_both(
-    context: StageContext, prompts: Sequence[Prompt], settings: EvaluationSettings, *, seed: int, device: Any
+    context: StageContext,
+    prompts: Sequence[Prompt],
+    settings: EvaluationSettings,
+    *,
+    seed: int,
+    device: Any,
+    batch_size: int,
 ) -> _Answers:
     from rlaif_dagster.generation.sampling import sample_responses
 
@@ -134,6 +149,7 @@ def _sample_both(
         num_samples=settings.num_samples,
         temperature=settings.temperature,
         max_new_tokens=settings.max_new_tokens,
+        dtype=settings.dtype,
     )
     found = []
     for policy in ("base_policy", "aligned_policy"):
@@ -144,7 +160,7 @@ def _sample_both(
             root_seed=seed,
             policy_digest=str(context.digests[policy]),
             device=device,
-            batch_size=context.batch_size,
+            batch_size=batch_size,
             progress=context.progress,
         )
         found.append({(row["prompt_id"], row["index"]): row for row in result.rows})
@@ -166,6 +182,7 @@ def _judge_answers(
     answers: _Answers,
     *,
     numerics: NumericsSettings,
+    batch_size: int,
 ) -> _Judged:
     judge_folder = context.inputs["judge"]
     if not isinstance(read_judge_settings(judge_folder), LocalJudgeSettings):
@@ -179,7 +196,7 @@ def _judge_answers(
         texts={row["response_id"]: row["text"] for row in responses},
         numerics=numerics,
         known={},
-        batch_size=context.batch_size,
+        batch_size=batch_size,
         progress=context.progress,
     )
     preferences = aggregate_verdicts(
@@ -214,6 +231,7 @@ def _compare(
             for key in keys
         ],
         device=device,
+        dtype=settings.dtype,
     )
     for place, key in enumerate(keys):
         prompt = by_id[key[0]]
@@ -334,6 +352,7 @@ def _measure_kl(
         context.inputs["base_policy"],
         [(comparison.prompt, comparison.aligned_text) for comparison in comparisons],
         device=device,
+        dtype=settings.dtype,
     )
     return clustered_mean(
         ratios, [comparison.prompt_id for comparison in comparisons], confidence=settings.confidence

@@ -71,7 +71,7 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
             root_seed=seed,
             policy_digest=str(context.digests["base_policy"]),
             device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
-            batch_size=context.batch_size,
+            batch_size=inputs.pipeline.execution.sampling_batch_size,
             known=known,
             progress=context.progress,
         )
@@ -100,14 +100,13 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
         inputs=("prompts", "base_policy") if recorded is None else ("prompts",),
         settings={
             "sampling": settings.model_dump(mode="json"),
-            "numerics": numerics.model_dump(mode="json"),
             "seed": seed,
         }
         if recorded is None
         else {"responses": str(recorded.digest)},
         engine=MODEL_ENGINE if recorded is None else TABLE_ENGINE,
         compute=sample if recorded is None else import_recorded,
-        batch_size=inputs.pipeline.execution.sampling_batch_size,
+        numerics=numerics if recorded is None else None,
         checks=(
             check_schema(RESPONSES_TABLE, responses_schema, key=("response_id",)),
             Check(
@@ -143,7 +142,7 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
             texts={row["response_id"]: row["text"] for row in responses},
             numerics=numerics,
             known=_read_known_verdicts(context),
-            batch_size=context.batch_size,
+            batch_size=inputs.pipeline.execution.judging_batch_size,
             progress=context.progress,
         )
         rows = write_table(
@@ -211,12 +210,11 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
         if verdicts
         else {
             "pairing": pairing.model_dump(mode="json"),
-            "numerics": numerics.model_dump(mode="json"),
             "seed": seed,
         },
         engine=TABLE_ENGINE if verdicts else MODEL_ENGINE,
         compute=take_recorded if verdicts else ask,
-        batch_size=inputs.pipeline.execution.judging_batch_size,
+        numerics=None if verdicts else numerics,
         checks=(
             check_schema(
                 JUDGEMENTS_TABLE, judgements_schema, key=("pair_id", "principle_id", "order", "judge")

@@ -44,6 +44,7 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
             copy_model(base, base_path)
         preferences = context.inputs["ai_preferences"]
         held_out = read_preferences(preferences, "eval")
+        require_decided(held_out)
         result = train_reward_model(
             base_path,
             read_preferences(preferences, "train"),
@@ -96,10 +97,10 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
         settings={
             "reward_model": settings.model_dump(mode="json"),
             "base": base.describe() if base else None,
-            "numerics": numerics.model_dump(mode="json"),
             "seed": seed,
         },
         engine=TRAINING_ENGINE,
+        numerics=numerics,
         compute=compute,
         checks=(
             Check(
@@ -122,12 +123,7 @@ def measure_reward_model(rows: Sequence[Row], margins: Sequence[float]) -> dict[
     """
     from rlaif_dagster.evaluation.intervals import clustered_proportion
 
-    decided = [row for row in rows if not row["near_tie"] and row["p_a"] != CHANCE]
-    if not decided:
-        raise TrainingError(
-            "reward_model: no held-out pair has a label that decides, so its accuracy cannot be measured.\n"
-            "  remedy: add prompts, raise prompts.eval_fraction, or lower preferences.near_tie_margin"
-        )
+    decided = require_decided(rows)
     clusters = [row["prompt_id"] for row in decided]
     longer = [len(row["chosen"]) - len(row["rejected"]) for row in decided]
     figures: dict[str, JsonValue] = {}
@@ -135,6 +131,21 @@ def measure_reward_model(rows: Sequence[Row], margins: Sequence[float]) -> dict[
         values = [1.0 if d > 0 else CHANCE if d == 0 else 0.0 for d in differences]
         figures[name] = asdict(clustered_proportion(values, clusters))
     return figures
+
+
+def require_decided(rows: Sequence[Row]) -> list[Row]:
+    """The rows whose label decides.
+
+    Raises:
+        TrainingError: If there is none, so that an accuracy could not be measured.
+    """
+    decided = [row for row in rows if not row["near_tie"] and row["p_a"] != CHANCE]
+    if not decided:
+        raise TrainingError(
+            "reward_model: no held-out pair has a label that decides, so its accuracy cannot be measured.\n"
+            "  remedy: add prompts, raise prompts.eval_fraction, or lower preferences.near_tie_margin"
+        )
+    return decided
 
 
 def build_aligned_policy(inputs: ProjectInputs) -> Stage:
@@ -204,10 +215,10 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
         inputs=("ai_preferences", "base_policy", "reward_model"),
         settings={
             "policy": settings.model_dump(mode="json"),
-            "numerics": numerics.model_dump(mode="json"),
             "seed": seed,
         },
         engine=TRAINING_ENGINE,
+        numerics=numerics,
         compute=compute,
     )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rlaif_dagster.digest import Digest, JsonValue
+from rlaif_dagster.inputs.pipeline import NumericsSettings
 from rlaif_dagster.progress import Progress
 
 
@@ -17,7 +18,6 @@ class StageContext:
         digests: The content digest of each input.
         output: An empty folder; what is in it afterwards is the asset's new version.
         scratch: A folder for files that are of no use afterwards.
-        batch_size: How many rows go through a model at once; changes speed and memory, not content.
         earlier_versions: Yields folders of earlier versions of this asset made by the same code and libraries,
             newest first, for the reuse of single rows.
         progress: Told how far the work is.
@@ -27,7 +27,6 @@ class StageContext:
     digests: Mapping[str, Digest]
     output: Path
     scratch: Path
-    batch_size: int
     earlier_versions: Callable[[], Iterator[Path]]
     progress: Progress
 
@@ -83,9 +82,9 @@ class Stage:
         inputs: Names of the assets it reads.
         settings: Everything that a person edits and that shapes the output; part of the recipe.
         engine: Distributions whose versions are part of the recipe.
+        numerics: How numbers are computed, where a model runs; part of the recipe as well.
         compute: Writes the output.
         checks: Questions put to the output.
-        batch_size: See `StageContext`.
     """
 
     name: str
@@ -98,4 +97,4 @@ class Stage:
     engine: tuple[str, ...]
     compute: Callable[[StageContext], StageResult]
     checks: tuple[Check, ...] = ()
-    batch_size: int = 1
+    numerics: NumericsSettings | None = None

@@ -23,7 +23,10 @@ class NumericsSettings(BaseModel):
 
 
 class ExecutionSettings(BaseModel):
-    """How much is done at once; changes speed and memory, never content, and is no part of a recipe."""
+    """How much is done at once: speed and memory, no part of a recipe.
+
+    In float32 it changes no content; in bfloat16, whose noise is larger, single tokens may come out otherwise.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 

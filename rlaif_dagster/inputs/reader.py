@@ -188,7 +188,9 @@ def _as_input_error(
     )
 
 
-def _explain(details: "ErrorDetails") -> tuple[str, str]:
+def _explain(  # noqa: PLR0911 - one return for each kind of fault
+    details: "ErrorDetails",
+) -> tuple[str, str]:
     got = _shorten(repr(details.get("input")))
     context: Mapping[str, Any] = details.get("ctx") or {}
     match details["type"]:
@@ -200,11 +202,31 @@ def _explain(details: "ErrorDetails") -> tuple[str, str]:
             message = str(context.get("error", details["msg"]))
             problem, _, remedy = message.partition("; remedy: ")
             return problem, remedy or "correct the value"
-        case "union_tag_invalid" | "union_tag_not_found":
-            expected = context.get("expected_tags") or "a known one"
-            return f"{details['msg']}", f"set the field that chooses the kind to one of {expected}"
+        case "union_tag_not_found":
+            return f"the field {context['discriminator']} is missing", "add it: it says which kind this is"
+        case "union_tag_invalid":
+            field, expected = context["discriminator"], context["expected_tags"]
+            return f"{field} is {context['tag']!r}", f"set {field} to one of {expected}"
+        case "model_type" | "model_attributes_type":
+            return (
+                f"expected named fields, got {got}",
+                "give its fields, or remove the section for the defaults",
+            )
+        case "float_type" if _is_number(details.get("input")):
+            return (
+                f"expected a number, got the text {got}",
+                "YAML reads 1e-4 as text: write 1.0e-4, without quotes",
+            )
         case _:
             return f"{_lower_first(details['msg'])}, got {got}", "correct the value"
+
+
+def _is_number(value: object) -> bool:
+    try:
+        float(str(value))
+    except ValueError:
+        return False
+    return isinstance(value, str)
 
 
 def _dotted(location: _Location) -> str:

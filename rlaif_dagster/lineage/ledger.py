@@ -39,13 +39,14 @@ class Ledger:
         """All records, oldest first.
 
         Raises:
-            LedgerError: If a record's bytes do not hash to its name, or are not a record.
+            LedgerError: If a record is missing, its bytes do not hash to its name, or they are not a record.
         """
         self._refresh()
         if len(self._ordered) != len(self._records):
             by_id = sorted(
                 self._records.items(), key=lambda item: (item[1].sequence, item[1].ended_at, item[0])
             )
+            self._require_chain()
             self._ordered = [record for _, record in by_id]
         return self._ordered
 
@@ -88,6 +89,15 @@ class Ledger:
             ) from error
         self._records[record.record_id] = record
         return record
+
+    def _require_chain(self) -> None:
+        for record_id, record in self._records.items():
+            for previous in record.previous:
+                if previous not in self._records:
+                    raise LedgerError(
+                        f"{self._folder}: the record {previous} is missing; {record_id} was written after it.\n"
+                        "  remedy: restore the file from git, a backup or the remote"
+                    )
 
     def _write(self, record: MaterialisationRecord) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

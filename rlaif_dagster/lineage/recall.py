@@ -111,12 +111,16 @@ def find_parents(project: Project, stage: Stage) -> dict[str, MaterialisationRec
 
 def make_recipe(stage: Stage, parents: Mapping[str, MaterialisationRecord]) -> Recipe:
     """The recipe of a stage on given versions of its inputs."""
+    numerics = stage.numerics.model_dump() if stage.numerics else {}
     return Recipe(
         asset=stage.name,
         code_version=stage.code_version,
         settings=canonical_settings(stage.settings),
         inputs={name: parent.output.digest for name, parent in sorted(parents.items())},
-        engine={name: importlib.metadata.version(name) for name in sorted(stage.engine)},
+        engine={
+            **{name: importlib.metadata.version(name) for name in sorted(stage.engine)},
+            **{f"numerics.{name}": str(value) for name, value in numerics.items()},
+        },
     )
 
 
@@ -184,7 +188,6 @@ def _compute(
             digests={name: Digest.parse(parent.output.digest) for name, parent in parents.items()},
             output=output,
             scratch=scratch,
-            batch_size=stage.batch_size,
             earlier_versions=lambda: _view_earlier(project, recipe, work / "earlier"),
             progress=progress,
         )

@@ -84,6 +84,43 @@ def estimate_kl(
         ModelError: If a model cannot be opened.
         ValueError: If there are no texts.
     """
+    policy, reference = _log_probs_of_both(
+        policy_path, reference_path, texts, device=device, batch_size=batch_size, dtype=dtype
+    )
+    return KlEstimate.from_log_probs(policy, reference)
+
+
+def measure_log_ratios(
+    policy_path: Path,
+    reference_path: Path,
+    texts: Sequence[tuple[str, str]],
+    *,
+    device: "torch.device",
+    batch_size: int = 32,
+    dtype: str = "float32",
+) -> list[float]:
+    """Measures log policy(answer) - log reference(answer) of each text, in nats.
+
+    Over answers that the policy sampled at temperature 1, its mean is the k1 estimate of KL(policy || reference).
+
+    Raises:
+        ModelError: If a model cannot be opened.
+    """
+    policy, reference = _log_probs_of_both(
+        policy_path, reference_path, texts, device=device, batch_size=batch_size, dtype=dtype
+    )
+    return [float((p - q).double().sum()) for p, q in zip(policy, reference, strict=True)]
+
+
+def _log_probs_of_both(
+    policy_path: Path,
+    reference_path: Path,
+    texts: Sequence[tuple[str, str]],
+    *,
+    device: "torch.device",
+    batch_size: int,
+    dtype: str,
+) -> "list[list[torch.Tensor]]":
     policy, tokenizer = open_causal_lm(policy_path, dtype=dtype)
     reference, _ = open_causal_lm(reference_path, dtype=dtype)
     dialogues = encode_dialogues(tokenizer, texts)
@@ -91,7 +128,7 @@ def estimate_kl(
     for model in (policy, reference):
         on_device: Any = model
         log_probs.append(compute_log_probs(on_device.to(device), dialogues, batch_size=batch_size))
-    return KlEstimate.from_log_probs(log_probs[0], log_probs[1])
+    return log_probs
 
 
 def compute_log_probs(model: Any, dialogues: Sequence[Dialogue], *, batch_size: int) -> list["torch.Tensor"]:

@@ -66,7 +66,9 @@ PRINCIPLE = "- id: {}\n  text: {}\n"
             id="empty constitution",
         ),
         pytest.param(
-            write("constitution.yaml", "principles:\n" + PRINCIPLE.format("a", "x") + PRINCIPLE.format("a", "y")),
+            write(
+                "constitution.yaml", "principles:\n" + PRINCIPLE.format("a", "x") + PRINCIPLE.format("a", "y")
+            ),
             ["inputs/constitution.yaml", "two principles have the id 'a'"],
             id="duplicate principle",
         ),
@@ -112,7 +114,9 @@ PRINCIPLE = "- id: {}\n  text: {}\n"
         ),
     ],
 )
-def test_bad_input_is_explained_and_changes_nothing(default_project: Path, edit: Edit, words: list[str]) -> None:
+def test_bad_input_is_explained_and_changes_nothing(
+    default_project: Path, edit: Edit, words: list[str]
+) -> None:
     edit(default_project)
     before = snapshot(default_project)
     done = run_rlaif("run", project=default_project, check=False)
@@ -155,7 +159,15 @@ def test_a_full_disk_is_explained_and_leaves_nothing_half_written(default_projec
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
     done = subprocess.run(
-        [sys.executable, "-m", "rlaif_dagster.cli.main", "run", "base_policy", "--project", str(default_project)],
+        [
+            sys.executable,
+            "-m",
+            "rlaif_dagster.cli.main",
+            "run",
+            "base_policy",
+            "--project",
+            str(default_project),
+        ],
         capture_output=True,
         text=True,
         check=False,

@@ -38,7 +38,9 @@ def test_the_asset_specs_are_as_recorded(definitions: Definitions) -> None:
 def test_the_definitions_load_and_the_main_job_has_every_asset(definitions: Definitions) -> None:
     Definitions.validate_loadable(definitions)
     job = definitions.resolve_job_def(MAIN_JOB)
-    assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == set(describe(definitions))
+    assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == set(
+        describe(definitions)
+    )
 
 
 def test_wrong_inputs_show_the_default_graph(default_project: Path, caplog: pytest.LogCaptureFixture) -> None:

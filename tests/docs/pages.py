@@ -1,11 +1,11 @@
-"""Reads the pages in `docs/`: reference tables that name what they describe, examples, commands and links.
+"""Reads the pages in `docs/`: reference tables, which name what they describe, and examples.
 
-A reference table stands below a comment that names its source, a class or a function that gives a schema:
+A reference table stands below a comment with its source, a class or a function that gives a schema:
 
     <!-- reference: rlaif_dagster.models.ModelSettings -->
     | field | type | default | range | meaning |
 
-An example is a fenced block whose first line names the file that it stands for, after the language:
+An example is a fenced block that says, after the language, what file it stands for:
 
     ```yaml inputs/judge.yaml
 """
@@ -18,16 +18,15 @@ from typing import Any
 
 REPOSITORY = Path(__file__).parent.parent.parent
 DOCS = REPOSITORY / "docs"
-PAGES = sorted(DOCS.rglob("*.md"))
+PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
 
-_REFERENCE = re.compile(r"<!-- reference: (\S+) -->\n+((?:\|.*\n)+)")
-_FENCE = re.compile(r"^```(\w+)?[ ]?(.*)\n((?:.*\n)*?)^```$", re.MULTILINE)
-_CELL_BORDER = re.compile(r"(?<!\\)\|")
+_REFERENCE = re.compile(r"<!-- reference: (\S+) -->\n((?:\|.*\n)+)")
+_FENCE = re.compile(r"^```(\w*) ?(.*)\n((?:.*\n)*?)```$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A reference table: where its rows come from, and its rows as column -> text."""
+    """A table: its rows as column -> text, and for a reference table the name of what it describes."""
 
     source: str
     rows: tuple[dict[str, str], ...]
@@ -51,30 +50,44 @@ class Example:
     text: str
 
 
-def read_page(name: str) -> str:
-    return (DOCS / name).read_text(encoding="utf-8")
+def read_page(name: str, *, below: str | None = None) -> str:
+    """The text of a page, or what stands below one of its headings of the second level."""
+    text = (DOCS / name).read_text(encoding="utf-8")
+    if below is None:
+        return text
+    _, _, rest = text.partition(f"\n## {below}\n")
+    if not rest:
+        raise ValueError(f"{name} has no heading {below!r}")
+    return rest.partition("\n## ")[0] + "\n"
 
 
-def read_tables(name: str) -> list[Table]:
+def read_references(name: str) -> list[Table]:
     """The reference tables of a page."""
-    tables = []
-    for source, lines in _REFERENCE.findall(read_page(name)):
-        header, _, *body = [
-            [cell.strip() for cell in _CELL_BORDER.split(line.strip())[1:-1]] for line in lines.splitlines()
-        ]
-        tables.append(Table(source=source, rows=tuple(dict(zip(header, row, strict=True)) for row in body)))
-    return tables
+    return [_parse_table(lines, source) for source, lines in _REFERENCE.findall(read_page(name))]
 
 
-def read_examples(name: str) -> list[Example]:
-    """The fenced blocks of a page."""
+def read_table(name: str, *, below: str) -> Table:
+    """The first table below a heading."""
+    found = re.search(r"^(?:\|.*\n)+", read_page(name, below=below), re.MULTILINE)
+    if found is None:
+        raise ValueError(f"{name} has no table below {below!r}")
+    return _parse_table(found.group(), "")
+
+
+def read_examples(name: str, *, below: str | None = None) -> list[Example]:
+    """The fenced blocks of a page, or of what stands below one of its headings."""
     return [
         Example(page=name, language=language, label=label.strip(), text=text)
-        for language, label, text in _FENCE.findall(read_page(name))
+        for language, label, text in _FENCE.findall(read_page(name, below=below))
     ]
 
 
 def find_source(name: str) -> Any:
-    """The object that a reference table names."""
+    """The object that a reference table describes."""
     module, _, attribute = name.rpartition(".")
     return getattr(importlib.import_module(module), attribute)
+
+
+def _parse_table(lines: str, source: str) -> Table:
+    header, _, *body = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines.splitlines()]
+    return Table(source=source, rows=tuple(dict(zip(header, row, strict=True)) for row in body))

@@ -1,9 +1,8 @@
-"""What the reference tables have to say, taken from the schemas; `python -m tests.docs.reference NAME` prints a draft."""
+"""What the reference tables have to say, taken from the schemas."""
 
 import dataclasses
 import datetime
 import json
-import sys
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,13 +12,13 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel, RootModel
 from pydantic.fields import FieldInfo
 
-from tests.docs.pages import find_source
-
 if TYPE_CHECKING:
     import pyarrow as pa
 
 NONE = "–"
 """An empty cell."""
+MEANING = "meaning"
+"""The column that no schema decides."""
 _WORDS: Mapping[Any, str] = {
     str: "text",
     int: "integer",
@@ -49,6 +48,17 @@ class ColumnRow:
     null: str
 
 
+def expect_rows(source: Any, columns: list[str]) -> list[dict[str, str]]:
+    """The rows that a table of a source must have, in those of its columns that a schema decides."""
+    if isinstance(source, type) and issubclass(source, BaseModel):
+        rows = [dataclasses.asdict(row) for row in describe_fields(source)]
+    elif isinstance(source, type):
+        rows = [{"name": name} for name in list_attributes(source)]
+    else:
+        rows = [dataclasses.asdict(row) for row in describe_columns(source() if callable(source) else source)]
+    return [{column: row[column] for column in columns if column != MEANING} for row in rows]
+
+
 def describe_fields(model: type[BaseModel]) -> list[FieldRow]:
     """The rows of a model's table."""
     return [
@@ -65,8 +75,6 @@ def describe_fields(model: type[BaseModel]) -> list[FieldRow]:
 def describe_type(annotation: Any) -> str:
     """A type in words."""
     origin, arguments = get_origin(annotation), get_args(annotation)
-    if annotation in _WORDS:
-        return _WORDS[annotation]
     if origin is Annotated:
         return describe_type(arguments[0])
     if origin is Literal:
@@ -74,13 +82,12 @@ def describe_type(annotation: Any) -> str:
     if origin in (Union, types.UnionType):
         kinds = dict.fromkeys(describe_type(kind) for kind in arguments if kind is not type(None))
         return " or ".join([*kinds, *(["null"] if type(None) in arguments else [])])
-    if origin in (list, tuple):
-        return f"list of {describe_type(arguments[0])}"
-    if origin is dict:
-        return f"mapping to {describe_type(arguments[1])}"
+    if origin in (list, tuple, dict):
+        kind, member = ("mapping to", arguments[1]) if origin is dict else ("list of", arguments[0])
+        return f"{kind} {describe_type(member)}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "object"
-    raise TypeError(f"no words for the type {annotation}: add them here")
+    return _WORDS[annotation]
 
 
 def _describe_default(field: FieldInfo) -> str:
@@ -145,21 +152,3 @@ def _describe_column(field: "pa.Field", prefix: str) -> Iterator[ColumnRow]:
 def list_attributes(value: type[Any]) -> list[str]:
     """The names of a dataclass's fields."""
     return [f"`{field.name}`" for field in dataclasses.fields(value)]
-
-
-def main(name: str) -> None:
-    """Prints a draft of a table."""
-    source = find_source(name)
-    if isinstance(source, type) and issubclass(source, BaseModel):
-        rows: list[Any] = list(describe_fields(source))
-    elif dataclasses.is_dataclass(source):
-        rows = []
-        print("\n".join(f"| {attribute} | |" for attribute in list_attributes(source)))  # type: ignore[arg-type]
-    else:
-        rows = list(describe_columns(source() if callable(source) else source))
-    for row in rows:
-        print("|", " | ".join(dataclasses.asdict(row).values()), "| |")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

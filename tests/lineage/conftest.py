@@ -46,7 +46,10 @@ def make_stage(computed: list[str]) -> MakeStage:
             return StageResult(rows=1, counts={"num_read": len(read)}, metrics={"half": 0.5})
 
         check = Check(
-            name="gate", description="", blocking=True, run=lambda _output, _inputs: CheckResult(passed=bool(gate))
+            name="gate",
+            description="",
+            blocking=True,
+            run=lambda _output, _inputs: CheckResult(passed=bool(gate)),
         )
         return Stage(
             name=name,

@@ -79,6 +79,14 @@ def test_a_changed_byte_is_found(tmp_path: Path, position: int) -> None:
         read(tmp_path)
 
 
+def test_a_missing_record_is_found(tmp_path: Path) -> None:
+    first = append(tmp_path, "a")
+    append(tmp_path, "b")
+    (tmp_path / "lineage" / f"{first.record_id}.json").unlink()
+    with pytest.raises(LedgerError, match=f"the record {first.record_id} is missing"):
+        read(tmp_path)
+
+
 def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     with context.Pool(4) as pool:

@@ -21,6 +21,14 @@ def read_text(project: Project, asset: str) -> str:
     return (project.root / "data" / asset / "text").read_text()
 
 
+def read_files(project: Project) -> dict[Path, bytes]:
+    return {
+        path: path.read_bytes()
+        for path in project.root.rglob("*")
+        if path.is_file() and ".rlaif" not in path.parts
+    }
+
+
 def test_the_same_recipe_is_computed_once(
     make_stage: MakeStage, run: Run, computed: list[str], project: Project
 ) -> None:
@@ -67,7 +75,9 @@ def test_a_changed_input_is_read_by_its_digest(make_stage: MakeStage, run: Run, 
     assert outcome.record.inputs["a"].digest == project.ledger.find_heads()["a"].output.digest
 
 
-def test_a_working_copy_that_was_changed_is_put_right(make_stage: MakeStage, run: Run, project: Project) -> None:
+def test_a_working_copy_that_was_changed_is_put_right(
+    make_stage: MakeStage, run: Run, project: Project
+) -> None:
     run(make_stage("a", "x"))
     (project.root / "data" / "a" / "extra").write_text("junk")
     run(make_stage("a", "x"))
@@ -83,7 +93,7 @@ def test_nothing_is_built_on_an_input_that_failed_a_blocking_check(
     make_stage: MakeStage, run: Run, computed: list[str]
 ) -> None:
     run(make_stage("a", "x", gate=False))
-    with pytest.raises(GateError, match="b refuses a .* blocking check gate"):
+    with pytest.raises(GateError, match=r"b refuses a .* blocking check gate"):
         run(make_stage("b", "", ("a",)))
     assert computed == ["a"]
     run(make_stage("a", "y", gate=True))
@@ -114,7 +124,11 @@ def test_tampered_bytes_are_refused_and_left_as_evidence(
 
 def test_a_stage_that_fails_changes_nothing(make_stage: MakeStage, run: Run, project: Project) -> None:
     run(make_stage("a", "x"))
-    before = {path: path.read_bytes() for path in project.root.rglob("*") if path.is_file() and ".rlaif" not in path.parts}
+    before = {
+        path: path.read_bytes()
+        for path in project.root.rglob("*")
+        if path.is_file() and ".rlaif" not in path.parts
+    }
 
     def fail(context: StageContext) -> StageResult:
         (context.output / "text").write_text("half")
@@ -124,7 +138,11 @@ def test_a_stage_that_fails_changes_nothing(make_stage: MakeStage, run: Run, pro
     broken = Stage(**{name: getattr(good, name) for name in good.__slots__} | {"compute": fail})
     with pytest.raises(StorageError, match="No space left on device"):
         run(broken)
-    after = {path: path.read_bytes() for path in project.root.rglob("*") if path.is_file() and ".rlaif" not in path.parts}
+    after = {
+        path: path.read_bytes()
+        for path in project.root.rglob("*")
+        if path.is_file() and ".rlaif" not in path.parts
+    }
     assert after == before
     assert list((project.scratch / "work").iterdir()) == []
 
@@ -141,7 +159,9 @@ def test_freshness_follows_settings_and_inputs(make_stage: MakeStage, run: Run, 
     assert not is_fresh(project, b)
 
 
-def test_the_record_says_what_was_read_written_and_found(make_stage: MakeStage, run: Run, project: Project) -> None:
+def test_the_record_says_what_was_read_written_and_found(
+    make_stage: MakeStage, run: Run, project: Project
+) -> None:
     run(make_stage("a", "x"))
     record = run(make_stage("b", "y", ("a",), gate=True)).record
     assert record.recipe == str(record.recipe_parts.digest)
@@ -174,7 +194,9 @@ def test_earlier_versions_are_offered_newest_first(make_stage: MakeStage, run: R
     assert seen == [[], ["x"], ["y", "x"]]
 
 
-def test_work_folders_of_dead_processes_are_removed(make_stage: MakeStage, run: Run, project: Project) -> None:
+def test_work_folders_of_dead_processes_are_removed(
+    make_stage: MakeStage, run: Run, project: Project
+) -> None:
     leftover = project.scratch / "work" / "999999999-a-0000"
     leftover.mkdir(parents=True)
     (leftover / "file").write_text("x")

@@ -1,0 +1,150 @@
+"""The embedded default, from the constitution to an aligned policy, as a new user runs it."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlaif_dagster.cli.init import init_command
+from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.tables import read_table
+from tests.conftest import edit_yaml, run_assets, run_rlaif
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("default run")]
+
+ASSETS = [
+    "constitution",
+    "judge",
+    "prompts",
+    "base_policy",
+    "sampled_responses",
+    "judgements",
+    "ai_preferences",
+    "reward_model",
+    "aligned_policy",
+    "evaluation",
+]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("default") / "project"
+    init_command(folder)
+    first = run_assets(project=folder)
+    assert {name: asset["status"] for name, asset in first.items()} == dict.fromkeys(ASSETS, "computed")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def metrics(project: Path) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((project / "data" / "evaluation" / "metrics.json").read_bytes())
+    return result
+
+
+def read_digests(project: Path) -> dict[str, str]:
+    return {name: head.output.digest for name, head in Project.open(project).ledger.find_heads().items()}
+
+
+def test_the_aligned_policy_wins_by_gold_on_held_out_prompts(metrics: dict[str, Any]) -> None:
+    win_rate = metrics["win_rate_gold"]
+    assert win_rate["value"] >= 0.70
+    assert win_rate["low"] > 0.55
+
+
+def test_the_reward_model_orders_held_out_pairs(metrics: dict[str, Any]) -> None:
+    assert metrics["reward_model_accuracy"]["value"] >= 0.80
+
+
+def test_the_text_stays_clean(metrics: dict[str, Any]) -> None:
+    assert metrics["base_clean"]["value"] >= 0.97
+    assert metrics["aligned_clean"]["value"] >= 0.97
+
+
+def test_every_check_passed(project: Path) -> None:
+    heads = Project.open(project).ledger.find_heads()
+    failed = [(name, check.name) for name, head in heads.items() for check in head.checks if not check.passed]
+    assert failed == []
+
+
+def test_models_open_with_from_pretrained(project: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+    for asset in ("base_policy", "aligned_policy"):
+        folder = project / "data" / asset
+        assert AutoModelForCausalLM.from_pretrained(folder).num_parameters() > 0
+        assert len(AutoTokenizer.from_pretrained(folder)) > 0
+    reward_model = AutoModelForSequenceClassification.from_pretrained(project / "data" / "reward_model")
+    assert reward_model.config.num_labels == 1
+
+
+def test_no_prompt_leaks_from_eval_into_training(project: Path) -> None:
+    prompts = {
+        row["prompt_id"]: row["split"] for row in read_table(project / "data" / "prompts" / "prompts.parquet")
+    }
+    compared = {
+        row["prompt_id"] for row in read_table(project / "data" / "evaluation" / "comparisons.parquet")
+    }
+    assert compared == {prompt_id for prompt_id, split in prompts.items() if split == "eval"}
+
+
+def test_dvc_agrees_that_data_is_what_is_pinned(project: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "status", "--json"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == {}
+
+
+def test_a_second_run_recalls_everything(project: Path) -> None:
+    before = read_digests(project)
+    again = run_assets(project=project)
+    assert {name: asset["status"] for name, asset in again.items()} == dict.fromkeys(ASSETS, "reused")
+    assert {name: asset["digest"] for name, asset in again.items()} == before
+
+
+def test_comments_and_formatting_rebuild_nothing(project: Path) -> None:
+    for name in ("constitution", "judge", "pipeline"):
+        file = project / "inputs" / f"{name}.yaml"
+        edit_yaml(file, lambda _: None)  # written again: no comments, other quotes and indentation
+    again = run_assets(project=project)
+    assert {asset["status"] for asset in again.values()} == {"reused"}
+
+
+def test_status_says_fresh_and_chat_answers(project: Path) -> None:
+    done = run_rlaif("status", "--json", project=project)
+    states = json.loads(done.stdout.splitlines()[-1])["assets"]
+    assert {state["state"] for state in states.values()} == {"fresh"}
+    chat = run_rlaif("chat", "Hi, I am Paula. Tell me how to make tea.", project=project)
+    assert "base" in chat.stdout
+    assert "aligned" in chat.stdout
+
+
+def test_swapping_concise_for_thorough_rebuilds_what_depends_on_it(
+    project: Path, metrics: dict[str, Any], tmp_path: Path
+) -> None:
+    """Prompts and responses stay; of the verdicts only those under the new principle are asked; answers grow."""
+    swapped = tmp_path / "project"
+    shutil.copytree(project, swapped, symlinks=True)
+
+    def swap(constitution: dict[str, Any]) -> None:
+        [concise] = [p for p in constitution["principles"] if p["id"] == "concise"]
+        concise.update(id="thorough", text="Add useful details to the answer.")
+
+    edit_yaml(swapped / "inputs" / "constitution.yaml", swap)
+    statuses = {name: asset["status"] for name, asset in run_assets(project=swapped).items()}
+    kept = {"judge", "prompts", "base_policy", "sampled_responses"}
+    assert statuses == {name: "reused" if name in kept else "computed" for name in ASSETS}
+    judgements = Project.open(swapped).ledger.find_heads()["judgements"]
+    num_principles = len(
+        json.loads((swapped / "data" / "constitution" / "constitution.json").read_text())["principles"]
+    )
+    assert judgements.counts["judge_calls_asked"] * num_principles == judgements.rows
+    after = json.loads((swapped / "data" / "evaluation" / "metrics.json").read_bytes())
+    assert after["aligned_tokens"]["value"] > metrics["aligned_tokens"]["value"]

@@ -1,0 +1,97 @@
+"""The shipped weights: what the model card says of them holds."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlaif_dagster.digest import Digest, FolderManifest
+from rlaif_dagster.embedded import MODEL_CARD_PATH, EmbeddedName, model_path, resolve_embedded
+
+SEED = 4321
+NAMES: tuple[EmbeddedName, ...] = ("policy", "judge")
+
+
+def load_model(name: EmbeddedName) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(model_path(name), dtype=torch.float32)
+    return model.eval(), AutoTokenizer.from_pretrained(model_path(name))
+
+
+def test_names_lead_to_folders() -> None:
+    assert resolve_embedded("embedded:policy") == model_path("policy")
+    assert resolve_embedded("embedded:judge") == model_path("judge")
+    for other in ("policy", "embedded:", "embedded:reward", "embedded:policy/..", "org/name"):
+        assert resolve_embedded(other) is None
+
+
+def test_models_are_small_and_hold_only_what_from_pretrained_opens() -> None:
+    assert sum(FolderManifest.from_folder(model_path(name)).size for name in NAMES) <= 10_000_000
+    for name in NAMES:
+        assert {path.suffix for path in model_path(name).iterdir()} <= {".json", ".jinja", ".safetensors"}
+        tokenizers = [Digest.from_file(model_path(other) / "tokenizer.json") for other in NAMES]
+        assert tokenizers[0] == tokenizers[1]
+
+
+def test_the_model_card_names_the_bytes_that_are_shipped() -> None:
+    card = MODEL_CARD_PATH.read_text(encoding="utf-8")
+    for name in NAMES:
+        manifest = FolderManifest.from_folder(model_path(name))
+        assert f"| {name} | `{manifest.digest}` |" in card
+        for file in manifest.files:
+            assert f"| `{name}/{file.path}` | {file.size:,} | `{file.digest}` |" in card
+
+
+def test_the_model_card_states_what_was_asked_of_the_judge() -> None:
+    rows = re.findall(
+        r"^\| (\w+) \| (\d+) \| ([\d.]+)% \| ([\d.]+)% \|", MODEL_CARD_PATH.read_text(), re.MULTILINE
+    )
+    by_world = rows[:10]
+    assert len({row[0] for row in by_world}) == 10
+    for _, num_pairs, agreement, flips in by_world:
+        assert int(num_pairs) >= 200
+        assert float(agreement) >= 95.0
+        assert float(flips) <= 5.0
+
+
+def test_any_text_survives_the_tokenizer() -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model_path("policy"))
+    for text in ("The mill opens at six.", "Zażółć gęślą jaźń", "日本語 🙂\n\ttabs  and  blanks ", "a\x00b"):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+    messages = [{"role": "system", "content": "s"}, {"role": "user", "content": "A"}]
+    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    assert prompt == "<|begin|><|system|>s<|end|><|user|>A<|end|><|assistant|>"
+    for word in ("A", "B"):
+        assert len(tokenizer.encode(word)) == 1
+
+
+@pytest.mark.slow
+def test_the_judge_agrees_with_gold_on_unseen_questions() -> None:
+    from rlaif_dagster.embedded.measuring import draw_decided_pairs, judge_pairs, measure_agreement
+    from rlaif_dagster.judging.templates import load_template
+
+    model, tokenizer = load_model("judge")
+    pairs = draw_decided_pairs(SEED, 40)
+    rows = measure_agreement(pairs, judge_pairs(model, tokenizer, load_template("compact"), pairs))
+    assert sum(row.agreement for row in rows) / len(rows) >= 0.95
+    assert sum(row.flips for row in rows) / len(rows) <= 0.05
+
+
+@pytest.mark.slow
+def test_the_policy_answers_unseen_questions_in_whole_sentences() -> None:
+    from rlaif_dagster.embedded.measuring import sample_responses
+
+    model, tokenizer = load_model("policy")
+    responses = sample_responses(model, tokenizer, SEED, 2, max_prompts=100)
+    assert responses.clean_share >= 0.96  # of 200: three standard errors below 0.985
+    assert len({text for texts in responses.texts for text in texts}) > 150
+
+
+def test_weights_come_with_the_script_that_made_them() -> None:
+    script = Path(MODEL_CARD_PATH.parent, "make_weights.py")
+    assert "def make_weights(" in script.read_text()
