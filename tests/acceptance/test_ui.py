@@ -34,8 +34,14 @@ def ui(small_project: Path) -> Iterator[str]:
     environment = {k: v for k, v in os.environ.items() if k not in ("DAGSTER_HOME", "RLAIF_PROJECT")}
     log = (small_project.parent / "ui.log").open("w")
     process = subprocess.Popen(
-        [sys.executable, "-m", "rlaif_dagster.cli.main", "ui"]
-        + ["--project", str(small_project), "--port", str(port)],
+        [
+            sys.executable,
+            "-m",
+            "rlaif_dagster.cli.main",
+            "ui",
+            f"--project={small_project}",
+            f"--port={port}",
+        ],
         env=environment,
         stdout=log,
         stderr=subprocess.STDOUT,
@@ -43,7 +49,7 @@ def ui(small_project: Path) -> Iterator[str]:
     try:
         for _ in range(SECONDS):
             try:
-                urllib.request.urlopen(f"{address}/server_info", timeout=1)
+                urllib.request.urlopen(f"{address}/server_info", timeout=1)  # noqa: S310 - our own server
                 break
             except OSError:
                 if process.poll() is not None:
