@@ -1,48 +1,58 @@
 """The figures that tell how good a policy is, as a table in the terminal."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
 
+FIGURES: Final = {
+    "reward_model": {
+        "accuracy": "reward model: held-out accuracy",
+        "longer_wins_accuracy": "  baseline: the longer answer wins",
+    },
+    "evaluation": {
+        "win_rate_gold": "win rate against base, by gold",
+        "win_rate_judge": "win rate against base, by the judge",
+        "win_rate_reward_model": "win rate against base, by the reward model",
+        "order_consistency": "judge: same verdict in both orders",
+        "kl": "KL from base, nats per answer",
+        "base_tokens": "tokens per answer, base",
+        "aligned_tokens": "tokens per answer, aligned",
+        "base_clean": "clean answers, base",
+        "aligned_clean": "clean answers, aligned",
+    },
+}
+"""What is shown, by asset and metric; the report has the rest."""
+
 
 def show_figures(console: Console, project: Project, heads: Mapping[str, MaterialisationRecord]) -> None:
-    """Prints the figures of the newest reward model and evaluation, and the checks that failed."""
-    table = Table(title="Result")
+    """Prints the figures of the reward model and the evaluation among some records, and the checks that failed."""
+    table = Table(title="Held-out prompts")
     table.add_column("figure")
     table.add_column("value", justify="right")
-    table.add_column("95 % interval or base", justify="right")
-    for asset in ("reward_model", "evaluation"):
-        if asset in heads:
-            for name, value, note in _list_figures(heads[asset].metrics):
-                table.add_row(name, value, note)
+    table.add_column("interval", justify="right")
+    for asset, labels in FIGURES.items():
+        metrics = heads[asset].metrics if asset in heads else {}
+        for name, label in labels.items():
+            if metrics.get(name) is not None:
+                table.add_row(label, *_describe(metrics[name]))
     if table.row_count:
         console.print(table)
     for asset, record in heads.items():
         for check in record.checks:
             if not check.passed:
                 weight = "blocking check" if check.blocking else "check"
-                console.print(f"[red]failed {weight}[/] {asset}: {check.name} {check.facts}")
+                console.print(f"[red]failed {weight}[/] {asset}: {check.name} {escape(str(check.facts))}")
     report = project.root / "data" / "evaluation" / "report.html"
-    if report.is_file():
+    if "evaluation" in heads and report.is_file():
         console.print(f"Report: {report}", soft_wrap=True)
 
 
-def _list_figures(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    figures = []
-    for name, value in metrics.items():
-        if isinstance(value, dict) and {"value", "low", "high"} <= value.keys():
-            figures.append(
-                (name, _round(value["value"]), f"{_round(value['low'])} to {_round(value['high'])}")
-            )
-        elif isinstance(value, int | float):
-            figures.append((name, _round(value), ""))
-    return [(name.replace("_", " "), value, note) for name, value, note in figures]
-
-
-def _round(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+def _describe(estimate: Mapping[str, Any]) -> tuple[str, str]:
+    interval = "" if estimate["low"] is None else f"{estimate['low']:.3f} to {estimate['high']:.3f}"
+    return f"{estimate['value']:.3f}", interval

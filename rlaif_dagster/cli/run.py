@@ -62,7 +62,7 @@ def run_command(root: Path, assets: Sequence[str], *, as_json: bool) -> None:
         statuses = run_assets(project, graph, assets, progress=_Bars(bars))
     heads = project.ledger.find_heads()
     console.print(_tabulate(statuses, heads))
-    show_figures(console, project, heads)
+    show_figures(console, project, {name: heads[name] for name in statuses})
     console.print(f"{time.monotonic() - started:.1f} s", style="dim")
     if as_json:
         typer.echo(

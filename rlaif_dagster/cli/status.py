@@ -30,8 +30,8 @@ def status_command(root: Path, *, as_json: bool) -> None:
             upstream_fresh = all(states[parent] == "fresh" for parent in stage.inputs)
             states[name] = "fresh" if upstream_fresh and is_fresh(project, stage) else "stale"
     table = Table(title=f"Project {project.root.name}")
-    for column in ("asset", "state", "rows", "digest", "materialised", "checks"):
-        table.add_column(column, justify="right" if column == "rows" else "left")
+    for column in ("asset", "state", "rows", "digest", "made (UTC)", "checks"):
+        table.add_column(column, justify="right" if column == "rows" else "left", no_wrap=column == "asset")
     for name, state in states.items():
         record = heads.get(name)
         if record is None:
@@ -43,7 +43,7 @@ def status_command(root: Path, *, as_json: bool) -> None:
             f"[green]{state}" if state == "fresh" else f"[yellow]{state}",
             "" if record.rows is None else f"{record.rows:,}",
             Digest.parse(record.output.digest).short,
-            f"{record.ended_at:%Y-%m-%d %H:%M} UTC",
+            f"{record.ended_at:%Y-%m-%d %H:%M}",
             "failed: " + ", ".join(failed) if failed else f"{len(record.checks)} passed",
         )
     console = Console(stderr=as_json)
