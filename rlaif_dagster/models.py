@@ -95,21 +95,20 @@ def find_model(root: Path, name: str, revision: str | None, *, file: Path, field
             )
         _require_model_files(folder, file=file, field=field)
         return ModelSource(name=name, folder=folder, revision=None, digest=_digest_model_files(folder))
-    if not _HUB_ID.fullmatch(name) or name.startswith((".", "/")) or (root / name).parent.is_dir():
+    if revision is None or not _HUB_ID.fullmatch(name):
         raise InputError(
             f"there is no model folder {name!r} in the project",
             file=file,
             field=field,
-            remedy="correct the path (relative to the project), or name a Hugging Face id such as org/name, "
-            "or embedded:policy",
+            remedy="correct the path (relative to the project), name embedded:policy or embedded:judge, or, for a "
+            "Hugging Face id such as org/name, set `revision` to the full 40-digit commit hash",
         )
-    if revision is None or not _COMMIT.fullmatch(revision):
+    if not _COMMIT.fullmatch(revision):
         raise InputError(
-            f"the Hugging Face model {name!r} is not pinned (revision {revision!r})",
+            f"the revision {revision!r} of the Hugging Face model {name!r} is not a commit",
             file=file,
             field=revision_field,
-            remedy="set `revision` to the full 40-digit commit hash of the model repository; "
-            "if you meant a folder, it does not exist",
+            remedy="set it to the full 40-digit commit hash, so that the name means the same bytes for ever",
         )
     return ModelSource(name=name, folder=None, revision=revision, digest=None)
 

@@ -43,7 +43,7 @@ def fingerprint(module: str, name: str) -> str:
 @cache
 def _read(name: str) -> Module:
     path = ROOT / Path(*name.split("."))
-    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    path = path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__init__.py"
     module = Module(path)
     for statement in ast.parse(path.read_text()).body:
         for defined in _defined_names(statement):

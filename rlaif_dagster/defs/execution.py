@@ -10,9 +10,10 @@ from dagster import (
     DagsterInstance,
 )
 from dagster._core.errors import DagsterAssetCheckFailedError
+from sqlalchemy.exc import SQLAlchemyError
 
 from rlaif_dagster.defs.build import MAIN_JOB, build_definitions
-from rlaif_dagster.errors import GateError, InputError
+from rlaif_dagster.errors import GateError, InputError, StorageError
 from rlaif_dagster.graph.build import Graph, with_ancestors
 from rlaif_dagster.lineage.project import PROJECT_VARIABLE, Project
 from rlaif_dagster.progress import Progress
@@ -54,6 +55,7 @@ def run_assets(
     Raises:
         InputError: If an asset does not exist.
         GateError: If a blocking check failed; nothing was built on the asset.
+        StorageError: If Dagster's database cannot be written.
         KeyboardInterrupt: If the person stopped it.
         RlaifError: Whatever a stage raises.
     """
@@ -64,19 +66,24 @@ def run_assets(
             file=project.root,
             remedy=f"name one of {', '.join(graph)}",
         )
-    prepare_dagster_home(project)
+    home = prepare_dagster_home(project)
     definitions = build_definitions(project.root, graph=graph, progress=progress)
-    with DagsterInstance.get() as instance:
-        try:
+    try:
+        with DagsterInstance.get() as instance:
             result = definitions.resolve_job_def(MAIN_JOB).execute_in_process(
                 instance=instance,
                 asset_selection=[AssetKey(name) for name in with_ancestors(graph, assets)],
                 run_config=_QUIET,
             )
-        except DagsterExecutionInterruptedError as error:
-            raise KeyboardInterrupt from error
-        except DagsterAssetCheckFailedError as error:
-            raise _explain_gate(project, graph) from error
+    except DagsterExecutionInterruptedError as error:
+        raise KeyboardInterrupt from error
+    except DagsterAssetCheckFailedError as error:
+        raise _explain_gate(project, graph) from error
+    except SQLAlchemyError as error:
+        raise StorageError(
+            f"{home}: Dagster's record of runs cannot be written ({str(error).splitlines()[0]}).\n"
+            "  remedy: free disk space or mend the permissions, then run again"
+        ) from error
     statuses = {}
     for event in result.get_asset_materialization_events():
         materialization = event.step_materialization_data.materialization

@@ -94,8 +94,13 @@ PRINCIPLE = "- id: {}\n  text: {}\n"
         ),
         pytest.param(
             replace("pipeline.yaml", "embedded:policy", "some/model"),
-            ["inputs/pipeline.yaml", "base_policy.revision", "not pinned", "40-digit commit"],
+            ["inputs/pipeline.yaml", "base_policy.model", "some/model", "set `revision`", "40-digit commit"],
             id="hub model without a revision",
+        ),
+        pytest.param(
+            replace("pipeline.yaml", "embedded:policy", "some/model\n  revision: main"),
+            ["inputs/pipeline.yaml", "base_policy.revision", "'main'", "40-digit commit"],
+            id="hub model at a branch",
         ),
         pytest.param(
             replace("judge.yaml", "embedded:judge", "embedded:jugde"),
@@ -150,13 +155,19 @@ def test_init_refuses_a_folder_that_holds_something(default_project: Path) -> No
     assert "the folder is not empty" in done.stderr
 
 
-def test_a_full_disk_is_explained_and_leaves_nothing_half_written(default_project: Path) -> None:
-    """The kernel refuses any file above 100 kB (RLIMIT_FSIZE), as a full disk does: the policy's weights do not fit."""
+@pytest.mark.parametrize(
+    ("max_bytes", "words"),
+    [pytest.param(2_000_000, "base_policy", id="weights"), pytest.param(50_000, "Dagster", id="event log")],
+)
+def test_a_full_disk_is_explained_and_leaves_nothing_half_written(
+    default_project: Path, max_bytes: int, words: str
+) -> None:
+    """The kernel refuses to write further into any file (RLIMIT_FSIZE), as a full disk does."""
     run_rlaif("run", "prompts", "constitution", project=default_project)
     before = snapshot(default_project)
 
     def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, max_bytes))
 
     done = subprocess.run(
         [
@@ -175,7 +186,7 @@ def test_a_full_disk_is_explained_and_leaves_nothing_half_written(default_projec
         env={**os.environ, "DAGSTER_HOME": str(default_project.parent / "dagster")},
     )
     assert done.returncode == 2, done.stderr
-    assert "base_policy" in done.stderr
+    assert words in done.stderr
     assert "remedy: free disk space" in done.stderr
     assert snapshot(default_project) == before
     assert not (default_project / "data" / "base_policy").exists()

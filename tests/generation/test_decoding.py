@@ -18,7 +18,7 @@ from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.models import open_causal_lm
 from tests.training.tiny_models import PROMPTS
 
-GREEDY = LocalSamplingSettings(temperature=0.0, max_new_tokens=16)
+GREEDY = LocalSamplingSettings(num_samples=1, temperature=0.0, max_new_tokens=16)
 
 
 def test_a_uniform_number_picks_the_token_whose_share_of_the_unit_interval_holds_it() -> None:
@@ -89,7 +89,7 @@ def test_the_models_own_penalties_do_not_change_what_the_settings_say(
 
 def test_a_response_that_never_ends_is_cut_and_says_so(policy_path: Path, device: torch.device) -> None:
     model, tokenizer = open_causal_lm(policy_path, dtype="float32")
-    short = LocalSamplingSettings(temperature=0.0, max_new_tokens=1)
+    short = LocalSamplingSettings(num_samples=1, temperature=0.0, max_new_tokens=1)
     (completion,) = complete_prompts(model, tokenizer, PROMPTS[:1], seeds=[0], settings=short, batch_size=1)
     assert (completion.num_tokens, completion.finish_reason) == (1, "length")
 

@@ -1,0 +1,238 @@
+"""The ledger alone: every file in `lineage/`, its name, its form, and what records say of each other."""
+
+import re
+import stat
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rlaif_dagster.digest import Digest
+from rlaif_dagster.errors import LedgerError, StorageError
+from rlaif_dagster.lineage.auditing.findings import Finding, show_path
+from rlaif_dagster.lineage.ledger import SUFFIX
+from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.versioning.tree import check_asset, check_tree_md5, is_plain_path
+
+_RECORD_NAME = re.compile(r"[0-9a-f]{64}" + re.escape(SUFFIX))
+_RESTORE: Final = "keep the file as evidence, then restore the record from git, a backup or the remote"
+_FORGED: Final = (
+    "this program never writes such a record: find out who wrote it (git log), and restore lineage/ from git"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerReading:
+    """What an audit could read of a ledger.
+
+    Attributes:
+        records: The sound records by id, oldest first.
+        is_whole: Whether every record that is there, or is named by another, is sound. If not, what depends on
+            knowing all records cannot be judged.
+        findings: What is wrong with the rest.
+    """
+
+    records: Mapping[str, MaterialisationRecord]
+    is_whole: bool
+    findings: tuple[Finding, ...]
+
+    @property
+    def heads(self) -> dict[str, MaterialisationRecord]:
+        """The newest sound record of every asset."""
+        return {record.asset: record for record in self.records.values()}
+
+
+def name_version(record: MaterialisationRecord) -> str:
+    """A version for people: `asset@<12 hex digits>`."""
+    return f"{record.asset}@{record.output.digest.removeprefix('sha256:')[:12]}"
+
+
+def read_ledger(folder: Path, root: Path) -> LedgerReading:
+    """Reads every record that can be read, and says what is wrong with the others.
+
+    Args:
+        folder: The ledger's folder.
+        root: The project's folder, by which places are named.
+
+    Raises:
+        OSError: If the folder cannot be listed.
+    """
+    findings: list[Finding] = []
+    records: dict[str, MaterialisationRecord] = {}
+    damaged: set[str] = set()
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        outcome = _read_record(path, root)
+        if isinstance(outcome, MaterialisationRecord):
+            records[path.stem] = outcome
+        else:
+            findings.append(outcome)
+            if _RECORD_NAME.fullmatch(path.name):
+                damaged.add(path.stem)
+    ordered = dict(
+        sorted(records.items(), key=lambda item: (item[1].sequence, item[1].ended_at, item[0]))
+    )
+    missing = list(_find_missing(ordered, damaged, folder=show_path(folder, root)))
+    findings += missing
+    is_whole = not damaged and not missing
+    for record_id, record in ordered.items():
+        place = f"{show_path(folder / record_id, root)}{SUFFIX}"
+        findings += _check_record(record, place)
+        findings += _check_links(record, place, ordered)
+    if is_whole:
+        findings += _check_inputs(ordered, show_path(folder, root))
+    return LedgerReading(records=ordered, is_whole=is_whole, findings=tuple(findings))
+
+
+def _read_record(path: Path, root: Path) -> MaterialisationRecord | Finding:
+    place = show_path(path, root)
+    is_named = _RECORD_NAME.fullmatch(path.name) is not None
+    try:
+        is_file = stat.S_ISREG(path.lstat().st_mode)
+        data = path.read_bytes() if is_file else b""
+    except OSError as error:
+        return Finding(
+            kind="record-changed",
+            place=place,
+            found=f"it cannot be read ({error.strerror or error})",
+            expected="a readable file",
+            remedy="mend the permissions or the disk, then audit again",
+        )
+    digest = Digest.from_bytes(data).sha256
+    if not is_named or not is_file:
+        return Finding(
+            kind="unknown-file",
+            place=place,
+            found=f"a file whose bytes hash to {digest}" if is_file else "something that is not a regular file",
+            expected=f"nothing but records, named <sha256 of their bytes>{SUFFIX}",
+            remedy="find out where it comes from; a .tmp file was left by a run that was killed, and can be removed",
+        )
+    if digest != path.stem:
+        return Finding(
+            kind="record-changed",
+            place=place,
+            found=f"bytes that hash to {digest}",
+            expected=f"bytes that hash to {path.stem}, by the file's own name",
+            remedy=_RESTORE,
+        )
+    try:
+        record = MaterialisationRecord.from_bytes(data, name=place)
+        if record.started_at.tzinfo is None or record.ended_at.tzinfo is None:
+            found = "times without a zone"
+        elif record.record_id != path.stem:
+            found = "a record that is not written as canonical JSON"
+        else:
+            return record
+    except (LedgerError, ValueError, RecursionError) as error:
+        found = f"no record: {str(error).partition(chr(10))[0][:200]}"
+    return Finding(
+        kind="record-invalid", place=place, found=found, expected="a lineage record", remedy=_FORGED
+    )
+
+
+def _find_missing(
+    records: Mapping[str, MaterialisationRecord], damaged: set[str], *, folder: str
+) -> Iterator[Finding]:
+    named_by: dict[str, str] = {}
+    for record_id, record in records.items():
+        for name in (*record.previous, record.reused_from):
+            if name is not None and name not in records and name not in damaged:
+                named_by.setdefault(name, record_id)
+    for name, record_id in named_by.items():
+        yield Finding(
+            kind="record-missing",
+            place=f"{folder}/{name}{SUFFIX}",
+            found="no such file",
+            expected=f"the record that {record_id} names",
+            remedy="restore the file from git, a backup or the remote",
+        )
+
+
+def _check_record(record: MaterialisationRecord, place: str) -> Iterator[Finding]:
+    """Holds a record against itself."""
+
+    def contradict(kind: str, found: str, expected: str) -> Finding:
+        return Finding(kind=kind, place=place, found=found, expected=expected, remedy=_FORGED)
+
+    parts = record.recipe_parts
+    if record.recipe != str(parts.digest):
+        yield contradict("record-recipe", f"recipe {record.recipe}", f"{parts.digest}, the digest of its parts")
+    if record.asset != parts.asset:
+        yield contradict("record-recipe", f"asset {record.asset}", f"{parts.asset}, as in the recipe")
+    read = {name: version.digest for name, version in record.inputs.items()}
+    if read != parts.inputs:
+        yield contradict("record-recipe", f"inputs {read}", f"{parts.inputs}, as in the recipe")
+    output = record.output
+    content = Digest.from_json([[file.path, f"sha256:{file.sha256}"] for file in output.files])
+    if output.digest != str(content):
+        yield contradict("record-output", f"digest {output.digest}", f"{content}, by its list of files")
+    size = sum(file.size for file in output.files)
+    if output.size != size:
+        yield contradict("record-output", f"{output.size} bytes", f"{size} bytes, by its list of files")
+    paths = [file.path for file in output.files]
+    if paths != sorted(set(paths)) or not all(map(is_plain_path, paths)):
+        yield contradict("record-output", f"files {paths}", "plain paths, each once, in order")
+    try:
+        check_asset(record.asset)
+        check_tree_md5(output.md5)
+    except StorageError as error:
+        yield contradict("record-output", str(error).partition("\n")[0], "an asset's name and DVC's address")
+    if record.ended_at < record.started_at:
+        yield contradict("record-chain", f"ended {record.ended_at}", f"a time after {record.started_at}")
+
+
+def _check_links(
+    record: MaterialisationRecord, place: str, records: Mapping[str, MaterialisationRecord]
+) -> Iterator[Finding]:
+    """Holds a record against those that it names and that are there."""
+    if all(name in records for name in record.previous):
+        sequence = 1 + max((records[name].sequence for name in record.previous), default=0)
+        if record.sequence != sequence:
+            yield Finding(
+                kind="record-chain",
+                place=place,
+                found=f"sequence {record.sequence}",
+                expected=f"{sequence}, one more than the highest before it",
+                remedy=_FORGED,
+            )
+    origin = records.get(record.reused_from) if record.reused_from is not None else None
+    if origin is not None and (origin.asset, origin.recipe, origin.output, origin.sequence < record.sequence) != (
+        record.asset,
+        record.recipe,
+        record.output,
+        True,
+    ):
+        yield Finding(
+            kind="record-reuse",
+            place=place,
+            found=f"{name_version(record)} by recipe {record.recipe}",
+            expected=f"{name_version(origin)} by recipe {origin.recipe}, as in {record.reused_from}, before it",
+            remedy=_FORGED,
+        )
+
+
+def _check_inputs(records: Mapping[str, MaterialisationRecord], folder: str) -> Iterator[Finding]:
+    """Looks for the earlier record that made each version that was read."""
+    makers: dict[tuple[str, str, str], list[MaterialisationRecord]] = defaultdict(list)
+    for record in records.values():
+        makers[record.asset, record.output.digest, record.output.md5].append(record)
+    for record_id, record in records.items():
+        for name, version in record.inputs.items():
+            earlier = [
+                maker
+                for maker in makers[name, version.digest, version.md5]
+                if maker.sequence < record.sequence
+            ]
+            blocked = [maker.failed_gates for maker in earlier]
+            if earlier and not all(blocked):
+                continue
+            yield Finding(
+                kind="record-input",
+                place=f"{folder}/{record_id}{SUFFIX}",
+                found=f"{record.asset} read {name} {version.digest} (md5 {version.md5})"
+                + (f", which failed {', '.join(blocked[0])}" if blocked else ""),
+                expected="a version that passed its blocking checks"
+                if blocked
+                else "a version that an earlier record made",
+                remedy=_FORGED,
+            )
