@@ -24,12 +24,15 @@ def prepare_torch(*, num_threads: int, device: str) -> "torch.device":
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import datasets
     import torch
     import transformers
 
     torch.set_num_threads(num_threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # Deterministic mode would fill every fresh buffer with NaN, which costs half of a small DPO run.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     datasets.disable_progress_bars()

@@ -17,8 +17,8 @@ REPOSITORY = Path(__file__).parent.parent
 SMALL: dict[str, Any] = {
     "sampling": {"provider": "local", "num_samples": 3, "max_new_tokens": 48},
     "pairing": {"max_pairs_per_prompt": 2},
-    "reward_model": {"num_epochs": 2.0},
-    "policy": {"method": "dpo", "num_epochs": 1.0, "checkpoint_steps": 4, "checkpoint_prompts": 8},
+    "reward_model": {"learning_rate": 1e-3, "num_epochs": 3.0, "batch_size": 16},
+    "policy": {"method": "dpo", "learning_rate": 3e-4, "checkpoint_steps": 2, "checkpoint_prompts": 8},
     "evaluation": {"num_samples": 1, "gold": "embedded_world"},
 }
 """Sections of `pipeline.yaml` for a run that trains for seconds; its policy is not meant to be good."""

@@ -16,7 +16,7 @@ class NumericsSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    num_threads: int = Field(default=2, ge=1)
+    num_threads: int = Field(default=1, ge=1)
     """Threads of one operation; sums are split by thread, so another number gives other low bits."""
     device: str = "cpu"
     """`cpu`, `cuda`, `mps`, or `auto` for the first accelerator there is."""

@@ -52,9 +52,9 @@ class RewardModelSettings(OptimizerSettings):
     """`base_policy`, or a model named as in `base_policy.model`, to start from."""
     revision: str | None = None
     """The commit of `base`, where that is a Hugging Face id."""
-    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    learning_rate: float = Field(default=1e-5, gt=0, allow_inf_nan=False)
     """The default suits models of about a million parameters; large ones want 1e-5 to 1e-4."""
-    num_epochs: float = Field(default=3.0, gt=0, allow_inf_nan=False)
+    num_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     batch_size: int = Field(default=32, ge=1)
 
 
@@ -62,15 +62,15 @@ class DpoSettings(OptimizerSettings):
     """Direct preference optimisation (Rafailov et al. 2023) with per-pair soft targets."""
 
     method: Literal["dpo"] = "dpo"
-    beta: float = Field(default=0.05, gt=0, allow_inf_nan=False)
+    beta: float = Field(default=0.1, gt=0, allow_inf_nan=False)
     """How strongly the policy is held to the base policy."""
-    learning_rate: float = Field(default=3e-4, gt=0, allow_inf_nan=False)
+    learning_rate: float = Field(default=1e-6, gt=0, allow_inf_nan=False)
     """The default suits models of about a million parameters; large ones want 1e-7 to 1e-5."""
-    num_epochs: float = Field(default=2.0, gt=0, allow_inf_nan=False)
+    num_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     reward_filter: float | None = Field(default=0.95, gt=0.5, lt=1)
     """A pair is dropped when the reward model gives at least this probability to the answer that the label
     does not prefer; null keeps every pair."""
-    checkpoint_steps: int = Field(default=10, ge=1)
+    checkpoint_steps: int = Field(default=50, ge=1)
     """Every so many steps the policy is sampled and scored by the reward model; the best such step is kept."""
     checkpoint_prompts: int = Field(default=48, ge=1)
     """Training prompts answered at each checkpoint (fewer if there are fewer)."""
