@@ -85,6 +85,22 @@ def chat(
     chat_command(project, " ".join(prompt) if prompt else None, temperature=temperature, seed=seed)
 
 
+@app.command("judge-audit")
+def judge_audit(
+    file: Annotated[
+        Path, typer.Argument(metavar="VERDICTS.jsonl", help="Verdicts, one a line (docs/judge-audit.md).")
+    ],
+    project: Annotated[
+        Path, typer.Option("--project", metavar="DIR", help="The folder that the file is relative to.")
+    ] = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Measure how right, consistent, biased and calibrated the judges of a verdicts file are."""
+    from rlaif_dagster.cli.judge_audit import judge_audit_command
+
+    judge_audit_command(project / file, as_json=json)
+
+
 @app.command()
 def ui(
     project: ProjectOption = Path(),

@@ -28,7 +28,6 @@ def build_asset(stage: Stage) -> AssetsDefinition:
         description=stage.description,
         kinds=set(stage.kinds),
         code_version=stage.code_version,
-        group_name=stage.group,
         check_specs=[
             AssetCheckSpec(
                 name=check.name, asset=stage.name, description=check.description, blocking=check.blocking

@@ -22,6 +22,8 @@ _INSTANCE_SETTINGS = """\
 # Dagster's settings for this project; see docs/operating.md
 telemetry:
   enabled: false
+nux:
+  enabled: false
 """
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 

@@ -86,7 +86,6 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         name="evaluation",
         description="Held-out answers of both policies compared by the judge, by gold where there is gold, and by the "
         "reward model; with a report for people.",
-        group="evaluation",
         kinds=("parquet", "html"),
         code_version="1",
         inputs=(

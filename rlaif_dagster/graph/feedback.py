@@ -94,7 +94,6 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
     return Stage(
         name="sampled_responses",
         description="Several responses to every prompt.",
-        group="feedback",
         kinds=("parquet", "pytorch") if recorded is None else ("parquet",),
         code_version="1",
         inputs=("prompts", "base_policy") if recorded is None else ("prompts",),
@@ -202,7 +201,6 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
     return Stage(
         name="judgements",
         description="The judge's verdict on every pair of responses, in both orders.",
-        group="feedback",
         kinds=("parquet",) if verdicts else ("parquet", "pytorch"),
         code_version="1",
         inputs=("prompts", "constitution", "judge", "sampled_responses"),
@@ -323,7 +321,6 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
     return Stage(
         name="ai_preferences",
         description="One soft label for each pair: P(a preferred), over both orders and all principles.",
-        group="feedback",
         kinds=("parquet",),
         code_version="1",
         inputs=("prompts", "constitution", "sampled_responses", "judgements"),

@@ -90,7 +90,6 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
         name="reward_model",
         description="Scores an answer; trained on the soft labels by TRL's RewardTrainer. A folder that "
         "AutoModelForSequenceClassification.from_pretrained opens.",
-        group="learning",
         kinds=("huggingface", "pytorch"),
         code_version="1",
         inputs=("ai_preferences", "base_policy") if base is None else ("ai_preferences",),
@@ -209,7 +208,6 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
         name="aligned_policy",
         description="The base policy, aligned by TRL's DPOTrainer with a soft target for each pair. The reward model "
         "drops pairs that it confidently contradicts, and picks the checkpoint.",
-        group="learning",
         kinds=("huggingface", "pytorch"),
         code_version="1",
         inputs=("ai_preferences", "base_policy", "reward_model"),

@@ -38,7 +38,6 @@ def build_constitution(inputs: ProjectInputs) -> Stage:
     return Stage(
         name="constitution",
         description="The principles by which answers are judged, with their weights.",
-        group="inputs",
         kinds=("json",),
         code_version="1",
         inputs=(),
@@ -81,7 +80,6 @@ def build_judge(inputs: ProjectInputs) -> Stage:
     return Stage(
         name="judge",
         description="Who compares the answers: the judge's settings, its prompt, and its model or recorded verdicts.",
-        group="inputs",
         kinds=("json", "huggingface"),
         code_version="1",
         inputs=(),
@@ -125,7 +123,6 @@ def build_prompts(inputs: ProjectInputs) -> Stage:
     return Stage(
         name="prompts",
         description="Prompts, deduplicated and split by content into train and eval.",
-        group="inputs",
         kinds=("parquet",),
         code_version="1",
         inputs=(),
@@ -159,7 +156,6 @@ def build_base_policy(inputs: ProjectInputs) -> Stage:
     return Stage(
         name="base_policy",
         description="The policy before alignment; a folder that from_pretrained opens.",
-        group="inputs",
         kinds=("huggingface",),
         code_version="1",
         inputs=(),

@@ -76,7 +76,6 @@ class Stage:
     Attributes:
         name: The asset's name and its folder in `data/`.
         description: One or two sentences for people.
-        group: Its place in the picture: "inputs", "feedback", "learning" or "evaluation".
         kinds: Technologies, for the pictures of the graph.
         code_version: Raised by hand when the same inputs would give other bytes.
         inputs: Names of the assets it reads.
@@ -89,7 +88,6 @@ class Stage:
 
     name: str
     description: str
-    group: str
     kinds: tuple[str, ...]
     code_version: str
     inputs: tuple[str, ...]

@@ -35,6 +35,11 @@ class Ledger:
         self._records: dict[str, MaterialisationRecord] = {}
         self._ordered: list[MaterialisationRecord] = []
 
+    @property
+    def folder(self) -> Path:
+        """Where the records are."""
+        return self._folder
+
     def records(self) -> list[MaterialisationRecord]:
         """All records, oldest first.
 

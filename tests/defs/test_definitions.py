@@ -21,7 +21,6 @@ def describe(definitions: Definitions) -> dict[str, object]:
     return {
         key.to_user_string(): {
             "deps": sorted(parent.to_user_string() for parent in graph.get(key).parent_keys),
-            "group": graph.get(key).group_name,
             "kinds": sorted(graph.get(key).kinds),
             "code_version": graph.get(key).code_version,
             "checks": sorted(check.name for check in graph.get_check_keys_for_assets({key})),

@@ -163,7 +163,6 @@ def _make_stage(name: str) -> Stage:
     return Stage(
         name=name,
         description="",
-        group="inputs",
         kinds=(),
         code_version="1",
         inputs=(),

@@ -40,7 +40,6 @@ def test_the_table_of_assets_is_the_graph(graph: Graph) -> None:
     told = [
         (
             row["asset"],
-            row["group"],
             _CODE.findall(row["reads"]),
             [(name, f"**`{name}`**" in row[checks]) for name in _CODE.findall(row[checks])],
         )
@@ -49,7 +48,6 @@ def test_the_table_of_assets_is_the_graph(graph: Graph) -> None:
     assert told == [
         (
             f"`{stage.name}`",
-            stage.group,
             list(stage.inputs),
             [(check.name, check.blocking) for check in stage.checks],
         )

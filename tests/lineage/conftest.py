@@ -54,7 +54,6 @@ def make_stage(computed: list[str]) -> MakeStage:
         return Stage(
             name=name,
             description="",
-            group="inputs",
             kinds=(),
             code_version="1",
             inputs=inputs,

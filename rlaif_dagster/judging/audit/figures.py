@@ -6,7 +6,7 @@ repeats) tend to agree. No interval of an estimate has length zero.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final, Self
 
@@ -22,6 +22,8 @@ _NO_VARIANCE: Final = 1e-12
 """A standard error below this is rounding, not information."""
 
 FloatArray = NDArray[np.float64]
+Item = tuple[int, ...]
+"""One observation of a cluster, in small numbers, so that equal ones can be counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +45,10 @@ class Figure:
     def __post_init__(self) -> None:
         if (self.low is None) != (self.high is None):
             raise ValueError("an interval has both ends or none")
-        if self.low is not None and self.high is not None:
-            if self.value is None or not self.low <= self.value <= self.high:
-                raise ValueError(f"{self.value} lies outside its interval [{self.low}, {self.high}]")
+        if self.low is None or self.high is None:
+            return
+        if self.value is None or not self.low <= self.value <= self.high:
+            raise ValueError(f"{self.value} lies outside its interval [{self.low}, {self.high}]")
 
     @classmethod
     def absent(cls, n: int = 0) -> Self:
@@ -129,9 +132,17 @@ class Kinds:
     counts: NDArray[np.int64]
 
     @classmethod
-    def from_items[K](cls, items_by_cluster: Mapping[str, list[K]], contribute: Callable[[K], Sequence[float]]) -> Self:
-        """Groups clusters that hold the same items, in any order; an item adds `contribute(item)`."""
-        kinds = Counter(tuple(sorted(items)) for items in items_by_cluster.values() if items)  # type: ignore[type-var]
+    def from_items(
+        cls, items_by_cluster: Mapping[str, Sequence[Item]], contribute: Callable[[Item], FloatArray]
+    ) -> Self:
+        """Groups clusters that hold the same items, in any order; an item adds `contribute(item)`.
+
+        Raises:
+            ValueError: If no cluster holds an item.
+        """
+        kinds = Counter(tuple(sorted(items)) for items in items_by_cluster.values() if items)
+        if not kinds:
+            raise ValueError("there is nothing to group: no cluster holds an item")
         rows = [np.sum([contribute(item) for item in kind], axis=0) for kind in sorted(kinds)]
         return cls(
             contributions=np.array(rows, dtype=np.float64),
@@ -190,13 +201,8 @@ def estimate_statistic(
     if half is None:
         return Figure(value=value, n=n)
     return Figure(
-        value=value, n=n, low=min(max(value - half, bounds[0]), value), high=max(min(value + half, bounds[1]), value)
+        value=value,
+        n=n,
+        low=min(max(value - half, bounds[0]), value),
+        high=max(min(value + half, bounds[1]), value),
     )
-
-
-def list_outcomes[T](
-    rows: Iterable[tuple[str, T | None]],
-) -> tuple[list[T], list[str]]:
-    """Splits (cluster, outcome) into outcomes and clusters, leaving out what has no outcome."""
-    known = [(outcome, cluster) for cluster, outcome in rows if outcome is not None]
-    return [outcome for outcome, _ in known], [cluster for _, cluster in known]

@@ -163,7 +163,9 @@ def read_verdicts(path: Path) -> VerdictFile:
         lines.append(line)
     if not lines:
         raise InputError(
-            "there are no verdicts in it", file=path, remedy="write one verdict on each line (docs/judge-audit.md)"
+            "there are no verdicts in it",
+            file=path,
+            remedy="write one verdict on each line (docs/judge-audit.md)",
         )
     pairs = {
         pair_id: PairFacts(pair_id=pair_id, **{name: value for name, (value, _) in known.items()})

@@ -3,9 +3,9 @@
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,13 +15,41 @@ from rlaif_dagster.lineage.auditing.records import name_version
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.progress import Progress
 from rlaif_dagster.versioning.objects import HashedFile, ObjectCache, hash_file
+from rlaif_dagster.versioning.project import read_config
 from rlaif_dagster.versioning.tree import Tree
 
 _OBJECT_PATH = re.compile(r"([0-9a-f]{2})/([0-9a-f]{30}(?:\.dir)?)")
 _MOVE_AWAY: Final = (
-    "leave it as evidence; when you have looked into it, move it out of the cache, and `rlaif run` fetches it from "
-    "the remote or makes it anew"
+    "leave it as evidence; when that is secured, move it out of the cache: `rlaif run` then fetches it from the "
+    "remote, or makes it anew"
 )
+
+Outcome = HashedFile | str | None
+"""What became of an object: sound, or in words what is wrong with it, or None where it is not there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreView:
+    """A store that is only read: its cache, DVC's settings, and the project by which places are named."""
+
+    root: Path
+    cache: ObjectCache
+    config: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, root: Path) -> "StoreView":
+        """Opens a project's store without writing a byte (`Store.open` may correct `.dvc/config.local`).
+
+        Raises:
+            StorageError: If there is none, or its settings are wrong.
+        """
+        config = read_config(root)
+        folder = config["cache"].get("dir") or root / ".dvc" / "cache"
+        return cls(root=root, cache=ObjectCache(Path(folder)), config=config)
+
+    def show(self, md5: str) -> str:
+        """An object's place for people."""
+        return show_path(self.cache.path_of(md5), self.root)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,148 +71,229 @@ class StoreReading:
     findings: tuple[Finding, ...]
 
 
-@dataclass(slots=True, kw_only=True)
-class StoreAudit:
-    """One look at the objects of a store.
+def read_store(
+    store: StoreView,
+    records: Iterable[MaterialisationRecord],
+    *,
+    pinned: str | None,
+    heads: Iterable[MaterialisationRecord],
+    is_complete: bool,
+    progress: Progress,
+) -> StoreReading:
+    """Hashes the versions that records name, and holds them against the records.
 
-    Attributes:
-        root: The project, by which places are named.
-        cache: The store's objects.
-        config: DVC's settings, for the remote.
+    Args:
+        store: The store.
+        records: The records whose versions are proven.
+        pinned: The tree that `data.dvc` pins.
+        heads: Records whose trees are read as well, if they are there: to tell what `data.dvc` should pin.
+        is_complete: Whether to hash every other object of the store as well.
         progress: Told how many objects are hashed.
     """
+    versions = list({(record.output.md5, record.output.digest): record for record in records}.values())
+    users = {record.output.md5: f"the files of {name_version(record)}" for record in reversed(versions)}
+    if pinned is not None:
+        users.setdefault(pinned, "the whole of data/, which data.dvc pins")
+    listed, findings = _list_objects(store) if is_complete else ([], [])
+    heads_trees = [record.output.md5 for record in heads]
+    outcomes = _hash_objects(store, [*users, *heads_trees, *filter(is_tree, listed)], progress)
+    trees: dict[str, Tree] = {}
+    for md5, outcome in outcomes.items():
+        if isinstance(outcome, HashedFile):
+            try:
+                trees[md5] = Tree.decode(store.cache.path_of(md5).read_bytes())
+            except (OSError, ValueError, TypeError, RecursionError) as error:
+                outcomes[md5] = f"bytes that are no tree object ({error})"
+    for record in versions:
+        for path, md5 in trees.get(record.output.md5, Tree(())).files:
+            users.setdefault(md5, f"{path} of {name_version(record)}")
+    rest = [md5 for md5 in dict.fromkeys([*users, *listed]) if md5 not in outcomes]
+    outcomes |= _hash_objects(store, rest, progress)
+    sound = {md5: outcome for md5, outcome in outcomes.items() if isinstance(outcome, HashedFile)}
+    findings += _describe_damage(store, outcomes, users)
+    findings += _describe_missing(store, [md5 for md5 in users if outcomes[md5] is None], users)
+    for record in versions:
+        if record.output.md5 in trees:
+            findings += _compare_version(record, trees[record.output.md5], sound)
+    hashed = [outcome for outcome in outcomes.values() if isinstance(outcome, HashedFile)]
+    return StoreReading(
+        sound=sound,
+        trees=trees,
+        num_hashed=sum(outcome is not None for outcome in outcomes.values()),
+        num_bytes=sum(outcome.size for outcome in hashed),
+        findings=tuple(findings),
+    )
 
-    root: Path
-    cache: ObjectCache
-    config: Mapping[str, Any]
-    progress: Progress
-    _sound: dict[str, HashedFile] = field(default_factory=dict)
-    _trees: dict[str, Tree] = field(default_factory=dict)
-    _missing: dict[str, None] = field(default_factory=dict)
-    _num_hashed: int = 0
-    _num_bytes: int = 0
-    _findings: list[Finding] = field(default_factory=list)
-    _users: dict[str, str] = field(default_factory=dict)
-    """What an object is needed for, in words."""
 
-    def read(
-        self,
-        records: Iterable[MaterialisationRecord],
-        *,
-        pinned: str | None,
-        others: Iterable[MaterialisationRecord],
-        is_complete: bool,
-    ) -> StoreReading:
-        """Hashes what records name.
-
-        Args:
-            records: The records whose versions are proven.
-            pinned: The tree that `data.dvc` pins.
-            others: Records of which only the trees are looked at, for what `data.dvc` pins.
-            is_complete: Whether to hash every other object of the store as well.
-        """
-        versions = {(record.output.md5, record.output.digest): record for record in records}
-        for record in versions.values():
-            self._users.setdefault(record.output.md5, f"the tree of {name_version(record)}")
-        if pinned is not None:
-            self._users[pinned] = "the tree of all of data/, which data.dvc pins"
-        wanted = list(dict.fromkeys(self._users))
-        listed = self._list_objects() if is_complete else {}
-        trees = [*wanted, *(record.output.md5 for record in others), *filter(_is_tree, listed)]
-        self._hash(dict.fromkeys(trees))
-        self._read_trees()
-        for record in versions.values():
-            for path, md5 in self._trees.get(record.output.md5, Tree(())).files:
-                self._users.setdefault(md5, f"{path} of {name_version(record)}")
-        self._hash(dict.fromkeys([*self._users, *listed]))
-        self._report_missing()
-        for record in versions.values():
-            self._compare_version(record)
-        return StoreReading(
-            sound=self._sound,
-            trees=self._trees,
-            num_hashed=self._num_hashed,
-            num_bytes=self._num_bytes,
-            findings=tuple(self._findings),
+def find_unknown_objects(
+    store: StoreView, reading: StoreReading, records: Iterable[MaterialisationRecord]
+) -> Iterator[Finding]:
+    """Yields sound objects that are neither a recorded version, nor a file of one, nor a state of `data/`."""
+    files: set[str] = set()
+    versions: dict[str, set[str]] = {}
+    for record in records:
+        files.update(file.sha256 for file in record.output.files)
+        versions.setdefault(record.asset, set()).add(record.output.md5)
+    trees = {md5 for md5s in versions.values() for md5 in md5s}
+    for md5, hashed in sorted(reading.sound.items()):
+        if md5 in trees if is_tree(md5) else hashed.digest.sha256 in files:
+            continue
+        if is_tree(md5) and all(
+            asset in versions and subtree.md5 in versions[asset]
+            for asset, subtree in split_tree(reading.trees[md5], versions).items()
+        ):
+            continue
+        yield Finding(
+            kind="object-unknown",
+            place=store.show(md5),
+            found=f"{hashed.size} bytes, {hashed.digest}",
+            expected="objects of recorded versions only",
+            remedy="nothing reads it: a run that was killed before its record was written left it, or its record was "
+            "removed (compare lineage/ with git), or somebody put it there",
         )
 
-    def find_unknown(self, records: Iterable[MaterialisationRecord]) -> Iterator[Finding]:
-        """Yields sound objects that are neither a recorded version, nor a file of one, nor a state of `data/`."""
-        digests: set[str] = set()
-        versions: dict[str, set[str]] = {}
-        for record in records:
-            digests.update(file.sha256 for file in record.output.files)
-            versions.setdefault(record.asset, set()).add(record.output.md5)
-        trees = set().union(*versions.values())
-        for md5, hashed in sorted(self._sound.items()):
-            if md5 in trees if _is_tree(md5) else hashed.digest.sha256 in digests:
-                continue
-            tree = self._trees.get(md5)
-            if tree is not None and is_state_of_data(tree, versions):
-                continue
+
+def is_tree(md5: str) -> bool:
+    """Says whether an object's name is that of a tree."""
+    return md5.endswith(".dir")
+
+
+def split_tree(whole: Tree, assets: Iterable[str]) -> dict[str, Tree]:
+    """Takes a tree of `data/` apart by asset; a file of no asset stands under its own path."""
+    known = sorted(assets, key=len, reverse=True)
+    files: dict[str, dict[str, str]] = {}
+    for path, md5 in whole.files:
+        asset = next((name for name in known if path.startswith(f"{name}/")), path)
+        files.setdefault(asset, {})[path.removeprefix(f"{asset}/")] = md5
+    return {asset: Tree.from_files(entries) for asset, entries in files.items()}
+
+
+def _list_objects(store: StoreView) -> tuple[list[str], list[Finding]]:
+    """Lists all objects by name; what is no object is a finding."""
+    folder = store.cache.folder / "files" / "md5"
+    listed: list[str] = []
+    findings: list[Finding] = []
+    for path in sorted(walk_files(folder)):
+        match = _OBJECT_PATH.fullmatch(path.relative_to(folder).as_posix())
+        if match is not None:
+            listed.append(match[1] + match[2])
+            continue
+        findings.append(
+            Finding(
+                kind="unknown-file",
+                place=show_path(path, store.root),
+                found="a name that is no object's",
+                expected="objects named by their md5",
+                remedy="find out where it comes from; nothing reads it",
+            )
+        )
+    return listed, findings
+
+
+def walk_files(folder: Path) -> Iterator[Path]:
+    """Yields everything below a folder that is not a folder itself, links to folders among it."""
+    for root, folder_names, file_names in os.walk(folder):
+        yield from (Path(root, name) for name in file_names)
+        yield from (path for name in folder_names if (path := Path(root, name)).is_symlink())
+
+
+def _hash_objects(store: StoreView, md5s: Iterable[str], progress: Progress) -> dict[str, Outcome]:
+    """Hashes objects, each once, several at a time, and compares each with its name."""
+    names = list(dict.fromkeys(md5s))
+    outcomes: dict[str, Outcome] = {}
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for md5, outcome in zip(names, pool.map(lambda md5: _hash_object(store, md5), names), strict=True):
+            outcomes[md5] = outcome
+            progress("objects", len(outcomes), len(names))
+    return outcomes
+
+
+def _hash_object(store: StoreView, md5: str) -> Outcome:
+    path = store.cache.path_of(md5)
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return "something that is not a regular file"
+        hashed = hash_file(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return f"a file that cannot be read ({error.strerror or error})"
+    if hashed.md5 != md5.removesuffix(".dir"):
+        return f"{hashed.size} bytes, md5 {hashed.md5}, {hashed.digest}"
+    return hashed
+
+
+def _describe_damage(
+    store: StoreView, outcomes: Mapping[str, Outcome], users: Mapping[str, str]
+) -> Iterator[Finding]:
+    for md5, outcome in outcomes.items():
+        if isinstance(outcome, str):
+            use = users.get(md5)
             yield Finding(
-                kind="object-unknown",
-                place=show_path(self.cache.path_of(md5), self.root),
-                found=f"{hashed.size} bytes, {hashed.digest}",
-                expected="objects of recorded versions only",
-                remedy="nothing reads it: it was left by a run that was killed before its record was written, or it "
-                "belongs to a record that was removed (compare lineage/ with git), or somebody put it there",
+                kind="object-changed",
+                place=store.show(md5),
+                found=outcome,
+                expected=f"md5 {md5.removesuffix('.dir')}, by its name" + (f": {use}" if use else ""),
+                remedy=_MOVE_AWAY,
             )
 
-    def _list_objects(self) -> dict[str, None]:
-        """Lists all objects; what is no object is a finding."""
-        folder = self.cache.folder / "files" / "md5"
-        listed: dict[str, None] = {}
-        for path in sorted(_walk(folder)):
-            match = _OBJECT_PATH.fullmatch(path.relative_to(folder).as_posix())
-            if match is None:
-                self._findings.append(
-                    Finding(
-                        kind="unknown-file",
-                        place=show_path(path, self.root),
-                        found="a name that is no object's",
-                        expected="objects named by their md5",
-                        remedy="find out where it comes from; nothing reads it",
-                    )
-                )
-            else:
-                listed[match[1] + match[2]] = None
-        return listed
 
-    def _hash(self, md5s: Iterable[str]) -> None:
-        """Hashes objects that were not hashed before and compares each with its name."""
-        new = [md5 for md5 in md5s if md5 not in self._sound and md5 not in self._missing]
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            for number, (md5, got) in enumerate(zip(new, pool.map(self._try_hash, new), strict=True), 1):
-                self.progress("objects", number, len(new))
-                if got is None:
-                    self._missing[md5] = None
-                    continue
-                if isinstance(got, HashedFile):
-                    self._num_hashed += 1
-                    self._num_bytes += got.size
-                    if got.md5 == md5.removesuffix(".dir"):
-                        self._sound[md5] = got
-                        continue
-                    got = f"{got.size} bytes, md5 {got.md5}, {got.digest}"
-                self._missing[md5] = None
-                self._report_damage(md5, got)
+def _describe_missing(
+    store: StoreView, missing: Sequence[str], users: Mapping[str, str]
+) -> Iterator[Finding]:
+    remote = _ask_remote(store, missing) if missing else {}
+    for md5 in missing:
+        elsewhere = remote.get(md5, "")
+        yield Finding(
+            kind="object-missing",
+            place=store.show(md5),
+            found="no such file" + elsewhere,
+            expected=users[md5],
+            remedy="fetch it from the remote (`rlaif run` does for what it needs), then audit again; the audit itself "
+            "fetches nothing"
+            if elsewhere.startswith("; the remote")
+            else "restore it from a backup or another machine, or `rlaif run` makes it anew",
+        )
 
-    def _try_hash(self, md5: str) -> HashedFile | str | None:
-        """Hashes an object; None if it is not there, words if it cannot be read."""
-        path = self.cache.path_of(md5)
-        try:
-            if not stat.S_ISREG(path.lstat().st_mode):
-                return "something that is not a regular file"
-            return hash_file(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            return f"it cannot be read ({error.strerror or error})"
 
-    def _read_trees(self) -> None:
-        for md5 in filter(_is_tree, self._sound):
-            try:
-                self._trees[md5] = Tree.decode(self.cache.path_of(md5).read_bytes())
-            except (OSError, ValueError, TypeError, RecursionError) as error:
-                self._report_damage(md5, f"no tree object ({error})")
+def _ask_remote(store: StoreView, md5s: Sequence[str]) -> dict[str, str]:
+    """Says in words which objects the default remote has, by names and sizes; nothing is fetched."""
+    if not store.config["core"].get("remote"):
+        return {}
+    from rlaif_dagster.versioning.remote import Remote
+
+    try:
+        remote = Remote.from_config(store.config)
+        if remote is None:
+            return {}
+        sizes = remote.measure(md5s)
+    except StorageError as error:
+        return dict.fromkeys(md5s, f" (the remote could not be asked: {str(error).partition(chr(10))[0]})")
+    return {
+        md5: f"; the remote {remote.name!r} has a file of that name, {sizes[md5]} bytes"
+        if md5 in sizes
+        else f" (the remote {remote.name!r} does not have it either)"
+        for md5 in md5s
+    }
+
+
+def _compare_version(
+    record: MaterialisationRecord, tree: Tree, sound: Mapping[str, HashedFile]
+) -> Iterator[Finding]:
+    """Holds a version's tree and bytes against its record; objects that are not sound are findings already."""
+    stored = dict(tree.files)
+    recorded = {file.path: file for file in record.output.files}
+    remedy = "keep both as evidence: bytes of other content stand under the record's address; restore from the remote"
+    for path in sorted(stored.keys() | recorded.keys()):
+        hashed = sound.get(stored.get(path, ""))
+        file = recorded.get(path)
+        if path in stored and file is not None:
+            if hashed is None or (hashed.digest.sha256, hashed.size) == (file.sha256, file.size):
+                continue
+        yield Finding(
+            kind="version-differs",
+            place=f"{name_version(record)} {path}",
+            found="no such file" if path not in stored else "an object" if hashed is None else str(hashed.digest),
+            expected="no such file" if file is None else f"sha256:{file.sha256}, {file.size} bytes, by the record",
+            remedy=remedy,
+        )

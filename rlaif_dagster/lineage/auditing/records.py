@@ -42,6 +42,11 @@ class LedgerReading:
         """The newest sound record of every asset."""
         return {record.asset: record for record in self.records.values()}
 
+    @property
+    def head_ids(self) -> dict[str, str]:
+        """The ids of these records, by asset."""
+        return {record.asset: record_id for record_id, record in self.records.items()}
+
 
 def name_version(record: MaterialisationRecord) -> str:
     """A version for people: `asset@<12 hex digits>`."""

@@ -1,0 +1,71 @@
+"""`rlaif audit`: does everything agree, byte for byte? Reads only."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from rlaif_dagster.lineage.auditing.audit import audit_project
+from rlaif_dagster.lineage.auditing.findings import AuditReport
+from rlaif_dagster.lineage.project import Project
+
+
+def audit_command(root: Path, target: str | None, *, as_json: bool) -> int:
+    """Prints every finding; returns 0 if there is none, else 1.
+
+    Raises:
+        RlaifError: If the audit could not run.
+    """
+    project = Project.open(root)
+    events = None
+    if project.dagster_home.is_dir():
+        from rlaif_dagster.defs.events import read_events
+
+        events = read_events(project.dagster_home)
+    console = Console(stderr=as_json)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        task = bars.add_task("hashing")
+        report = audit_project(
+            project,
+            target=target,
+            events=events,
+            progress=lambda what, done, total: bars.update(
+                task, description=what, completed=done, total=total
+            ),
+        )
+    _show(console, report)
+    if as_json:
+        typer.echo(json.dumps(describe_report(report)))
+    return int(bool(report.findings))
+
+
+def describe_report(report: AuditReport) -> dict[str, object]:
+    """The report as JSON."""
+    return {
+        "findings": [dataclasses.asdict(finding) for finding in report.findings],
+        "skipped": list(report.skipped),
+        "records": report.num_records,
+        "objects": report.num_objects,
+        "bytes": report.num_bytes,
+        "events": report.num_events,
+    }
+
+
+def _show(console: Console, report: AuditReport) -> None:
+    for finding in report.findings:
+        console.print(f"[red]{finding.kind}[/]  {escape(finding.place)}", soft_wrap=True)
+        for name in ("found", "expected", "remedy"):
+            console.print(f"  {name}: {escape(getattr(finding, name))}", soft_wrap=True, highlight=False)
+    for words in report.skipped:
+        console.print(f"[yellow]not looked at[/]  {escape(words)}", soft_wrap=True, highlight=False)
+    counts = (
+        f"{report.num_records:,} records, {report.num_objects:,} objects, {report.num_bytes:,} bytes"
+        + ("" if report.num_events is None else f", {report.num_events:,} events of Dagster")
+    )
+    verdict = f"[red]{len(report.findings)} findings[/]" if report.findings else "[green]no findings[/]"
+    console.print(f"audited {counts}: {verdict}", soft_wrap=True)

@@ -1,0 +1,131 @@
+"""Dagster's event log as plain values, for the audit.
+
+The databases are copied and the copies are opened: opening one may write beside it, and an audit writes nothing in
+a project. A storage that `dagster.yaml` places elsewhere (Postgres, another folder) is read where it is.
+"""
+
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from dagster import AssetKey, DagsterEventType, DagsterInstance, EventLogEntry
+from dagster._core.definitions.data_version import DATA_VERSION_TAG, INPUT_DATA_VERSION_TAG_PREFIX
+from dagster._core.storage.event_log import SqliteEventLogStorage
+
+from rlaif_dagster.lineage.auditing.events import EventLog, MaterialisationEvent
+
+_PAGE = 1000
+_HISTORY = "history"
+"""The folder of a Dagster home that holds runs and events."""
+
+
+def read_events(home: Path) -> EventLog:
+    """Reads every materialisation and the state of every run; changes nothing in the folder.
+
+    Args:
+        home: Dagster's folder.
+    """
+    with TemporaryDirectory(prefix="rlaif-audit-") as temporary:
+        copy = Path(temporary)
+        damage = tuple(_copy_databases(home, copy))
+        if damage:
+            return EventLog(events=(), runs={}, damage=damage)
+        try:
+            with DagsterInstance.from_config(str(copy)) as instance:
+                return _read_instance(instance)
+        # Whatever a damaged database makes of Dagster, SQLAlchemy and alembic, each with errors of its own.
+        except Exception as error:  # noqa: BLE001 - it becomes a finding
+            words = f"Dagster cannot read it ({type(error).__name__}: {str(error).partition(chr(10))[0][:200]})"
+            return EventLog(events=(), runs={}, damage=((f"{home.name}/{_HISTORY}", words),))
+
+
+def _copy_databases(home: Path, copy: Path) -> Iterator[tuple[str, str]]:
+    """Copies the settings and every database; yields those that SQLite finds damaged."""
+    settings = home / "dagster.yaml"
+    if settings.is_file():
+        shutil.copyfile(settings, copy / settings.name)
+    for path in sorted((home / _HISTORY).rglob("*.db*")):
+        if path.is_file():
+            target = copy / path.relative_to(home)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+    for path in sorted(copy.rglob("*.db")):
+        try:
+            with closing(sqlite3.connect(path)) as database:
+                [(words,), *_] = database.execute("PRAGMA integrity_check(1)").fetchall()
+        except sqlite3.DatabaseError as error:
+            words = str(error)
+        if words != "ok":
+            yield f"{home.name}/{path.relative_to(copy).as_posix()}", f"a damaged database ({words})"
+
+
+def _read_instance(instance: DagsterInstance) -> EventLog:
+    numbered = [event for key in instance.get_asset_keys() for event in _read_asset(instance, key)]
+    events = tuple(event for _, event in sorted(numbered, key=lambda item: item[0]))
+    storage = instance.event_log_storage
+    shards = storage.get_all_run_ids() if isinstance(storage, SqliteEventLogStorage) else None
+    return EventLog(
+        events=events,
+        runs={run.dagster_run.run_id: run.dagster_run.status.value for run in instance.get_run_records()},
+        damage=() if shards is None else tuple(_compare_shards(instance, shards, events)),
+    )
+
+
+def _read_asset(instance: DagsterInstance, key: AssetKey) -> Iterator[tuple[int, MaterialisationEvent]]:
+    """Yields the materialisations of an asset, oldest first, each with its number in the log."""
+    cursor, has_more = None, True
+    while has_more:
+        page = instance.fetch_materializations(key, limit=_PAGE, cursor=cursor, ascending=True)
+        for record in page.records:
+            event = _describe(record.event_log_entry)
+            if event is not None:
+                yield record.storage_id, event
+        cursor, has_more = page.cursor, page.has_more
+
+
+def _compare_shards(
+    instance: DagsterInstance, run_ids: Iterable[str], events: Iterable[MaterialisationEvent]
+) -> Iterator[tuple[str, str]]:
+    """Dagster keeps each materialisation twice: in the run's database and in the index. Yields the differences."""
+    events = [event for event in events if event.run_id]
+    in_runs = [
+        event
+        for run_id in sorted({*run_ids, *(event.run_id for event in events)})
+        for record in instance.get_records_for_run(
+            run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION
+        ).records
+        if (event := _describe(record.event_log_entry)) is not None
+    ]
+    for these, those, words in (
+        (events, in_runs, "a materialisation that stands in the index, and not in the run's own database"),
+        (in_runs, events, "a materialisation that stands in the run's own database, and not in the index"),
+    ):
+        num_left = Counter(map(repr, those))
+        for event in these:
+            num_left[repr(event)] -= 1
+            if num_left[repr(event)] < 0:
+                yield event.place, f"{words}: version {event.digest}, record {event.record}"
+
+
+def _describe(entry: EventLogEntry) -> MaterialisationEvent | None:
+    materialization = entry.asset_materialization
+    if materialization is None:
+        return None
+    tags = materialization.tags or {}
+    record = materialization.metadata.get("record")
+    prefix = f"{INPUT_DATA_VERSION_TAG_PREFIX}/"
+    return MaterialisationEvent(
+        asset=materialization.asset_key.to_user_string(),
+        run_id=entry.run_id,
+        digest=tags.get(DATA_VERSION_TAG),
+        record=None if record is None else str(record.value),
+        inputs={
+            name.removeprefix(prefix): version
+            for name, version in sorted(tags.items())
+            if name.startswith(prefix)
+        },
+    )

@@ -1,0 +1,183 @@
+"""The whole audit: which records, then ledger, store, `data.dvc`, `data/`, rows and events in turn.
+
+Nothing is written, fetched, repaired or removed.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from rlaif_dagster.errors import InputError
+from rlaif_dagster.lineage.auditing.contents import check_contents
+from rlaif_dagster.lineage.auditing.events import EventLog, check_events
+from rlaif_dagster.lineage.auditing.findings import AuditReport, Finding
+from rlaif_dagster.lineage.auditing.objects import StoreReading, StoreView, find_unknown_objects, read_store
+from rlaif_dagster.lineage.auditing.pins import (
+    check_copies,
+    check_pin,
+    find_pinned_tree,
+    read_pin,
+    report_unpinned,
+)
+from rlaif_dagster.lineage.auditing.records import LedgerReading, name_version, read_ledger
+from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.progress import Progress
+from rlaif_dagster.versioning.pin import DATA_FOLDER
+from rlaif_dagster.versioning.scratch import raising_storage_errors
+
+_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
+_DAMAGED: Final = "a lineage record is damaged or missing; restore it, then audit again"
+
+Records = Mapping[str, MaterialisationRecord]
+"""Records by id, oldest first."""
+
+
+def audit_project(
+    project: Project, *, target: str | None, events: EventLog | None, progress: Progress
+) -> AuditReport:
+    """Audits a project, or what made one version of one asset.
+
+    Args:
+        project: The project.
+        target: `ASSET`, `ASSET@DIGEST` or `DIGEST` (a digest in full or its first hex digits); None for everything.
+        events: Dagster's event log, if there is one.
+        progress: Told how far the work is.
+
+    Raises:
+        InputError: If the target names no version, or several.
+        StorageError: If the project cannot be read.
+    """
+    with raising_storage_errors(project.root):
+        store = StoreView.open(project.root)
+        ledger = read_ledger(project.ledger.folder, project.root)
+        records = ledger.records if target is None else find_closure(ledger, target, project.root)
+        pinned, pin_findings = read_pin(project.root)
+        reading = read_store(
+            store,
+            records.values(),
+            pinned=pinned,
+            heads=ledger.heads.values(),
+            is_complete=target is None,
+            progress=progress,
+        )
+        findings = [*ledger.findings, *reading.findings]
+        skipped = [] if ledger.is_whole else [f"whatever takes the knowledge of all records: {_DAMAGED}"]
+        if target is None and ledger.is_whole:
+            findings += find_unknown_objects(store, reading, ledger.records.values())
+        contents = check_contents(
+            list(records.values()), lambda record, name: _find_file(store, reading, record, name)
+        )
+        findings += contents.findings
+        skipped += contents.skipped
+        findings += pin_findings
+        assets = {
+            ledger.records[record_id].asset: ledger.records[record_id]
+            for record_id in ledger.head_ids.values()
+            if record_id in records
+        }
+        num_bytes = reading.num_bytes
+        whole = find_pinned_tree(pinned, ledger, reading)
+        if pinned is None and not pin_findings and ledger.is_whole:
+            findings += report_unpinned(assets)
+        elif pinned is not None and whole is None:
+            skipped.append(f"what data.dvc pins, and {DATA_FOLDER}/: the tree of {pinned} is not there")
+        elif whole is not None:
+            is_complete = target is None and ledger.is_whole
+            findings += check_pin(
+                project.root,
+                whole,
+                ledger,
+                assets=assets if ledger.is_whole else {},
+                is_complete=is_complete,
+            )
+            if (project.root / DATA_FOLDER).is_dir():
+                copies = check_copies(project.root, whole, ledger, assets=assets, is_complete=target is None)
+                findings += copies.findings
+                num_bytes += copies.num_bytes
+            else:
+                skipped.append(f"{DATA_FOLDER}/: it is not here; `rlaif run` or `dvc checkout` fills it")
+        if events is not None:
+            findings += check_events(events, ledger, records)
+        else:
+            skipped.append("Dagster's event log: there is none in this project")
+    return AuditReport(
+        findings=tuple(findings),
+        skipped=tuple(skipped),
+        num_records=len(records),
+        num_objects=reading.num_hashed,
+        num_bytes=num_bytes,
+        num_events=None if events is None else len(events.events),
+    )
+
+
+def find_closure(ledger: LedgerReading, target: str, root: Path) -> Records:
+    """The record of a version, and those of all that it was made from.
+
+    Args:
+        ledger: The ledger.
+        target: `ASSET`, `ASSET@DIGEST` or `DIGEST`.
+        root: The project's folder.
+
+    Raises:
+        InputError: If the target names no version, or several.
+    """
+    makers: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for record_id, record in ledger.records.items():
+        makers[record.asset, record.output.digest, record.output.md5].append(record_id)
+    found: set[str] = set()
+    todo = [_find_target(ledger, target, root)]
+    while todo:
+        record_id = todo.pop()
+        if record_id in found:
+            continue
+        found.add(record_id)
+        record = ledger.records[record_id]
+        for name, version in record.inputs.items():
+            earlier = [
+                maker
+                for maker in makers[name, version.digest, version.md5]
+                if ledger.records[maker].sequence < record.sequence
+            ]
+            todo += earlier[-1:]
+        if record.reused_from in ledger.records:
+            todo.append(record.reused_from)
+    return {record_id: record for record_id, record in ledger.records.items() if record_id in found}
+
+
+def _find_target(ledger: LedgerReading, target: str, root: Path) -> str:
+    """The newest record of the version that a person means."""
+    if target in ledger.head_ids:
+        return ledger.head_ids[target]
+    asset, at, text = target.rpartition("@")
+    match = _DIGEST.fullmatch(text)
+    if match is not None:
+        found = {
+            (record.asset, record.output.digest): record_id
+            for record_id, record in ledger.records.items()
+            if record.output.digest.startswith(f"sha256:{match[1]}") and (not at or record.asset == asset)
+        }
+        if len(found) == 1:
+            return next(iter(found.values()))
+        if found:
+            names = ", ".join(name_version(ledger.records[record_id]) for record_id in found.values())
+            raise InputError(
+                f"{target!r} names several versions: {names}", file=root, remedy="give more of the digest"
+            )
+    findings = "".join(f"\n  {finding.place}: {finding.found}" for finding in ledger.findings)
+    raise InputError(
+        f"the ledger has no sound record of {target!r}" + (f"; it is damaged:{findings}" if findings else ""),
+        file=root,
+        remedy=f"name one of {', '.join(ledger.heads)}, or ASSET@DIGEST with at least 4 hex digits; or audit "
+        "everything with `rlaif audit`",
+    )
+
+
+def _find_file(
+    store: StoreView, reading: StoreReading, record: MaterialisationRecord, name: str
+) -> Path | None:
+    tree = reading.trees.get(record.output.md5)
+    md5 = None if tree is None else dict(tree.files).get(name)
+    return store.cache.path_of(md5) if md5 in reading.sound else None

@@ -1,0 +1,221 @@
+"""`data.dvc` and the working copies in `data/`, held against the ledger."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rlaif_dagster.digest import Digest
+from rlaif_dagster.errors import StorageError
+from rlaif_dagster.lineage.auditing.findings import Finding, show_path
+from rlaif_dagster.lineage.auditing.objects import StoreReading, split_tree, walk_files
+from rlaif_dagster.lineage.auditing.records import LedgerReading, name_version
+from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.versioning.objects import hash_file
+from rlaif_dagster.versioning.pin import DATA_FOLDER, read_pinned_md5
+from rlaif_dagster.versioning.tree import Tree
+
+PIN_FILE: Final = f"{DATA_FOLDER}.dvc"
+_TAKE_BACK: Final = "take data.dvc back from git (`git checkout -- data.dvc`), or `rlaif run` writes it again"
+
+
+def read_pin(root: Path) -> tuple[str | None, list[Finding]]:
+    """Reads which tree `data.dvc` pins; None with a finding if it cannot be read."""
+    try:
+        return read_pinned_md5(root / PIN_FILE), []
+    except (StorageError, OSError, ValueError, RecursionError) as error:
+        return None, [
+            Finding(
+                kind="pin-changed",
+                place=PIN_FILE,
+                found=" ".join(str(error).partition("\n  remedy:")[0].split()),
+                expected="what `dvc add data` writes",
+                remedy=_TAKE_BACK,
+            )
+        ]
+
+
+def find_pinned_tree(pinned: str | None, ledger: LedgerReading, store: StoreReading) -> Tree | None:
+    """The tree of `data/` that is pinned: the stored one, or the one that the newest records make, if it is that."""
+    if pinned is None or pinned in store.trees:
+        return store.trees.get(pinned or "")
+    whole = Tree(())
+    for asset, head in ledger.heads.items():
+        whole = whole.replace_subtree(asset, store.trees.get(head.output.md5, Tree(())))
+    return whole if whole.md5 == pinned else None
+
+
+def check_pin(
+    root: Path,
+    whole: Tree,
+    ledger: LedgerReading,
+    *,
+    assets: Mapping[str, MaterialisationRecord],
+    is_complete: bool,
+) -> Iterator[Finding]:
+    """Holds `data.dvc` against the tree that it pins, and that tree against the newest records.
+
+    Args:
+        root: The project.
+        whole: The tree that is pinned.
+        ledger: The whole ledger.
+        assets: The assets to look at, with their newest records.
+        is_complete: Whether these are all, so that nothing else may be pinned.
+    """
+    sizes = {(r.asset, r.output.md5): r.output.size for r in ledger.records.values()}
+    pinned = split_tree(whole, ledger.heads)
+    known_sizes = [sizes.get((asset, tree.md5)) for asset, tree in pinned.items()]
+    yield from _check_form(root, whole, None if None in known_sizes else sum(filter(None, known_sizes)))
+    if is_complete:
+        for path in sorted(pinned.keys() - ledger.heads.keys()):
+            yield _differ(path, "a file of no recorded asset", "recorded versions only")
+    made = {(r.asset, r.output.md5): name_version(r) for r in ledger.records.values()}
+    for asset, head in assets.items():
+        tree = pinned.get(asset)
+        if tree is None:
+            yield _differ(asset, "nothing", f"{name_version(head)}, md5 {head.output.md5}")
+        elif tree.md5 != head.output.md5:
+            known = made.get((asset, tree.md5), "a version that no record made")
+            yield _differ(asset, f"{known}, md5 {tree.md5}", f"{name_version(head)}, md5 {head.output.md5}")
+
+
+def report_unpinned(assets: Mapping[str, MaterialisationRecord]) -> Iterator[Finding]:
+    """Says that there are versions, and no `data.dvc`, or one that pins nothing."""
+    if assets:
+        yield Finding(
+            kind="pin-changed",
+            place=PIN_FILE,
+            found="no such file, or nothing pinned in it",
+            expected=f"a pin of {', '.join(map(name_version, assets.values()))}",
+            remedy=_TAKE_BACK,
+        )
+
+
+def _differ(asset: str, found: str, expected: str) -> Finding:
+    return Finding(
+        kind="pin-differs",
+        place=f"{PIN_FILE}: {asset}",
+        found=found,
+        expected=expected,
+        remedy="data.dvc and lineage/ belong to one commit: take both from the same; `rlaif run` brings data.dvc in line",
+    )
+
+
+def _check_form(root: Path, whole: Tree, size: int | None) -> Iterator[Finding]:
+    """Looks for every line that `dvc add data` would write; comments and further keys are a person's own."""
+    text = (root / PIN_FILE).read_bytes().decode("utf-8", errors="replace")
+    lines = text.split("\n")
+    expected = ["outs:", f"- md5: {whole.md5}", f"  nfiles: {len(whole.files)}", "  hash: md5", "  path: data"]
+    if size is not None:
+        expected.append(f"  size: {size}")
+    missing = [line for line in expected if line not in lines]
+    if not missing and lines[-1] == "":
+        return
+    key = re.match(r"\W*\w+", missing[0]) if missing else None
+    near = [line for line in lines if key and line.startswith(key[0])]
+    yield Finding(
+        kind="pin-changed",
+        place=PIN_FILE,
+        found=f"{near[0] if near else 'no such line'!r}" if missing else "no end of line at the end",
+        expected=f"the line {missing[0]!r}" if missing else "a whole last line",
+        remedy=_TAKE_BACK,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopiesReading:
+    """What an audit found in `data/`: findings, and how many bytes it hashed."""
+
+    findings: tuple[Finding, ...]
+    num_bytes: int
+
+
+def check_copies(
+    root: Path,
+    whole: Tree,
+    ledger: LedgerReading,
+    *,
+    assets: Iterable[str],
+    is_complete: bool,
+) -> CopiesReading:
+    """Holds every file in `data/` against the pinned version of its asset.
+
+    Args:
+        root: The project; `data/` is there.
+        whole: The tree that is pinned.
+        ledger: The whole ledger.
+        assets: The assets to look at.
+        is_complete: Whether these are all, so that nothing else may be there.
+    """
+    findings: list[Finding] = []
+    num_bytes = 0
+    folder = root / DATA_FOLDER
+    prefixes = tuple(f"{asset}/" for asset in assets)
+    expected = {path: md5 for path, md5 in whole.files if is_complete or path.startswith(prefixes)}
+    digests = _collect_digests(whole, ledger)
+    here = {path.relative_to(folder).as_posix(): path for path in walk_files(folder)}
+    for name in sorted(here if is_complete else filter(lambda name: name.startswith(prefixes), here)):
+        place = show_path(here[name], root)
+        if name not in expected:
+            findings.append(
+                Finding(
+                    kind="unknown-file",
+                    place=place,
+                    found="a file that the pinned version does not have",
+                    expected="the pinned version's files only",
+                    remedy="move it elsewhere if it is yours; `rlaif run` replaces the folder by the recorded version",
+                )
+            )
+            continue
+        try:
+            size = here[name].stat().st_size
+            if name in digests:
+                got, wanted = str(Digest.from_file(here[name])), digests[name]
+            else:
+                got, wanted = f"md5 {hash_file(here[name]).md5}", f"md5 {expected[name]}"
+        except OSError as error:
+            got, wanted, size = f"it cannot be read ({error.strerror or error})", "a readable file", 0
+        num_bytes += size
+        if got != wanted:
+            findings.append(_describe_copy("copy-changed", place, got, wanted))
+    for asset, names in _group_missing(expected.keys() - here.keys(), expected, ledger).items():
+        findings += [
+            _describe_copy("copy-missing", f"{DATA_FOLDER}/{name}", "nothing", f"a copy of {asset}'s pinned version")
+            for name in names
+        ]
+    return CopiesReading(findings=tuple(findings), num_bytes=num_bytes)
+
+
+def _collect_digests(whole: Tree, ledger: LedgerReading) -> dict[str, str]:
+    """The recorded sha256 digest of each file of a tree whose version is recorded."""
+    files = {(r.asset, r.output.md5): r.output.files for r in ledger.records.values()}
+    return {
+        f"{asset}/{file.path}": f"sha256:{file.sha256}"
+        for asset, tree in split_tree(whole, ledger.heads).items()
+        for file in files.get((asset, tree.md5), ())
+    }
+
+
+def _group_missing(
+    missing: set[str], expected: Mapping[str, str], ledger: LedgerReading
+) -> dict[str, list[str]]:
+    """Groups missing paths by asset; an asset of which nothing is left stands for its files."""
+    grouped: dict[str, list[str]] = {}
+    trees = split_tree(Tree(tuple(sorted(expected.items()))), ledger.heads)
+    for asset, tree in trees.items():
+        names = [f"{asset}/{path}" for path, _ in tree.files if f"{asset}/{path}" in missing]
+        if names:
+            grouped[asset] = [asset] if len(names) == len(tree.files) else names
+    return grouped
+
+
+def _describe_copy(kind: str, place: str, found: str, expected: str) -> Finding:
+    return Finding(
+        kind=kind,
+        place=place,
+        found=found,
+        expected=expected,
+        remedy="no stage reads data/, so no result depends on it; keep what is there if it is yours, and `rlaif run` "
+        "puts the recorded version there",
+    )
