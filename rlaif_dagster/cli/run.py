@@ -21,6 +21,7 @@ from rich.table import Table
 
 from rlaif_dagster.cli.figures import show_figures
 from rlaif_dagster.digest import Digest
+from rlaif_dagster.errors import GateError
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
 
@@ -58,8 +59,12 @@ def run_command(root: Path, assets: Sequence[str], *, as_json: bool) -> None:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as bars:
-        statuses = run_assets(project, graph, assets, progress=_Bars(bars))
+    try:
+        with Progress(*columns, console=console, transient=True) as bars:
+            statuses = run_assets(project, graph, assets, progress=_Bars(bars))
+    except GateError:
+        show_figures(console, project, project.ledger.find_heads())
+        raise
     heads = project.ledger.find_heads()
     console.print(_tabulate(statuses, heads))
     show_figures(console, project, {name: heads[name] for name in statuses})

@@ -53,7 +53,10 @@ def convert_llmbar(*, unparsed_as: str | None = None) -> Iterator[Row]:
 
 def convert_pandalm(*, garbage_as_tie: bool) -> Iterator[Row]:
     """Three annotators and GPT-3.5 on each pair in one order; gold is the annotators' majority (never a split)."""
-    results = {row["idx"]: row["gpt_result"] for row in json.loads((REAL / "pandalm_gpt-3.5_verdicts.json").read_text())}
+    results = {
+        row["idx"]: row["gpt_result"]
+        for row in json.loads((REAL / "pandalm_gpt-3.5_verdicts.json").read_text())
+    }
     verdicts = {"1": "first", "2": "second", "Tie": "tie", "garbage": "tie" if garbage_as_tie else None}
     for row in json.loads((REAL / "pandalm_testset-v1.json").read_text()):
         labels = [PANDALM[row[f"annotator{number}"]] for number in (1, 2, 3)]
