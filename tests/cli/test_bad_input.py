@@ -73,8 +73,8 @@ PRINCIPLE = "- id: {}\n  text: {}\n"
             id="duplicate principle",
         ),
         pytest.param(
-            replace("constitution.yaml", "weight: 4", "weight: -4"),
-            ["inputs/constitution.yaml, line", "principles[0].weight", "got -4"],
+            replace("constitution.yaml", "weight: 3", "weight: -3"),
+            ["inputs/constitution.yaml, line", "principles[0].weight", "got -3"],
             id="negative weight",
         ),
         pytest.param(
