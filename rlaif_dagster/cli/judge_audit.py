@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rlaif_dagster.judging.audit.definitions import JUDGE_FIGURES, RATER_FIGURES, SOURCE_FIGURE, Definition
+from rlaif_dagster.judging.audit.definitions import RATER_FIGURES, SOURCE_FIGURE, Definition
 from rlaif_dagster.judging.audit.figures import Figure
+from rlaif_dagster.judging.audit.judge_figures import JUDGE_FIGURES
 from rlaif_dagster.judging.audit.raters import RatersResult
 from rlaif_dagster.judging.audit.rows import read_verdicts
 from rlaif_dagster.judging.audit.summary import AuditResult, audit_verdicts

@@ -121,7 +121,7 @@ def test_no_page_names_a_place_on_somebodys_machine(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_rlaif_command_on_a_page_exists(page: str) -> None:
     known = set(get_command(app).commands)  # type: ignore[attr-defined]
-    named = set(re.findall(r"(?:`|\$ |bin/)rlaif ([a-z]+)", read_page(page)))
+    named = set(re.findall(r"(?:`|\$ |bin/)rlaif ([a-z-]+)", read_page(page)))
     assert named <= known
 
 

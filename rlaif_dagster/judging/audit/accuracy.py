@@ -23,7 +23,7 @@ _PARSED: Final = slice(0, len(LABELS))
 
 
 def measure_accuracy(rows: Sequence[JudgedRow]) -> dict[str, Figure]:
-    """Measures one judge's verdicts against gold; see `definitions.py` for each figure."""
+    """Measures one judge's verdicts against gold; see `judge_figures.py` for each figure."""
     judged = [row for row in rows if row.pair.gold is not None]
     parsed = [row for row in judged if row.choice is not None]
     both = list_both_orders(judged)

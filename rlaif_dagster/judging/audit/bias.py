@@ -14,7 +14,7 @@ _POINTS_A: Final[Mapping[Label, float]] = {"a": 1.0, "tie": _EVEN, "b": 0.0}
 
 
 def measure_length_preference(rows: Sequence[JudgedRow]) -> dict[str, Figure]:
-    """Measures how much one judge prefers the longer answer; see `definitions.py` for each figure."""
+    """Measures how much one judge prefers the longer answer; see `judge_figures.py` for each figure."""
     decided = [row for row in rows if row.choice in ("a", "b") and row.pair.longer in ("a", "b")]
     compared = [row for row in rows if row.pair.longer is not None and row.pair.gold in ("a", "b")]
     ids = [row.pair.pair_id for row in compared]
@@ -38,7 +38,7 @@ def measure_length_preference(rows: Sequence[JudgedRow]) -> dict[str, Figure]:
 def measure_self_preference(
     judge: str, rows: Sequence[JudgedRow], others: Mapping[str, Mapping[str, float]]
 ) -> dict[str, Figure]:
-    """Measures how much a judge prefers answers whose source has its own name; see `definitions.py`.
+    """Measures how much a judge prefers answers whose source has its own name; see `judge_figures.py`.
 
     Args:
         judge: The judge's name.

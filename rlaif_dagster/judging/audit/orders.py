@@ -29,7 +29,7 @@ def list_both_orders(rows: Iterable[JudgedRow]) -> list[BothOrders]:
 
 
 def measure_orders(rows: Sequence[JudgedRow]) -> dict[str, Figure]:
-    """Measures agreement of one judge's orders and its position bias; see `definitions.py` for each figure."""
+    """Measures agreement of one judge's orders and its position bias; see `judge_figures.py` for each figure."""
     asked = list_both_orders(rows)
     told = [unit for unit in asked if None not in (unit[0].verdict, unit[1].verdict)]
     pairs = [ab.pair.pair_id for ab, _ in told]

@@ -12,8 +12,9 @@ from rlaif_dagster.judging.audit.bias import (
     score_pairs,
 )
 from rlaif_dagster.judging.audit.calibration import list_soft_labels, measure_calibration
-from rlaif_dagster.judging.audit.definitions import INTERVALS, JUDGE_FIGURES, RATER_FIGURES, SOURCE_FIGURE
+from rlaif_dagster.judging.audit.definitions import INTERVALS, RATER_FIGURES, SOURCE_FIGURE
 from rlaif_dagster.judging.audit.figures import Figure, estimate_share
+from rlaif_dagster.judging.audit.judge_figures import JUDGE_FIGURES
 from rlaif_dagster.judging.audit.orders import measure_orders
 from rlaif_dagster.judging.audit.raters import RatersResult, measure_raters
 from rlaif_dagster.judging.audit.rows import JudgedRow, group_by_judge

@@ -1,6 +1,7 @@
 """Kappas and alpha: published worked examples, the library's numbers, and the laws between them."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from rlaif_dagster.judging.audit.kappas import (
 CELLS = st.lists(st.tuples(st.just(0), st.integers(0, 2), st.integers(0, 2)), min_size=2, max_size=40)
 
 
-def spread(items: list[Item]) -> dict[str, list[Item]]:
+def spread(items: Sequence[Item]) -> dict[str, list[Item]]:
     """Each item on a pair of its own."""
     return {f"p{number:03}": [item] for number, item in enumerate(items)}
 

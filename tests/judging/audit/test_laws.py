@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlaif_dagster.judging.audit.definitions import JUDGE_FIGURES
 from rlaif_dagster.judging.audit.figures import Figure
+from rlaif_dagster.judging.audit.judge_figures import JUDGE_FIGURES
 from rlaif_dagster.judging.audit.rows import JudgedRow, Label, PairFacts
 from rlaif_dagster.judging.audit.summary import audit_verdicts
 from rlaif_dagster.judging.verdicts import ORDERS, Order, Preference
@@ -35,7 +36,7 @@ def verdict_rows(draw: st.DrawFn) -> list[JudgedRow]:
         for judge in ("x", "y"):
             for order in ORDERS:
                 for repeat in range(draw(st.integers(0, 2))):
-                    verdict = draw(st.sampled_from(["first", "second", "tie", None]))
+                    verdict: Preference | None = draw(st.sampled_from([*MIRRORED, None]))
                     p_first = draw(st.sampled_from([0.1, 0.25, 0.5, 0.75, None])) if verdict else None
                     rows.append(
                         JudgedRow(
@@ -90,9 +91,9 @@ def check_same(one: Figure, other: Figure, key: str) -> None:
 
 @LAW
 @given(verdict_rows(), st.randoms(use_true_random=False))
-def test_the_order_of_the_rows_changes_no_bit(rows: list[JudgedRow], random: object) -> None:
+def test_the_order_of_the_rows_changes_no_bit(rows: list[JudgedRow], random: Random) -> None:
     shuffled = list(rows)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     assert audit_verdicts(shuffled) == audit_verdicts(rows)
 
 

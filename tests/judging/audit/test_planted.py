@@ -34,9 +34,9 @@ class PlantedJudge:
             return None
         if random.random() < self.position_bias:
             return "first"
-        choice: Label | None = (
-            pair.gold if random.random() < self.skill else {"a": "b", "b": "a"}[pair.gold or ""]
-        )  # type: ignore[assignment]
+        choice = pair.gold
+        if random.random() >= self.skill:
+            choice = "b" if pair.gold == "a" else "a"
         if random.random() < self.length_bias:
             choice = pair.longer
         if random.random() < self.self_bias:
