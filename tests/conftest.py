@@ -15,10 +15,10 @@ from rlaif_dagster.cli.init import init_command
 
 REPOSITORY = Path(__file__).parent.parent
 SMALL: dict[str, Any] = {
-    "sampling": {"provider": "local", "num_samples": 3, "max_new_tokens": 48},
+    "sampling": {"provider": "local", "num_samples": 4, "max_new_tokens": 64},
     "pairing": {"max_pairs_per_prompt": 2},
     "reward_model": {"learning_rate": 1e-3, "num_epochs": 3.0, "batch_size": 16},
-    "policy": {"method": "dpo", "learning_rate": 3e-4, "checkpoint_steps": 2, "checkpoint_prompts": 8},
+    "policy": {"method": "dpo", "learning_rate": 3e-4, "checkpoint_steps": 5, "checkpoint_prompts": 8},
     "evaluation": {"num_samples": 1, "gold": "embedded_world"},
 }
 """Sections of `pipeline.yaml` for a run that trains for seconds; its policy is not meant to be good."""
@@ -60,10 +60,10 @@ def default_project(tmp_path: Path) -> Path:
 
 
 def make_small(project: Path) -> None:
-    """Cuts a new project down to 40 prompts and seconds of training."""
+    """Cuts a new project down to 100 prompts and seconds of training."""
     edit_yaml(project / "inputs" / "pipeline.yaml", lambda pipeline: pipeline.update(SMALL))
     prompts = project / "inputs" / "prompts.jsonl"
-    prompts.write_text("".join(prompts.read_text().splitlines(keepends=True)[:40]))
+    prompts.write_text("".join(prompts.read_text().splitlines(keepends=True)[:100]))
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def audit_command(root: Path, target: str | None, *, as_json: bool) -> int:
         events = read_events(project.dagster_home)
     console = Console(stderr=as_json)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True) as bars:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task("hashing")
         report = audit_project(
             project,
@@ -63,9 +63,8 @@ def _show(console: Console, report: AuditReport) -> None:
             console.print(f"  {name}: {escape(getattr(finding, name))}", soft_wrap=True, highlight=False)
     for words in report.skipped:
         console.print(f"[yellow]not looked at[/]  {escape(words)}", soft_wrap=True, highlight=False)
-    counts = (
-        f"{report.num_records:,} records, {report.num_objects:,} objects, {report.num_bytes:,} bytes"
-        + ("" if report.num_events is None else f", {report.num_events:,} events of Dagster")
+    counts = f"{report.num_records:,} records, {report.num_objects:,} objects, {report.num_bytes:,} bytes" + (
+        "" if report.num_events is None else f", {report.num_events:,} events of Dagster"
     )
     verdict = f"[red]{len(report.findings)} findings[/]" if report.findings else "[green]no findings[/]"
     console.print(f"audited {counts}: {verdict}", soft_wrap=True)

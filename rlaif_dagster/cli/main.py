@@ -50,6 +50,26 @@ def status(project: ProjectOption = Path(), json: JsonOption = False) -> None:
 
 
 @app.command()
+def audit(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[ASSET[@DIGEST]]", help="The version whose making is audited; everything if none."
+        ),
+    ] = None,
+    project: ProjectOption = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Re-hash every byte and hold ledger, store, data.dvc, data/ and Dagster's log against each other; change nothing.
+
+    Exit code 0: nothing disagrees; 1: findings; 2: the audit could not run.
+    """
+    from rlaif_dagster.cli.audit import audit_command
+
+    raise typer.Exit(audit_command(project, target, as_json=json))
+
+
+@app.command()
 def doctor(project: ProjectOption = Path()) -> None:
     """Say what is wrong with the install or the project, and the remedy."""
     from rlaif_dagster.cli.doctor import doctor_command

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from dagster import AssetKey, DagsterEventType, DagsterInstance, EventLogEntry
 from dagster._core.definitions.data_version import DATA_VERSION_TAG, INPUT_DATA_VERSION_TAG_PREFIX
 from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster_shared.serdes import deserialize_value
 
 from rlaif_dagster.lineage.auditing.events import EventLog, MaterialisationEvent
 
@@ -39,7 +40,9 @@ def read_events(home: Path) -> EventLog:
                 return _read_instance(instance)
         # Whatever a damaged database makes of Dagster, SQLAlchemy and alembic, each with errors of its own.
         except Exception as error:  # noqa: BLE001 - it becomes a finding
-            words = f"Dagster cannot read it ({type(error).__name__}: {str(error).partition(chr(10))[0][:200]})"
+            words = (
+                f"Dagster cannot read it ({type(error).__name__}: {str(error).partition(chr(10))[0][:200]})"
+            )
             return EventLog(events=(), runs={}, damage=((f"{home.name}/{_HISTORY}", words),))
 
 
@@ -67,11 +70,10 @@ def _read_instance(instance: DagsterInstance) -> EventLog:
     numbered = [event for key in instance.get_asset_keys() for event in _read_asset(instance, key)]
     events = tuple(event for _, event in sorted(numbered, key=lambda item: item[0]))
     storage = instance.event_log_storage
-    shards = storage.get_all_run_ids() if isinstance(storage, SqliteEventLogStorage) else None
     return EventLog(
         events=events,
         runs={run.dagster_run.run_id: run.dagster_run.status.value for run in instance.get_run_records()},
-        damage=() if shards is None else tuple(_compare_shards(instance, shards, events)),
+        damage=tuple(_compare_shards(storage, events)) if isinstance(storage, SqliteEventLogStorage) else (),
     )
 
 
@@ -88,18 +90,12 @@ def _read_asset(instance: DagsterInstance, key: AssetKey) -> Iterator[tuple[int,
 
 
 def _compare_shards(
-    instance: DagsterInstance, run_ids: Iterable[str], events: Iterable[MaterialisationEvent]
+    storage: SqliteEventLogStorage, events: Iterable[MaterialisationEvent]
 ) -> Iterator[tuple[str, str]]:
     """Dagster keeps each materialisation twice: in the run's database and in the index. Yields the differences."""
     events = [event for event in events if event.run_id]
-    in_runs = [
-        event
-        for run_id in sorted({*run_ids, *(event.run_id for event in events)})
-        for record in instance.get_records_for_run(
-            run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION
-        ).records
-        if (event := _describe(record.event_log_entry)) is not None
-    ]
+    run_ids = {*storage.get_all_run_ids(), *(event.run_id for event in events)}
+    in_runs = [event for run_id in sorted(run_ids) for event in _read_shard(storage.path_for_shard(run_id))]
     for these, those, words in (
         (events, in_runs, "a materialisation that stands in the index, and not in the run's own database"),
         (in_runs, events, "a materialisation that stands in the run's own database, and not in the index"),
@@ -109,6 +105,21 @@ def _compare_shards(
             num_left[repr(event)] -= 1
             if num_left[repr(event)] < 0:
                 yield event.place, f"{words}: version {event.digest}, record {event.record}"
+
+
+def _read_shard(path: str) -> Iterator[MaterialisationEvent]:
+    """Yields the materialisations in a run's database; read directly, since there is one for every run."""
+    if not Path(path).exists():
+        return
+    with closing(sqlite3.connect(path)) as database:
+        rows = database.execute(
+            "SELECT event FROM event_logs WHERE dagster_event_type = ? ORDER BY id",
+            (DagsterEventType.ASSET_MATERIALIZATION.value,),
+        ).fetchall()
+    for (text,) in rows:
+        event = _describe(deserialize_value(text, EventLogEntry))
+        if event is not None:
+            yield event
 
 
 def _describe(entry: EventLogEntry) -> MaterialisationEvent | None:

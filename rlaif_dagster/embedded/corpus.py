@@ -4,6 +4,7 @@ Everything is drawn from questions that are not `is_unseen`, from a `random.Rand
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from random import Random
@@ -285,14 +286,33 @@ def judge_by_gold(
     )
 
 
-_KIND_WEIGHTS: Final = {"helpful": 2.5, "honest": 3.5, "sourced": 1.5, "caring": 1.5, "inviting": 1.5}
-_TELLING_CATEGORIES: Final[dict[PrincipleKind, tuple[Category, ...]]] = {
-    "harmless": ("harmful",),
-    "helpful": ("fact", "how_to"),
-    "honest": ("fact", "how_to"),
-}
-"""Where a kind has most to tell."""
-_TELLING_SHARE: Final = 0.6
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairMixture:
+    """What pairs are drawn of.
+
+    Attributes:
+        kind_weights: How often each kind of principle is drawn, against 1 of those that are not named.
+        telling: The categories of questions in which a kind has most to tell.
+        telling_share: The chance that a question is drawn from those alone.
+    """
+
+    kind_weights: Mapping[PrincipleKind, float]
+    telling: Mapping[PrincipleKind, tuple[Category, ...]]
+    telling_share: float
+
+
+BROAD_MIXTURE: Final = PairMixture(
+    kind_weights={"helpful": 2.5, "honest": 3.5, "sourced": 1.5, "caring": 1.5, "inviting": 1.5},
+    telling={"harmless": ("harmful",), "helpful": ("fact", "how_to"), "honest": ("fact", "how_to")},
+    telling_share=0.6,
+)
+FACTS_MIXTURE: Final = PairMixture(
+    kind_weights={"helpful": 6.0, "honest": 12.0},
+    telling={"harmless": ("harmful",), "helpful": ("fact",), "honest": ("fact",)},
+    telling_share=0.7,
+)
+"""Mostly whether hours and locations are true and those asked for: what has to be learnt by heart."""
+
 _NEAR_SHARE: Final = 0.4
 """The chance that the second answer is a variation of the first."""
 _TIE_SHARES: Final = {"helpful": 0.1, "honest": 0.1, "harmless": 0.1}
@@ -300,21 +320,28 @@ _TIE_SHARE: Final = 0.25
 """The chance that a drawn tie is kept: enough to learn ties, few enough to learn the rest."""
 
 
-def sample_pair(rng: Random, *, kind: PrincipleKind | None = None, unseen: bool = False) -> JudgedPair:
+def sample_pair(
+    rng: Random,
+    mixture: PairMixture = BROAD_MIXTURE,
+    *,
+    kind: PrincipleKind | None = None,
+    unseen: bool = False,
+) -> JudgedPair:
     """Draws a pair and its gold verdict: far apart or close together, good or bad, most of them decided.
 
     Args:
         rng: The source of chance.
+        mixture: What to draw of.
         kind: The kind of principle; None to draw it.
         unseen: True to ask a question kept from training, for measuring; False for training.
     """
     if kind is None:
-        kind = rng.choices(PRINCIPLE_KINDS, [_KIND_WEIGHTS.get(k, 1.0) for k in PRINCIPLE_KINDS])[0]
+        kind = rng.choices(PRINCIPLE_KINDS, [mixture.kind_weights.get(k, 1.0) for k in PRINCIPLE_KINDS])[0]
     principle = rng.choice(WORDINGS[kind])
     while True:
         category = rng.choice(CATEGORIES)
-        if kind in _TELLING_CATEGORIES and rng.random() < _TELLING_SHARE:
-            category = rng.choice(_TELLING_CATEGORIES[kind])
+        if kind in mixture.telling and rng.random() < mixture.telling_share:
+            category = rng.choice(mixture.telling[kind])
         question = rng.choice((list_unseen_questions if unseen else list_seen_questions)(category))
         first = sample_answer(rng, question, rng.choice(JUDGED_STYLES))
         if rng.random() < _NEAR_SHARE:

@@ -2,7 +2,7 @@
 
 Builds the tokenizer, trains policy and judge on the generated world, measures both on questions that they never saw,
 and writes `models/policy`, `models/judge` and `MODEL_CARD.md`. Seeded: the same machine makes the same bytes. Takes
-about twenty minutes on two cores.
+about half an hour on two cores.
 """
 
 import argparse
@@ -122,7 +122,7 @@ def compose_card(
         (name, s.num_layers, s.width, s.mlp_width, s.num_heads, t.steps, t.batch, t.learning_rate)
         for name, s, t in (
             ("policy", teaching.POLICY_SHAPE, teaching.POLICY_TEACHING),
-            ("judge", teaching.JUDGE_SHAPE, teaching.JUDGE_TEACHING),
+            *((f"judge, {x.name}", teaching.JUDGE_SHAPE, x.teaching) for x in teaching.JUDGE_LESSONS),
         )
     ]
     num_responses = sum(map(len, responses.texts))
@@ -205,7 +205,7 @@ accepts {clean} of them. Their mean length is {num_tokens} tokens.
 Seed {seed}, one thread each. Policy: cross-entropy over the answers of fresh dialogues. Judge, on fresh pairs in both
 orders: cross-entropy of the verdict, plus the error of a linear probe that reads gold's score where each answer ends
 (it is thrown away), plus 0.2 of a language-model loss. Muon for the matrices, AdamW for the rest. A step takes `batch`
-dialogues or pairs; nothing is seen twice but by chance.
+dialogues or pairs; nothing is seen twice but by chance. The judge's second lesson repeats the facts of the town.
 
 {settings}
 

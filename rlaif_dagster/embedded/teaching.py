@@ -9,7 +9,16 @@ import torch
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from rlaif_dagster.embedded.corpus import Dialogue, JudgedPair, open_random, sample_dialogue, sample_pair
+from rlaif_dagster.embedded.corpus import (
+    BROAD_MIXTURE,
+    FACTS_MIXTURE,
+    Dialogue,
+    JudgedPair,
+    PairMixture,
+    open_random,
+    sample_dialogue,
+    sample_pair,
+)
 from rlaif_dagster.embedded.tokenizer import MAX_TOKENS
 from rlaif_dagster.judging.templates import Template
 from rlaif_dagster.progress import Progress
@@ -40,19 +49,37 @@ class Teaching:
         steps: Optimiser steps.
         batch: Dialogues, or judged pairs (each in both orders), of a step.
         learning_rate: The peak of a cosine schedule with a linear warm-up.
-        lm_weight: The weight of the language-model loss beside the verdict loss; of no meaning to the policy.
     """
 
     steps: int
     batch: int
     learning_rate: float
-    lm_weight: float = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """One stretch of a judge's training.
+
+    Attributes:
+        name: Its name; its pairs are drawn by it.
+        mixture: What the pairs are drawn of.
+        teaching: How long and how fast.
+    """
+
+    name: str
+    mixture: PairMixture
+    teaching: Teaching
 
 
 POLICY_SHAPE: Final = Shape(num_layers=4, width=128, mlp_width=320, num_heads=4)
 JUDGE_SHAPE: Final = Shape(num_layers=4, width=128, mlp_width=320, num_heads=4)
 POLICY_TEACHING: Final = Teaching(steps=1000, batch=64, learning_rate=4e-3)
-JUDGE_TEACHING: Final = Teaching(steps=1100, batch=32, learning_rate=4e-3)
+JUDGE_LESSONS: Final = (
+    Lesson(name="pairs", mixture=BROAD_MIXTURE, teaching=Teaching(steps=1100, batch=32, learning_rate=4e-3)),
+    Lesson(name="facts", mixture=FACTS_MIXTURE, teaching=Teaching(steps=300, batch=32, learning_rate=2e-3)),
+)
+LM_WEIGHT: Final = 0.2
+"""The weight of the judge's language-model loss beside its verdict loss."""
 
 WARMUP_SHARE: Final = 0.08
 SHARPNESS: Final = 1.2
@@ -156,9 +183,26 @@ def teach_judge(
     progress: Progress,
     *,
     shape: Shape = JUDGE_SHAPE,
-    teaching: Teaching = JUDGE_TEACHING,
+    lessons: Sequence[Lesson] = JUDGE_LESSONS,
 ) -> LlamaForCausalLM:
-    """Trains the judge on pairs in both orders, by three losses.
+    """Trains the judge, lesson after lesson."""
+    model = build_model(tokenizer, shape, derive_seed(seed, "embedded judge", "weights"))
+    for lesson in lessons:
+        teach_lesson(model, lesson, tokenizer=tokenizer, template=template, seed=seed, progress=progress)
+    model.eval()
+    return model
+
+
+def teach_lesson(
+    model: LlamaForCausalLM,
+    lesson: Lesson,
+    *,
+    tokenizer: "PreTrainedTokenizerBase",
+    template: Template,
+    seed: int,
+    progress: Progress,
+) -> None:
+    """Trains a judge on pairs in both orders, by three losses.
 
     The verdict loss is the cross-entropy of the two verdict tokens, where the assistant speaks, against gold. The
     score loss asks a linear probe, thrown away afterwards, to read gold's score of each answer where the answer
@@ -166,14 +210,14 @@ def teach_judge(
     is learned many times slower. The language-model loss teaches the words and, since truth is the commonest
     answer, the facts.
     """
-    model = build_model(tokenizer, shape, derive_seed(seed, "embedded judge", "weights"))
-    rng = open_random(seed, "embedded judge", "pairs")
+    rng = open_random(seed, "embedded judge", lesson.name)
     verdicts = verdict_tokens(tokenizer, template)
-    probe = torch.nn.Linear(shape.width, 1)
+    width = model.config.hidden_size
+    probe = torch.nn.Linear(width, 1)
     line_end = tokenizer.encode("\n", add_special_tokens=False)[0]
 
     def compute_loss() -> torch.Tensor:
-        pairs = [sample_pair(rng) for _ in range(teaching.batch)]
+        pairs = [sample_pair(rng, lesson.mixture) for _ in range(lesson.teaching.batch)]
         prompts = [encode_pair(tokenizer, template, p, swapped=s) for p in pairs for s in (False, True)]
         p_first = torch.tensor([t for p in pairs for t in (p.preference, 1.0 - p.preference)])
         scores = torch.tensor([t for p in pairs for t in (p.scores, p.scores[::-1])])
@@ -181,9 +225,9 @@ def teach_judge(
         last = torch.tensor([len(prompt) - 1 for prompt in prompts])
         output = model.model(input_ids=tokens, output_hidden_states=True)
         hidden = output.last_hidden_state
-        valued = functional.rms_norm(output.hidden_states[-2], (shape.width,))
+        valued = functional.rms_norm(output.hidden_states[-2], (width,))
         answer_ends = (tokens == line_end).nonzero()[:, 1].view(len(prompts), 4)[:, 2:]
-        read_scores = probe(valued.gather(1, answer_ends[:, :, None].expand(-1, -1, shape.width)))[..., 0]
+        read_scores = probe(valued.gather(1, answer_ends[:, :, None].expand(-1, -1, width)))[..., 0]
         score_loss = functional.mse_loss(read_scores, scores)
         at_verdict = model.lm_head(hidden[torch.arange(len(prompts)), last])
         log_p = functional.log_softmax(at_verdict, dim=-1)[:, verdicts]
@@ -192,15 +236,13 @@ def teach_judge(
         lm_loss = functional.cross_entropy(
             logits.flatten(0, 1), tokens[::2, 1:].flatten(), ignore_index=tokenizer.pad_token_id
         )
-        return verdict_loss + score_loss + teaching.lm_weight * lm_loss
+        return verdict_loss + score_loss + LM_WEIGHT * lm_loss
 
     learned = [
         *model.named_parameters(),
         *((f"probe.{name}", value) for name, value in probe.named_parameters()),
     ]
-    _optimise(learned, compute_loss, teaching, progress, "judge steps")
-    model.eval()
-    return model
+    _optimise(learned, compute_loss, lesson.teaching, progress, f"judge steps, {lesson.name}")
 
 
 def verdict_tokens(tokenizer: "PreTrainedTokenizerBase", template: Template) -> list[int]:

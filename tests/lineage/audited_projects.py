@@ -13,10 +13,12 @@ from rlaif_dagster.lineage.recall import Outcome, materialise
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.versioning.store import init_store
 
-Write = Callable[[Path], None]
+Write = Callable[[Path], object]
 
 
-def make_stage(name: str, write: Write, *, setting: str = "", inputs: Iterable[str] = (), **more: Any) -> Stage:
+def make_stage(
+    name: str, write: Write, *, setting: str = "", inputs: Iterable[str] = (), **more: Any
+) -> Stage:
     """A stage that writes what a function writes; everything else is as plain as it can be."""
 
     def compute(context: StageContext) -> StageResult:

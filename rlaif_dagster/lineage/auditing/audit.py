@@ -12,7 +12,7 @@ from typing import Final
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.lineage.auditing.contents import check_contents
 from rlaif_dagster.lineage.auditing.events import EventLog, check_events
-from rlaif_dagster.lineage.auditing.findings import AuditReport, Finding
+from rlaif_dagster.lineage.auditing.findings import AuditReport
 from rlaif_dagster.lineage.auditing.objects import StoreReading, StoreView, find_unknown_objects, read_store
 from rlaif_dagster.lineage.auditing.pins import (
     check_copies,
@@ -60,12 +60,16 @@ def audit_project(
             records.values(),
             pinned=pinned,
             heads=ledger.heads.values(),
-            is_complete=target is None,
+            is_complete=target is None and store.is_own,
             progress=progress,
         )
         findings = [*ledger.findings, *reading.findings]
         skipped = [] if ledger.is_whole else [f"whatever takes the knowledge of all records: {_DAMAGED}"]
-        if target is None and ledger.is_whole:
+        if target is None and not store.is_own:
+            skipped.append(
+                f"objects that no record names: {store.cache.folder} may be shared with other projects"
+            )
+        elif target is None and ledger.is_whole:
             findings += find_unknown_objects(store, reading, ledger.records.values())
         contents = check_contents(
             list(records.values()), lambda record, name: _find_file(store, reading, record, name)
@@ -100,7 +104,7 @@ def audit_project(
             else:
                 skipped.append(f"{DATA_FOLDER}/: it is not here; `rlaif run` or `dvc checkout` fills it")
         if events is not None:
-            findings += check_events(events, ledger, records)
+            findings += check_events(events, ledger, records, is_complete=target is None)
         else:
             skipped.append("Dagster's event log: there is none in this project")
     return AuditReport(
@@ -142,7 +146,7 @@ def find_closure(ledger: LedgerReading, target: str, root: Path) -> Records:
                 if ledger.records[maker].sequence < record.sequence
             ]
             todo += earlier[-1:]
-        if record.reused_from in ledger.records:
+        if record.reused_from is not None and record.reused_from in ledger.records:
             todo.append(record.reused_from)
     return {record_id: record for record_id, record in ledger.records.items() if record_id in found}
 
@@ -180,4 +184,4 @@ def _find_file(
 ) -> Path | None:
     tree = reading.trees.get(record.output.md5)
     md5 = None if tree is None else dict(tree.files).get(name)
-    return store.cache.path_of(md5) if md5 in reading.sound else None
+    return store.cache.path_of(md5) if md5 is not None and md5 in reading.sound else None

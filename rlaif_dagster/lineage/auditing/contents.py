@@ -77,7 +77,11 @@ def check_contents(records: Sequence[MaterialisationRecord], find_file: FindFile
             judgements = find_file(record, JUDGEMENTS_TABLE)
             if judgements is not None:
                 names = set(_read_distinct(judgements, "judge"))
-                judge = versions.get(("judge", record.inputs["judge"].digest)) if "judge" in record.inputs else None
+                judge = (
+                    versions.get(("judge", record.inputs["judge"].digest))
+                    if "judge" in record.inputs
+                    else None
+                )
                 settings = find_file(judge, JUDGE_JSON) if judge else None
                 if settings is not None:
                     findings += _check_judge(record, names, settings)
@@ -173,7 +177,7 @@ def _read_judgements(tables: Iterable[Path]) -> dict[str, dict[Any, _Row]]:
     rows: dict[str, dict[Any, _Row]] = {}
     for table in tables:
         for judge, pair_id, order, principle, key, *answer in _read_rows(table, names):
-            rows.setdefault(judge, {})[pair_id, order, principle] = _make_verdict(*answer, key=key)
+            rows.setdefault(judge, {})[pair_id, order, principle] = _make_verdict(answer, key)
     return rows
 
 
@@ -184,19 +188,19 @@ def _read_verdict_file(file: Path) -> dict[str, dict[Any, _Row]]:
         answer = [line.pop(name, None) for name in ("verdict", "p_first", "raw_text")]
         judge = line.pop("judge", None)
         if judge is not None:
-            rows.setdefault(judge, {})[json.dumps(line, sort_keys=True)] = _make_verdict(*answer)
+            rows.setdefault(judge, {})[json.dumps(line, sort_keys=True)] = _make_verdict(answer)
     return rows
 
 
-def _make_verdict(
-    verdict: str | None, p_first: float | None, raw_text: str | None, key: str | None = None
-) -> _Row:
+def _make_verdict(answer: Sequence[Any], key: str | None = None) -> _Row:
+    """Takes (verdict, p_first, raw_text)."""
+    _, p_first, raw_text = answer
     is_fine = (
         p_first is not None
         and _MIN_UNSURE <= p_first <= 1 - _MIN_UNSURE
         and round(p_first, _MIN_TELLING_DECIMALS) != p_first
     )
-    return _Row((verdict, p_first, raw_text), is_fine or len(raw_text or "") >= _MIN_TELLING_CHARACTERS, key)
+    return _Row(tuple(answer), is_fine or len(raw_text or "") >= _MIN_TELLING_CHARACTERS, key)
 
 
 def _find_copies(

@@ -54,14 +54,16 @@ class EventLog:
 
 
 def check_events(
-    log: EventLog, ledger: LedgerReading, records: Mapping[str, MaterialisationRecord]
+    log: EventLog, ledger: LedgerReading, records: Mapping[str, MaterialisationRecord], *, is_complete: bool
 ) -> Iterator[Finding]:
     """Holds the event log against the ledger.
 
     Args:
         log: The event log.
         ledger: The whole ledger.
-        records: The records to look at, by id; events of other assets are passed over.
+        records: The records to look at, by id.
+        is_complete: Whether these are all, so that every event must have its record; if not, events of other assets
+            are passed over.
     """
     for place, words in log.damage:
         yield Finding(
@@ -75,14 +77,16 @@ def check_events(
     versions = {(record.asset, record.output.digest) for record in ledger.records.values()}
     latest: dict[str, MaterialisationEvent] = {}
     for event in log.events:
-        if event.asset not in assets:
+        if event.asset not in assets and not is_complete:
             continue
         latest[event.asset] = event
         record = ledger.records.get(event.record or "")
         if record is not None:
             yield from _compare(event, record)
         elif ledger.is_whole:
-            known = "which the ledger has" if (event.asset, event.digest) in versions else "unknown to the ledger"
+            known = (
+                "which the ledger has" if (event.asset, event.digest) in versions else "unknown to the ledger"
+            )
             yield Finding(
                 kind="event-unknown",
                 place=event.place,
@@ -92,8 +96,10 @@ def check_events(
             )
     yield from _find_untold(log, records)
     for asset, event in latest.items():
-        head = ledger.heads[asset]
-        if event.digest != head.output.digest and head.run_id in log.runs and ledger.is_whole:
+        head = ledger.heads.get(asset)
+        if head is None or not ledger.is_whole:
+            continue
+        if event.digest != head.output.digest and head.run_id in log.runs:
             yield Finding(
                 kind="event-differs",
                 place=event.place,
@@ -104,7 +110,7 @@ def check_events(
 
 
 def _compare(event: MaterialisationEvent, record: MaterialisationRecord) -> Iterator[Finding]:
-    told = {"asset": event.asset, "version": event.digest} | event.inputs
+    told = {"asset": event.asset, "version": event.digest, **event.inputs}
     made = {"asset": record.asset, "version": record.output.digest}
     made |= {name: version.digest for name, version in record.inputs.items() if name in event.inputs}
     if told != made:
@@ -122,11 +128,12 @@ def _find_untold(log: EventLog, records: Mapping[str, MaterialisationRecord]) ->
     """Yields records whose run Dagster knows, without an event of that run."""
     told = {(event.run_id, event.record) for event in log.events}
     for record_id, record in records.items():
-        if record.run_id in log.runs and (record.run_id, record_id) not in told:
+        state = log.runs.get(record.run_id or "")
+        if state is not None and (record.run_id, record_id) not in told:
             yield Finding(
                 kind="event-missing",
                 place=f"Dagster run {record.run_id}, {record.asset}",
-                found=f"no materialisation of the record {record_id}; the run's state is {log.runs[record.run_id]}",
+                found=f"no materialisation of the record {record_id}; the run's state is {state}",
                 expected=name_version(record),
                 remedy="a run that was killed, or a person who wiped materialisations in the UI, can cause this: "
                 "`rlaif run` tells Dagster the newest version again. " + _LOOK,

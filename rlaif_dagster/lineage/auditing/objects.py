@@ -3,12 +3,13 @@
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import StorageError
 from rlaif_dagster.lineage.auditing.findings import Finding, show_path
 from rlaif_dagster.lineage.auditing.records import name_version
@@ -23,6 +24,9 @@ _MOVE_AWAY: Final = (
     "leave it as evidence; when that is secured, move it out of the cache: `rlaif run` then fetches it from the "
     "remote, or makes it anew"
 )
+
+_MIN_LARGE_BYTES: Final = 1 << 20
+"""From here on a file whose sha256 digest is the recorded one is not hashed with md5 as well, which takes longer."""
 
 Outcome = HashedFile | str | None
 """What became of an object: sound, or in words what is wrong with it, or None where it is not there."""
@@ -46,6 +50,11 @@ class StoreView:
         config = read_config(root)
         folder = config["cache"].get("dir") or root / ".dvc" / "cache"
         return cls(root=root, cache=ObjectCache(Path(folder)), config=config)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the cache is the project's alone; one that lies elsewhere may be shared with others."""
+        return self.cache.folder.is_relative_to(self.root)
 
     def show(self, md5: str) -> str:
         """An object's place for people."""
@@ -96,7 +105,7 @@ def read_store(
         users.setdefault(pinned, "the whole of data/, which data.dvc pins")
     listed, findings = _list_objects(store) if is_complete else ([], [])
     heads_trees = [record.output.md5 for record in heads]
-    outcomes = _hash_objects(store, [*users, *heads_trees, *filter(is_tree, listed)], progress)
+    outcomes = _hash_objects(store, [*users, *heads_trees, *filter(is_tree, listed)], {}, progress)
     trees: dict[str, Tree] = {}
     for md5, outcome in outcomes.items():
         if isinstance(outcome, HashedFile):
@@ -104,11 +113,14 @@ def read_store(
                 trees[md5] = Tree.decode(store.cache.path_of(md5).read_bytes())
             except (OSError, ValueError, TypeError, RecursionError) as error:
                 outcomes[md5] = f"bytes that are no tree object ({error})"
+    recorded: dict[str, set[str]] = {}
     for record in versions:
+        digests = {file.path: file.sha256 for file in record.output.files}
         for path, md5 in trees.get(record.output.md5, Tree(())).files:
             users.setdefault(md5, f"{path} of {name_version(record)}")
+            recorded.setdefault(md5, set()).add(digests.get(path, ""))
     rest = [md5 for md5 in dict.fromkeys([*users, *listed]) if md5 not in outcomes]
-    outcomes |= _hash_objects(store, rest, progress)
+    outcomes |= _hash_objects(store, rest, recorded, progress)
     sound = {md5: outcome for md5, outcome in outcomes.items() if isinstance(outcome, HashedFile)}
     findings += _describe_damage(store, outcomes, users)
     findings += _describe_missing(store, [md5 for md5 in users if outcomes[md5] is None], users)
@@ -197,22 +209,37 @@ def walk_files(folder: Path) -> Iterator[Path]:
         yield from (path for name in folder_names if (path := Path(root, name)).is_symlink())
 
 
-def _hash_objects(store: StoreView, md5s: Iterable[str], progress: Progress) -> dict[str, Outcome]:
-    """Hashes objects, each once, several at a time, and compares each with its name."""
+def _hash_objects(
+    store: StoreView, md5s: Iterable[str], recorded: Mapping[str, Container[str]], progress: Progress
+) -> dict[str, Outcome]:
+    """Hashes objects, each once, several at a time, and compares each with its name.
+
+    Args:
+        store: The store.
+        md5s: Names of objects.
+        recorded: For names of files the sha256 digests that records give them.
+        progress: Told how many are hashed.
+    """
     names = list(dict.fromkeys(md5s))
     outcomes: dict[str, Outcome] = {}
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for md5, outcome in zip(names, pool.map(lambda md5: _hash_object(store, md5), names), strict=True):
+        hashed = pool.map(lambda md5: _hash_object(store, md5, recorded.get(md5, ())), names)
+        for md5, outcome in zip(names, hashed, strict=True):
             outcomes[md5] = outcome
             progress("objects", len(outcomes), len(names))
     return outcomes
 
 
-def _hash_object(store: StoreView, md5: str) -> Outcome:
+def _hash_object(store: StoreView, md5: str, recorded: Container[str]) -> Outcome:
     path = store.cache.path_of(md5)
     try:
-        if not stat.S_ISREG(path.lstat().st_mode):
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
             return "something that is not a regular file"
+        if recorded and status.st_size >= _MIN_LARGE_BYTES:
+            digest = Digest.from_file(path)
+            if digest.sha256 in recorded:
+                return HashedFile(size=status.st_size, md5=md5, digest=digest)
         hashed = hash_file(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -287,13 +314,19 @@ def _compare_version(
     for path in sorted(stored.keys() | recorded.keys()):
         hashed = sound.get(stored.get(path, ""))
         file = recorded.get(path)
-        if path in stored and file is not None:
-            if hashed is None or (hashed.digest.sha256, hashed.size) == (file.sha256, file.size):
-                continue
+        is_same = hashed is None or (file and (hashed.digest.sha256, hashed.size) == (file.sha256, file.size))
+        if path in stored and file is not None and is_same:
+            continue
         yield Finding(
             kind="version-differs",
             place=f"{name_version(record)} {path}",
-            found="no such file" if path not in stored else "an object" if hashed is None else str(hashed.digest),
-            expected="no such file" if file is None else f"sha256:{file.sha256}, {file.size} bytes, by the record",
+            found="no such file"
+            if path not in stored
+            else "an object"
+            if hashed is None
+            else str(hashed.digest),
+            expected="no such file"
+            if file is None
+            else f"sha256:{file.sha256}, {file.size} bytes, by the record",
             remedy=remedy,
         )

@@ -98,7 +98,7 @@ def _differ(asset: str, found: str, expected: str) -> Finding:
         place=f"{PIN_FILE}: {asset}",
         found=found,
         expected=expected,
-        remedy="data.dvc and lineage/ belong to one commit: take both from the same; `rlaif run` brings data.dvc in line",
+        remedy="data.dvc and lineage/ belong together: take both from one commit; `rlaif run` brings data.dvc in line",
     )
 
 
@@ -106,7 +106,13 @@ def _check_form(root: Path, whole: Tree, size: int | None) -> Iterator[Finding]:
     """Looks for every line that `dvc add data` would write; comments and further keys are a person's own."""
     text = (root / PIN_FILE).read_bytes().decode("utf-8", errors="replace")
     lines = text.split("\n")
-    expected = ["outs:", f"- md5: {whole.md5}", f"  nfiles: {len(whole.files)}", "  hash: md5", "  path: data"]
+    expected = [
+        "outs:",
+        f"- md5: {whole.md5}",
+        f"  nfiles: {len(whole.files)}",
+        "  hash: md5",
+        "  path: data",
+    ]
     if size is not None:
         expected.append(f"  size: {size}")
     missing = [line for line in expected if line not in lines]
@@ -181,7 +187,9 @@ def check_copies(
             findings.append(_describe_copy("copy-changed", place, got, wanted))
     for asset, names in _group_missing(expected.keys() - here.keys(), expected, ledger).items():
         findings += [
-            _describe_copy("copy-missing", f"{DATA_FOLDER}/{name}", "nothing", f"a copy of {asset}'s pinned version")
+            _describe_copy(
+                "copy-missing", f"{DATA_FOLDER}/{name}", "nothing", f"a copy of {asset}'s pinned version"
+            )
             for name in names
         ]
     return CopiesReading(findings=tuple(findings), num_bytes=num_bytes)

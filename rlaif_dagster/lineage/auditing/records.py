@@ -74,9 +74,7 @@ def read_ledger(folder: Path, root: Path) -> LedgerReading:
             findings.append(outcome)
             if _RECORD_NAME.fullmatch(path.name):
                 damaged.add(path.stem)
-    ordered = dict(
-        sorted(records.items(), key=lambda item: (item[1].sequence, item[1].ended_at, item[0]))
-    )
+    ordered = dict(sorted(records.items(), key=lambda item: (item[1].sequence, item[1].ended_at, item[0])))
     missing = list(_find_missing(ordered, damaged, folder=show_path(folder, root)))
     findings += missing
     is_whole = not damaged and not missing
@@ -108,7 +106,9 @@ def _read_record(path: Path, root: Path) -> MaterialisationRecord | Finding:
         return Finding(
             kind="unknown-file",
             place=place,
-            found=f"a file whose bytes hash to {digest}" if is_file else "something that is not a regular file",
+            found=f"a file whose bytes hash to {digest}"
+            if is_file
+            else "something that is not a regular file",
             expected=f"nothing but records, named <sha256 of their bytes>{SUFFIX}",
             remedy="find out where it comes from; a .tmp file was left by a run that was killed, and can be removed",
         )
@@ -161,7 +161,9 @@ def _check_record(record: MaterialisationRecord, place: str) -> Iterator[Finding
 
     parts = record.recipe_parts
     if record.recipe != str(parts.digest):
-        yield contradict("record-recipe", f"recipe {record.recipe}", f"{parts.digest}, the digest of its parts")
+        yield contradict(
+            "record-recipe", f"recipe {record.recipe}", f"{parts.digest}, the digest of its parts"
+        )
     if record.asset != parts.asset:
         yield contradict("record-recipe", f"asset {record.asset}", f"{parts.asset}, as in the recipe")
     read = {name: version.digest for name, version in record.inputs.items()}
@@ -201,7 +203,12 @@ def _check_links(
                 remedy=_FORGED,
             )
     origin = records.get(record.reused_from) if record.reused_from is not None else None
-    if origin is not None and (origin.asset, origin.recipe, origin.output, origin.sequence < record.sequence) != (
+    if origin is not None and (
+        origin.asset,
+        origin.recipe,
+        origin.output,
+        origin.sequence < record.sequence,
+    ) != (
         record.asset,
         record.recipe,
         record.output,
