@@ -32,7 +32,7 @@ def prepare_torch(*, num_threads: int, device: str) -> "torch.device":
     torch.set_num_threads(num_threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Deterministic mode would fill every fresh buffer with NaN, which costs half of a small DPO run.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # set on the module
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     datasets.disable_progress_bars()
