@@ -14,7 +14,7 @@ run: $(INSTALLED)
 
 # Lint, types, tests.
 test: $(INSTALLED) lint types
-	$(BIN)/pytest -n auto --dist loadgroup
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 ui: $(INSTALLED)
 	$(BIN)/rlaif ui

@@ -14,7 +14,7 @@ from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.tables import read_table
 from tests.conftest import edit_yaml, run_assets, run_rlaif
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("default run")]
+pytestmark = pytest.mark.slow
 
 ASSETS = [
     "constitution",
