@@ -23,7 +23,7 @@ MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "
 """What is copied from a model folder; weights in other formats are left behind."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 
 
 class ModelSettings(BaseModel):
@@ -83,6 +83,8 @@ def find_model(root: Path, name: str, revision: str | None, *, file: Path, field
             field=field,
             remedy="name embedded:policy or embedded:judge",
         )
+    if folder is None and not _HUB_ID.fullmatch(name):
+        resolve_inside(root, name, file=file, field=field)
     if folder is None and (root / name).is_dir():
         folder = resolve_inside(root, name, file=file, field=field)
     if folder is not None:

@@ -10,8 +10,15 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, settings
 
 from rlaif_dagster.cli.init import init_command
+
+# Examples are the same in every run, and a busy machine is no failure.
+settings.register_profile(
+    "project", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("project")
 
 REPOSITORY = Path(__file__).parent.parent
 SMALL: dict[str, Any] = {

@@ -39,7 +39,7 @@ def chat_command(root: Path, prompt: str | None, *, temperature: float, seed: in
     console = Console()
     from rlaif_dagster.generation.chat import reply
 
-    settings = LocalSamplingSettings(temperature=temperature, max_new_tokens=256)
+    settings = LocalSamplingSettings(num_samples=1, temperature=temperature, max_new_tokens=256)
     with work_folder(project, "chat") as work:
         models = {}
         for name, asset in POLICIES.items():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from rlaif_dagster.errors import InputError
+from rlaif_dagster.errors import InputError, StorageError
 from rlaif_dagster.project_template import TEMPLATE_ROOT
 from rlaif_dagster.versioning.git import init_git
 from rlaif_dagster.versioning.store import init_store
@@ -21,7 +21,12 @@ def init_command(folder: Path) -> None:
         raise InputError(
             "the folder is not empty", file=folder, remedy="name a folder that does not exist yet"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{folder}: the folder cannot be made ({error.strerror}).\n  remedy: name a folder that you may write"
+        ) from error
     for source in sorted(TEMPLATE_ROOT.rglob("*")):
         relative = source.relative_to(TEMPLATE_ROOT)
         if source.is_file() and source.suffix not in {".py", ".pyc"}:

@@ -96,8 +96,8 @@ def chat(
         list[str] | None, typer.Argument(metavar="[PROMPT]", help="One prompt; a conversation if none.")
     ] = None,
     project: ProjectOption = Path(),
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="The seed of a temperature above 0.")] = 0,
+    temperature: Annotated[float, typer.Option(min=0.0, max=5.0, help="0 takes the likeliest token.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The seed of a temperature above 0.")] = 0,
 ) -> None:
     """Talk to the base and the aligned policy side by side."""
     from rlaif_dagster.cli.chat import chat_command
@@ -140,9 +140,6 @@ def main() -> None:
     except RlaifError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's own error stream
         sys.exit(EXIT_ERROR)
-    except KeyboardInterrupt:
-        print("stopped; what was finished is kept", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,9 @@ def run_command(root: Path, assets: Sequence[str], *, as_json: bool) -> None:
     try:
         with Progress(*columns, console=console, transient=True) as bars:
             statuses = run_assets(project, graph, assets, progress=_Bars(bars))
+    except KeyboardInterrupt:
+        console.print("stopped; what was finished is kept, and the next run goes on from there")
+        raise typer.Exit(130) from None
     except GateError:
         show_figures(console, project, project.ledger.find_heads())
         raise

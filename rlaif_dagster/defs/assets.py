@@ -14,6 +14,7 @@ from dagster import (
 
 from rlaif_dagster.defs.metadata import describe_outcome
 from rlaif_dagster.defs.resources import ProjectResource, log_progress
+from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.lineage.recall import Outcome, materialise
 from rlaif_dagster.progress import Progress
@@ -36,11 +37,14 @@ def build_asset(stage: Stage) -> AssetsDefinition:
         ],
     )
     def materialise_stage(
-        context: AssetExecutionContext, project: ProjectResource, progress: ResourceParam[Progress | None]
+        context: AssetExecutionContext,
+        project: ProjectResource,
+        progress: ResourceParam[Progress | None],
+        graph: ResourceParam[Graph | None],
     ) -> MaterializeResult:  # type: ignore[type-arg]
         outcome = materialise(
             project.project,
-            project.graph[stage.name],
+            (graph or project.graph)[stage.name],
             progress=progress or log_progress(),
             run_id=context.run_id,
         )

@@ -41,6 +41,7 @@ def build_definitions(
         resources={
             "project": ProjectResource(root=str(root)),
             "progress": ResourceDefinition.hardcoded_resource(progress),
+            "graph": ResourceDefinition.hardcoded_resource(graph),
         },
         executor=in_process_executor,
     )

@@ -4,12 +4,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from alembic.util.exc import CommandError
 from dagster import (
     AssetKey,
     DagsterExecutionInterruptedError,
     DagsterInstance,
 )
 from dagster._core.errors import DagsterAssetCheckFailedError
+from filelock import FileLock
 from sqlalchemy.exc import SQLAlchemyError
 
 from rlaif_dagster.defs.build import MAIN_JOB, build_definitions
@@ -29,14 +31,28 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 def prepare_dagster_home(project: Project) -> Path:
-    """Makes the project's Dagster folder the one in use, unless `DAGSTER_HOME` names another."""
+    """Makes the project's Dagster folder the one in use, unless `DAGSTER_HOME` names another.
+
+    Dagster's databases are made under our own lock: two processes that made them at once would damage them.
+
+    Raises:
+        StorageError: If the folder or the databases cannot be written.
+    """
     home = Path(os.environ.get("DAGSTER_HOME") or project.dagster_home).absolute()
-    home.mkdir(parents=True, exist_ok=True)
-    settings = home / "dagster.yaml"
-    if not settings.exists():
-        settings.write_text(_INSTANCE_SETTINGS)
-    os.environ["DAGSTER_HOME"] = str(home)
-    os.environ[PROJECT_VARIABLE] = str(project.root)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with FileLock(home / ".rlaif.lock"):
+            settings = home / "dagster.yaml"
+            if not settings.exists():
+                settings.write_text(_INSTANCE_SETTINGS)
+            os.environ["DAGSTER_HOME"] = str(home)
+            os.environ[PROJECT_VARIABLE] = str(project.root)
+            with DagsterInstance.get() as instance:
+                instance.get_runs(limit=1)
+                instance.all_asset_keys()
+                instance.all_instigator_state()
+    except (OSError, SQLAlchemyError, CommandError) as error:
+        raise _explain_database(home, error) from error
     return home
 
 
@@ -81,16 +97,21 @@ def run_assets(
         raise KeyboardInterrupt from error
     except DagsterAssetCheckFailedError as error:
         raise _explain_gate(project, graph) from error
-    except SQLAlchemyError as error:
-        raise StorageError(
-            f"{home}: Dagster's record of runs cannot be written ({str(error).splitlines()[0]}).\n"
-            "  remedy: free disk space or mend the permissions, then run again"
-        ) from error
+    except (SQLAlchemyError, CommandError) as error:
+        raise _explain_database(home, error) from error
     statuses = {}
     for event in result.get_asset_materialization_events():
         materialization = event.step_materialization_data.materialization
         statuses[materialization.asset_key.to_user_string()] = str(materialization.metadata["status"].value)
     return statuses
+
+
+def _explain_database(home: Path, error: Exception) -> StorageError:
+    return StorageError(
+        f"{home}: Dagster's record of runs cannot be read or written ({str(error).splitlines()[0]}).\n"
+        "  remedy: free disk space or mend the permissions, then run again; if the databases are damaged, move the "
+        "folder away (versions and ledger are not in it)"
+    )
 
 
 def _explain_gate(project: Project, graph: Graph) -> GateError:

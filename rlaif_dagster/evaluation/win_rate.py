@@ -253,7 +253,9 @@ def summarise(
         win_rate_judge=_judge_win_rate(meter),
         soft_win_rate_judge=meter.share(
             lambda row: _EVEN if row.identical and row.p_judge is not None else row.p_judge
-        ),
+        )
+        if _is_judged(meter, lambda row: row.p_judge)
+        else None,
         win_rate_gold=meter.share(lambda row: row.gold_outcome),
         win_rate_reward_model=meter.share(lambda row: row.reward_outcome),
         by_category=_summarise_categories(comparisons, confidence),
@@ -297,10 +299,13 @@ def _summarise_category(name: str, meter: Meter) -> GroupWinRate:
 
 def _judge_win_rate(meter: Meter) -> Estimate | None:
     """Returns the win rate by the judge; None where different answers exist and none of them was judged."""
+    return meter.share(lambda row: row.judge_outcome) if _is_judged(meter, lambda row: row.p_judge) else None
+
+
+def _is_judged(meter: "Meter", measure: Callable[[Comparison], float | None]) -> bool:
+    """Whether identical answers, which tie of themselves, are not all that a figure would stand on."""
     different = [row for row in meter.comparisons if not row.identical]
-    if different and all(row.p_judge is None for row in different):
-        return None
-    return meter.share(lambda row: row.judge_outcome)
+    return not different or any(measure(row) is not None for row in different)
 
 
 def _summarise_principles(meter: Meter) -> tuple[GroupWinRate, ...]:
@@ -311,7 +316,9 @@ def _summarise_principles(meter: Meter) -> tuple[GroupWinRate, ...]:
 def _summarise_principle(meter: Meter, name: str) -> GroupWinRate:
     return GroupWinRate(
         name=name,
-        judge=meter.share(lambda row: _principle_outcome(row, name, by="judge")),
+        judge=meter.share(lambda row: _principle_outcome(row, name, by="judge"))
+        if _is_judged(meter, lambda row: _principle_outcome(row, name, by="judge"))
+        else None,
         gold=meter.share(lambda row: _principle_outcome(row, name, by="gold")),
     )
 

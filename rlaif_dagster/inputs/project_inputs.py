@@ -19,6 +19,7 @@ from rlaif_dagster.prompts import PromptLine, read_prompt_lines
 
 CONSTITUTION_FILE: Final = "inputs/constitution.yaml"
 JUDGE_FILE: Final = "inputs/judge.yaml"
+BASE_POLICY: Final = "base_policy"
 PIPELINE_FILE: Final = "inputs/pipeline.yaml"
 
 
@@ -104,6 +105,13 @@ class ProjectInputs:
         judge = read_yaml(judge_file, JudgeFile).root
         local = judge if isinstance(judge, LocalJudgeSettings) else None
         sampling = pipeline.sampling
+        if pipeline.reward_model.base == BASE_POLICY and pipeline.reward_model.revision is not None:
+            raise InputError(
+                "the reward model starts from the base policy, which has its own revision",
+                file=pipeline_file,
+                field="reward_model.revision",
+                remedy="remove it, or set base_policy.revision",
+            )
         return cls(
             pipeline=pipeline,
             constitution=Constitution.from_settings(constitution),
@@ -126,7 +134,7 @@ class ProjectInputs:
                 field="base_policy.model",
             ),
             reward_model_base=None
-            if pipeline.reward_model.base == "base_policy"
+            if pipeline.reward_model.base == BASE_POLICY
             else find_model(
                 root,
                 pipeline.reward_model.base,

@@ -76,6 +76,10 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
         raise InputError(
             f"this is not valid YAML: {error}", file=path, remedy="correct the syntax of the file"
         ) from error
+    except RecursionError as error:
+        raise InputError(
+            "the file is nested too deeply, or refers to itself", file=path, remedy="write it out flat"
+        ) from error
     if not isinstance(value, dict):
         found = "nothing" if value is None else type(value).__name__
         raise InputError(
@@ -102,8 +106,8 @@ def read_jsonl(path: Path, model: type[Model]) -> Iterator[tuple[int, Model]]:
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
-        except ValueError as error:
+            value = json.loads(line, object_pairs_hook=_refuse_repeated_names)
+        except (ValueError, RecursionError) as error:
             raise InputError(
                 f"this line is not valid JSON ({error}): {_shorten(line)}",
                 file=path,
@@ -122,7 +126,13 @@ def resolve_inside(root: Path, relative: str, *, file: Path, field: str) -> Path
     Raises:
         InputError: If it leads outside the project's folder.
     """
-    path = (root / relative).resolve()
+    try:
+        path = (root / relative).resolve()
+        path.is_dir()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{_shorten(repr(relative))} is no path ({error})", file=file, field=field, remedy="correct it"
+        ) from error
     if not path.is_relative_to(root.resolve()):
         raise InputError(
             f"the path {relative!r} leads outside the project",
@@ -139,6 +149,10 @@ def _node_lines(node: "yaml.Node", location: _Location) -> Iterator[tuple[_Locat
     yield location, node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(
+                    problem="a key is a list or a mapping", problem_mark=key.start_mark
+                )
             yield from _node_lines(value, (*location, key.value))
             yield (*location, key.value), key.start_mark.line + 1
     elif isinstance(node, yaml.SequenceNode):
@@ -166,6 +180,17 @@ def _refuse_repeated_keys(node: "yaml.Node | None", location: _Location, path: P
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             _refuse_repeated_keys(value, (*location, index), path)
+
+
+def _refuse_repeated_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise ValueError(f"the key {repeated!r} is given twice")
+    for text in (text for pair in pairs for text in pair if isinstance(text, str)):
+        if not text.isprintable() and any("\ud800" <= char <= "\udfff" for char in text):
+            raise ValueError("half of a surrogate pair, which is no character")
+    return dict(pairs)
 
 
 def _as_input_error(

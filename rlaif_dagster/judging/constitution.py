@@ -17,7 +17,7 @@ class PrincipleSettings(BaseModel):
     """A short name: lower-case letters, digits, `-` and `_`."""
     text: str
     """What the judge reads."""
-    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    weight: float = Field(default=1.0, ge=1e-6, le=1e6, allow_inf_nan=False)
     """Share in the soft label, relative to the other principles."""
 
     @field_validator("id")

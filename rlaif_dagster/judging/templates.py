@@ -222,7 +222,7 @@ def _try_rendering(template: Template, path: Path) -> None:
     samples = {name: f"{name} sample" for name in VARIABLES}
     try:
         rendered = "\n".join(message["content"] for message in template.render(**samples))
-    except TemplateError as error:
+    except (TemplateError, ArithmeticError) as error:
         raise InputError(f"the jinja2 fails: {error}", file=path, field="messages", remedy=remedy) from error
     for name, sample in samples.items():
         if sample not in rendered:

@@ -72,6 +72,8 @@ def train_policy(
     policy, tokenizer = open_causal_lm(base_policy_path, dtype=trainers.loading_dtype(settings))
     on_device: Any = policy
     on_device.to(device)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
     reward_model, reward_tokenizer = open_reward_model(reward_model_path, dtype=settings.dtype)
     reward_model.to(device)
     kept = filter_by_reward(reward_model, reward_tokenizer, rows, threshold=settings.reward_filter)

@@ -53,7 +53,7 @@ class RewardModelSettings(OptimizerSettings):
     revision: str | None = None
     """The commit of `base`, where that is a Hugging Face id."""
     learning_rate: float = Field(default=1e-5, gt=0, allow_inf_nan=False)
-    """The default suits models of about a million parameters; large ones want 1e-5 to 1e-4."""
+    """A model of a million parameters wants about 1e-3; large ones 1e-6 to 1e-5, with LoRA up to 1e-4."""
     num_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     batch_size: int = Field(default=32, ge=1)
 
@@ -65,7 +65,7 @@ class DpoSettings(OptimizerSettings):
     beta: float = Field(default=0.1, gt=0, allow_inf_nan=False)
     """How strongly the policy is held to the base policy."""
     learning_rate: float = Field(default=1e-6, gt=0, allow_inf_nan=False)
-    """The default suits models of about a million parameters; large ones want 1e-7 to 1e-5."""
+    """A model of a million parameters wants about 3e-4; large ones 1e-7 to 1e-5."""
     num_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     reward_filter: float | None = Field(default=0.95, gt=0.5, lt=1)
     """A pair is dropped when the reward model gives at least this probability to the answer that the label

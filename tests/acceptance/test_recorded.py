@@ -29,7 +29,6 @@ def test_the_example_becomes_preferences_without_a_model(default_project: Path) 
     shutil.copytree(
         REPOSITORY / "examples" / "recorded" / "inputs", default_project / "inputs", dirs_exist_ok=True
     )
-    use_recorded(default_project)
     assets = run_assets("ai_preferences", project=default_project)
     assert set(assets) == {
         "constitution",
@@ -55,7 +54,8 @@ def test_a_bad_verdict_line_is_named_in_the_persons_own_file(default_project: Pa
     use_recorded(default_project)
     verdicts = default_project / "inputs" / "verdicts.jsonl"
     lines = verdicts.read_text().splitlines()
-    lines[4] = '{"response_a": "nobody", "response_b": "no one", "order": "ab", "verdict": "first"}'
+    lines[4] = '{"response_a": "nobody", "response_b": "no one", "order": "ab", "verdict": "first", '
+    lines[4] += '"judge": "example-judge"}'
     verdicts.write_text("\n".join(lines))
     done = run_rlaif("run", "ai_preferences", project=default_project, check=False)
     assert done.returncode == 2
