@@ -130,13 +130,26 @@ def train_reward_model(
             RewardStep(step=number, loss=entry["loss"], margin=entry["margin"], accuracy=entry["accuracy"])
             for number, entry in enumerate(log, start=1)
         ),
-        train=evaluate_reward_model(output, rows, device=device, batch_size=settings.batch_size),
-        held_out=evaluate_reward_model(output, held_out_rows, device=device, batch_size=settings.batch_size),
+        train=evaluate_reward_model(
+            output, rows, device=device, batch_size=settings.batch_size, max_length=settings.max_length
+        ),
+        held_out=evaluate_reward_model(
+            output,
+            held_out_rows,
+            device=device,
+            batch_size=settings.batch_size,
+            max_length=settings.max_length,
+        ),
     )
 
 
 def evaluate_reward_model(
-    reward_model_path: Path, rows: Sequence[Row], *, device: "torch.device", batch_size: int = 64
+    reward_model_path: Path,
+    rows: Sequence[Row],
+    *,
+    device: "torch.device",
+    batch_size: int = 64,
+    max_length: int | None = None,
 ) -> RewardEvaluation:
     """Scores both answers of each pair and compares the choices with the labels.
 
@@ -144,5 +157,7 @@ def evaluate_reward_model(
         ModelError: If the model cannot be opened.
     """
     texts = [(row["prompt"], row[text]) for text in ("text_a", "text_b") for row in rows]
-    rewards = score_responses(reward_model_path, texts, device=device, batch_size=2 * batch_size)
+    rewards = score_responses(
+        reward_model_path, texts, device=device, batch_size=2 * batch_size, max_length=max_length
+    )
     return evaluate_rewards(rows, rewards[: len(rows)], rewards[len(rows) :])

@@ -90,8 +90,9 @@ def score_responses(
     device: "torch.device",
     batch_size: int = 64,
     dtype: str = "float32",
+    max_length: int | None = None,
 ) -> list[float]:
-    """Scores (prompt, answer) texts with a reward model.
+    """Scores (prompt, answer) texts with a reward model; a text longer than `max_length` or its context is cut.
 
     Returns:
         One reward a text, in its order; differences of rewards are log-odds of being preferred.
@@ -101,7 +102,11 @@ def score_responses(
     """
     model, tokenizer = open_reward_model(reward_model_path, dtype=dtype)
     return score_dialogues(
-        model.to(device), tokenizer, encode_dialogues(tokenizer, texts), batch_size=batch_size
+        model.to(device),
+        tokenizer,
+        encode_dialogues(tokenizer, texts),
+        batch_size=batch_size,
+        max_length=max_length,
     )
 
 
@@ -111,6 +116,7 @@ def score_dialogues(
     dialogues: Sequence[Dialogue],
     *,
     batch_size: int,
+    max_length: int | None = None,
 ) -> list[float]:
     """Scores encoded dialogues, batched by length; one longer than the model's context is cut at its end.
 
@@ -119,11 +125,13 @@ def score_dialogues(
         tokenizer: Its tokenizer.
         dialogues: Any number.
         batch_size: Dialogues scored at once.
+        max_length: Most tokens of a dialogue; None for what the context holds.
     """
     import torch
 
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    ids = [dialogue.input_ids[:context] for dialogue in dialogues]
+    limit = min((length for length in (context, max_length) if length is not None), default=None)
+    ids = [dialogue.input_ids[:limit] for dialogue in dialogues]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     rewards = [0.0] * len(ids)
     for start in range(0, len(order), batch_size):
