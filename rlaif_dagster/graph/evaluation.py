@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rlaif_dagster.evaluation.facts import (
     CheckpointPoint,
@@ -16,11 +16,16 @@ from rlaif_dagster.evaluation.facts import (
 )
 from rlaif_dagster.evaluation.intervals import Estimate
 from rlaif_dagster.evaluation.settings import EvaluationSettings
-from rlaif_dagster.evaluation.win_rate import Comparison, PrincipleOutcome
+from rlaif_dagster.evaluation.win_rate import (
+    Comparison,
+    EvaluationMetrics,
+    GroupWinRate,
+    PrincipleOutcome,
+)
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.feedback import SUMMARY_JSON, judge_pairs, read_judge_settings
-from rlaif_dagster.graph.learning import TRAINING_ENGINE, read_training
+from rlaif_dagster.graph.learning import TRAINING_ENGINE, read_training, write_plots
 from rlaif_dagster.graph.sources import read_constitution, read_prompts
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.pipeline import NumericsSettings
@@ -31,6 +36,9 @@ from rlaif_dagster.judging.settings import LocalJudgeSettings
 from rlaif_dagster.preferences import PreferenceSettings, aggregate_verdicts
 from rlaif_dagster.prompts import Prompt
 from rlaif_dagster.tables import Row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 EVALUATION_ENGINE: Final = (*TRAINING_ENGINE, "jinja2", "scipy", "statsmodels")
 EVEN: Final = 0.5
@@ -76,6 +84,7 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
             reward_model_accuracy=Estimate(**reward_training["metrics"]["accuracy"]),
             longer_wins_accuracy=Estimate(**reward_training["metrics"]["longer_wins_accuracy"]),
         )
+        write_plots(context.output, _draw_figures(metrics))
         return StageResult(
             rows=len(comparisons),
             counts={"judge_calls_asked": judged.num_asked},
@@ -87,7 +96,7 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         description="Held-out answers of both policies compared by the judge, by gold where there is gold, and by the "
         "reward model; with a report for people.",
         kinds=("parquet", "html"),
-        code_version="1",
+        code_version="2",
         inputs=(
             "prompts",
             "constitution",
@@ -396,6 +405,17 @@ def _read_curves(reward_model: Mapping[str, Any], policy: Mapping[str, Any]) -> 
         policy_loss=curve(policy),
         checkpoints=tuple(CheckpointPoint(**point) for point in policy["checkpoints"]),
     )
+
+
+def _draw_figures(metrics: EvaluationMetrics) -> "dict[str, Figure]":
+    from rlaif_dagster.evaluation import plots
+
+    overall = GroupWinRate(name="all comparisons", judge=metrics.win_rate_judge, gold=metrics.win_rate_gold)
+    return {
+        "win_rates": plots.draw_win_rates(
+            [overall, *metrics.by_category, *metrics.by_principle], confidence=metrics.confidence
+        )
+    }
 
 
 def _comparisons_schema() -> Any:

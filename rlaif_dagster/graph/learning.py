@@ -227,9 +227,14 @@ LN_2: Final = 0.6931471805599453
 
 def write_training(folder: Path, values: Mapping[str, Any], figures: "Mapping[str, Figure]") -> None:
     """Writes what training looked like beside a model's files."""
+    (folder / TRAINING_JSON).write_bytes(canonical_json(values))
+    write_plots(folder, figures)
+
+
+def write_plots(folder: Path, figures: "Mapping[str, Figure]") -> None:
+    """Writes figures as PNG into `plots/`, where the Dagster UI finds them."""
     from rlaif_dagster.evaluation.plots import to_png
 
-    (folder / TRAINING_JSON).write_bytes(canonical_json(values))
     (folder / "plots").mkdir()
     for name, figure in figures.items():
         (folder / "plots" / f"{name}.png").write_bytes(to_png(figure))
