@@ -144,11 +144,7 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
             batch_size=inputs.pipeline.execution.judging_batch_size,
             progress=context.progress,
         )
-        rows = write_table(
-            context.output / JUDGEMENTS_TABLE,
-            (verdict.to_row() for verdict in result.verdicts),
-            judgements_schema(),
-        )
+        rows = write_judgements(context.output, result.verdicts)
         return StageResult(
             rows=rows,
             counts={
@@ -183,11 +179,7 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
                 field=error.field,
                 remedy=error.remedy,
             ) from error
-        rows = write_table(
-            context.output / JUDGEMENTS_TABLE,
-            (verdict.to_row() for verdict in result.verdicts),
-            judgements_schema(),
-        )
+        rows = write_judgements(context.output, result.verdicts)
         return StageResult(
             rows=rows,
             counts={
@@ -225,6 +217,12 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
             ),
         ),
     )
+
+
+def write_judgements(folder: Path, verdicts: Iterable[Verdict]) -> int:
+    """Writes a table of verdicts; returns the number of rows."""
+    rows = (verdict.to_row() for verdict in verdicts)
+    return write_table(folder / JUDGEMENTS_TABLE, rows, judgements_schema())
 
 
 def judge_pairs(
