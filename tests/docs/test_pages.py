@@ -9,7 +9,7 @@ import pytest
 from typer.main import get_command
 
 from rlaif_dagster.cli.main import app
-from rlaif_dagster.graph import feedback, learning, sources
+from rlaif_dagster.graph import learning, sources
 from rlaif_dagster.graph.build import Graph, build_graph
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.lineage.project import PROJECT_VARIABLE
@@ -67,15 +67,15 @@ def test_the_table_of_files_has_every_asset_and_every_file(graph: Graph) -> None
 
     files = {
         sources.CONSTITUTION_JSON,
-        sources.JUDGE_JSON,
-        sources.JUDGE_TEMPLATE,
-        f"{sources.JUDGE_MODEL}/",
+        opening.JUDGE_JSON,
+        opening.JUDGE_TEMPLATE,
+        f"{opening.JUDGE_MODEL}/",
         sources.JUDGE_VERDICTS,
         sources.PROMPTS_TABLE,
-        feedback.RESPONSES_TABLE,
-        feedback.JUDGEMENTS_TABLE,
-        feedback.PREFERENCES_TABLE,
-        feedback.SUMMARY_JSON,
+        responses.RESPONSES_TABLE,
+        judging.JUDGEMENTS_TABLE,
+        preferences.PREFERENCES_TABLE,
+        preferences.SUMMARY_JSON,
         learning.TRAINING_JSON,
         evaluate.METRICS_FILE,
         evaluate.COMPARISONS_FILE,
