@@ -70,6 +70,24 @@ def audit(
 
 
 @app.command()
+def trace(
+    subject: Annotated[
+        str,
+        typer.Argument(
+            metavar="SUBJECT",
+            help="ASSET, ASSET@DIGEST, pair:ID, response:ID, principle:ID or judge:NAME.",
+        ),
+    ],
+    project: ProjectOption = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Show what something was made from, what it did, and what was learned from it."""
+    from rlaif_dagster.cli.trace import trace_command
+
+    trace_command(project, subject, as_json=json)
+
+
+@app.command()
 def doctor(project: ProjectOption = Path()) -> None:
     """Say what is wrong with the install or the project, and the remedy."""
     from rlaif_dagster.cli.doctor import doctor_command
