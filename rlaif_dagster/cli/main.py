@@ -70,6 +70,34 @@ def audit(
 
 
 @app.command()
+def push(project: ProjectOption = Path(), json: JsonOption = False) -> None:
+    """Send the ledger and every version that it names to the DVC remote.
+
+    Exit code 0: all is there; 1: a version is in neither place; 2: it could not be done.
+    """
+    from rlaif_dagster.cli.share import push_command
+
+    raise typer.Exit(push_command(project, as_json=json))
+
+
+@app.command()
+def pull(
+    heads: Annotated[
+        bool, typer.Option("--heads", help="Only the newest version of each asset; others come when needed.")
+    ] = False,
+    project: ProjectOption = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Take over the ledger and the versions of the DVC remote, verified, and show the newest in data/.
+
+    Exit code 0: all is here; 1: a version is in neither place; 2: it could not be done.
+    """
+    from rlaif_dagster.cli.share import pull_command
+
+    raise typer.Exit(pull_command(project, heads_only=heads, as_json=json))
+
+
+@app.command()
 def trace(
     subject: Annotated[
         str,

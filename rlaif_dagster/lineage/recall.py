@@ -164,7 +164,7 @@ def _land_recalled(
                 }
             )
         )
-    _show(project, record)
+    show_version(project, record)
     return record
 
 
@@ -226,7 +226,7 @@ def _compute(
         )
     )
     shutil.rmtree(journal, ignore_errors=True)
-    _show(project, record)
+    show_version(project, record)
     return record
 
 
@@ -248,7 +248,7 @@ def _run_checks(stage: Stage, output: Path, inputs: Mapping[str, Path]) -> Itera
         )
 
 
-def _show(project: Project, record: MaterialisationRecord) -> None:
+def show_version(project: Project, record: MaterialisationRecord) -> None:
     """Makes `data.dvc` and `data/<asset>` say what the record says."""
     known = {name: head.output.md5 for name, head in project.ledger.find_heads().items()}
     project.store.pin(record.asset, record.output.md5, known=known)

@@ -78,6 +78,8 @@ def compare_labels_without(table: Path, principle_id: str, *, num_examples: int 
     parts = lists.flatten()
     # Through DLPack, since to_numpy would import pandas first.
     owner = np.from_dlpack(compute.list_parent_indices(lists))
+    p_a: Any
+    weight: Any
     p_a, weight = (np.from_dlpack(parts.field(name)) for name in ("p_a", "weight"))
     same = compute.fill_null(compute.equal(parts.field("principle_id"), principle_id), False)
     is_it = np.from_dlpack(same.cast(pa.int8())).astype(bool)
