@@ -70,6 +70,24 @@ def audit(
 
 
 @app.command()
+def checkout(
+    version: Annotated[
+        str,
+        typer.Argument(metavar="VERSION", help="ASSET@DIGEST; with --all a git revision."),
+    ],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DEST", help="A folder that does not exist, or is empty.")
+    ],
+    whole: Annotated[bool, typer.Option("--all", help="The whole project as it was at a revision.")] = False,
+    project: ProjectOption = Path(),
+) -> None:
+    """Copy a past version, or the whole project as it was, into a new folder; every byte is verified."""
+    from rlaif_dagster.cli.checkout import checkout_command
+
+    checkout_command(project, version, folder, whole=whole)
+
+
+@app.command()
 def push(project: ProjectOption = Path(), json: JsonOption = False) -> None:
     """Send the ledger and every version that it names to the DVC remote.
 
