@@ -12,6 +12,7 @@ from rlaif_dagster.inputs.pipeline import NumericsSettings
 from rlaif_dagster.judging.calls import Judge, JudgeProfile
 from rlaif_dagster.judging.settings import (
     AskedJudgeSettings,
+    Combine,
     LocalJudgeSettings,
 )
 from rlaif_dagster.judging.templates import Template
@@ -79,3 +80,9 @@ def read_judges(folder: Path) -> dict[str, StoredJudge]:
         members = [folder]
     judges = [StoredJudge.read(member) for member in members]
     return {judge.profile.name: judge for judge in judges}
+
+
+def read_combine(folder: Path) -> Combine:
+    """How a version of the `judge` asset makes one verdict of those of several judges."""
+    combine: Combine = json.loads((folder / JUDGE_JSON).read_bytes()).get("combine", "mean")
+    return combine
