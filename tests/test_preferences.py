@@ -51,10 +51,11 @@ def verdict(
         order=order,
         principle_id=principle,
         judge="j",
+        repeat=0,
         status="ok" if hard else status,
         p_first=p_first,
         verdict=hard,
-        raw_text=None,
+        answers=(),
     )
 
 

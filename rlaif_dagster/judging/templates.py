@@ -13,12 +13,16 @@ place of the verdicts:
 
     ratings: {lowest: 1, highest: 10}
 
+A template puts texts in, and does nothing else: no conditions, loops or arithmetic. So what the judge is asked
+cannot depend on what an answer says, and no template can render without end. The filter `one_line` folds a text
+onto one line, for templates whose structure is their lines.
+
 Every text that goes in has passed `neutralise`. The law: whatever an answer contains, the marks `⟦…⟧` in
-rendered messages are the template's own, and no chat token such as `<|im_end|>` stands in them. The filter
-`one_line` folds a text onto one line, for templates whose structure is their lines. A template's digest
+rendered messages are the template's own, and no chat token such as `<|im_end|>` stands in them. A template's digest
 covers its content; comments do not count.
 """
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +30,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from jinja2 import StrictUndefined, TemplateError
+from jinja2 import StrictUndefined, TemplateError, nodes
 from jinja2 import Template as JinjaTemplate
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -34,6 +38,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from rlaif_dagster.digest import Digest, JsonValue
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.inputs.reader import read_yaml, resolve_inside
+from rlaif_dagster.judging.reading import read_rating, read_verdict
 
 PACKAGED_TEMPLATES: Final = Path(__file__).with_name("templates")
 """The folder of the templates that come with the package."""
@@ -60,11 +65,11 @@ _STRAY_JOINER = re.compile("(?<![^\x00-\x7f])[\u200c\u200d]|[\u200c\u200d](?![^\
 _CHAT_TOKEN = re.compile(
     r"<(?=[|｜][^\s<>|｜]{1,64}[|｜]?>)"  # <|im_end|>, <｜User｜>, <|turn>
     r"|<(?=[^\s<>|｜]{1,64}[|｜]>)"  # <turn|>
-    r"|<(?=/?(?:s|bos|eos|pad|unk|mask|(?:start|end)_of_turn)>)"  # <s>, </s>, <end_of_turn>
+    r"|<(?=/?(?:s|bos|eos|pad|unk|mask|think|(?:start|end)_of_turn)>)"  # <s>, </think>, <end_of_turn>
     r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])"  # [INST]
     r"|<(?=</?SYS>>)"  # <<SYS>>
 )
-_MARKS = str.maketrans({"⟦": "[[", "⟧": "]]"})
+_MARKS = str.maketrans({"⟦": "[[", "⟧": "]]", "〚": "[[", "〛": "]]"})  # and their twins, U+301A and U+301B
 
 
 def neutralise(text: str) -> str:
@@ -74,8 +79,8 @@ def neutralise(text: str) -> str:
     - Control characters (but tab and newline), zero-width characters, direction marks, invisible tags and
       lone surrogates are taken out. Joiners stay between two characters outside ASCII, where scripts and
       emoji need them.
-    - The marks `⟦` and `⟧`, which fence the parts of a prompt, become `[[` and `]]`.
-    - Chat tokens of known formats (`<|…|>`, `<s>`, `[INST]`, `<end_of_turn>`, `<<SYS>>`) get a space
+    - The marks `⟦` and `⟧`, which fence the parts of a prompt, become `[[` and `]]`; so do those that look the same.
+    - Chat tokens of known formats (`<|…|>`, `<s>`, `[INST]`, `<end_of_turn>`, `<<SYS>>`, `<think>`) get a space
       after their first character, so that no tokenizer reads them as its own.
 
     The function is idempotent. It takes out what a machine would read as structure; it does not judge what a
@@ -190,6 +195,7 @@ class Template:
 
 _ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
 _ENVIRONMENT.filters["one_line"] = fold_lines
+_MAY_USE: Final = {"Output", "TemplateData", "the filter one_line", *itertools.chain(*VARIABLES.values())}
 
 
 @lru_cache(maxsize=64)
@@ -202,6 +208,26 @@ class _MessageLines(BaseModel):
 
     role: Literal["system", "user", "assistant"]
     content: str
+
+    @field_validator("content")
+    @classmethod
+    def _refuse_programs(cls, content: str) -> str:
+        remedy = "remedy: put texts in by {{ name }} or {{ name | one_line }}, and use no other jinja2"
+        try:
+            parts = list(_ENVIRONMENT.parse(content).find_all(nodes.Node))
+        except TemplateError as error:
+            raise ValueError(f"the jinja2 fails: {error}; {remedy}") from error
+        for part in parts:
+            what = type(part).__name__
+            if isinstance(part, nodes.Name):
+                what = part.name
+            elif isinstance(part, nodes.Filter):
+                what = f"the filter {part.name}"
+            if what not in _MAY_USE:
+                raise ValueError(
+                    f"a template only puts texts in, but line {part.lineno} uses {what}; {remedy}"
+                )
+        return content
 
 
 class _VerdictWords(BaseModel):
@@ -234,16 +260,6 @@ class _TemplateFile(BaseModel):
     verdicts: _VerdictWords | None = None
     ratings: _Scale | None = None
     verdict_line: str | None = Field(default=None, min_length=1)
-
-    @field_validator("verdicts")
-    @classmethod
-    def _tell_apart(cls, words: _VerdictWords | None) -> _VerdictWords | None:
-        said = [word.casefold() for word in (words.first, words.second, words.tie) if word] if words else []
-        if len(set(said)) < len(said):
-            raise ValueError(
-                f"two verdicts are the same word ({', '.join(said)}); remedy: give different words"
-            )
-        return words
 
     @model_validator(mode="after")
     def _check_form(self) -> Self:
@@ -279,18 +295,46 @@ def load_template(name_or_path: str, root: Path | None = None) -> Template:
             )
     template = Template._from_file(read_yaml(path, _TemplateFile), name_or_path)
     _try_rendering(template, path)
+    _try_reading(template, path)
     return template
 
 
 def _try_rendering(template: Template, path: Path) -> None:
-    """Renders once, and sees that every text arrives."""
+    """Renders once, and sees that every text arrives, and that the judge is told how to say its verdict."""
     variables = VARIABLES[template.form]
     remedy = f"use each of {', '.join(f'{{{{ {name} }}}}' for name in variables)} and nothing else"
     samples = {name: f"{name} sample" for name in variables}
     try:
         rendered = "\n".join(message["content"] for message in template.render(samples))
-    except (TemplateError, ArithmeticError) as error:
+    except TemplateError as error:
         raise InputError(f"the jinja2 fails: {error}", file=path, field="messages", remedy=remedy) from error
     for name, sample in samples.items():
         if sample not in rendered:
             raise InputError(f"{name!r} is not used", file=path, field="messages", remedy=remedy)
+    if template.verdict_line is not None and template.verdict_line not in rendered:
+        raise InputError(
+            f"the messages do not say that the verdict stands behind {template.verdict_line!r}",
+            file=path,
+            field="verdict_line",
+            remedy="ask for that line in the messages, as it is spelled here",
+        )
+
+
+def _try_reading(template: Template, path: Path) -> None:
+    """Sees that each verdict, said as it is asked for, is read as what it is."""
+    line = template.verdict_line
+    values = (
+        {word: float(word) for word in template.words}
+        if template.scale
+        else {word: preference for preference, word in template.verdicts.items()}
+    )
+    for word, value in values.items():
+        text = word if line is None else f"Because.\n{line} {word}"
+        read = read_verdict(text, template) if template.scale is None else read_rating(text, template)
+        if read != value:
+            raise InputError(
+                f"a judge that says {word!r} as it is asked to is understood as {read}",
+                file=path,
+                field="verdicts" if template.scale is None else "verdict_line",
+                remedy="choose verdicts that differ in letters or digits, such as A and B, and a verdict_line of words",
+            )

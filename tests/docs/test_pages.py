@@ -9,9 +9,10 @@ import pytest
 from typer.main import get_command
 
 from rlaif_dagster.cli.main import app
-from rlaif_dagster.graph import learning, sources
+from rlaif_dagster.graph import judging, learning, preferences, responses, sources
 from rlaif_dagster.graph.build import Graph, build_graph
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.judging import opening
 from rlaif_dagster.lineage.project import PROJECT_VARIABLE
 from rlaif_dagster.preferences import DROP_REASONS
 from tests.docs.conftest import WriteProject
