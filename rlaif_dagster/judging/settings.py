@@ -56,6 +56,11 @@ class LocalJudgeSettings(_AskedJudgeSettings):
     max_length: int | None = Field(default=None, ge=1)
     """Longest request in tokens; null for the model's context."""
 
+    @property
+    def max_tokens_written(self) -> int:
+        """Longest text that it writes, in tokens."""
+        return self.max_new_tokens
+
     @model_validator(mode="after")
     def _refuse_equal_repeats(self) -> Self:
         if self.repeats > 1 and (self.verdict == "logprob" or self.temperature == 0.0):
@@ -118,6 +123,11 @@ class OpenAIJudgeSettings(_AskedJudgeSettings):
     """Longest answer, in tokens."""
     limits: LimitSettings = LimitSettings()
     price: PriceSettings | None = None
+
+    @property
+    def max_tokens_written(self) -> int:
+        """Longest text that it writes, in tokens."""
+        return self.max_tokens
 
     @model_validator(mode="after")
     def _require_price(self) -> Self:

@@ -13,6 +13,10 @@ place of the verdicts:
 
     ratings: {lowest: 1, highest: 10}
 
+And one by which an answer is criticised or revised says so, and states no verdict; `{{ critique }}` is for a revision:
+
+    writes: critique          # or revision
+
 A template puts texts in, and does nothing else: no conditions, loops or arithmetic. So what the judge is asked
 cannot depend on what an answer says, and no template can render without end. The filter `one_line` folds a text
 onto one line, for templates whose structure is their lines.
@@ -24,7 +28,7 @@ covers its content; comments do not count.
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -46,11 +50,13 @@ PACKAGED_TEMPLATES: Final = Path(__file__).with_name("templates")
 VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "comparison": ("principle", "prompt", "first", "second"),
     "rating": ("principle", "prompt", "answer"),
+    "critique": ("principle", "prompt", "answer"),
+    "revision": ("principle", "prompt", "answer", "critique"),
 }
 """What a template of each form puts in."""
 
-Form = Literal["comparison", "rating"]
-"""Whether the judge compares two answers or rates one."""
+Form = Literal["comparison", "rating", "critique", "revision"]
+"""Whether two answers are compared, one is rated, or one is criticised or revised."""
 
 _LINE_BREAKS = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _INVISIBLE = re.compile(
@@ -117,6 +123,7 @@ class Template:
         verdicts: For a comparison: what the judge says for `first`, `second` and perhaps `tie`.
         scale: For a rating: the lowest and the highest.
         verdict_line: How the line begins on which the judge states its verdict; None if it says nothing else.
+        writes: What is written, where that is no verdict but a critique or a revision.
     """
 
     name: str
@@ -124,10 +131,13 @@ class Template:
     verdicts: Mapping[Literal["first", "second", "tie"], str]
     scale: tuple[int, int] | None
     verdict_line: str | None
+    writes: Literal["critique", "revision"] | None = None
 
     @property
     def form(self) -> Form:
-        """Whether the judge compares two answers or rates one."""
+        """Whether two answers are compared, one is rated, or one is criticised or revised."""
+        if self.writes is not None:
+            return self.writes
         return "comparison" if self.scale is None else "rating"
 
     @property
@@ -147,7 +157,9 @@ class Template:
         value: dict[str, JsonValue] = {
             "messages": [{"role": line.role, "content": line.content} for line in self.messages]
         }
-        if self.scale is None:
+        if self.writes is not None:
+            value["writes"] = self.writes
+        elif self.scale is None:
             value["verdicts"] = {str(preference): word for preference, word in self.verdicts.items()}
         else:
             value["ratings"] = {"lowest": self.scale[0], "highest": self.scale[1]}
@@ -177,6 +189,7 @@ class Template:
             verdicts=verdicts,
             scale=(lines.ratings.lowest, lines.ratings.highest) if lines.ratings else None,
             verdict_line=lines.verdict_line,
+            writes=lines.writes,
         )
 
     def render(self, texts: Mapping[str, str]) -> list[dict[str, str]]:
@@ -260,26 +273,34 @@ class _TemplateFile(BaseModel):
     verdicts: _VerdictWords | None = None
     ratings: _Scale | None = None
     verdict_line: str | None = Field(default=None, min_length=1)
+    writes: Literal["critique", "revision"] | None = None
 
     @model_validator(mode="after")
     def _check_form(self) -> Self:
-        if (self.verdicts is None) == (self.ratings is None):
+        if sum(part is not None for part in (self.verdicts, self.ratings, self.writes)) != 1:
             raise ValueError(
-                "a template has either verdicts, to compare two answers, or ratings, to rate one; "
-                "remedy: give one of the two"
+                "a template has either verdicts, to compare two answers, or ratings, to rate one, or says what it "
+                "writes; remedy: give one of the three"
+            )
+        if self.writes is not None and self.verdict_line is not None:
+            raise ValueError(
+                f"a {self.writes} states no verdict, but there is a verdict_line; remedy: remove verdict_line"
             )
         return self
 
 
-def load_template(name_or_path: str, root: Path | None = None) -> Template:
+def load_template(
+    name_or_path: str, root: Path | None = None, *, forms: Sequence[Form] = ("comparison", "rating")
+) -> Template:
     """Loads a packaged template by name (`compact`, `pairwise`), or a file by a path that ends in `.yaml`.
 
     Args:
         name_or_path: The name, or the path inside the project.
         root: The project's folder; None for the current one.
+        forms: What it may be for.
 
     Raises:
-        InputError: If there is no such template, or it is not one.
+        InputError: If there is no such template, it is not one, or it is for something else.
     """
     if name_or_path.endswith((".yaml", ".yml")):
         root = root or Path()
@@ -294,6 +315,12 @@ def load_template(name_or_path: str, root: Path | None = None) -> Template:
                 remedy=f"name one of {known}, or a file of the project by a path that ends in .yaml",
             )
     template = Template._from_file(read_yaml(path, _TemplateFile), name_or_path)
+    if template.form not in forms:
+        raise InputError(
+            f"the template is for a {template.form}, and is used for a {' or a '.join(forms)}",
+            file=path,
+            remedy="name another template",
+        )
     _try_rendering(template, path)
     _try_reading(template, path)
     return template
