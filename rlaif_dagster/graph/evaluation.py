@@ -81,7 +81,7 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         return StageResult(
             rows=len(comparisons),
             counts=judged.counts,
-            metrics=metrics.to_json(),
+            metrics={**metrics.to_json(), **judged.costs},
         )
 
     return Stage(
@@ -133,6 +133,7 @@ class _Judged:
 
     by_pair: Mapping[str, Row]
     counts: Mapping[str, int]
+    costs: Mapping[str, float]
 
 
 def _sample_both(
@@ -184,7 +185,7 @@ def _judge_answers(
     inputs: ProjectInputs,
 ) -> _Judged:
     if not read_judges(context.inputs["judge"]):
-        return _Judged(by_pair={}, counts={})  # recorded verdicts say nothing of new answers
+        return _Judged(by_pair={}, counts={}, costs={})  # recorded verdicts say nothing of new answers
     responses = [*answers.base.values(), *answers.aligned.values()]
     with ask_about_pairs(
         [pair for key in answers.base if (pair := _pair(answers, key)) is not None],
@@ -201,7 +202,9 @@ def _judge_answers(
         responses=responses,
         settings=PreferenceSettings(),
     )
-    return _Judged(by_pair={row["pair_id"]: row for row in preferences.rows}, counts=asked.counts)
+    return _Judged(
+        by_pair={row["pair_id"]: row for row in preferences.rows}, counts=asked.counts, costs=asked.costs
+    )
 
 
 def _compare(
