@@ -82,7 +82,7 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         return StageResult(
             rows=len(comparisons),
             counts=judged.counts,
-            metrics=metrics.to_json(),
+            metrics={**metrics.to_json(), **judged.costs},
         )
 
     return Stage(
@@ -134,6 +134,7 @@ class _Judged:
 
     by_pair: Mapping[str, Row]
     counts: Mapping[str, int]
+    costs: Mapping[str, float]
 
 
 def _sample_both(
@@ -186,7 +187,7 @@ def _judge_answers(
 ) -> _Judged:
     judges = read_judges(context.inputs["judge"])
     if not judges:
-        return _Judged(by_pair={}, counts={})  # recorded verdicts say nothing of new answers
+        return _Judged(by_pair={}, counts={}, costs={})  # recorded verdicts say nothing of new answers
     responses = [*answers.base.values(), *answers.aligned.values()]
     with ask_about_pairs(
         [pair for key in answers.base if (pair := _pair(answers, key)) is not None],
@@ -205,7 +206,9 @@ def _judge_answers(
         protocol=next(iter(judges.values())).profile.protocol,
         jury=Jury.from_verdicts(read_combine(context.inputs["judge"]), verdicts),
     )
-    return _Judged(by_pair={row["pair_id"]: row for row in preferences.rows}, counts=asked.counts)
+    return _Judged(
+        by_pair={row["pair_id"]: row for row in preferences.rows}, counts=asked.counts, costs=asked.costs
+    )
 
 
 def _compare(

@@ -14,6 +14,7 @@ from rlaif_dagster.judging.settings import (
     AskedJudgeSettings,
     Combine,
     LocalJudgeSettings,
+    OpenAIJudgeSettings,
 )
 from rlaif_dagster.judging.templates import Template
 
@@ -81,7 +82,15 @@ class StoredJudge:
                 device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
                 batch_size=batch_size,
             )
-        raise NotImplementedError  # the lead fills in openai and planted as they land
+        if isinstance(self.settings, OpenAIJudgeSettings):
+            from rlaif_dagster.judging.serving.judge import ServedJudge
+
+            return ServedJudge(
+                self.settings,
+                self.profile.template,
+                served_by=served_by if isinstance(served_by, OpenAIJudgeSettings) else None,
+            )
+        raise NotImplementedError  # the lead fills in planted as it lands
 
 
 def read_judges(folder: Path) -> dict[str, StoredJudge]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 JudgingProtocol = Literal["per_principle", "joint", "one_principle"]
 """One principle at a time; the whole constitution at once; or one principle drawn for each pair."""
@@ -80,11 +80,19 @@ class PriceSettings(_Settings):
     """Price of a million tokens written."""
     currency: str = Field(default="USD", min_length=1)
 
+    def find_cost(self, input_tokens: int, output_tokens: int) -> float:
+        """What so many tokens cost."""
+        return (input_tokens * self.input_per_million + output_tokens * self.output_per_million) / 1e6
+
 
 class BudgetSettings(_Settings):
-    """What one run may spend; it stops cleanly before, and the next run goes on from there."""
+    """What one asset may spend on this judge in one run; it stops cleanly before, and the next run goes on from there.
+
+    A request that the server turned away (with an error status) is not spent.
+    """
 
     calls: int | None = Field(default=None, ge=1)
+    """Requests, repeated attempts counted."""
     tokens: int | None = Field(default=None, ge=1)
     """Read and written together."""
     cost: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
@@ -100,7 +108,7 @@ class LimitSettings(_Settings):
     tokens_per_minute: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
     timeout_seconds: float = Field(default=60.0, gt=0.0, allow_inf_nan=False)
     """Of one attempt."""
-    max_attempts: int = Field(default=6, ge=1)
+    max_attempts: int = Field(default=6, ge=1, le=100)
     """Attempts at one call, where the fault may pass."""
     budget: BudgetSettings = BudgetSettings()
 
@@ -121,6 +129,8 @@ class OpenAIJudgeSettings(_AskedJudgeSettings):
     temperature: float = Field(default=0.0, ge=0.0, le=5.0, allow_inf_nan=False)
     max_tokens: int = Field(default=1024, ge=1)
     """Longest answer, in tokens."""
+    extra_body: dict[str, JsonValue] = {}
+    """More fields of the request, such as `reasoning_effort`; null leaves one out that is sent otherwise."""
     limits: LimitSettings = LimitSettings()
     price: PriceSettings | None = None
 
@@ -128,6 +138,14 @@ class OpenAIJudgeSettings(_AskedJudgeSettings):
     def max_tokens_written(self) -> int:
         """Longest text that it writes, in tokens."""
         return self.max_tokens
+
+    @field_validator("extra_body")
+    @classmethod
+    def _keep_what_is_asked(cls, body: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        taken = sorted({"model", "messages", "stream", "n", "logprobs"} & set(body))
+        if taken:
+            raise ValueError(f"{taken[0]!r} is not free; remedy: remove it from extra_body")
+        return body
 
     @model_validator(mode="after")
     def _require_price(self) -> Self:
