@@ -17,7 +17,7 @@ from rlaif_dagster.judging.calls import Answer, Call, JudgeProfile
 from rlaif_dagster.judging.journal import open_journal
 from rlaif_dagster.judging.judge import answer_calls
 from rlaif_dagster.judging.opening import JUDGE_JSON, JUDGE_MODEL, JUDGE_TEMPLATE, StoredJudge
-from rlaif_dagster.judging.settings import LocalJudgeSettings
+from rlaif_dagster.judging.settings import LocalJudgeSettings, OpenAIJudgeSettings
 from rlaif_dagster.models import copy_model
 from rlaif_dagster.revising.revise import (
     Revision,
@@ -99,6 +99,7 @@ def build_revised_responses(inputs: ProjectInputs) -> Stage:
                     journal,
                     what=f"{kind}s",
                     earlier=lambda: (_read_answers(folder) for folder in context.earlier_versions()),
+                    price=critic.settings.price if isinstance(critic.settings, OpenAIJudgeSettings) else None,
                     progress=context.progress,
                 )
                 counts["critic_calls_asked"] += result.num_asked
