@@ -10,7 +10,7 @@ from rlaif_dagster.graph.judging import JUDGEMENTS_TABLE
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
 from rlaif_dagster.graph.sources import PROMPTS_TABLE, TABLE_ENGINE, read_constitution
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
-from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.judging.verdicts import Verdict
 from rlaif_dagster.preferences import aggregate_verdicts, preferences_schema
 from rlaif_dagster.tables import Row, read_table, write_table
@@ -58,6 +58,7 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
         settings=settings.model_dump(mode="json"),
         engine=TABLE_ENGINE,
         compute=compute,
+        origins={"": f"{PIPELINE_FILE}: preferences"},
         checks=(
             check_schema(PREFERENCES_TABLE, preferences_schema, key=("pair_id",)),
             Check(
