@@ -44,6 +44,7 @@ class CauseFinder:
     Attributes:
         graph: The stages as they are now.
         ledger: The records.
+        heads: The newest record of each asset.
         expected: What is known of each asset's version to come, by asset; filled as the plan goes on.
         open_version: Gives a folder with a recorded version, or None.
         found: What was found before.
@@ -51,6 +52,7 @@ class CauseFinder:
 
     graph: Graph
     ledger: Ledger
+    heads: Mapping[str, MaterialisationRecord]
     expected: Mapping[str, Foreseen]
     open_version: Callable[[MaterialisationRecord], Path | None]
     found: dict[tuple[str, str, str], tuple[Cause, ...]] = field(default_factory=dict)
@@ -113,12 +115,11 @@ class CauseFinder:
             yield from diff_values(before.get(key), after.get(key), place)
 
     def _find_version(self, asset: str, digest: str) -> MaterialisationRecord | None:
-        """The newest record of a version."""
-        return next(
-            (
-                record
-                for record in reversed(self.ledger.records())
-                if record.asset == asset and record.output.digest == digest
-            ),
-            None,
-        )
+        """The newest record of a version; mostly it is the newest of the asset, so that no others are read."""
+        head = self.heads.get(asset)
+        if head is not None and head.output.digest == digest:
+            return head
+        for record in reversed(self.ledger.records()):
+            if (record.asset, record.output.digest) == (asset, digest):
+                return record
+        return None

@@ -135,7 +135,11 @@ class _Planner:
     def __post_init__(self) -> None:
         self.heads = self.project.ledger.find_heads()
         self.finder = CauseFinder(
-            graph=self.graph, ledger=self.project.ledger, expected=self.expected, open_version=self._view
+            graph=self.graph,
+            ledger=self.project.ledger,
+            heads=self.heads,
+            expected=self.expected,
+            open_version=self._view,
         )
 
     def plan(self, stage: Stage) -> PlannedAsset:
@@ -203,16 +207,16 @@ class _Planner:
                     head=lambda: None if head_record is None else self._view(head_record),
                     journal=find_journal(self.project, recipe),
                     earlier_versions=lambda: self._view_earlier(recipe),
-                    counts=self._find_counts(stage.name, digests.get("judge")),
+                    counts=self._find_counts(recipe),
                 )
             )
         return _Outlook(status="computed", price=price)
 
-    def _find_counts(self, name: str, judge: str | None) -> Mapping[str, int] | None:
-        """What the newest version of an asset for which a judge was asked counted."""
-        for record in reversed(self.project.ledger.records()):
-            asked = record.asset == name and record.counts.get("judge_calls_asked")
-            if asked and record.recipe_parts.inputs.get("judge") == judge:
+    def _find_counts(self, recipe: Recipe) -> Mapping[str, int] | None:
+        """What the newest version by the same code counted, of those for which the same judge was asked."""
+        for record in find_earlier(self.project, recipe):
+            same_judge = record.recipe_parts.inputs.get("judge") == recipe.inputs.get("judge")
+            if same_judge and record.counts.get("judge_calls_asked"):
                 return record.counts
         return None
 

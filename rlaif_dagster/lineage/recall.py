@@ -11,6 +11,7 @@ next run recalls.
 """
 
 import datetime
+import functools
 import importlib.metadata
 import os
 import secrets
@@ -124,10 +125,16 @@ def make_recipe(stage: Stage, inputs: Mapping[str, str]) -> Recipe:
         settings=canonical_settings(stage.settings),
         inputs=dict(sorted(inputs.items())),
         engine={
-            **{name: importlib.metadata.version(name) for name in sorted(stage.engine)},
+            **{name: _read_version(name) for name in sorted(stage.engine)},
             **{f"{NUMERICS_PREFIX}{name}": str(value) for name, value in numerics.items()},
         },
     )
+
+
+@functools.cache
+def _read_version(library: str) -> str:
+    """The version of a library; a process works with those that it found first."""
+    return importlib.metadata.version(library)
 
 
 def find_recallable(project: Project, recipe: Recipe) -> Iterator[MaterialisationRecord]:
@@ -329,7 +336,7 @@ def _read_libraries() -> dict[str, str]:
     versions = {}
     for name in ["rlaif-dagster", *names]:
         with suppress(importlib.metadata.PackageNotFoundError):  # an extra that is not installed
-            versions[name] = importlib.metadata.version(name)
+            versions[name] = _read_version(name)
     return versions
 
 

@@ -37,9 +37,10 @@ def set_field(file: str, path: str, value: Any) -> Edit:
 
 
 def edit_principles(change: Callable[[list[dict[str, Any]]], object]) -> Edit:
-    return lambda inputs: edit_yaml(
-        inputs / "constitution.yaml", lambda settings: change(settings["principles"])
-    )
+    def edit(settings: dict[str, Any]) -> None:
+        change(settings["principles"])
+
+    return lambda inputs: edit_yaml(inputs / "constitution.yaml", edit)
 
 
 def edit_lines(change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> Edit:
