@@ -81,7 +81,7 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         write_plots(context.output, _draw_figures(metrics))
         return StageResult(
             rows=len(comparisons),
-            counts=judged.counts,
+            counts={"num_sampled": len(answers.base) + len(answers.aligned), **judged.counts},
             metrics={**metrics.to_json(), **judged.costs},
         )
 

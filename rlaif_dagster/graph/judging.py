@@ -65,7 +65,7 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
             inputs,
             prompts={p.prompt_id: p.prompt for p in read_prompts(context.inputs["prompts"])},
             texts={row["response_id"]: row["text"] for row in responses},
-            earlier=lambda: (_read_answers(folder) for folder in context.earlier_versions()),
+            earlier=lambda: (read_answers(folder) for folder in context.earlier_versions()),
         ) as asked:
             statuses: Counter[str] = Counter()
             write_judgements(context.output, _count(asked.verdicts, statuses))
@@ -96,6 +96,7 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
         engine=MODEL_ENGINE if is_local else TABLE_ENGINE,
         compute=ask if inputs.judges else _import_recorded(inputs),
         numerics=inputs.pipeline.numerics if is_local else None,
+        cheap=not inputs.judges,
         checks=(
             check_schema(
                 JUDGEMENTS_TABLE,
@@ -186,7 +187,8 @@ def _count(verdicts: Iterable[Verdict], statuses: Counter[str]) -> Iterator[Verd
         yield verdict
 
 
-def _read_answers(folder: Path) -> Iterator[Answer]:
+def read_answers(folder: Path) -> Iterator[Answer]:
+    """Yields the answers in a version of the `judgements` asset."""
     for row in stream_table(folder / JUDGEMENTS_TABLE, ["answers"]):
         yield from (Answer(**answer) for answer in row["answers"])
 

@@ -11,7 +11,7 @@ VerdictReading = Literal["logprob", "text"]
 Combine = Literal["mean", "majority", "reliability"]
 """How a jury's verdicts become one; see `rlaif_dagster.judging.jury`."""
 
-NO_IDENTITY: Final = ("name", "api_key_env", "limits", "price")
+NO_IDENTITY: Final = ("api_key_env", "limits", "price")
 """Fields that change where, how fast or at what price a judge is asked, and never what it is."""
 
 
@@ -33,7 +33,7 @@ class _AskedJudgeSettings(_Settings):
     """Longer answers are cut to this many characters, and marked, before the judge sees them; null cuts none."""
 
     def describe(self) -> dict[str, Any]:
-        """The fields that decide what the judge is and says."""
+        """The fields that decide what the judge is, says and is called."""
         written = getattr(self, "verdict", "text") == "text"
         unread = () if written else ("temperature", "max_new_tokens", "max_tokens")
         return self.model_dump(mode="json", exclude={*NO_IDENTITY, *unread})
