@@ -10,10 +10,8 @@ from pydantic import TypeAdapter
 from rlaif_dagster.digest import FolderManifest
 from rlaif_dagster.inputs.pipeline import NumericsSettings
 from rlaif_dagster.judging.calls import Judge, JudgeProfile
-from rlaif_dagster.judging.settings import (
-    AskedJudgeSettings,
-    LocalJudgeSettings,
-)
+from rlaif_dagster.judging.planted import PlantedJudge
+from rlaif_dagster.judging.settings import AskedJudgeSettings, LocalJudgeSettings, PlantedJudgeSettings
 from rlaif_dagster.judging.templates import Template
 
 JUDGE_JSON: Final = "judge.json"
@@ -69,7 +67,9 @@ class StoredJudge:
                 device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
                 batch_size=batch_size,
             )
-        raise NotImplementedError  # the lead fills in openai and planted as they land
+        if isinstance(self.settings, PlantedJudgeSettings):
+            return PlantedJudge(self.settings, self.profile.template)
+        raise NotImplementedError  # the lead fills in openai as it lands
 
 
 def read_judges(folder: Path) -> dict[str, StoredJudge]:
