@@ -7,7 +7,14 @@ from typing import Final
 
 import numpy as np
 
-from rlaif_dagster.judging.audit.figures import Figure, FloatArray, Kinds, estimate_mean, estimate_statistic
+from rlaif_dagster.judging.audit.figures import (
+    Figure,
+    FloatArray,
+    Kinds,
+    estimate_mean,
+    estimate_share,
+    estimate_statistic,
+)
 from rlaif_dagster.judging.audit.rows import JudgedRow, PairFacts
 
 NUM_BINS: Final = 10
@@ -81,6 +88,20 @@ def measure_calibration(labels: Sequence[SoftLabel]) -> dict[str, Figure]:
             bounds=(0.0, 1.0),
         ),
     }
+
+
+def bin_labels(labels: Iterable[SoftLabel]) -> list[dict[str, float | None]]:
+    """Returns the bins that hold labels: mean `confidence`, and the share of `hit`s as a figure's fields."""
+    bins: dict[int, list[SoftLabel]] = {}
+    for label in labels:
+        bins.setdefault(label.bin, []).append(label)
+    return [
+        {
+            "confidence": fmean(label.confidence for label in held),
+            **estimate_share([label.hit for label in held], [label.cluster for label in held]).to_json(),
+        }
+        for _, held in sorted(bins.items())
+    ]
 
 
 def _estimate_ece(labels: Sequence[SoftLabel]) -> Figure:
