@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.judge_gates import AUDIT_JSON, build_gates
-from rlaif_dagster.graph.judging import JUDGEMENTS_TABLE, Asked, ask_judges, read_answers, write_judgements
+from rlaif_dagster.graph.judging import (
+    JUDGEMENTS_TABLE,
+    Asked,
+    ask_judges,
+    read_answers,
+    read_bare_verdicts,
+    write_judgements,
+)
 from rlaif_dagster.graph.learning import write_plots
 from rlaif_dagster.graph.responses import MODEL_ENGINE, RESPONSES_TABLE
 from rlaif_dagster.graph.sources import TABLE_ENGINE, read_constitution, read_prompts
@@ -27,7 +34,7 @@ from rlaif_dagster.judging.probe import Probe, plan_probes
 from rlaif_dagster.judging.questions import Question, plan_questions
 from rlaif_dagster.judging.settings import LocalJudgeSettings
 from rlaif_dagster.judging.verdicts import Verdict, judgements_schema
-from rlaif_dagster.tables import Row, read_table, stream_table
+from rlaif_dagster.tables import Row, read_table
 
 if TYPE_CHECKING:
     from rlaif_dagster.judging.audit.judged import Gold
@@ -165,12 +172,10 @@ def _gather(inputs: ProjectInputs, context: StageContext) -> _Material:
     if inputs.human_labels:
         human = read_human_labels(inputs.human_labels.path, prompts=prompts, responses=rows)
         inputs.human_labels.require_unchanged()
-    columns = [name for name in judgements_schema().names if name != "answers"]
-    table = stream_table(context.inputs["judgements"] / JUDGEMENTS_TABLE, columns)
     texts = {name: row["text"] for name, row in responses.items()}
     has_gold = inputs.pipeline.evaluation.gold is not None
     return _Material(
-        verdicts=[Verdict.from_row({**row, "answers": ()}) for row in table],
+        verdicts=list(read_bare_verdicts(context.inputs["judgements"])),
         responses=responses,
         prompts=prompts,
         constitution=constitution,
@@ -295,12 +300,8 @@ def _compare_with_policy(
     human = material.human
     prompts = {**material.prompts, **(human.prompts if human else {})}
     texts = {**material.texts, **(human.texts if human else {})}
-    pairs: dict[str, Pair] = {pair.pair_id: pair for pair in (human.labels if human else ())} | {
-        v.pair_id: Pair(
-            pair_id=v.pair_id, prompt_id=v.prompt_id, response_a=v.response_a, response_b=v.response_b
-        )
-        for v in material.verdicts
-    }
+    pairs = {verdict.pair_id: verdict.pair for verdict in material.verdicts}
+    pairs |= {pair.pair_id: pair for pair in (human.labels if human else ())}
     judged = sorted({row.pair.pair_id for row in rows if row.pair.gold is not None})[:MAX_POLICY_PAIRS]
     numerics = inputs.pipeline.numerics
     log_probs = measure_log_likelihoods(

@@ -195,6 +195,13 @@ def write_judgements(folder: Path, verdicts: Iterable[Verdict]) -> int:
     return write_table(folder / JUDGEMENTS_TABLE, rows, judgements_schema())
 
 
+def read_bare_verdicts(folder: Path) -> Iterator[Verdict]:
+    """Yields the verdicts of a version, without the answers that they come from."""
+    columns = [name for name in judgements_schema().names if name != "answers"]
+    for row in stream_table(folder / JUDGEMENTS_TABLE, columns):
+        yield Verdict.from_row({**row, "answers": ()})
+
+
 def _count(verdicts: Iterable[Verdict], statuses: Counter[str]) -> Iterator[Verdict]:
     for verdict in verdicts:
         statuses[verdict.status] += 1

@@ -54,7 +54,7 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
         description="One soft label for each pair: P(a preferred), over both orders and all principles.",
         kinds=("parquet",),
         code_version="1",
-        inputs=("prompts", "constitution", "sampled_responses", "judgements", "judge_audit"),
+        inputs=("prompts", "constitution", "sampled_responses", "judgements", "judge_audit", "judge_canary"),
         settings=settings.model_dump(mode="json"),
         engine=TABLE_ENGINE,
         compute=compute,

@@ -63,7 +63,7 @@ def list_verdict_rows(
     for verdict in verdicts:
         key = (verdict.pair_id, verdict.principle_id)
         if key not in facts:
-            facts[key] = _state_facts(_pair_of(verdict), verdict.principle_id, responses, gold)
+            facts[key] = _state_facts(verdict.pair, verdict.principle_id, responses, gold)
         yield (
             verdict.principle_id,
             JudgedRow(
@@ -120,15 +120,6 @@ def list_label_rows(
                         status="ok",
                         p_first=p_first,
                     )
-
-
-def _pair_of(verdict: Verdict) -> Pair:
-    return Pair(
-        pair_id=verdict.pair_id,
-        prompt_id=verdict.prompt_id,
-        response_a=verdict.response_a,
-        response_b=verdict.response_b,
-    )
 
 
 def _state_facts(
