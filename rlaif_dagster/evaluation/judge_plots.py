@@ -23,11 +23,14 @@ Estimated = Mapping[str, Any]
 Series = tuple[str, str, Sequence[tuple[str, Estimated | None]]]
 """Name, colour, and a figure for each row by its name."""
 
+JUDGE_PLOTS: Final = ("agreement", "position_bias", "length_preference", "calibration")
+"""The names of an audit's plots."""
+
 _MARKERS: Final = "osD^v"
 
 
 def draw_audit(audit: Mapping[str, Any]) -> "dict[str, Figure]":
-    """Draws an audit (`judge_audit.json`): position bias, agreement, length preference and calibration."""
+    """Draws an audit (`judge_audit.json`): `JUDGE_PLOTS` by name."""
     return {
         "position_bias": draw_estimates(
             [("of the verdicts", ALIGNED, _list_rows(audit, "position_bias"))],

@@ -2,11 +2,9 @@
 
 import contextlib
 import functools
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rlaif_dagster.digest import canonical_json
@@ -322,9 +320,3 @@ def _compare_with_policy(
         for name, a, b in zip(judged, log_probs[::2], log_probs[1::2], strict=True)
     }
     return compare_with_policy(rows, likelihoods)
-
-
-def read_audit(folder: Path) -> dict[str, Any]:
-    """Reads the figures of a version of the `judge_audit` asset."""
-    audit: dict[str, Any] = json.loads((folder / AUDIT_JSON).read_bytes())
-    return audit

@@ -168,7 +168,7 @@ def _check_same(gates: GateSettings, output: Path, inputs: Mapping[str, Path]) -
     if not shares or None in shares:
         # Recorded verdicts cannot be asked for again; a judge that no longer answers cannot be told to be the same.
         facts["not_measured"] = (
-            "the judge gave no verdict" if shares else "recorded verdicts cannot be asked for again"
+            "the judge gave no verdict now" if shares else "there is no verdict that could be asked for again"
         )
         facts["remedy"] = "a judge that answers, or no `gates.canary` in judge.yaml"
         return CheckResult(passed=not shares and "canary" not in gates.model_fields_set, facts=facts)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from rlaif_dagster.evaluation.judge_quality import find_figure
 from rlaif_dagster.graph.stage import Check, CheckResult
 from rlaif_dagster.judging.settings import GateSettings
 
@@ -51,18 +52,12 @@ class Gate:
 
 
 def _of(section: str, figure: str) -> Find:
-    def find(audit: Audit, judge: str) -> Mapping[str, Any] | None:
-        found: Mapping[str, Any] | None = ((audit[section] or {"judges": {}})["judges"].get(judge) or {}).get(
-            figure
-        )
-        return found
-
-    return find
+    return lambda audit, judge: find_figure(audit, section, judge, figure)
 
 
 def _of_truth(audit: Audit, judge: str) -> Mapping[str, Any] | None:
     section = {"gold": "labels", "human": "human"}.get(audit["truth"])
-    return None if section is None else _of(section, "beats_longer_wins")(audit, judge)
+    return None if section is None else find_figure(audit, section, judge, "beats_longer_wins")
 
 
 _TRUTH: Final = "set evaluation.gold in pipeline.yaml, or human_labels in judge.yaml"
@@ -71,8 +66,8 @@ _ASKED: Final = "a judge that can be asked (recorded verdicts cannot), and pairs
 GATES: Final = (
     Gate(
         setting="min_order_agreement",
-        description="Both orders of a pair's labels prefer the same answer often enough.",
-        find=_of("labels", "order_agreement"),
+        description="The judge's two verdicts on a pair, one in each order, name the same answer often enough.",
+        find=_of("verdicts", "order_agreement"),
         is_floor=True,
         remedy="judge pairs in both orders",
     ),
@@ -107,19 +102,25 @@ GATES: Final = (
     Gate(
         setting="max_injection_success",
         description="Text inside an answer seldom turns the judge to the worse answer.",
-        find=lambda audit, judge: ((audit["injection"] or {}).get(judge) or {}).get("success"),
+        find=_of("injection", "success"),
         is_floor=False,
         remedy=_ASKED,
     ),
     Gate(
         setting="stronger_than_policy",
         description="The judge's labels are right more often than the base policy's own likelihoods.",
-        find=lambda audit, judge: ((audit["policy"] or {}).get("judge_minus_policy") or {}).get(judge),
+        find=_of("policy", "judge_minus_policy"),
         is_floor=True,
         remedy=_TRUTH,
     ),
 )
 """Every gate of the audit; `coverage` is one of `judgements`, and the canary is an asset of its own."""
+
+
+def read_audit(folder: Path) -> dict[str, Any]:
+    """Reads the figures of a version of the `judge_audit` asset."""
+    audit: dict[str, Any] = json.loads((folder / AUDIT_JSON).read_bytes())
+    return audit
 
 
 def build_gates(settings: GateSettings) -> tuple[Check, ...]:
@@ -141,7 +142,7 @@ def _run(
     gate: Gate, threshold: float | bool | None, is_explicit: bool, output: Path, inputs: Mapping[str, Path]
 ) -> CheckResult:
     del inputs
-    audit = json.loads((output / AUDIT_JSON).read_bytes())
+    audit = read_audit(output)
     figures = {judge: gate.find(audit, judge) for judge in audit["verdicts"]["judges"]}
     measured = {
         judge: figure

@@ -35,7 +35,7 @@ class GateSettings(_Settings):
     min_coverage: float = Field(default=0.9, ge=0.0, le=1.0)
     """Least share of the questions that must have a usable verdict; the share itself is compared."""
     min_order_agreement: float | None = Field(default=0.5, ge=0.0, le=1.0)
-    """Of the pairs labelled in both orders, the share on which both orders prefer the same answer."""
+    """Of the questions with a verdict in both orders, the share on which both name the same answer; a coin has 0.5."""
     max_unparsed_rate: float | None = Field(default=None, ge=0.0, le=1.0)
     """Share of the questions answered without a clear verdict."""
     min_gold_agreement: float | None = Field(default=None, ge=0.0, le=1.0)
