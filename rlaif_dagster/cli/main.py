@@ -184,6 +184,14 @@ def chat(
     chat_command(project, " ".join(prompt) if prompt else None, temperature=temperature, seed=seed)
 
 
+@app.command()
+def canary(project: ProjectOption = Path(), json: JsonOption = False) -> None:
+    """Ask the judge some of its questions again, and say whether it still answers as it did."""
+    from rlaif_dagster.cli.canary import canary_command
+
+    canary_command(project, as_json=json)
+
+
 @app.command("judge-audit")
 def judge_audit(
     file: Annotated[

@@ -5,6 +5,8 @@ from dataclasses import replace
 from functools import partial
 
 from rlaif_dagster.graph.evaluation import build_evaluation
+from rlaif_dagster.graph.judge_audit import build_judge_audit
+from rlaif_dagster.graph.judge_canary import build_judge_canary
 from rlaif_dagster.graph.judging import build_judgements
 from rlaif_dagster.graph.learning import build_aligned_policy, build_reward_model
 from rlaif_dagster.graph.preferences import build_ai_preferences
@@ -26,6 +28,8 @@ BUILDERS = (
     *REVISION_BUILDERS,
     build_sampled_responses,
     build_judgements,
+    build_judge_audit,
+    build_judge_canary,
     build_ai_preferences,
     build_reward_model,
     build_aligned_policy,

@@ -65,7 +65,7 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
         description="One soft label for each pair: P(a preferred), over judges, both orders and all principles.",
         kinds=("parquet",),
         code_version="2",
-        inputs=("prompts", "constitution", "sampled_responses", "judgements"),
+        inputs=("prompts", "constitution", "sampled_responses", "judgements", "judge_audit", "judge_canary"),
         settings={
             "preferences": settings.model_dump(mode="json"),
             "protocol": protocol,

@@ -73,7 +73,8 @@ def build_judge(inputs: ProjectInputs) -> Stage:
         described: dict[str, JsonValue] = {"provider": "jury", "combine": inputs.judge.combine}
         folders = [f"{JURY_FOLDER}/{place}/" for place in range(len(members))]
     elif isinstance(inputs.judge, RecordedJudgeSettings):
-        described = {**inputs.judge.model_dump(mode="json"), "verdicts": JUDGE_VERDICTS}
+        hopes = {"gates", "human_labels"}  # they say nothing of the verdicts
+        described = {**inputs.judge.model_dump(mode="json", exclude=hopes), "verdicts": JUDGE_VERDICTS}
         folders = []
     else:
         (described,) = members

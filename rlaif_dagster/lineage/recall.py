@@ -65,9 +65,23 @@ def utc_now() -> datetime.datetime:
 
 
 def materialise(
-    project: Project, stage: Stage, *, progress: Progress, run_id: str | None = None, clock: Clock = utc_now
+    project: Project,
+    stage: Stage,
+    *,
+    progress: Progress,
+    run_id: str | None = None,
+    clock: Clock = utc_now,
+    again: bool = False,
 ) -> Outcome:
     """Brings one asset up to date with its inputs.
+
+    Args:
+        project: The project.
+        stage: The asset's stage.
+        progress: Told how far the stage is.
+        run_id: Dagster's run.
+        clock: Tells the time.
+        again: Compute, even if the recipe's result is known; the newest result of a recipe is the one recalled later.
 
     Raises:
         MissingInputError: If an input was never materialised.
@@ -79,7 +93,7 @@ def materialise(
     project.store.remove_leftovers()
     parents = find_parents(project, stage)
     recipe = make_recipe(stage, {name: parent.output.digest for name, parent in parents.items()})
-    recalled = _recall(project, recipe)
+    recalled = None if again else _recall(project, recipe)
     if recalled is not None:
         record = _land_recalled(project, recalled, parents=parents, run_id=run_id, clock=clock)
         return Outcome(asset=stage.name, status="reused", record=record)
