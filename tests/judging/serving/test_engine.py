@@ -288,16 +288,18 @@ def test_after_the_budget_the_journal_holds_every_answer_and_the_next_run_asks_t
 
     notes: list[str] = []
 
+    def note_down(what: str, done: int, total: int, note: str = "") -> None:
+        notes.append(f"{what} {done} of {total}: {note}")
+
     def label(judge: ServedJudge) -> AskedResult:
         with open_journal(tmp_path / "journal") as journal:
-            kept = notes.append
             return ask_questions(
                 plan,
                 profile,
                 lambda: judge,
                 journal,
                 price=settings.price,
-                progress=lambda *told: kept(told[3]),
+                progress=note_down,
             )
 
     with pytest.raises(BudgetError):
@@ -307,7 +309,8 @@ def test_after_the_budget_the_journal_holds_every_answer_and_the_next_run_asks_t
     assert (result.num_asked, result.num_reused, result.input_tokens, result.output_tokens) == (2, 30, 100, 2)
     assert result.cost == pytest.approx(100 * 1e-6 + 2 * 2e-6)
     assert server.count_served(model) == {"ok": 32}
-    assert (notes[0], notes[-1]) == ("51 tokens, 0.00 EUR", "102 tokens, 0.00 EUR")
+    assert notes[0] == f"verdicts of {model} 1 of 32: 51 tokens, 0.00 EUR"
+    assert notes[-1] == f"verdicts of {model} 2 of 2: 102 tokens, 0.00 EUR"
 
 
 def test_a_served_judge_loads_no_heavy_library() -> None:
