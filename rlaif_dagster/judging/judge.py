@@ -45,17 +45,56 @@ def ask_questions(
     price: PriceSettings | None = None,
     progress: Progress = ignore_progress,
 ) -> AskedResult:
-    """Sees that every call of one judge's questions has an answer in the journal.
-
-    Answers that hold what they were asked for are taken from the journal, then from earlier versions, as far as any
-    are missing; the judge is asked the rest, each call once, and opened only for that. Failed, refused and unparsed
-    answers are asked again.
+    """Sees that every call of one judge's questions has an answer in the journal: see `answer_calls`.
 
     Args:
         plan: The questions; those to other judges are passed over.
         profile: Who is asked.
         open_judge: Opens the judge.
         journal: Where answers are kept.
+        earlier: Gives answers known from elsewhere.
+        price: What tokens cost.
+        progress: Told how far the judge is, and what was spent.
+    """
+
+    def calls() -> Iterator[Call]:
+        return (call for question in plan() if question.judge == profile.name for call in question.calls)
+
+    return answer_calls(
+        calls,
+        profile,
+        open_judge,
+        journal,
+        what=f"verdicts of {profile.name}",
+        earlier=earlier,
+        price=price,
+        progress=progress,
+    )
+
+
+def answer_calls(
+    calls: Callable[[], Iterable[Call]],
+    profile: JudgeProfile,
+    open_judge: Callable[[], Judge],
+    journal: Journal,
+    *,
+    what: str,
+    earlier: Callable[[], Iterable[Iterable[Answer]]] = tuple,
+    price: PriceSettings | None = None,
+    progress: Progress = ignore_progress,
+) -> AskedResult:
+    """Sees that every call has an answer in the journal.
+
+    Answers that hold what they were asked for are taken from the journal, then from earlier versions, as far as any
+    are missing; the judge is asked the rest, each call once, and opened only for that. Failed, refused and unparsed
+    answers are asked again.
+
+    Args:
+        calls: Gives the calls, the same each time; they may be more than fit into memory.
+        profile: Who is asked.
+        open_judge: Opens the judge.
+        journal: Where answers are kept.
+        what: A noun for the answers, for people.
         earlier: Gives answers known from elsewhere, one batch after the other; taken only while calls are open.
         price: What tokens cost.
         progress: Told how far the judge is, and what was spent.
@@ -63,10 +102,6 @@ def ask_questions(
     Raises:
         JudgeError: If the judge cannot answer at all, may not spend more, or leaves a call without an answer.
     """
-
-    def calls() -> Iterator[Call]:
-        return (call for question in plan() if question.judge == profile.name for call in question.calls)
-
     journal.want(call.call_id for call in calls())
     num_wanted = journal.count_open()
     journal.settle(answer for answer in journal.find_known() if is_settled(answer, profile))
@@ -85,7 +120,7 @@ def ask_questions(
                 )
             spent["input"] += answer.input_tokens or 0
             spent["output"] += answer.output_tokens or 0
-            progress(f"verdicts of {profile.name}", num_done, num_open, _describe_spend(spent, price))
+            progress(what, num_done, num_open, _describe_spend(spent, price))
         if missing := journal.count_open():
             raise JudgeError(
                 f"judge {profile.name}: {missing} of {num_open} calls have no answer; "
@@ -116,12 +151,7 @@ def read_verdicts(plan: Plan, profiles: Iterable[JudgeProfile], journal: Journal
     """
     by_name = {profile.name: profile for profile in profiles}
     for question in plan():
-        answers = []
-        for call in question.calls:
-            answer = journal.find(call.call_id)
-            if answer is None:
-                raise JudgeError(f"judge {question.judge}: the call {call.call_id} was never answered")
-            answers.append(answer)
+        answers = [journal.require(call.call_id) for call in question.calls]
         yield conclude(question, by_name[question.judge], answers)
 
 

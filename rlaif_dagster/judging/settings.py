@@ -8,6 +8,8 @@ JudgingProtocol = Literal["per_principle", "joint", "one_principle"]
 """One principle at a time; the whole constitution at once; or one principle drawn for each pair."""
 VerdictReading = Literal["logprob", "text"]
 """From the probabilities of the verdict words as the next token, or from what the judge writes."""
+Combine = Literal["mean", "majority", "reliability"]
+"""How a jury's verdicts become one; see `rlaif_dagster.judging.jury`."""
 
 NO_IDENTITY: Final = ("name", "api_key_env", "limits", "price")
 """Fields that change where, how fast or at what price a judge is asked, and never what it is."""
@@ -53,6 +55,11 @@ class LocalJudgeSettings(_AskedJudgeSettings):
     dtype: Literal["float32", "bfloat16"] = "float32"
     max_length: int | None = Field(default=None, ge=1)
     """Longest request in tokens; null for the model's context."""
+
+    @property
+    def max_tokens_written(self) -> int:
+        """Longest text that it writes, in tokens."""
+        return self.max_new_tokens
 
     @model_validator(mode="after")
     def _refuse_equal_repeats(self) -> Self:
@@ -127,6 +134,11 @@ class OpenAIJudgeSettings(_AskedJudgeSettings):
     limits: LimitSettings = LimitSettings()
     price: PriceSettings | None = None
 
+    @property
+    def max_tokens_written(self) -> int:
+        """Longest text that it writes, in tokens."""
+        return self.max_tokens
+
     @field_validator("extra_body")
     @classmethod
     def _keep_what_is_asked(cls, body: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -180,7 +192,7 @@ class JurySettings(_Settings):
 
     provider: Literal["jury"]
     judges: list[Annotated[AskedJudgeSettings, Field(discriminator="provider")]] = Field(min_length=2)
-    combine: Literal["mean", "majority", "reliability"] = "mean"
+    combine: Combine = "mean"
     """`mean` of their probabilities; `majority` of their verdicts; `reliability`: votes weighted by the log-odds that
     a judge is right, estimated from all the judges' verdicts."""
 
@@ -217,3 +229,14 @@ def list_members(settings: JudgeSettings) -> tuple[AskedJudgeSettings, ...]:
     if isinstance(settings, JurySettings):
         return tuple(settings.judges)
     return () if isinstance(settings, RecordedJudgeSettings) else (settings,)
+
+
+def find_protocol(settings: JudgeSettings) -> JudgingProtocol:
+    """What a judge, or each judge of a jury, is shown of the constitution; for recorded verdicts by their own rows."""
+    members = list_members(settings)
+    return members[0].protocol if members else "per_principle"
+
+
+def find_combine(settings: JudgeSettings) -> Combine:
+    """How verdicts of several judges become one."""
+    return settings.combine if isinstance(settings, JurySettings) else "mean"
