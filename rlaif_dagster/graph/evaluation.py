@@ -24,6 +24,7 @@ from rlaif_dagster.evaluation.win_rate import (
 )
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.graph.checks import check_schema
+from rlaif_dagster.graph.judge_gates import read_audit
 from rlaif_dagster.graph.judging import ask_about_pairs
 from rlaif_dagster.graph.learning import TRAINING_ENGINE, read_training, write_plots
 from rlaif_dagster.graph.preferences import SUMMARY_JSON
@@ -81,7 +82,7 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         write_plots(context.output, _draw_figures(metrics))
         return StageResult(
             rows=len(comparisons),
-            counts=judged.counts,
+            counts={"num_sampled": len(answers.base) + len(answers.aligned), **judged.counts},
             metrics={**metrics.to_json(), **judged.costs},
         )
 
@@ -90,11 +91,12 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         description="Held-out answers of both policies compared by the judge, by gold where there is gold, and by the "
         "reward model; with a report for people.",
         kinds=("parquet", "html"),
-        code_version="2",
+        code_version="3",
         inputs=(
             "prompts",
             "constitution",
             "judge",
+            "judge_audit",
             "base_policy",
             "ai_preferences",
             "reward_model",
@@ -381,6 +383,7 @@ def _state_facts(context: StageContext, constitution: Constitution, settings: Ev
             if name.startswith(dropped)
         },
         digests={name: str(digest) for name, digest in sorted(context.digests.items())},
+        audit=read_audit(context.inputs["judge_audit"]),
     )
 
 
