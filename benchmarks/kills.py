@@ -2,13 +2,13 @@
 
     python -m benchmarks.kills [--kills 200] [--seed 0] [--trained]
 
-A round begins with a new project. A few runs are started, and each is killed at a random instant between its start and
-the time that an undisturbed run takes; then one is let through. Now the project must be that of the undisturbed run: the
-same files (digests, `data.dvc`, store, one record for each asset; nothing left over), no lock held, nothing that `rlaif
-audit` finds. Rounds go on until there were enough kills. The first project that is otherwise ends it, with the difference.
+A round begins with a new project. A few runs are started, and each is killed at a random instant between its start
+and the time that an undisturbed run takes; then one is let through. Now the project must be that of the undisturbed
+run: the same files (digests, `data.dvc`, store, one record for each asset; nothing left over), no lock held, and
+nothing that `rlaif audit` finds. The first project that is otherwise ends it, with the difference.
 
-Without `--trained` the project has recorded answers and verdicts, up to `ai_preferences` (no torch, seconds a run). With
-it, every asset is made, by short training.
+Without `--trained` the project has recorded answers and verdicts, up to `ai_preferences` (no torch, seconds a run).
+With it, every asset is made, by short training.
 """
 
 import argparse
