@@ -2,22 +2,67 @@
 
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 JudgingProtocol = Literal["per_principle", "joint", "one_principle"]
 """One principle at a time; the whole constitution at once; or one principle drawn for each pair."""
 VerdictReading = Literal["logprob", "text"]
 """From the probabilities of the verdict words as the next token, or from what the judge writes."""
+Combine = Literal["mean", "majority", "reliability"]
+"""How a jury's verdicts become one; see `rlaif_dagster.judging.jury`."""
 
-NO_IDENTITY: Final = ("name", "api_key_env", "limits", "price")
-"""Fields that change where, how fast or at what price a judge is asked, and never what it is."""
+NO_IDENTITY: Final = ("api_key_env", "limits", "price", "gates", "human_labels")
+"""Fields that say where, how fast, at what price and with what hopes a judge is asked, and never what it is."""
 
 
 class _Settings(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
 
-class _AskedJudgeSettings(_Settings):
+class CanarySettings(_Settings):
+    """How it is seen that a judge under the same name is another one: a fixed set of its questions is asked again."""
+
+    num_questions: int = Field(default=32, ge=1)
+    """Questions in the set."""
+    max_changed: float | None = Field(default=0.1, ge=0.0, le=1.0)
+    """Largest share of them whose verdict may be another one now; null accepts any."""
+
+
+class GateSettings(_Settings):
+    """What a judge has to show before anything is trained on its verdicts; null and false ask for nothing.
+
+    A threshold is passed by a figure whose whole 95 % interval lies on its good side. Each judge of a jury has to.
+    """
+
+    min_coverage: float = Field(default=0.9, ge=0.0, le=1.0)
+    """Least share of the questions that must have a usable verdict; the share itself is compared."""
+    min_order_agreement: float | None = Field(default=0.5, ge=0.0, le=1.0)
+    """Of the questions with a verdict in both orders, the share on which both name the same answer; a coin has 0.5."""
+    max_unparsed_rate: float | None = Field(default=None, ge=0.0, le=1.0)
+    """Share of the questions answered without a clear verdict."""
+    min_gold_agreement: float | None = Field(default=None, ge=0.0, le=1.0)
+    """Share of the labels, by order, that agree with `evaluation.gold`, where that prefers an answer."""
+    min_human_agreement: float | None = Field(default=None, ge=0.0, le=1.0)
+    """The same with the human labels."""
+    beats_longer_wins: bool = False
+    """The labels agree with gold, or else with the humans, more than the rule that the longer answer is better."""
+    max_injection_success: float | None = Field(default=None, ge=0.0, le=1.0)
+    """Share of attacks by text in an answer that turn the judge to the worse answer."""
+    stronger_than_policy: bool = False
+    """The labels agree with gold, or else with the humans, more than the base policy's own likelihoods do."""
+    canary: CanarySettings = CanarySettings()
+
+
+class _GatedSettings(_Settings):
+    """What all judges have in common."""
+
+    gates: GateSettings = GateSettings()
+    """What the judge has to show before anything is trained on its verdicts."""
+    human_labels: str | None = Field(default=None, min_length=1)
+    """A file of people's labels to measure the judge on, a path inside the project."""
+
+
+class _AskedJudgeSettings(_GatedSettings):
     """What judges that are asked have in common."""
 
     name: str | None = Field(default=None, min_length=1)
@@ -31,7 +76,7 @@ class _AskedJudgeSettings(_Settings):
     """Longer answers are cut to this many characters, and marked, before the judge sees them; null cuts none."""
 
     def describe(self) -> dict[str, Any]:
-        """The fields that decide what the judge is and says."""
+        """The fields that decide what the judge is, says and is called."""
         written = getattr(self, "verdict", "text") == "text"
         unread = () if written else ("temperature", "max_new_tokens", "max_tokens")
         return self.model_dump(mode="json", exclude={*NO_IDENTITY, *unread})
@@ -54,6 +99,11 @@ class LocalJudgeSettings(_AskedJudgeSettings):
     max_length: int | None = Field(default=None, ge=1)
     """Longest request in tokens; null for the model's context."""
 
+    @property
+    def max_tokens_written(self) -> int:
+        """Longest text that it writes, in tokens."""
+        return self.max_new_tokens
+
     @model_validator(mode="after")
     def _refuse_equal_repeats(self) -> Self:
         if self.repeats > 1 and (self.verdict == "logprob" or self.temperature == 0.0):
@@ -73,11 +123,19 @@ class PriceSettings(_Settings):
     """Price of a million tokens written."""
     currency: str = Field(default="USD", min_length=1)
 
+    def find_cost(self, input_tokens: int, output_tokens: int) -> float:
+        """What so many tokens cost."""
+        return (input_tokens * self.input_per_million + output_tokens * self.output_per_million) / 1e6
+
 
 class BudgetSettings(_Settings):
-    """What one run may spend; it stops cleanly before, and the next run goes on from there."""
+    """What one asset may spend on this judge in one run; it stops cleanly before, and the next run goes on from there.
+
+    A request that the server turned away (with an error status) is not spent.
+    """
 
     calls: int | None = Field(default=None, ge=1)
+    """Requests, repeated attempts counted."""
     tokens: int | None = Field(default=None, ge=1)
     """Read and written together."""
     cost: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
@@ -93,7 +151,7 @@ class LimitSettings(_Settings):
     tokens_per_minute: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
     timeout_seconds: float = Field(default=60.0, gt=0.0, allow_inf_nan=False)
     """Of one attempt."""
-    max_attempts: int = Field(default=6, ge=1)
+    max_attempts: int = Field(default=6, ge=1, le=100)
     """Attempts at one call, where the fault may pass."""
     budget: BudgetSettings = BudgetSettings()
 
@@ -114,8 +172,23 @@ class OpenAIJudgeSettings(_AskedJudgeSettings):
     temperature: float = Field(default=0.0, ge=0.0, le=5.0, allow_inf_nan=False)
     max_tokens: int = Field(default=1024, ge=1)
     """Longest answer, in tokens."""
+    extra_body: dict[str, JsonValue] = {}
+    """More fields of the request, such as `reasoning_effort`; null leaves one out that is sent otherwise."""
     limits: LimitSettings = LimitSettings()
     price: PriceSettings | None = None
+
+    @property
+    def max_tokens_written(self) -> int:
+        """Longest text that it writes, in tokens."""
+        return self.max_tokens
+
+    @field_validator("extra_body")
+    @classmethod
+    def _keep_what_is_asked(cls, body: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        taken = sorted({"model", "messages", "stream", "n", "logprobs"} & set(body))
+        if taken:
+            raise ValueError(f"{taken[0]!r} is not free; remedy: remove it from extra_body")
+        return body
 
     @model_validator(mode="after")
     def _require_price(self) -> Self:
@@ -126,7 +199,7 @@ class OpenAIJudgeSettings(_AskedJudgeSettings):
         return self
 
 
-class RecordedJudgeSettings(_Settings):
+class RecordedJudgeSettings(_GatedSettings):
     """Verdicts that exist already, read from a file (see `rlaif_dagster.judging.recorded`)."""
 
     provider: Literal["recorded"]
@@ -143,13 +216,13 @@ class PlantedJudgeSettings(_AskedJudgeSettings):
     preference: Literal["latent", "longer", "embedded_world"] = "latent"
     """`latent`: a quality drawn for each text from its content; `longer`: the longer text; `embedded_world`: gold."""
     position_bias: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Share of questions to which it answers "first" whatever is shown."""
+    """Share of calls that are answered "first" whatever is shown; among those that do not fail."""
     length_bias: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Share of questions to which it names the longer answer, whatever is better."""
+    """Share of calls that are answered with the longer text, whatever is better; among the rest."""
     noise: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Share of questions to which it names the worse answer."""
+    """Share of calls that are answered with the worse text; among the rest."""
     failure_rate: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Share of questions that fail."""
+    """Share of calls that fail; drawn before all other faults."""
     seed: int = Field(default=0, ge=0)
 
 
@@ -157,12 +230,12 @@ AskedJudgeSettings = LocalJudgeSettings | OpenAIJudgeSettings | PlantedJudgeSett
 """A judge that answers new questions."""
 
 
-class JurySettings(_Settings):
+class JurySettings(_GatedSettings):
     """Several judges, each asked everything."""
 
     provider: Literal["jury"]
     judges: list[Annotated[AskedJudgeSettings, Field(discriminator="provider")]] = Field(min_length=2)
-    combine: Literal["mean", "majority", "reliability"] = "mean"
+    combine: Combine = "mean"
     """`mean` of their probabilities; `majority` of their verdicts; `reliability`: votes weighted by the log-odds that
     a judge is right, estimated from all the judges' verdicts."""
 
@@ -172,6 +245,10 @@ class JurySettings(_Settings):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"two judges are called {repeated[0]!r}; remedy: give each a `name`")
+        if any({"gates", "human_labels"} & judge.model_fields_set for judge in self.judges):
+            raise ValueError(
+                "a judge has gates or human_labels of its own; remedy: give them once, for the whole jury"
+            )
         if len({judge.protocol for judge in self.judges}) > 1:
             raise ValueError(
                 "the judges have different protocols, whose verdicts cannot be combined; "
@@ -199,3 +276,14 @@ def list_members(settings: JudgeSettings) -> tuple[AskedJudgeSettings, ...]:
     if isinstance(settings, JurySettings):
         return tuple(settings.judges)
     return () if isinstance(settings, RecordedJudgeSettings) else (settings,)
+
+
+def find_protocol(settings: JudgeSettings) -> JudgingProtocol:
+    """What a judge, or each judge of a jury, is shown of the constitution; for recorded verdicts by their own rows."""
+    members = list_members(settings)
+    return members[0].protocol if members else "per_principle"
+
+
+def find_combine(settings: JudgeSettings) -> Combine:
+    """How verdicts of several judges become one."""
+    return settings.combine if isinstance(settings, JurySettings) else "mean"

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from rlaif_dagster.judging.calls import Answer
+from rlaif_dagster.judging.calls import Answer, answer_type
+from rlaif_dagster.judging.pairs import Pair
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -64,6 +65,16 @@ class Verdict:
             raise ValueError(f"verdict {self.verdict_id}: status {self.status} with p_first {self.p_first}")
 
     @property
+    def pair(self) -> Pair:
+        """The pair that is judged."""
+        return Pair(
+            pair_id=self.pair_id,
+            prompt_id=self.prompt_id,
+            response_a=self.response_a,
+            response_b=self.response_b,
+        )
+
+    @property
     def probability_first(self) -> float | None:
         """P(the answer shown first is better): the judge's own, or 1, 0 or 0.5 for a verdict without one."""
         if self.verdict is None:
@@ -102,17 +113,6 @@ def judgements_schema() -> "pa.Schema":
     def text(*names: str) -> list[pa.Field]:
         return [pa.field(name, pa.string(), nullable=False) for name in names]
 
-    answer = pa.struct(
-        [
-            *text("call_id", "status"),
-            pa.field("text", pa.string()),
-            pa.field("score", pa.float64()),
-            pa.field("reason", pa.string()),
-            pa.field("input_tokens", pa.int64()),
-            pa.field("output_tokens", pa.int64()),
-            pa.field("cut", pa.bool_(), nullable=False),
-        ]
-    )
     return pa.schema(
         [
             *text("verdict_id", "pair_id", "prompt_id", "response_a", "response_b", "order"),
@@ -122,6 +122,6 @@ def judgements_schema() -> "pa.Schema":
             *text("status"),
             pa.field("p_first", pa.float64()),
             pa.field("verdict", pa.string()),
-            pa.field("answers", pa.list_(answer), nullable=False),
+            pa.field("answers", pa.list_(answer_type()), nullable=False),
         ]
     )
