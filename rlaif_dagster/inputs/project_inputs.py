@@ -95,7 +95,15 @@ class JudgeSource:
         model = None
         if isinstance(settings, LocalJudgeSettings):
             model = find_model(root, settings.model, settings.revision, file=file, field=f"{section}model")
-        return cls(settings=settings, template=load_template(settings.template, root), model=model)
+        template = load_template(settings.template, root)
+        if template.verdict_line is not None and getattr(settings, "verdict", "text") == "logprob":
+            raise InputError(
+                f"verdicts are read from the next token, but the template {settings.template!r} asks for reasons first",
+                file=file,
+                field=f"{section}verdict",
+                remedy="set verdict to text, or name a template without a verdict_line, such as pairwise",
+            )
+        return cls(settings=settings, template=template, model=model)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,6 +108,17 @@ def fold_lines(text: str) -> str:
     return " ".join(line for part in text.split("\n") if (line := part.strip()))
 
 
+class Harmless(str):
+    """A text that has passed `neutralise`; what our own code has put in since stays."""
+
+    __slots__ = ()
+
+
+def neutralise_once(text: str) -> Harmless:
+    """Makes a text harmless, unless that is done."""
+    return text if isinstance(text, Harmless) else Harmless(neutralise(text))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateMessage:
     """One chat message of a template, its content in jinja2."""
@@ -196,13 +207,13 @@ class Template:
         )
 
     def render(self, texts: Mapping[str, str]) -> list[dict[str, str]]:
-        """Puts texts, neutralised, into the messages.
+        """Puts texts, neutralised once, into the messages.
 
         Args:
             texts: For each variable of the form (`VARIABLES`) its text: the rule to judge by, what was asked, and the
                 answers.
         """
-        harmless = {name: neutralise(text) for name, text in texts.items()}
+        harmless = {name: neutralise_once(text) for name, text in texts.items()}
         return [
             {"role": message.role, "content": _compile(message.content).render(harmless)}
             for message in self.messages
