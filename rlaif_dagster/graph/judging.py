@@ -13,14 +13,19 @@ from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.responses import MODEL_ENGINE, RESPONSES_TABLE
 from rlaif_dagster.graph.sources import JUDGE_VERDICTS, TABLE_ENGINE, read_constitution, read_prompts
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
-from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.judging.calls import Answer
 from rlaif_dagster.judging.journal import open_journal
 from rlaif_dagster.judging.judge import Plan, ask_questions, read_verdicts
 from rlaif_dagster.judging.opening import JUDGE_JSON, StoredJudge, read_judges
 from rlaif_dagster.judging.pairs import Pair, form_pairs
 from rlaif_dagster.judging.questions import Question, plan_questions
-from rlaif_dagster.judging.settings import LocalJudgeSettings, RecordedJudgeSettings, name_judge
+from rlaif_dagster.judging.settings import (
+    LocalJudgeSettings,
+    OpenAIJudgeSettings,
+    RecordedJudgeSettings,
+    name_judge,
+)
 from rlaif_dagster.judging.verdicts import Verdict, judgements_schema
 from rlaif_dagster.tables import read_table, stream_table, write_table
 
@@ -34,10 +39,12 @@ class Asked:
     Attributes:
         verdicts: One for each question, in their order; to be read once, while the journal is open.
         counts: Calls asked and reused, and tokens, by name.
+        costs: What the tokens cost, by name, which says the currency; of judges with a price.
     """
 
     verdicts: Iterator[Verdict]
     counts: Mapping[str, int]
+    costs: Mapping[str, float]
 
 
 def build_judgements(inputs: ProjectInputs) -> Stage:
@@ -72,6 +79,7 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
                 **asked.counts,
                 **{f"num_{status}": count for status, count in sorted(statuses.items())},
             },
+            metrics=asked.costs,
             num_open=statuses.total() - statuses["ok"] if can_change else 0,
         )
 
@@ -88,6 +96,8 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
         engine=MODEL_ENGINE if is_local else TABLE_ENGINE,
         compute=ask if inputs.judges else _import_recorded(inputs),
         numerics=inputs.pipeline.numerics if is_local else None,
+        cheap=not inputs.judges,
+        origins={"": f"{PIPELINE_FILE}:", "min_coverage": f"{JUDGE_FILE}: gates.min_coverage"},
         checks=(
             check_schema(
                 JUDGEMENTS_TABLE,
@@ -164,28 +174,36 @@ def ask_judges(
     today = {name_judge(source.settings): source.settings for source in inputs.judges}
     execution = inputs.pipeline.execution
     counts: Counter[str] = Counter()
+    costs: dict[str, float] = {}
     with open_journal(journal_folder or context.journal) as journal:
         for name, judge in judges.items():
+            served_by = today.get(name)
+            price = served_by.price if isinstance(served_by, OpenAIJudgeSettings) else None
             result = ask_questions(
                 plan,
                 judge.profile,
                 functools.partial(
                     judge.open,
-                    served_by=today.get(name),
+                    served_by=served_by,
                     numerics=inputs.pipeline.numerics,
                     batch_size=execution.judging_batch_size,
                 ),
                 journal,
                 earlier=earlier,
+                price=price,
                 progress=context.progress,
             )
             counts["judge_calls_asked"] += result.num_asked
             counts["judge_calls_reused"] += result.num_reused
             counts["judge_input_tokens"] += result.input_tokens
             counts["judge_output_tokens"] += result.output_tokens
+            if price and result.cost is not None:
+                entry = f"judge_cost_{price.currency}"
+                costs[entry] = costs.get(entry, 0.0) + result.cost
         yield Asked(
             verdicts=read_verdicts(plan, [judge.profile for judge in judges.values()], journal),
             counts=dict(counts),
+            costs=costs,
         )
 
 

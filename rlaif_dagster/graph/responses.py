@@ -9,7 +9,7 @@ from rlaif_dagster.generation.settings import RecordedSamplingSettings
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.sources import TABLE_ENGINE, read_prompts
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
-from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.tables import read_table, write_table
 
 RESPONSES_TABLE: Final = "responses.parquet"
@@ -24,6 +24,7 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
     numerics = inputs.pipeline.numerics
     seed = inputs.pipeline.seed
     recorded = inputs.responses
+    policy = inputs.first_policy
 
     def sample(context: StageContext) -> StageResult:
         from rlaif_dagster.generation.sampling import sample_responses
@@ -37,11 +38,11 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
             for row in read_table(folder / RESPONSES_TABLE)
         }
         result = sample_responses(
-            context.inputs["base_policy"],
+            context.inputs[policy],
             [{"prompt_id": p.prompt_id, "prompt": p.prompt} for p in read_prompts(context.inputs["prompts"])],
             settings,
             root_seed=seed,
-            policy_digest=str(context.digests["base_policy"]),
+            policy_digest=str(context.digests[policy]),
             device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
             batch_size=inputs.pipeline.execution.sampling_batch_size,
             known=known,
@@ -68,7 +69,7 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
         description="Several responses to every prompt.",
         kinds=("parquet", "pytorch") if recorded is None else ("parquet",),
         code_version="1",
-        inputs=("prompts", "base_policy") if recorded is None else ("prompts",),
+        inputs=("prompts", policy) if recorded is None else ("prompts",),
         settings={
             "sampling": settings.model_dump(mode="json"),
             "seed": seed,
@@ -78,6 +79,8 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
         engine=MODEL_ENGINE if recorded is None else TABLE_ENGINE,
         compute=sample if recorded is None else import_recorded,
         numerics=numerics if recorded is None else None,
+        origins={"": f"{PIPELINE_FILE}:", "responses": f"{PIPELINE_FILE}: sampling.responses"},
+        cheap=recorded is not None,
         checks=(
             check_schema(RESPONSES_TABLE, responses_schema, key=("response_id",)),
             Check(

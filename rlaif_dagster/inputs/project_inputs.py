@@ -16,16 +16,18 @@ from rlaif_dagster.judging.settings import (
     AskedJudgeSettings,
     JudgeSettings,
     LocalJudgeSettings,
+    OpenAIJudgeSettings,
     RecordedJudgeSettings,
     list_members,
 )
 from rlaif_dagster.judging.templates import Template, load_template
 from rlaif_dagster.models import ModelSource, find_model
 from rlaif_dagster.prompts import PromptLine, read_prompt_lines
+from rlaif_dagster.revising.settings import BASE_POLICY, RevisionSettings
 
 CONSTITUTION_FILE: Final = "inputs/constitution.yaml"
 JUDGE_FILE: Final = "inputs/judge.yaml"
-BASE_POLICY: Final = "base_policy"
+SUPERVISED_POLICY: Final = "supervised_policy"
 PIPELINE_FILE: Final = "inputs/pipeline.yaml"
 
 
@@ -97,6 +99,40 @@ class JudgeSource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CriticSource:
+    """Who criticises and revises answers, with what it is made of.
+
+    Attributes:
+        settings: Its settings.
+        critique: The prompt for a critique.
+        revision: The prompt for a revision.
+        model: Where a local critic's model comes from; None for a served one, and for the base policy.
+    """
+
+    settings: LocalJudgeSettings | OpenAIJudgeSettings
+    critique: Template
+    revision: Template
+    model: ModelSource | None
+
+    @classmethod
+    def find(cls, root: Path, settings: RevisionSettings, *, file: Path) -> "CriticSource":
+        """Finds what the `revision` section names.
+
+        Raises:
+            InputError: If it is not there.
+        """
+        critic, model = settings.critic, None
+        if isinstance(critic, LocalJudgeSettings) and critic.model != BASE_POLICY:
+            model = find_model(root, critic.model, critic.revision, file=file, field="revision.critic.model")
+        return cls(
+            settings=critic,
+            critique=load_template(settings.critique_template, root, forms=("critique",)),
+            revision=load_template(settings.revision_template, root, forms=("revision",)),
+            model=model,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectInputs:
     """What the input files say.
 
@@ -111,6 +147,7 @@ class ProjectInputs:
         base_policy: Where the base policy comes from.
         reward_model_base: What the reward model starts from, or None for the base policy.
         responses: The recorded responses, or None where they are sampled.
+        critic: Who criticises and revises answers, or None where nobody does.
     """
 
     pipeline: PipelineSettings
@@ -123,6 +160,12 @@ class ProjectInputs:
     base_policy: ModelSource
     reward_model_base: ModelSource | None
     responses: RecordedFile | None
+    critic: CriticSource | None
+
+    @property
+    def first_policy(self) -> str:
+        """The asset that answers are sampled from and that alignment starts at."""
+        return BASE_POLICY if self.critic is None else SUPERVISED_POLICY
 
     @classmethod
     def read(cls, root: Path) -> "ProjectInputs":
@@ -184,5 +227,8 @@ class ProjectInputs:
                 root, sampling.responses, file=pipeline_file, field="sampling.responses"
             )
             if isinstance(sampling, RecordedSamplingSettings)
+            else None,
+            critic=CriticSource.find(root, pipeline.revision, file=pipeline_file)
+            if pipeline.revision
             else None,
         )
