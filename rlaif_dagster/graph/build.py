@@ -10,7 +10,14 @@ from rlaif_dagster.graph.judge_canary import build_judge_canary
 from rlaif_dagster.graph.judging import build_judgements
 from rlaif_dagster.graph.learning import build_aligned_policy, build_reward_model
 from rlaif_dagster.graph.preferences import build_ai_preferences
-from rlaif_dagster.graph.pricing import price_evaluation, price_judgements, price_responses, price_revisions
+from rlaif_dagster.graph.pricing import (
+    price_audit,
+    price_canary,
+    price_evaluation,
+    price_judgements,
+    price_responses,
+    price_revisions,
+)
 from rlaif_dagster.graph.responses import build_sampled_responses
 from rlaif_dagster.graph.revision import REVISION_BUILDERS, build_revised_responses
 from rlaif_dagster.graph.sources import build_base_policy, build_constitution, build_judge, build_prompts
@@ -40,6 +47,8 @@ PRICES = {
     build_revised_responses: price_revisions,
     build_sampled_responses: price_responses,
     build_judgements: price_judgements,
+    build_judge_audit: price_audit,
+    build_judge_canary: price_canary,
     build_evaluation: price_evaluation,
 }
 """What tells beforehand how much a stage will sample and ask."""

@@ -21,7 +21,7 @@ from rlaif_dagster.graph.judging import ask_judges, read_bare_verdicts, write_ju
 from rlaif_dagster.graph.responses import MODEL_ENGINE, RESPONSES_TABLE
 from rlaif_dagster.graph.sources import TABLE_ENGINE, read_constitution, read_prompts
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
-from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, ProjectInputs
 from rlaif_dagster.judging.opening import read_judges
 from rlaif_dagster.judging.questions import Question, plan_questions
 from rlaif_dagster.judging.settings import GateSettings, LocalJudgeSettings
@@ -46,6 +46,7 @@ def build_judge_canary(inputs: ProjectInputs) -> Stage:
             "canary": gates.canary.model_dump(mode="json"),
             "asked": "canary" in gates.model_fields_set,
         },
+        origins={"": f"{JUDGE_FILE}: gates", "canary": f"{JUDGE_FILE}: gates.canary"},
         engine=(*(MODEL_ENGINE if is_local else TABLE_ENGINE), "scipy", "statsmodels"),
         numerics=inputs.pipeline.numerics if is_local else None,
         compute=functools.partial(_ask_again, inputs),
@@ -152,7 +153,7 @@ def _ask_again(inputs: ProjectInputs, context: StageContext) -> StageResult:
     return StageResult(
         rows=len(verdicts),
         counts=asked.counts,
-        metrics={"changed": {judge: found["changed"] for judge, found in compared.items()}},
+        metrics={**asked.costs, "changed": {judge: found["changed"] for judge, found in compared.items()}},
         num_open=sum(verdict.status == "failed" for verdict in verdicts) if can_change else 0,
     )
 

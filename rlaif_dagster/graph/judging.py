@@ -13,7 +13,7 @@ from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.responses import MODEL_ENGINE, RESPONSES_TABLE
 from rlaif_dagster.graph.sources import JUDGE_VERDICTS, TABLE_ENGINE, read_constitution, read_prompts
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
-from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.judging.calls import Answer
 from rlaif_dagster.judging.journal import open_journal
 from rlaif_dagster.judging.judge import Plan, ask_questions, read_verdicts
@@ -99,6 +99,7 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
         compute=ask if inputs.judges else _import_recorded(inputs),
         numerics=inputs.pipeline.numerics if is_local else None,
         cheap=not inputs.judges,
+        origins={"": f"{PIPELINE_FILE}:", "min_coverage": f"{JUDGE_FILE}: gates.min_coverage"},
         checks=(
             check_schema(
                 JUDGEMENTS_TABLE,

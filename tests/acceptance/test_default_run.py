@@ -23,6 +23,8 @@ ASSETS = [
     "base_policy",
     "sampled_responses",
     "judgements",
+    "judge_audit",
+    "judge_canary",
     "ai_preferences",
     "reward_model",
     "aligned_policy",

@@ -14,6 +14,7 @@ from rlaif_dagster.inputs.pipeline import PipelineSettings
 from rlaif_dagster.inputs.project_inputs import JudgeFile, ProjectInputs
 from rlaif_dagster.inputs.reader import read_jsonl, read_yaml
 from rlaif_dagster.judging.constitution import ConstitutionSettings
+from rlaif_dagster.judging.human import HumanLine
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.judging.recorded import RecordedLine, read_recorded_verdicts
 from rlaif_dagster.judging.templates import load_template
@@ -34,6 +35,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "inputs/prompts.jsonl": PromptLine,
     "inputs/responses.jsonl": RecordedResponseLine,
     "inputs/verdicts.jsonl": RecordedLine,
+    "inputs/labels.jsonl": HumanLine,
 }
 EXAMPLES = [example for page in PAGES for example in read_examples(page)]
 INPUT_FILES = [example for example in EXAMPLES if example.label in SCHEMAS]

@@ -9,7 +9,15 @@ import pytest
 from typer.main import get_command
 
 from rlaif_dagster.cli.main import app
-from rlaif_dagster.graph import judging, learning, preferences, responses, sources
+from rlaif_dagster.graph import (
+    judge_canary,
+    judge_gates,
+    judging,
+    learning,
+    preferences,
+    responses,
+    sources,
+)
 from rlaif_dagster.graph.build import Graph, build_graph
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.judging import opening
@@ -76,6 +84,8 @@ def test_the_table_of_files_has_every_asset_and_every_file(graph: Graph) -> None
         sources.PROMPTS_TABLE,
         responses.RESPONSES_TABLE,
         judging.JUDGEMENTS_TABLE,
+        judge_gates.AUDIT_JSON,
+        judge_canary.CANARY_JSON,
         preferences.PREFERENCES_TABLE,
         preferences.SUMMARY_JSON,
         learning.TRAINING_JSON,
