@@ -49,17 +49,18 @@ def price_responses(inputs: ProjectInputs, context: PriceContext) -> Price:
         for prompt in prompts
         for index in range(settings.num_samples)
     ]
-    known = _find_texts({row["response_id"] for row in rows}, context.earlier_versions())
+    wanted = {row["response_id"] for row in rows}
+    known = _find_texts(wanted, context.earlier_versions())
     head = context.head()
     before = {} if head is None else _read_texts(head)
-    as_before = None
-    if {row["response_id"] for row in rows} != set(before):
+    forecast = as_before = _forecast(rows, known)
+    if wanted & before.keys() - known.keys():
         as_before = _forecast(rows, {**before, **known})
     num_sampled = sum(row["response_id"] not in known for row in rows)
     return Price(
         rows_sampled=Range(min=num_sampled, max=num_sampled),
         rows_reused=len(rows) - num_sampled,
-        output=(as_before, _forecast(rows, known)),
+        output=(None if wanted == before.keys() else as_before, forecast),
     )
 
 
