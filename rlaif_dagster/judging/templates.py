@@ -78,9 +78,8 @@ _CHAT_TOKEN = re.compile(
 _MARKS = str.maketrans({"⟦": "[[", "⟧": "]]", "〚": "[[", "〛": "]]"})  # and their twins, U+301A and U+301B
 
 
-@lru_cache(
-    maxsize=64
-)  # an answer is shown in both orders and under every principle, one soon after the other
+# An answer is shown in both orders and under every principle, one soon after the other.
+@lru_cache(maxsize=64)
 def neutralise(text: str) -> str:
     """Makes a text harmless inside a judge's prompt, and leaves ordinary text as it is.
 
