@@ -1,10 +1,12 @@
 """The whole graph, in the order in which it is computed."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from rlaif_dagster.graph.evaluation import build_evaluation
 from rlaif_dagster.graph.feedback import build_ai_preferences, build_judgements, build_sampled_responses
 from rlaif_dagster.graph.learning import build_aligned_policy, build_reward_model
+from rlaif_dagster.graph.release import build_released_policy
 from rlaif_dagster.graph.sources import build_base_policy, build_constitution, build_judge, build_prompts
 from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
@@ -23,12 +25,13 @@ BUILDERS = (
     build_reward_model,
     build_aligned_policy,
     build_evaluation,
+    build_released_policy,
 )
 
 
 def build_graph(inputs: ProjectInputs) -> Graph:
     """Builds the graph that the inputs describe."""
-    stages = [build(inputs) for build in BUILDERS]
+    stages = [replace(build(inputs), overrides=inputs.overrides) for build in BUILDERS]
     return {stage.name: stage for stage in stages}
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rlaif_dagster.digest import Digest, JsonValue
+from rlaif_dagster.inputs.overrides import Override
 from rlaif_dagster.inputs.pipeline import NumericsSettings
 from rlaif_dagster.progress import Progress
 
@@ -20,6 +21,7 @@ class StageContext:
         scratch: A folder for files that are of no use afterwards.
         earlier_versions: Yields folders of earlier versions of this asset made by the same code and libraries,
             newest first, for the reuse of single rows.
+        recorded_version: Gives the folder of the version of this asset that has a digest.
         progress: Told how far the work is.
     """
 
@@ -28,6 +30,7 @@ class StageContext:
     output: Path
     scratch: Path
     earlier_versions: Callable[[], Iterator[Path]]
+    recorded_version: Callable[[Digest], Path]
     progress: Progress
 
 
@@ -84,6 +87,11 @@ class Stage:
         numerics: How numbers are computed, where a model runs; part of the recipe as well.
         compute: Writes the output.
         checks: Questions put to the output.
+        requires: Checks of an input that must have passed besides the blocking ones, by input.
+        overrides: Failed checks, of this asset or others, that a person lets pass; not part of the recipe.
+        reason: Why a person asks for this output, where it is not what the inputs alone would give. Such a stage takes
+            inputs that failed checks as well, since nothing is built on them.
+        confirm: Called before a version is recorded; raises if a person has decided otherwise in the meantime.
     """
 
     name: str
@@ -96,3 +104,7 @@ class Stage:
     compute: Callable[[StageContext], StageResult]
     checks: tuple[Check, ...] = ()
     numerics: NumericsSettings | None = None
+    requires: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    overrides: tuple[Override, ...] = ()
+    reason: str | None = None
+    confirm: Callable[[], None] = lambda: None

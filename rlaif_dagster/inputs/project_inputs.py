@@ -9,8 +9,10 @@ from pydantic import RootModel
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.generation.settings import RecordedSamplingSettings
+from rlaif_dagster.inputs.overrides import Override, read_overrides
 from rlaif_dagster.inputs.pipeline import PipelineSettings
 from rlaif_dagster.inputs.reader import read_yaml, resolve_inside
+from rlaif_dagster.inputs.release import Hold
 from rlaif_dagster.judging.constitution import Constitution, ConstitutionSettings
 from rlaif_dagster.judging.settings import JudgeSettings, LocalJudgeSettings
 from rlaif_dagster.judging.templates import Template, load_template
@@ -78,6 +80,8 @@ class ProjectInputs:
         base_policy: Where the base policy comes from.
         reward_model_base: What the reward model starts from, or None for the base policy.
         responses: The recorded responses, or None where they are sampled.
+        hold: `inputs/release.yaml`: the release that stays, if there is one.
+        overrides: `inputs/overrides.yaml`: failed checks that a person lets pass.
     """
 
     pipeline: PipelineSettings
@@ -90,6 +94,8 @@ class ProjectInputs:
     base_policy: ModelSource
     reward_model_base: ModelSource | None
     responses: RecordedFile | None
+    hold: Hold
+    overrides: tuple[Override, ...]
 
     @classmethod
     def read(cls, root: Path) -> "ProjectInputs":
@@ -147,4 +153,6 @@ class ProjectInputs:
             )
             if isinstance(sampling, RecordedSamplingSettings)
             else None,
+            hold=Hold.read(root),
+            overrides=read_overrides(root),
         )

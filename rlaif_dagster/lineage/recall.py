@@ -24,8 +24,9 @@ from typing import Literal
 from packaging.requirements import Requirement
 
 from rlaif_dagster.digest import Digest
-from rlaif_dagster.errors import CorruptVersionError, GateError, MissingInputError, StorageError
+from rlaif_dagster.errors import CorruptVersionError, MissingInputError, StorageError
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
+from rlaif_dagster.lineage.gates import find_overrides
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import (
     CheckVerdict,
@@ -65,7 +66,7 @@ def materialise(
 
     Raises:
         MissingInputError: If an input was never materialised.
-        GateError: If an input failed a blocking check.
+        GateError: If an input failed a check that it has to pass.
         CorruptVersionError: If an input's stored bytes are not those recorded.
         StorageError: If the output cannot be stored.
         RlaifError: Whatever the stage itself raises.
@@ -74,7 +75,7 @@ def materialise(
     recipe = make_recipe(stage, parents)
     recalled = _recall(project, recipe)
     if recalled is not None:
-        record = _land_recalled(project, recalled, parents=parents, run_id=run_id, clock=clock)
+        record = _land_recalled(project, stage, recalled, parents=parents, run_id=run_id, clock=clock)
         return Outcome(asset=stage.name, status="reused", record=record)
     record = _compute(
         project, stage, parents=parents, recipe=recipe, progress=progress, run_id=run_id, clock=clock
@@ -87,7 +88,7 @@ def find_parents(project: Project, stage: Stage) -> dict[str, MaterialisationRec
 
     Raises:
         MissingInputError: If an input was never materialised.
-        GateError: If an input failed a blocking check.
+        GateError: If an input failed a check that it has to pass.
     """
     heads = project.ledger.find_heads()
     parents = {}
@@ -98,14 +99,8 @@ def find_parents(project: Project, stage: Stage) -> dict[str, MaterialisationRec
                 f"{stage.name} reads {name}, which has never been materialised.\n"
                 f"  remedy: run `rlaif run {name}` first, or `rlaif run` for everything"
             )
-        if head.failed_gates:
-            failed = ", ".join(head.failed_gates)
-            raise GateError(
-                f"{stage.name} refuses {name} {Digest.parse(head.output.digest).short}: "
-                f"it failed the blocking check {failed}.\n"
-                f"  remedy: see the check's figures with `rlaif status`, mend the inputs, and run again"
-            )
         parents[name] = head
+    find_overrides(stage, parents)
     return parents
 
 
@@ -133,6 +128,7 @@ def _recall(project: Project, recipe: Recipe) -> MaterialisationRecord | None:
 
 def _land_recalled(
     project: Project,
+    stage: Stage,
     recalled: MaterialisationRecord,
     *,
     parents: Mapping[str, MaterialisationRecord],
@@ -140,13 +136,16 @@ def _land_recalled(
     clock: Clock,
 ) -> MaterialisationRecord:
     head = project.ledger.find_head(recalled.asset)
-    if head is not None and (head.recipe, head.output.digest) == (recalled.recipe, recalled.output.digest):
+    wanted = recalled.model_copy(update={"overrides": find_overrides(stage, parents), "reason": stage.reason})
+    if head is not None and _tell_apart(head) == _tell_apart(wanted):
         record = head
     else:
         now = clock()
         git = read_git_state(project.root)
-        record = project.ledger.append(
-            lambda sequence, previous: recalled.model_copy(
+        record = _append(
+            project,
+            stage,
+            lambda sequence, previous: wanted.model_copy(
                 update={
                     "sequence": sequence,
                     "previous": previous,
@@ -157,10 +156,25 @@ def _land_recalled(
                     "ended_at": now,
                     "reused_from": recalled.record_id,
                 }
-            )
+            ),
         )
     _show(project, record)
     return record
+
+
+def _tell_apart(record: MaterialisationRecord) -> tuple[object, ...]:
+    """What makes a record of a version worth writing that is the newest already."""
+    return record.recipe, record.output.digest, record.overrides, record.reason
+
+
+def _append(
+    project: Project, stage: Stage, make_record: Callable[[int, tuple[str, ...]], MaterialisationRecord]
+) -> MaterialisationRecord:
+    def confirm_and_make(sequence: int, previous: tuple[str, ...]) -> MaterialisationRecord:
+        stage.confirm()  # while the ledger is locked: another decision comes after this record
+        return make_record(sequence, previous)
+
+    return project.ledger.append(confirm_and_make)
 
 
 def _compute(
@@ -189,12 +203,15 @@ def _compute(
             output=output,
             scratch=scratch,
             earlier_versions=lambda: _view_earlier(project, recipe, work / "earlier"),
+            recorded_version=lambda digest: _view_recorded(project, stage.name, digest, work / "recorded"),
             progress=progress,
         )
         result = _run_stage(stage, context)
         checks = tuple(_run_checks(stage, output, inputs))
         version = project.store.add(stage.name, output)
-    record = project.ledger.append(
+    record = _append(
+        project,
+        stage,
         lambda sequence, previous: MaterialisationRecord(
             sequence=sequence,
             previous=previous,
@@ -213,7 +230,9 @@ def _compute(
             started_at=started_at,
             ended_at=clock(),
             reused_from=None,
-        )
+            overrides=find_overrides(stage, parents),
+            reason=stage.reason,
+        ),
     )
     _show(project, record)
     return record
@@ -283,6 +302,17 @@ def _view_earlier(project: Project, recipe: Recipe, folder: Path) -> Iterator[Pa
         except CorruptVersionError:
             continue  # its rows are made again; the audit names the damage
         yield view
+
+
+def _view_recorded(project: Project, asset: str, digest: Digest, folder: Path) -> Path:
+    for record in reversed(project.ledger.records()):
+        if (record.asset, record.output.digest) == (asset, str(digest)):
+            view_version(project, record, folder / digest.short)
+            return folder / digest.short
+    raise MissingInputError(
+        f"{asset}: the ledger has no version {digest}.\n"
+        "  remedy: name one that `rlaif releases` lists, or take lineage/ from the machine that has it"
+    )
 
 
 def _refer(parents: Mapping[str, MaterialisationRecord]) -> dict[str, VersionRef]:

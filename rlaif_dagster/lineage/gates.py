@@ -1,0 +1,68 @@
+"""Gates: what is built on nothing, and what a person let pass.
+
+A version is refused as an input where a blocking check of its own failed, or one that the reading stage requires. A
+person can let a failed check of one version pass; every record that rests on that says so.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from rlaif_dagster.digest import Digest
+from rlaif_dagster.errors import GateError
+from rlaif_dagster.graph.stage import Stage
+from rlaif_dagster.inputs.overrides import Override
+from rlaif_dagster.lineage.record import MaterialisationRecord
+
+
+def find_override(
+    overrides: Iterable[Override], record: MaterialisationRecord, check: str
+) -> Override | None:
+    """The override of a check of a version, if there is one."""
+    key = (record.asset, record.output.digest, check)
+    return next((override for override in overrides if override.key == key), None)
+
+
+def find_closed_gates(record: MaterialisationRecord, overrides: Iterable[Override]) -> tuple[str, ...]:
+    """Names of the blocking checks of a version that failed and that nobody let pass."""
+    return tuple(name for name in record.failed_gates if find_override(overrides, record, name) is None)
+
+
+def find_overrides(stage: Stage, parents: Mapping[str, MaterialisationRecord]) -> tuple[Override, ...]:
+    """What a person let pass so that a stage may read these versions.
+
+    Raises:
+        GateError: If a check failed that nobody let pass.
+    """
+    found = []
+    for name, parent in parents.items():
+        refused = []
+        for check in _find_failures(stage, parent):
+            override = find_override(stage.overrides, parent, check)
+            if override is None and stage.reason is not None:
+                override = Override(asset=name, digest=parent.output.digest, check=check, reason=stage.reason)
+            if override is None:
+                refused.append(check)
+            else:
+                found.append(override)
+        if refused:
+            raise _refuse(stage, parent, refused)
+    return tuple(found)
+
+
+def _find_failures(stage: Stage, parent: MaterialisationRecord) -> list[str]:
+    passed = {check.name for check in parent.checks if check.passed}
+    required = [name for name in stage.requires.get(parent.asset, ()) if name not in passed]
+    return list(dict.fromkeys([*parent.failed_gates, *required]))
+
+
+def _refuse(stage: Stage, parent: MaterialisationRecord, checks: list[str]) -> GateError:
+    facts = {verdict.name: dict(sorted(verdict.facts.items())) for verdict in parent.checks}
+    failed = [
+        f"it failed the {'blocking' if check in parent.failed_gates else 'required'} check {check}, "
+        f"{facts.get(check, 'which was never asked of this version')}"
+        for check in checks
+    ]
+    return GateError(
+        f"{stage.name} refuses {parent.asset} {Digest.parse(parent.output.digest).short}: {'; '.join(failed)}.\n"
+        f"  remedy: mend the inputs and run again; or, if you answer for it, let this one version pass: "
+        f"`rlaif override {parent.asset} {checks[0]} --reason TEXT`"
+    )
