@@ -158,7 +158,7 @@ def chat(
     temperature: Annotated[float, typer.Option(min=0.0, max=5.0, help="0 takes the likeliest token.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The seed of a temperature above 0.")] = 0,
 ) -> None:
-    """Talk to the base and the aligned policy side by side."""
+    """Talk to the base and the aligned policy side by side; to the released one too, where it is another."""
     from rlaif_dagster.cli.chat import chat_command
 
     chat_command(project, " ".join(prompt) if prompt else None, temperature=temperature, seed=seed)

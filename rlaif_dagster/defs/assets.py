@@ -50,7 +50,7 @@ def build_asset(stage: Stage) -> AssetsDefinition:
             project.project,
             current,
             progress=progress or log_progress(),
-            run_id=context.run_id,
+            run_id=context.run.run_id,
         )
         return report_outcome(project, current, outcome)
 

@@ -141,6 +141,21 @@ class ReleaseHistory:
         raise InputError(problem, file=root, remedy=remedy)
 
 
+def find_policy(records: Sequence[MaterialisationRecord], release: Release) -> MaterialisationRecord:
+    """The record of the policy that a release points to.
+
+    Raises:
+        MissingInputError: If the ledger does not have it.
+    """
+    for record in reversed(records):
+        if (record.asset, record.output.digest) == (POLICY, str(release.policy)):
+            return record
+    raise MissingInputError(
+        f"{_name(release)} points to {POLICY} {release.policy}, which the ledger does not have.\n"
+        "  remedy: take lineage/ from the machine that has it, or name another release"
+    )
+
+
 def require_sound(project: Project, release: Release) -> None:
     """Makes sure that a release, and the policy that it points to, can be had and are as recorded.
 
@@ -149,20 +164,7 @@ def require_sound(project: Project, release: Release) -> None:
         MissingInputError: If the ledger does not have the policy.
         StorageError: If a version is neither here nor in the remote.
     """
-    policy = next(
-        (
-            record
-            for record in reversed(project.ledger.records())
-            if (record.asset, record.output.digest) == (POLICY, str(release.policy))
-        ),
-        None,
-    )
-    if policy is None:
-        raise MissingInputError(
-            f"{_name(release)} points to {POLICY} {release.policy}, which the ledger does not have.\n"
-            "  remedy: take lineage/ from the machine that has it, or name another release"
-        )
-    for record in (release.record, policy):
+    for record in (release.record, find_policy(project.ledger.records(), release)):
         if project.store.verify(record.output.md5, Digest.parse(record.output.digest)) is None:
             raise StorageError(
                 f"{_name(release)}: {record.asset} {record.output.digest} is neither here nor in a DVC remote.\n"

@@ -27,6 +27,7 @@ ASSETS = [
     "reward_model",
     "aligned_policy",
     "evaluation",
+    "released_policy",
 ]
 
 
