@@ -57,8 +57,8 @@ def _find_failures(stage: Stage, parent: MaterialisationRecord) -> list[str]:
 def _refuse(stage: Stage, parent: MaterialisationRecord, checks: list[str]) -> GateError:
     facts = {verdict.name: dict(sorted(verdict.facts.items())) for verdict in parent.checks}
     failed = [
-        f"it failed the {'blocking' if check in parent.failed_gates else 'required'} check {check}, "
-        f"{facts.get(check, 'which was never asked of this version')}"
+        ("it failed the blocking check " if check in parent.failed_gates else "it failed the required check ")
+        + f"{check}, {facts.get(check, 'which was never asked of this version')}"
         for check in checks
     ]
     return GateError(

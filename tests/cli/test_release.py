@@ -17,6 +17,7 @@ from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import materialise
 from rlaif_dagster.progress import ignore_progress
 from tests.conftest import run_rlaif
+from tests.docs.pages import read_examples
 from tests.lineage.candidates import build, make_policy, read_released_text
 
 
@@ -74,6 +75,14 @@ def test_a_chat_has_the_released_policy_beside_the_newest_where_they_differ(proj
     policies = find_policies(project)
     assert list(policies) == ["base", "aligned", "released"]
     assert policies["released"].output.digest == read_releases(project)["releases"][1]["policy"]
+
+
+def test_the_snippet_checks_out_the_released_model(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(project, "three", release=False)
+    monkeypatch.chdir(project.root)
+    [snippet] = [it for it in read_examples("releases.md") if it.language == "python"]
+    exec(compile(snippet.text, snippet.label, "exec"), {})  # noqa: S102 - our own page
+    assert (project.root / "released-model" / "model.safetensors").read_text() == "two"
 
 
 def test_the_list_tells_when_why_and_what_stands(project: Project) -> None:

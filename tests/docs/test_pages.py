@@ -9,7 +9,8 @@ import pytest
 from typer.main import get_command
 
 from rlaif_dagster.cli.main import app
-from rlaif_dagster.graph import feedback, learning, sources
+from rlaif_dagster.graph import evaluation as measuring
+from rlaif_dagster.graph import feedback, learning, release, sources
 from rlaif_dagster.graph.build import Graph, build_graph
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.lineage.project import PROJECT_VARIABLE
@@ -80,6 +81,8 @@ def test_the_table_of_files_has_every_asset_and_every_file(graph: Graph) -> None
         evaluate.METRICS_FILE,
         evaluate.COMPARISONS_FILE,
         evaluate.REPORT_FILE,
+        measuring.INPUTS_JSON,
+        release.RELEASE_JSON,
     }
     assert files <= set(_CODE.findall(" ".join(table.cells("files"))))
 
