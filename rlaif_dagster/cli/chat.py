@@ -28,7 +28,6 @@ def find_policies(project: Project) -> dict[str, MaterialisationRecord]:
     Raises:
         MissingInputError: If a policy has not been materialised.
     """
-    records = project.ledger.records()
     heads = project.ledger.find_heads()
     for asset in POLICIES.values():
         if asset not in heads:
@@ -36,9 +35,9 @@ def find_policies(project: Project) -> dict[str, MaterialisationRecord]:
                 f"{asset} has never been materialised.\n  remedy: run `rlaif run aligned_policy` first"
             )
     policies = {name: heads[asset] for name, asset in POLICIES.items()}
-    current = ReleaseHistory.from_records(records).current
+    current = ReleaseHistory.from_records(project.ledger.records()).current
     if current is not None and str(current.policy) != policies["aligned"].output.digest:
-        policies["released"] = find_policy(records, current)
+        policies["released"] = find_policy(project, current)
     return policies
 
 

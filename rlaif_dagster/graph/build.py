@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from rlaif_dagster.graph.evaluation import build_evaluation
-from rlaif_dagster.graph.feedback import build_ai_preferences, build_judgements, build_sampled_responses
+from rlaif_dagster.graph.judging import build_judgements
 from rlaif_dagster.graph.learning import build_aligned_policy, build_reward_model
+from rlaif_dagster.graph.preferences import build_ai_preferences
 from rlaif_dagster.graph.release import build_released_policy
+from rlaif_dagster.graph.responses import build_sampled_responses
 from rlaif_dagster.graph.sources import build_base_policy, build_constitution, build_judge, build_prompts
 from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.inputs.project_inputs import ProjectInputs

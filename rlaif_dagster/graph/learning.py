@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rlaif_dagster.digest import JsonValue, canonical_json
 from rlaif_dagster.errors import TrainingError
-from rlaif_dagster.graph.feedback import MODEL_ENGINE, read_preferences
+from rlaif_dagster.graph.preferences import read_preferences
+from rlaif_dagster.graph.responses import MODEL_ENGINE
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.models import copy_model

@@ -6,20 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from rlaif_dagster.digest import Digest, canonical_json
+from rlaif_dagster.digest import Digest, JsonValue, canonical_json
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
-from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
+from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, JudgeSource, ProjectInputs
 from rlaif_dagster.judging.constitution import Constitution
+from rlaif_dagster.judging.opening import JUDGE_JSON, JUDGE_MODEL, JUDGE_TEMPLATE, JURY_FOLDER
+from rlaif_dagster.judging.settings import JurySettings, RecordedJudgeSettings
 from rlaif_dagster.models import copy_model
 from rlaif_dagster.prompts import Prompt, find_leaks, prompts_schema, split_prompts
 from rlaif_dagster.tables import read_table, write_table
 
 CONSTITUTION_JSON: Final = "constitution.json"
-JUDGE_JSON: Final = "judge.json"
-JUDGE_TEMPLATE: Final = "template.json"
-JUDGE_MODEL: Final = "model"
 JUDGE_VERDICTS: Final = "verdicts.jsonl"
 PROMPTS_TABLE: Final = "prompts.parquet"
 
@@ -53,25 +52,35 @@ def read_constitution(folder: Path) -> Constitution:
 
 
 def build_judge(inputs: ProjectInputs) -> Stage:
-    """The stage of the judge: its settings, its prompt, and its model or its recorded verdicts."""
-    template = inputs.judge_template
-    described = inputs.judge.model_dump(mode="json")
-    if template:
-        described["template"] = str(template.digest)
-    if inputs.verdicts:
-        described["verdicts"] = JUDGE_VERDICTS
+    """The stage of the judge: its settings, its prompt, and its model or its recorded verdicts.
+
+    A jury's judges stand in folders of their own, `judges/0` and so on, each laid out like a single judge.
+    """
+    members = [_describe_judge(source) for source in inputs.judges]
+    if isinstance(inputs.judge, JurySettings):
+        described: dict[str, JsonValue] = {"provider": "jury", "combine": inputs.judge.combine}
+        folders = [f"{JURY_FOLDER}/{place}/" for place in range(len(members))]
+    elif isinstance(inputs.judge, RecordedJudgeSettings):
+        described = {**inputs.judge.model_dump(mode="json"), "verdicts": JUDGE_VERDICTS}
+        folders = []
+    else:
+        (described,) = members
+        folders = [""]
     settings = {
         "judge": described,
-        "model": inputs.judge_model.describe() if inputs.judge_model else None,
+        "judges": members if isinstance(inputs.judge, JurySettings) else [],
+        "models": [source.model.describe() if source.model else None for source in inputs.judges],
         "verdicts": str(inputs.verdicts.digest) if inputs.verdicts else None,
     }
 
     def compute(context: StageContext) -> StageResult:
         (context.output / JUDGE_JSON).write_bytes(canonical_json(described))
-        if template:
-            (context.output / JUDGE_TEMPLATE).write_bytes(canonical_json(template.to_json()))
-        if inputs.judge_model:
-            copy_model(inputs.judge_model, context.output / JUDGE_MODEL)
+        for folder, source, member in zip(folders, inputs.judges, members, strict=True):
+            (context.output / folder).mkdir(parents=True, exist_ok=True)
+            (context.output / folder / JUDGE_JSON).write_bytes(canonical_json(member))
+            (context.output / folder / JUDGE_TEMPLATE).write_bytes(canonical_json(source.template.to_json()))
+            if source.model:
+                copy_model(source.model, context.output / folder / JUDGE_MODEL)
         if inputs.verdicts:
             shutil.copyfile(inputs.verdicts.path, context.output / JUDGE_VERDICTS)
             inputs.verdicts.require_unchanged()
@@ -87,6 +96,10 @@ def build_judge(inputs: ProjectInputs) -> Stage:
         engine=(),
         compute=compute,
     )
+
+
+def _describe_judge(source: JudgeSource) -> dict[str, JsonValue]:
+    return {**source.settings.describe(), "template": str(source.template.digest)}
 
 
 def build_prompts(inputs: ProjectInputs) -> Stage:

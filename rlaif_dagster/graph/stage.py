@@ -19,6 +19,8 @@ class StageContext:
         digests: The content digest of each input.
         output: An empty folder; what is in it afterwards is the asset's new version.
         scratch: A folder for files that are of no use afterwards.
+        journal: A folder of this asset's own that a crash leaves as it is: what is in it saves the next try some
+            work, and it is removed when a version has landed. Others may use it at the same time.
         earlier_versions: Yields folders of earlier versions of this asset made by the same code and libraries,
             newest first, for the reuse of single rows.
         recorded_version: Gives the folder of the version of this asset that has a digest.
@@ -29,6 +31,7 @@ class StageContext:
     digests: Mapping[str, Digest]
     output: Path
     scratch: Path
+    journal: Path
     earlier_versions: Callable[[], Iterator[Path]]
     recorded_version: Callable[[Digest], Path]
     progress: Progress
@@ -42,11 +45,13 @@ class StageResult:
         rows: Rows of the main table, or None for a model.
         counts: Work done and rows dropped, by name.
         metrics: Figures of the result, by name.
+        num_open: Rows without a result that another try may get; as long as there are any, the next run tries again.
     """
 
     rows: int | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
     metrics: Mapping[str, JsonValue] = field(default_factory=dict)
+    num_open: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

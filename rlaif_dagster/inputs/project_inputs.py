@@ -14,7 +14,13 @@ from rlaif_dagster.inputs.pipeline import PipelineSettings
 from rlaif_dagster.inputs.reader import read_yaml, resolve_inside
 from rlaif_dagster.inputs.release import Hold
 from rlaif_dagster.judging.constitution import Constitution, ConstitutionSettings
-from rlaif_dagster.judging.settings import JudgeSettings, LocalJudgeSettings
+from rlaif_dagster.judging.settings import (
+    AskedJudgeSettings,
+    JudgeSettings,
+    LocalJudgeSettings,
+    RecordedJudgeSettings,
+    list_members,
+)
 from rlaif_dagster.judging.templates import Template, load_template
 from rlaif_dagster.models import ModelSource, find_model
 from rlaif_dagster.prompts import PromptLine, read_prompt_lines
@@ -66,6 +72,33 @@ class RecordedFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeSource:
+    """A judge that is asked, with what it is made of.
+
+    Attributes:
+        settings: Its settings.
+        template: Its prompt.
+        model: Where a local judge's model comes from, else None.
+    """
+
+    settings: AskedJudgeSettings
+    template: Template
+    model: ModelSource | None
+
+    @classmethod
+    def find(cls, root: Path, settings: AskedJudgeSettings, *, file: Path, section: str) -> "JudgeSource":
+        """Finds what a judge's settings name.
+
+        Raises:
+            InputError: If it is not there.
+        """
+        model = None
+        if isinstance(settings, LocalJudgeSettings):
+            model = find_model(root, settings.model, settings.revision, file=file, field=f"{section}model")
+        return cls(settings=settings, template=load_template(settings.template, root), model=model)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectInputs:
     """What the input files say.
 
@@ -73,8 +106,7 @@ class ProjectInputs:
         pipeline: `inputs/pipeline.yaml`.
         constitution: `inputs/constitution.yaml`, principles sorted by id.
         judge: `inputs/judge.yaml`.
-        judge_template: The prompt of a judge that is asked, or None for a recorded one.
-        judge_model: Where a local judge's model comes from, or None for a recorded one.
+        judges: The judges that are asked: a jury's, the one judge, or none for recorded verdicts.
         verdicts: The verdicts of a recorded judge, else None.
         prompt_lines: The lines of the prompts file.
         base_policy: Where the base policy comes from.
@@ -87,8 +119,7 @@ class ProjectInputs:
     pipeline: PipelineSettings
     constitution: Constitution
     judge: JudgeSettings
-    judge_template: Template | None
-    judge_model: ModelSource | None
+    judges: tuple[JudgeSource, ...]
     verdicts: RecordedFile | None
     prompt_lines: tuple[PromptLine, ...]
     base_policy: ModelSource
@@ -109,7 +140,7 @@ class ProjectInputs:
         pipeline = read_yaml(pipeline_file, PipelineSettings)
         constitution = read_yaml(root / CONSTITUTION_FILE, ConstitutionSettings)
         judge = read_yaml(judge_file, JudgeFile).root
-        local = judge if isinstance(judge, LocalJudgeSettings) else None
+        members = list_members(judge)
         sampling = pipeline.sampling
         if pipeline.reward_model.base == BASE_POLICY and pipeline.reward_model.revision is not None:
             raise InputError(
@@ -122,13 +153,15 @@ class ProjectInputs:
             pipeline=pipeline,
             constitution=Constitution.from_settings(constitution),
             judge=judge,
-            judge_template=load_template(local.template, root) if local else None,
-            judge_model=find_model(root, local.model, local.revision, file=judge_file, field="model")
-            if local
+            judges=tuple(
+                JudgeSource.find(
+                    root, member, file=judge_file, section=f"judges[{place}]." if len(members) > 1 else ""
+                )
+                for place, member in enumerate(members)
+            ),
+            verdicts=RecordedFile.find(root, judge.verdicts, file=judge_file, field="verdicts")
+            if isinstance(judge, RecordedJudgeSettings)
             else None,
-            verdicts=None
-            if isinstance(judge, LocalJudgeSettings)
-            else RecordedFile.find(root, judge.verdicts, file=judge_file, field="verdicts"),
             prompt_lines=read_prompt_lines(
                 resolve_inside(root, pipeline.prompts.file, file=pipeline_file, field="prompts.file")
             ),

@@ -1,37 +1,133 @@
 """Settings of the judge, spelled as in `inputs/judge.yaml`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-JudgingProtocol = Literal["per_principle", "joint"]
-"""Whether the judge sees one principle at a time or the whole constitution at once."""
+JudgingProtocol = Literal["per_principle", "joint", "one_principle"]
+"""One principle at a time; the whole constitution at once; or one principle drawn for each pair."""
+VerdictReading = Literal["logprob", "text"]
+"""From the probabilities of the verdict words as the next token, or from what the judge writes."""
+
+NO_IDENTITY: Final = ("name", "api_key_env", "limits", "price")
+"""Fields that change where, how fast or at what price a judge is asked, and never what it is."""
 
 
-class LocalJudgeSettings(BaseModel):
-    """A judge that runs here: any causal language model that transformers opens."""
-
+class _Settings(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class _AskedJudgeSettings(_Settings):
+    """What judges that are asked have in common."""
+
+    name: str | None = Field(default=None, min_length=1)
+    """The judge's name in tables; by default the model's."""
+    template: str = Field(default="pairwise", min_length=1)
+    """A packaged template or a `.yaml` file inside the project."""
+    protocol: JudgingProtocol = "per_principle"
+    repeats: int = Field(default=1, ge=1, le=100)
+    """How often each question is asked; the answers are averaged."""
+    max_answer_chars: int | None = Field(default=None, ge=1)
+    """Longer answers are cut to this many characters, and marked, before the judge sees them; null cuts none."""
+
+    def describe(self) -> dict[str, Any]:
+        """The fields that decide what the judge is and says."""
+        written = getattr(self, "verdict", "text") == "text"
+        unread = () if written else ("temperature", "max_new_tokens", "max_tokens")
+        return self.model_dump(mode="json", exclude={*NO_IDENTITY, *unread})
+
+
+class LocalJudgeSettings(_AskedJudgeSettings):
+    """A judge that runs here: any causal language model that transformers opens."""
 
     provider: Literal["local"]
     model: str = Field(min_length=1)
     """`embedded:judge`, a folder inside the project, or a Hugging Face id such as `org/name`."""
     revision: str | None = None
     """For a Hugging Face id: the full commit hash."""
-    template: str = Field(default="pairwise", min_length=1)
-    """A packaged template (`pairwise`, `compact`) or a `.yaml` file inside the project."""
-    protocol: JudgingProtocol = "per_principle"
-    verdict: Literal["logprob"] = "logprob"
-    """How a verdict is read: from the next-token probabilities of the two verdict words."""
+    verdict: VerdictReading = "logprob"
+    temperature: float = Field(default=0.0, ge=0.0, le=5.0, allow_inf_nan=False)
+    """Of written verdicts; 0 is greedy."""
+    max_new_tokens: int = Field(default=256, ge=1)
+    """Longest written verdict, in tokens."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     max_length: int | None = Field(default=None, ge=1)
-    """Longest request in tokens; null for the model's context. Longer ones fail, and are counted."""
+    """Longest request in tokens; null for the model's context."""
+
+    @model_validator(mode="after")
+    def _refuse_equal_repeats(self) -> Self:
+        if self.repeats > 1 and (self.verdict == "logprob" or self.temperature == 0.0):
+            raise ValueError(
+                f"repeats is {self.repeats}, but this judge says the same each time; "
+                "remedy: set repeats to 1, or verdict to text with a temperature above 0"
+            )
+        return self
 
 
-class RecordedJudgeSettings(BaseModel):
+class PriceSettings(_Settings):
+    """What a served judge costs."""
+
+    input_per_million: float = Field(ge=0.0, allow_inf_nan=False)
+    """Price of a million tokens read."""
+    output_per_million: float = Field(ge=0.0, allow_inf_nan=False)
+    """Price of a million tokens written."""
+    currency: str = Field(default="USD", min_length=1)
+
+
+class BudgetSettings(_Settings):
+    """What one run may spend; it stops cleanly before, and the next run goes on from there."""
+
+    calls: int | None = Field(default=None, ge=1)
+    tokens: int | None = Field(default=None, ge=1)
+    """Read and written together."""
+    cost: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
+    """In the currency of `price`, which must be given."""
+
+
+class LimitSettings(_Settings):
+    """How fast a served judge is asked; no part of a recipe."""
+
+    concurrency: int = Field(default=64, ge=1, le=4096)
+    """Most calls in flight; fewer where the server says that it is too much."""
+    requests_per_minute: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
+    tokens_per_minute: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
+    timeout_seconds: float = Field(default=60.0, gt=0.0, allow_inf_nan=False)
+    """Of one attempt."""
+    max_attempts: int = Field(default=6, ge=1)
+    """Attempts at one call, where the fault may pass."""
+    budget: BudgetSettings = BudgetSettings()
+
+
+class OpenAIJudgeSettings(_AskedJudgeSettings):
+    """A judge behind an OpenAI-compatible server: vLLM, Ollama, `transformers serve`, or a cloud API."""
+
+    provider: Literal["openai"]
+    model: str = Field(min_length=1)
+    """The model's name at the server."""
+    revision: str | None = Field(default=None, min_length=1)
+    """Any text that names the model's version; change it when the server's model changes."""
+    base_url: str | None = Field(default=None, pattern=r"^https?://")
+    """The server, up to and with `/v1`; null takes it from the environment variable OPENAI_BASE_URL."""
+    api_key_env: str | None = Field(default="OPENAI_API_KEY", min_length=1)
+    """The environment variable that holds the key; null for a server that asks for none."""
+    verdict: VerdictReading = "text"
+    temperature: float = Field(default=0.0, ge=0.0, le=5.0, allow_inf_nan=False)
+    max_tokens: int = Field(default=1024, ge=1)
+    """Longest answer, in tokens."""
+    limits: LimitSettings = LimitSettings()
+    price: PriceSettings | None = None
+
+    @model_validator(mode="after")
+    def _require_price(self) -> Self:
+        if self.limits.budget.cost is not None and self.price is None:
+            raise ValueError(
+                "limits.budget.cost is given without a price; remedy: give price, or limit calls or tokens"
+            )
+        return self
+
+
+class RecordedJudgeSettings(_Settings):
     """Verdicts that exist already, read from a file (see `rlaif_dagster.judging.recorded`)."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     provider: Literal["recorded"]
     verdicts: str = Field(min_length=1)
@@ -40,5 +136,66 @@ class RecordedJudgeSettings(BaseModel):
     """Which judge's rows to take; needed only when the file holds several judges."""
 
 
-JudgeSettings = Annotated[LocalJudgeSettings | RecordedJudgeSettings, Field(discriminator="provider")]
+class PlantedJudgeSettings(_AskedJudgeSettings):
+    """A judge with a known preference and known faults: the self-test of everything downstream."""
+
+    provider: Literal["planted"]
+    preference: Literal["latent", "longer", "embedded_world"] = "latent"
+    """`latent`: a quality drawn for each text from its content; `longer`: the longer text; `embedded_world`: gold."""
+    position_bias: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of questions to which it answers "first" whatever is shown."""
+    length_bias: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of questions to which it names the longer answer, whatever is better."""
+    noise: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of questions to which it names the worse answer."""
+    failure_rate: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of questions that fail."""
+    seed: int = Field(default=0, ge=0)
+
+
+AskedJudgeSettings = LocalJudgeSettings | OpenAIJudgeSettings | PlantedJudgeSettings
+"""A judge that answers new questions."""
+
+
+class JurySettings(_Settings):
+    """Several judges, each asked everything."""
+
+    provider: Literal["jury"]
+    judges: list[Annotated[AskedJudgeSettings, Field(discriminator="provider")]] = Field(min_length=2)
+    combine: Literal["mean", "majority", "reliability"] = "mean"
+    """`mean` of their probabilities; `majority` of their verdicts; `reliability`: votes weighted by the log-odds that
+    a judge is right, estimated from all the judges' verdicts."""
+
+    @model_validator(mode="after")
+    def _check_members(self) -> Self:
+        names = [name_judge(judge) for judge in self.judges]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"two judges are called {repeated[0]!r}; remedy: give each a `name`")
+        if len({judge.protocol for judge in self.judges}) > 1:
+            raise ValueError(
+                "the judges have different protocols, whose verdicts cannot be combined; "
+                "remedy: give all judges the same `protocol`"
+            )
+        return self
+
+
+JudgeSettings = Annotated[
+    LocalJudgeSettings | OpenAIJudgeSettings | PlantedJudgeSettings | RecordedJudgeSettings | JurySettings,
+    Field(discriminator="provider"),
+]
 """The settings of any judge; `provider` says which."""
+
+
+def name_judge(settings: AskedJudgeSettings) -> str:
+    """The judge's name in tables."""
+    if settings.name is not None:
+        return settings.name
+    return "planted" if isinstance(settings, PlantedJudgeSettings) else settings.model
+
+
+def list_members(settings: JudgeSettings) -> tuple[AskedJudgeSettings, ...]:
+    """The judges that are asked: those of a jury, the one judge itself, or none for recorded verdicts."""
+    if isinstance(settings, JurySettings):
+        return tuple(settings.judges)
+    return () if isinstance(settings, RecordedJudgeSettings) else (settings,)

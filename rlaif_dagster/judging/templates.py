@@ -5,7 +5,13 @@ A template is YAML:
     messages:                 # one or more chat messages
       - role: user            # system, user or assistant
         content: "..."        # jinja2 with {{ principle }}, {{ prompt }}, {{ first }} and {{ second }}
-    verdicts: {first: "A", second: "B"}   # what the judge says for the answer shown first or second
+    verdicts: {first: "A", second: "B"}   # what the judge says for the answer shown first or second; also `tie`
+    verdict_line: "Verdict:"  # the line on which it says so, after its reasoning; without it, it says nothing else
+
+A template that rates one answer at a time has `{{ answer }}` in place of the two, and a scale of whole numbers in
+place of the verdicts:
+
+    ratings: {lowest: 1, highest: 10}
 
 Every text that goes in has passed `neutralise`. The law: whatever an answer contains, the marks `⟦…⟧` in
 rendered messages are the template's own, and no chat token such as `<|im_end|>` stands in them. The filter
@@ -14,6 +20,7 @@ covers its content; comments do not count.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +29,7 @@ from typing import Final, Literal, Self
 from jinja2 import StrictUndefined, TemplateError
 from jinja2 import Template as JinjaTemplate
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rlaif_dagster.digest import Digest, JsonValue
 from rlaif_dagster.errors import InputError
@@ -31,8 +38,14 @@ from rlaif_dagster.inputs.reader import read_yaml, resolve_inside
 PACKAGED_TEMPLATES: Final = Path(__file__).with_name("templates")
 """The folder of the templates that come with the package."""
 
-VARIABLES: Final = ("principle", "prompt", "first", "second")
-"""What a template puts in."""
+VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
+    "comparison": ("principle", "prompt", "first", "second"),
+    "rating": ("principle", "prompt", "answer"),
+}
+"""What a template of each form puts in."""
+
+Form = Literal["comparison", "rating"]
+"""Whether the judge compares two answers or rates one."""
 
 _LINE_BREAKS = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _INVISIBLE = re.compile(
@@ -96,14 +109,28 @@ class Template:
     Attributes:
         name: What the template was asked for as; no part of the digest.
         messages: The chat messages.
-        verdict_first: What the judge says when the answer shown first is better.
-        verdict_second: What it says when the second is.
+        verdicts: For a comparison: what the judge says for `first`, `second` and perhaps `tie`.
+        scale: For a rating: the lowest and the highest.
+        verdict_line: How the line begins on which the judge states its verdict; None if it says nothing else.
     """
 
     name: str
     messages: tuple[TemplateMessage, ...]
-    verdict_first: str
-    verdict_second: str
+    verdicts: Mapping[Literal["first", "second", "tie"], str]
+    scale: tuple[int, int] | None
+    verdict_line: str | None
+
+    @property
+    def form(self) -> Form:
+        """Whether the judge compares two answers or rates one."""
+        return "comparison" if self.scale is None else "rating"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What the judge may say: the verdicts, or the numbers of the scale."""
+        if self.scale is None:
+            return tuple(self.verdicts.values())
+        return tuple(str(rating) for rating in range(self.scale[0], self.scale[1] + 1))
 
     @property
     def digest(self) -> Digest:
@@ -112,10 +139,16 @@ class Template:
 
     def to_json(self) -> JsonValue:
         """The wire form, spelled as in the file: `Template.from_json(t.to_json(), name=t.name) == t`."""
-        return {
-            "messages": [{"role": line.role, "content": line.content} for line in self.messages],
-            "verdicts": {"first": self.verdict_first, "second": self.verdict_second},
+        value: dict[str, JsonValue] = {
+            "messages": [{"role": line.role, "content": line.content} for line in self.messages]
         }
+        if self.scale is None:
+            value["verdicts"] = {str(preference): word for preference, word in self.verdicts.items()}
+        else:
+            value["ratings"] = {"lowest": self.scale[0], "highest": self.scale[1]}
+        if self.verdict_line is not None:
+            value["verdict_line"] = self.verdict_line
+        return value
 
     @classmethod
     def from_json(cls, value: JsonValue, *, name: str = "template") -> Self:
@@ -128,23 +161,26 @@ class Template:
 
     @classmethod
     def _from_file(cls, lines: "_TemplateFile", name: str) -> Self:
+        verdicts: dict[Literal["first", "second", "tie"], str] = {}
+        if lines.verdicts:
+            verdicts = {"first": lines.verdicts.first, "second": lines.verdicts.second}
+            if lines.verdicts.tie is not None:
+                verdicts["tie"] = lines.verdicts.tie
         return cls(
             name=name,
             messages=tuple(TemplateMessage(role=line.role, content=line.content) for line in lines.messages),
-            verdict_first=lines.verdicts.first,
-            verdict_second=lines.verdicts.second,
+            verdicts=verdicts,
+            scale=(lines.ratings.lowest, lines.ratings.highest) if lines.ratings else None,
+            verdict_line=lines.verdict_line,
         )
 
-    def render(self, *, principle: str, prompt: str, first: str, second: str) -> list[dict[str, str]]:
-        """Puts the texts, neutralised, into the messages.
+    def render(self, texts: Mapping[str, str]) -> list[dict[str, str]]:
+        """Puts texts, neutralised, into the messages.
 
         Args:
-            principle: The rule to judge by.
-            prompt: What was asked.
-            first: The answer shown first.
-            second: The answer shown second.
+            texts: For each variable of the form (`VARIABLES`) its text: the rule to judge by, what was asked, and the
+                answers.
         """
-        texts = {"principle": principle, "prompt": prompt, "first": first, "second": second}
         harmless = {name: neutralise(text) for name, text in texts.items()}
         return [
             {"role": message.role, "content": _compile(message.content).render(harmless)}
@@ -173,20 +209,50 @@ class _VerdictWords(BaseModel):
 
     first: str = Field(min_length=1)
     second: str = Field(min_length=1)
+    tie: str | None = Field(default=None, min_length=1)
+
+
+class _Scale(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    lowest: int = Field(ge=0, le=1000)
+    highest: int = Field(ge=0, le=1000)
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.lowest >= self.highest:
+            raise ValueError(
+                f"the scale goes from {self.lowest} to {self.highest}; remedy: give the lower first"
+            )
+        return self
 
 
 class _TemplateFile(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     messages: list[_MessageLines] = Field(min_length=1)
-    verdicts: _VerdictWords
+    verdicts: _VerdictWords | None = None
+    ratings: _Scale | None = None
+    verdict_line: str | None = Field(default=None, min_length=1)
 
     @field_validator("verdicts")
     @classmethod
-    def _tell_apart(cls, words: _VerdictWords) -> _VerdictWords:
-        if words.first == words.second:
-            raise ValueError(f"both verdicts are {words.first!r}; remedy: give two different words")
+    def _tell_apart(cls, words: _VerdictWords | None) -> _VerdictWords | None:
+        said = [word.casefold() for word in (words.first, words.second, words.tie) if word] if words else []
+        if len(set(said)) < len(said):
+            raise ValueError(
+                f"two verdicts are the same word ({', '.join(said)}); remedy: give different words"
+            )
         return words
+
+    @model_validator(mode="after")
+    def _check_form(self) -> Self:
+        if (self.verdicts is None) == (self.ratings is None):
+            raise ValueError(
+                "a template has either verdicts, to compare two answers, or ratings, to rate one; "
+                "remedy: give one of the two"
+            )
+        return self
 
 
 def load_template(name_or_path: str, root: Path | None = None) -> Template:
@@ -218,10 +284,11 @@ def load_template(name_or_path: str, root: Path | None = None) -> Template:
 
 def _try_rendering(template: Template, path: Path) -> None:
     """Renders once, and sees that every text arrives."""
-    remedy = f"use each of {', '.join(f'{{{{ {name} }}}}' for name in VARIABLES)} and nothing else"
-    samples = {name: f"{name} sample" for name in VARIABLES}
+    variables = VARIABLES[template.form]
+    remedy = f"use each of {', '.join(f'{{{{ {name} }}}}' for name in variables)} and nothing else"
+    samples = {name: f"{name} sample" for name in variables}
     try:
-        rendered = "\n".join(message["content"] for message in template.render(**samples))
+        rendered = "\n".join(message["content"] for message in template.render(samples))
     except (TemplateError, ArithmeticError) as error:
         raise InputError(f"the jinja2 fails: {error}", file=path, field="messages", remedy=remedy) from error
     for name, sample in samples.items():

@@ -5,7 +5,7 @@ within one project a file lock orders the writers. Names are checked against byt
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from filelock import FileLock
@@ -95,6 +95,43 @@ class Ledger:
         self._records[record.record_id] = record
         return record
 
+    def adopt(self, files: Iterable[Path]) -> int:
+        """Takes over records that another copy of the ledger wrote, all or, when cut off, the older of them.
+
+        Args:
+            files: Record files, named as in a ledger; those that are here already are passed over.
+
+        Raises:
+            LedgerError: If one is damaged, or a record that one was written after is in neither; none is taken then.
+            StorageError: If one cannot be written.
+        """
+        try:
+            self._lock_path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._lock_path):
+                self._refresh()
+                known = set(self._records)
+                new = {
+                    file.name.removesuffix(SUFFIX): _read_record(file)
+                    for file in files
+                    if file.name.removesuffix(SUFFIX) not in known
+                }
+                for record_id, record in new.items():
+                    for previous in record.previous:
+                        if previous not in known and previous not in new:
+                            raise LedgerError(
+                                f"the record {record_id} was written after {previous}, which is in neither ledger.\n"
+                                "  remedy: push again from the machine that wrote them"
+                            )
+                for record in sorted(new.values(), key=lambda record: record.sequence):
+                    self._write(record)
+                self._refresh()
+        except OSError as error:
+            raise StorageError(
+                f"{self._folder}: the lineage records cannot be written ({error.strerror or error}).\n"
+                "  remedy: free disk space or mend the permissions, then run again"
+            ) from error
+        return len(new)
+
     def _require_chain(self) -> None:
         for record_id, record in self._records.items():
             for previous in record.previous:
@@ -125,11 +162,14 @@ class Ledger:
         for name in names:
             record_id = name.removesuffix(SUFFIX)
             if record_id not in self._records:
-                path = self._folder / name
-                data = path.read_bytes()
-                if Digest.from_bytes(data).sha256 != record_id:
-                    raise LedgerError(
-                        f"{path}: the record's bytes do not hash to its name; it was changed after it was written.\n"
-                        "  remedy: restore the file from git, a backup or the remote; do not edit records"
-                    )
-                self._records[record_id] = MaterialisationRecord.from_bytes(data, name=str(path))
+                self._records[record_id] = _read_record(self._folder / name)
+
+
+def _read_record(path: Path) -> MaterialisationRecord:
+    data = path.read_bytes()
+    if Digest.from_bytes(data).sha256 != path.name.removesuffix(SUFFIX):
+        raise LedgerError(
+            f"{path}: the record's bytes do not hash to its name; it was changed after it was written.\n"
+            "  remedy: restore the file from git, a backup or the remote; do not edit records"
+        )
+    return MaterialisationRecord.from_bytes(data, name=str(path))

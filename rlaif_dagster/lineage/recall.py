@@ -41,6 +41,9 @@ from rlaif_dagster.lineage.record import (
 from rlaif_dagster.progress import Progress
 from rlaif_dagster.versioning.git import read_git_state
 
+OPEN_ROWS = "num_open_rows"
+"""The count, in a record, of rows that the next run tries again; left out where there are none."""
+
 Status = Literal["computed", "reused"]
 Clock = Callable[[], datetime.datetime]
 
@@ -121,6 +124,8 @@ def make_recipe(stage: Stage, parents: Mapping[str, MaterialisationRecord]) -> R
 
 def _recall(project: Project, recipe: Recipe) -> MaterialisationRecord | None:
     for record in project.ledger.find_recipe(recipe.digest):
+        if record.counts.get(OPEN_ROWS):
+            return None  # the newest try of this recipe left rows open, which are tried again
         if project.store.verify(record.output.md5, Digest.parse(record.output.digest)) is not None:
             return record
     return None
@@ -158,7 +163,7 @@ def _land_recalled(
                 }
             ),
         )
-    _show(project, record)
+    show_version(project, record)
     return record
 
 
@@ -197,11 +202,16 @@ def _compute(
         scratch = work / "scratch"
         output.mkdir()
         scratch.mkdir()
+        maker = Digest.from_json(
+            [recipe.code_version, recipe.engine]
+        ).short  # other makers' rows are not taken over
+        journal = project.scratch / "journal" / f"{stage.name.replace('/', '.')}-{maker}"
         context = StageContext(
             inputs=inputs,
             digests={name: Digest.parse(parent.output.digest) for name, parent in parents.items()},
             output=output,
             scratch=scratch,
+            journal=journal,
             earlier_versions=lambda: _view_earlier(project, recipe, work / "earlier"),
             recorded_version=lambda digest: _view_recorded(project, stage.name, digest, work / "recorded"),
             progress=progress,
@@ -221,7 +231,7 @@ def _compute(
             inputs=_refer(parents),
             output=describe_output(version.manifest, version.md5),
             rows=result.rows,
-            counts=dict(result.counts),
+            counts={**result.counts, **({OPEN_ROWS: result.num_open} if result.num_open else {})},
             metrics=plain(result.metrics),
             checks=checks,
             libraries=_read_libraries(),
@@ -234,7 +244,8 @@ def _compute(
             reason=stage.reason,
         ),
     )
-    _show(project, record)
+    shutil.rmtree(journal, ignore_errors=True)
+    show_version(project, record)
     return record
 
 
@@ -256,7 +267,7 @@ def _run_checks(stage: Stage, output: Path, inputs: Mapping[str, Path]) -> Itera
         )
 
 
-def _show(project: Project, record: MaterialisationRecord) -> None:
+def show_version(project: Project, record: MaterialisationRecord) -> None:
     """Makes `data.dvc` and `data/<asset>` say what the record says."""
     known = {name: head.output.md5 for name, head in project.ledger.find_heads().items()}
     project.store.pin(record.asset, record.output.md5, known=known)
@@ -278,7 +289,7 @@ def is_fresh(project: Project, stage: Stage) -> bool:
     """Says whether an asset's newest version is what its stage would give on the newest versions of its inputs."""
     heads = project.ledger.find_heads()
     head = heads.get(stage.name)
-    if head is None or not all(name in heads for name in stage.inputs):
+    if head is None or head.counts.get(OPEN_ROWS) or not all(name in heads for name in stage.inputs):
         return False
     return head.recipe == str(make_recipe(stage, {name: heads[name] for name in stage.inputs}).digest)
 

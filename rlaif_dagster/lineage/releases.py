@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rlaif_dagster.digest import Digest
-from rlaif_dagster.errors import InputError, MissingInputError, StorageError
+from rlaif_dagster.errors import InputError, StorageError
 from rlaif_dagster.graph.release import POLICY, RELEASED_POLICY
 from rlaif_dagster.inputs.overrides import Override
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.versions import find_ancestors, find_version
 
 _BACK = re.compile(r"-(\d{1,6})")
 _NUMBER = re.compile(r"#?(\d{1,3})")
@@ -81,16 +82,21 @@ class ReleaseHistory:
         Args:
             records: The ledger's records, oldest first.
         """
-        makers = {(record.asset, record.output.digest): record for record in records}
         releases: list[Release] = []
         rollbacks: list[Rollback] = []
         standing, held = None, None
+        overridden = any(record.overrides for record in records)
         for record in (record for record in records if record.asset == RELEASED_POLICY):
             digest = Digest.parse(record.output.digest)
             if record.reason is None:
                 if not releases or releases[-1].digest != digest:
-                    overrides = _find_overrides(makers, record)
-                    releases.append(Release(number=len(releases) + 1, record=record, rests_on=overrides))
+                    makers = find_ancestors(records, record) if overridden else ()
+                    overrides = [override for maker in makers for override in maker.overrides]
+                    releases.append(
+                        Release(
+                            number=len(releases) + 1, record=record, rests_on=tuple(dict.fromkeys(overrides))
+                        )
+                    )
             elif (digest, record.reason) != (standing, held):
                 rollbacks.append(Rollback(digest=digest, when=record.ended_at, reason=record.reason))
             standing, held = digest, record.reason
@@ -141,19 +147,13 @@ class ReleaseHistory:
         raise InputError(problem, file=root, remedy=remedy)
 
 
-def find_policy(records: Sequence[MaterialisationRecord], release: Release) -> MaterialisationRecord:
-    """The record of the policy that a release points to.
+def find_policy(project: Project, release: Release) -> MaterialisationRecord:
+    """The newest record of the policy that a release points to.
 
     Raises:
-        MissingInputError: If the ledger does not have it.
+        InputError: If the ledger does not have it.
     """
-    for record in reversed(records):
-        if (record.asset, record.output.digest) == (POLICY, str(release.policy)):
-            return record
-    raise MissingInputError(
-        f"{_name(release)} points to {POLICY} {release.policy}, which the ledger does not have.\n"
-        "  remedy: take lineage/ from the machine that has it, or name another release"
-    )
+    return find_version(project, f"{POLICY}@{release.policy.sha256}")
 
 
 def require_sound(project: Project, release: Release) -> None:
@@ -161,31 +161,15 @@ def require_sound(project: Project, release: Release) -> None:
 
     Raises:
         CorruptVersionError: If stored bytes are not those recorded.
-        MissingInputError: If the ledger does not have the policy.
+        InputError: If the ledger does not have the policy.
         StorageError: If a version is neither here nor in the remote.
     """
-    for record in (release.record, find_policy(project.ledger.records(), release)):
+    for record in (release.record, find_policy(project, release)):
         if project.store.verify(record.output.md5, Digest.parse(record.output.digest)) is None:
             raise StorageError(
                 f"{_name(release)}: {record.asset} {record.output.digest} is neither here nor in a DVC remote.\n"
                 "  remedy: add the remote that has it, or name another release"
             )
-
-
-def _find_overrides(
-    makers: dict[tuple[str, str], MaterialisationRecord], record: MaterialisationRecord
-) -> tuple[Override, ...]:
-    """Everything that a person let pass for a version or for what it was made from, each once."""
-    found: dict[Override, None] = {}
-    todo, seen = [record], set[str]()
-    while todo:
-        made = todo.pop()
-        if made.recipe in seen:
-            continue
-        seen.add(made.recipe)
-        found |= dict.fromkeys(made.overrides)
-        todo += [makers[key] for name, ref in made.inputs.items() if (key := (name, ref.digest)) in makers]
-    return tuple(found)
 
 
 def _name(release: Release) -> str:

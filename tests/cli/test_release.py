@@ -17,7 +17,6 @@ from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import materialise
 from rlaif_dagster.progress import ignore_progress
 from tests.conftest import run_rlaif
-from tests.docs.pages import read_examples
 from tests.lineage.candidates import build, make_policy, read_released_text
 
 
@@ -77,20 +76,15 @@ def test_a_chat_has_the_released_policy_beside_the_newest_where_they_differ(proj
     assert policies["released"].output.digest == read_releases(project)["releases"][1]["policy"]
 
 
-def test_the_snippet_checks_out_the_released_model(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    build(project, "three", release=False)
-    monkeypatch.chdir(project.root)
-    [snippet] = [it for it in read_examples("releases.md") if it.language == "python"]
-    exec(compile(snippet.text, snippet.label, "exec"), {})  # noqa: S102 - our own page
-    assert (project.root / "released-model" / "model.safetensors").read_text() == "two"
-
-
 def test_the_list_tells_when_why_and_what_stands(project: Project) -> None:
     text = call(project, "releases").stdout
     [first, why_first, second, _] = text.splitlines()
     assert first.split()[0] == "1"
     assert "win rate by the judge 0.600 (0.550 to 0.700); win_rate_over_half passed" in why_first
     assert second.endswith("current")
+    policy = second.split("policy ")[1].split()[0]
+    call(project, "checkout", f"aligned_policy@{policy}", str(project.root / "released-model"))
+    assert (project.root / "released-model" / "model.safetensors").read_text() == "two"
 
 
 def test_a_project_without_a_release_says_so(default_project: Path) -> None:

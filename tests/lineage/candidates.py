@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.graph.build import Graph
@@ -12,6 +13,7 @@ from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, S
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import Outcome, materialise
 from rlaif_dagster.lineage.releases import ReleaseHistory
+from rlaif_dagster.lineage.time_travel import checkout_version
 from rlaif_dagster.progress import ignore_progress
 
 [WIN_RATE] = [check for check in make_evaluation_checks() if check.name == "win_rate_over_half"]
@@ -86,8 +88,6 @@ def read_history(project: Project) -> ReleaseHistory:
 def read_released_text(project: Project) -> str:
     """The text of the policy to which `data/released_policy` points."""
     digest = read_release(project.root / "data" / RELEASED_POLICY)["policy"]
-    [record] = {
-        record.output.md5: record for record in project.ledger.records() if record.output.digest == digest
-    }.values()
-    [(_, md5)] = project.store._get_tree(record.output.md5).files
-    return Path(project.store.cache.path_of(md5)).read_text()
+    with TemporaryDirectory() as folder:
+        checkout_version(project, f"aligned_policy@{digest}", Path(folder, "policy"))
+        return Path(folder, "policy", "model.safetensors").read_text()

@@ -12,6 +12,7 @@ from rlaif_dagster.inputs.overrides import OVERRIDES_FILE, Override
 from rlaif_dagster.lineage.decisions import add_override, make_hold, write_hold
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.tracing.trace import trace_version
 from rlaif_dagster.versioning.store import init_store
 
 from .audited_projects import audit, list_files, make_text_stage, name_findings, run
@@ -109,6 +110,9 @@ def test_the_audit_of_a_release_that_was_returned_to_covers_its_own_making(defau
     build(project, "two", low=0.4)
     made = {record.record_id for record in project.ledger.records() if record.asset == "aligned_policy"}
     assert len(made) == 2
+    trace = trace_version(project, RELEASED_POLICY)
+    made_from = [str(first.policy), first.facts["evaluation"], str(first.digest)]
+    assert [step.digest for step in trace.made_from] == made_from
     report = audit(default_project, RELEASED_POLICY)
     assert report.findings == ()
     assert (
