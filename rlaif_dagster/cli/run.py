@@ -3,41 +3,19 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
+from rlaif_dagster.cli.bars import show_bars
 from rlaif_dagster.cli.figures import show_figures
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import GateError
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
-
-
-@dataclass(slots=True)
-class _Bars:
-    """Shows each long stage of the run as one bar."""
-
-    bars: Progress
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        known = {task.description: task.id for task in self.bars.tasks}
-        task = known.get(what)
-        if task is None:
-            task = self.bars.add_task(what, total=total)
-        self.bars.update(task, completed=done, total=total)
 
 
 def run_command(root: Path, assets: Sequence[str], *, as_json: bool) -> None:
@@ -52,16 +30,9 @@ def run_command(root: Path, assets: Sequence[str], *, as_json: bool) -> None:
     graph = project.build_graph()
     from rlaif_dagster.defs.execution import run_assets
 
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
     try:
-        with Progress(*columns, console=console, transient=True) as bars:
-            statuses = run_assets(project, graph, assets, progress=_Bars(bars))
+        with show_bars(console) as progress:
+            statuses = run_assets(project, graph, assets, progress=progress)
     except KeyboardInterrupt:
         console.print("stopped; what was finished is kept, and the next run goes on from there")
         raise typer.Exit(130) from None

@@ -9,6 +9,7 @@ from rlaif_dagster.graph.learning import build_aligned_policy, build_reward_mode
 from rlaif_dagster.graph.preferences import build_ai_preferences
 from rlaif_dagster.graph.release import build_released_policy
 from rlaif_dagster.graph.responses import build_sampled_responses
+from rlaif_dagster.graph.revision import REVISION_BUILDERS
 from rlaif_dagster.graph.sources import build_base_policy, build_constitution, build_judge, build_prompts
 from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
@@ -21,6 +22,7 @@ BUILDERS = (
     build_judge,
     build_prompts,
     build_base_policy,
+    *REVISION_BUILDERS,
     build_sampled_responses,
     build_judgements,
     build_ai_preferences,
@@ -33,7 +35,8 @@ BUILDERS = (
 
 def build_graph(inputs: ProjectInputs) -> Graph:
     """Builds the graph that the inputs describe."""
-    stages = [replace(build(inputs), overrides=inputs.overrides) for build in BUILDERS]
+    builders = [build for build in BUILDERS if inputs.critic or build not in REVISION_BUILDERS]
+    stages = [replace(build(inputs), overrides=inputs.overrides) for build in builders]
     return {stage.name: stage for stage in stages}
 
 

@@ -32,7 +32,8 @@ from rlaif_dagster.graph.sources import read_constitution, read_prompts
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.judging.constitution import Constitution
-from rlaif_dagster.judging.opening import JUDGE_JSON, read_judges
+from rlaif_dagster.judging.jury import Jury
+from rlaif_dagster.judging.opening import JUDGE_JSON, read_combine, read_judges
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.preferences import PreferenceSettings, aggregate_verdicts
 from rlaif_dagster.prompts import Prompt
@@ -86,7 +87,7 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         return StageResult(
             rows=len(comparisons),
             counts=judged.counts,
-            metrics=metrics.to_json(),
+            metrics={**metrics.to_json(), **judged.costs},
         )
 
     return Stage(
@@ -143,6 +144,7 @@ class _Judged:
 
     by_pair: Mapping[str, Row]
     counts: Mapping[str, int]
+    costs: Mapping[str, float]
 
 
 def _sample_both(
@@ -193,8 +195,9 @@ def _judge_answers(
     answers: _Answers,
     inputs: ProjectInputs,
 ) -> _Judged:
-    if not read_judges(context.inputs["judge"]):
-        return _Judged(by_pair={}, counts={})  # recorded verdicts say nothing of new answers
+    judges = read_judges(context.inputs["judge"])
+    if not judges:
+        return _Judged(by_pair={}, counts={}, costs={})  # recorded verdicts say nothing of new answers
     responses = [*answers.base.values(), *answers.aligned.values()]
     with ask_about_pairs(
         [pair for key in answers.base if (pair := _pair(answers, key)) is not None],
@@ -210,8 +213,12 @@ def _judge_answers(
         prompts=[{"prompt_id": p.prompt_id, "prompt": p.prompt, "split": p.split} for p in prompts],
         responses=responses,
         settings=PreferenceSettings(),
+        protocol=next(iter(judges.values())).profile.protocol,
+        jury=Jury.from_verdicts(read_combine(context.inputs["judge"]), verdicts),
     )
-    return _Judged(by_pair={row["pair_id"]: row for row in preferences.rows}, counts=asked.counts)
+    return _Judged(
+        by_pair={row["pair_id"]: row for row in preferences.rows}, counts=asked.counts, costs=asked.costs
+    )
 
 
 def _compare(

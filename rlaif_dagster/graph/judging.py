@@ -20,7 +20,12 @@ from rlaif_dagster.judging.judge import ask_questions, read_verdicts
 from rlaif_dagster.judging.opening import JUDGE_JSON, read_judges
 from rlaif_dagster.judging.pairs import Pair, form_pairs
 from rlaif_dagster.judging.questions import Question, plan_questions
-from rlaif_dagster.judging.settings import LocalJudgeSettings, RecordedJudgeSettings, name_judge
+from rlaif_dagster.judging.settings import (
+    LocalJudgeSettings,
+    OpenAIJudgeSettings,
+    RecordedJudgeSettings,
+    name_judge,
+)
 from rlaif_dagster.judging.verdicts import Verdict, judgements_schema
 from rlaif_dagster.tables import read_table, stream_table, write_table
 
@@ -37,10 +42,12 @@ class Asked:
     Attributes:
         verdicts: One for each question, in their order; to be read once, while the journal is open.
         counts: Calls asked and reused, and tokens, by name.
+        costs: What the tokens cost, by name, which says the currency; of judges with a price.
     """
 
     verdicts: Iterator[Verdict]
     counts: Mapping[str, int]
+    costs: Mapping[str, float]
 
 
 def build_judgements(inputs: ProjectInputs) -> Stage:
@@ -75,6 +82,7 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
                 **asked.counts,
                 **{f"num_{status}": count for status, count in sorted(statuses.items())},
             },
+            metrics=asked.costs,
             num_open=statuses.total() - statuses["ok"] if can_change else 0,
         )
 
@@ -137,26 +145,33 @@ def ask_about_pairs(
     today = {name_judge(source.settings): source.settings for source in inputs.judges}
     execution = inputs.pipeline.execution
     counts: Counter[str] = Counter()
+    costs: dict[str, float] = {}
     with open_journal(context.journal) as journal:
         for name, judge in judges.items():
+            served_by = today.get(name)
+            price = served_by.price if isinstance(served_by, OpenAIJudgeSettings) else None
             result = ask_questions(
                 plan,
                 judge.profile,
                 functools.partial(
                     judge.open,
-                    served_by=today.get(name),
+                    served_by=served_by,
                     numerics=inputs.pipeline.numerics,
                     batch_size=execution.judging_batch_size,
                 ),
                 journal,
                 earlier=earlier,
+                price=price,
                 progress=context.progress,
             )
             counts["judge_calls_asked"] += result.num_asked
             counts["judge_calls_reused"] += result.num_reused
             counts["judge_input_tokens"] += result.input_tokens
             counts["judge_output_tokens"] += result.output_tokens
-        yield Asked(verdicts=read_verdicts(plan, profiles, journal), counts=dict(counts))
+            if price and result.cost is not None:
+                entry = f"judge_cost_{price.currency}"
+                costs[entry] = costs.get(entry, 0.0) + result.cost
+        yield Asked(verdicts=read_verdicts(plan, profiles, journal), counts=dict(counts), costs=costs)
 
 
 def write_judgements(folder: Path, verdicts: Iterable[Verdict]) -> int:

@@ -162,7 +162,7 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
         from rlaif_dagster.training.policy import train_policy
 
         result = train_policy(
-            context.inputs["base_policy"],
+            context.inputs[inputs.first_policy],
             context.inputs["reward_model"],
             read_preferences(context.inputs["ai_preferences"], "train"),
             settings,
@@ -211,7 +211,7 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
         "drops pairs that it confidently contradicts, and picks the checkpoint.",
         kinds=("huggingface", "pytorch"),
         code_version="1",
-        inputs=("ai_preferences", "base_policy", "reward_model"),
+        inputs=("ai_preferences", inputs.first_policy, "reward_model"),
         settings={
             "policy": settings.model_dump(mode="json"),
             "seed": seed,

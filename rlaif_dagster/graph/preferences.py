@@ -1,6 +1,7 @@
 """The stage of the soft labels."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
@@ -11,9 +12,11 @@ from rlaif_dagster.graph.responses import RESPONSES_TABLE
 from rlaif_dagster.graph.sources import PROMPTS_TABLE, TABLE_ENGINE, read_constitution
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.judging.jury import Jury
+from rlaif_dagster.judging.settings import find_combine, find_protocol
 from rlaif_dagster.judging.verdicts import Verdict
 from rlaif_dagster.preferences import aggregate_verdicts, preferences_schema
-from rlaif_dagster.tables import Row, read_table, write_table
+from rlaif_dagster.tables import Row, read_table, stream_table, write_table
 
 PREFERENCES_TABLE: Final = "preferences.parquet"
 SUMMARY_JSON: Final = "summary.json"
@@ -22,15 +25,20 @@ SUMMARY_JSON: Final = "summary.json"
 def build_ai_preferences(inputs: ProjectInputs) -> Stage:
     """The stage of the soft labels."""
     settings = inputs.pipeline.preferences
+    protocol = find_protocol(inputs.judge)
+    combine = find_combine(inputs.judge)
 
     def compute(context: StageContext) -> StageResult:
-        rows = read_table(context.inputs["judgements"] / JUDGEMENTS_TABLE)
+        judgements = context.inputs["judgements"]
+        jury = Jury.from_verdicts(combine, _stream_verdicts(judgements))
         result = aggregate_verdicts(
-            map(Verdict.from_row, rows),
+            _stream_verdicts(judgements),
             constitution=read_constitution(context.inputs["constitution"]),
             prompts=read_table(context.inputs["prompts"] / PROMPTS_TABLE),
             responses=read_table(context.inputs["sampled_responses"] / RESPONSES_TABLE),
             settings=settings,
+            protocol=protocol,
+            jury=jury,
         )
         num_rows = write_table(context.output / PREFERENCES_TABLE, result.rows, preferences_schema())
         counts = {
@@ -46,16 +54,23 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
         return StageResult(
             rows=num_rows,
             counts=counts,
-            metrics={"consistency": result.consistent / result.num_pairs if result.num_pairs else None},
+            metrics={
+                "consistency": result.consistent / result.num_pairs if result.num_pairs else None,
+                **({"judge_accuracies": dict(jury.accuracies)} if jury.accuracies else {}),
+            },
         )
 
     return Stage(
         name="ai_preferences",
-        description="One soft label for each pair: P(a preferred), over both orders and all principles.",
+        description="One soft label for each pair: P(a preferred), over judges, both orders and all principles.",
         kinds=("parquet",),
-        code_version="1",
+        code_version="2",
         inputs=("prompts", "constitution", "sampled_responses", "judgements"),
-        settings=settings.model_dump(mode="json"),
+        settings={
+            "preferences": settings.model_dump(mode="json"),
+            "protocol": protocol,
+            "combine": combine,
+        },
         engine=TABLE_ENGINE,
         compute=compute,
         checks=(
@@ -68,6 +83,13 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
             ),
         ),
     )
+
+
+def _stream_verdicts(folder: Path) -> Iterator[Verdict]:
+    """Yields the verdicts without what the judges said, which labels do not need."""
+    columns = [field.name for field in fields(Verdict) if field.name != "answers"]
+    for row in stream_table(folder / JUDGEMENTS_TABLE, columns):
+        yield Verdict(**row, answers=())
 
 
 def read_preferences(folder: Path, split: str) -> list[Row]:

@@ -24,6 +24,7 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
     numerics = inputs.pipeline.numerics
     seed = inputs.pipeline.seed
     recorded = inputs.responses
+    policy = inputs.first_policy
 
     def sample(context: StageContext) -> StageResult:
         from rlaif_dagster.generation.sampling import sample_responses
@@ -37,11 +38,11 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
             for row in read_table(folder / RESPONSES_TABLE)
         }
         result = sample_responses(
-            context.inputs["base_policy"],
+            context.inputs[policy],
             [{"prompt_id": p.prompt_id, "prompt": p.prompt} for p in read_prompts(context.inputs["prompts"])],
             settings,
             root_seed=seed,
-            policy_digest=str(context.digests["base_policy"]),
+            policy_digest=str(context.digests[policy]),
             device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
             batch_size=inputs.pipeline.execution.sampling_batch_size,
             known=known,
@@ -68,7 +69,7 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
         description="Several responses to every prompt.",
         kinds=("parquet", "pytorch") if recorded is None else ("parquet",),
         code_version="1",
-        inputs=("prompts", "base_policy") if recorded is None else ("prompts",),
+        inputs=("prompts", policy) if recorded is None else ("prompts",),
         settings={
             "sampling": settings.model_dump(mode="json"),
             "seed": seed,

@@ -18,16 +18,18 @@ from rlaif_dagster.judging.settings import (
     AskedJudgeSettings,
     JudgeSettings,
     LocalJudgeSettings,
+    OpenAIJudgeSettings,
     RecordedJudgeSettings,
     list_members,
 )
 from rlaif_dagster.judging.templates import Template, load_template
 from rlaif_dagster.models import ModelSource, find_model
 from rlaif_dagster.prompts import PromptLine, read_prompt_lines
+from rlaif_dagster.revising.settings import BASE_POLICY, RevisionSettings
 
 CONSTITUTION_FILE: Final = "inputs/constitution.yaml"
 JUDGE_FILE: Final = "inputs/judge.yaml"
-BASE_POLICY: Final = "base_policy"
+SUPERVISED_POLICY: Final = "supervised_policy"
 PIPELINE_FILE: Final = "inputs/pipeline.yaml"
 
 
@@ -99,6 +101,40 @@ class JudgeSource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CriticSource:
+    """Who criticises and revises answers, with what it is made of.
+
+    Attributes:
+        settings: Its settings.
+        critique: The prompt for a critique.
+        revision: The prompt for a revision.
+        model: Where a local critic's model comes from; None for a served one, and for the base policy.
+    """
+
+    settings: LocalJudgeSettings | OpenAIJudgeSettings
+    critique: Template
+    revision: Template
+    model: ModelSource | None
+
+    @classmethod
+    def find(cls, root: Path, settings: RevisionSettings, *, file: Path) -> "CriticSource":
+        """Finds what the `revision` section names.
+
+        Raises:
+            InputError: If it is not there.
+        """
+        critic, model = settings.critic, None
+        if isinstance(critic, LocalJudgeSettings) and critic.model != BASE_POLICY:
+            model = find_model(root, critic.model, critic.revision, file=file, field="revision.critic.model")
+        return cls(
+            settings=critic,
+            critique=load_template(settings.critique_template, root, forms=("critique",)),
+            revision=load_template(settings.revision_template, root, forms=("revision",)),
+            model=model,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectInputs:
     """What the input files say.
 
@@ -114,6 +150,7 @@ class ProjectInputs:
         responses: The recorded responses, or None where they are sampled.
         hold: `inputs/release.yaml`: the release that stays, if there is one.
         overrides: `inputs/overrides.yaml`: failed checks that a person lets pass.
+        critic: Who criticises and revises answers, or None where nobody does.
     """
 
     pipeline: PipelineSettings
@@ -127,6 +164,12 @@ class ProjectInputs:
     responses: RecordedFile | None
     hold: Hold
     overrides: tuple[Override, ...]
+    critic: CriticSource | None
+
+    @property
+    def first_policy(self) -> str:
+        """The asset that answers are sampled from and that alignment starts at."""
+        return BASE_POLICY if self.critic is None else SUPERVISED_POLICY
 
     @classmethod
     def read(cls, root: Path) -> "ProjectInputs":
@@ -188,4 +231,7 @@ class ProjectInputs:
             else None,
             hold=Hold.read(root),
             overrides=read_overrides(root),
+            critic=CriticSource.find(root, pipeline.revision, file=pipeline_file)
+            if pipeline.revision
+            else None,
         )

@@ -7,7 +7,7 @@ at once.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.judging.settings import (
@@ -19,6 +19,9 @@ from rlaif_dagster.judging.settings import (
     name_judge,
 )
 from rlaif_dagster.judging.templates import Template
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 AnswerStatus = Literal["ok", "failed", "refused"]
 """`ok`: the judge spoke; `failed`: no answer came; `refused`: the judge would not say."""
@@ -123,6 +126,24 @@ class Answer:
     def __post_init__(self) -> None:
         if self.status == "ok" and self.text is None and self.score is None:
             raise ValueError(f"call {self.call_id}: the status is ok, but nothing was answered")
+
+
+def answer_type() -> "pa.StructType":
+    """An answer as a column's type."""
+    import pyarrow as pa
+
+    return pa.struct(
+        [
+            pa.field("call_id", pa.string(), nullable=False),
+            pa.field("status", pa.string(), nullable=False),
+            pa.field("text", pa.string()),
+            pa.field("score", pa.float64()),
+            pa.field("reason", pa.string()),
+            pa.field("input_tokens", pa.int64()),
+            pa.field("output_tokens", pa.int64()),
+            pa.field("cut", pa.bool_(), nullable=False),
+        ]
+    )
 
 
 class Judge(Protocol):

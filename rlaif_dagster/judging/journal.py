@@ -13,7 +13,7 @@ from typing import Final
 
 from filelock import FileLock
 
-from rlaif_dagster.errors import StorageError
+from rlaif_dagster.errors import JudgeError, StorageError
 from rlaif_dagster.judging.calls import Answer
 
 _COLUMNS: Final = tuple(field.name for field in fields(Answer))
@@ -72,6 +72,17 @@ class Journal:
             (call_id,),
         ).fetchone()
         return None if row is None else _read(row)
+
+    def require(self, call_id: str) -> Answer:
+        """The answer to a call.
+
+        Raises:
+            JudgeError: If it was never answered.
+        """
+        answer = self.find(call_id)
+        if answer is None:
+            raise JudgeError(f"the call {call_id} was never answered")
+        return answer
 
     def _move(self, call_id: str, before: int, after: int) -> bool:
         moved = self._db.execute(

@@ -8,6 +8,7 @@ from rlaif_dagster.errors import JudgeError
 from rlaif_dagster.judging.calls import Answer, Call, Judge, JudgeProfile
 from rlaif_dagster.judging.journal import Journal
 from rlaif_dagster.judging.questions import Question, conclude, is_settled
+from rlaif_dagster.judging.settings import PriceSettings
 from rlaif_dagster.judging.verdicts import Verdict
 from rlaif_dagster.progress import Progress, ignore_progress
 
@@ -24,12 +25,14 @@ class AskedResult:
         num_reused: Calls answered by what was known.
         input_tokens: Tokens read in the calls made, as far as counted.
         output_tokens: Tokens written in them, as far as counted.
+        cost: What these tokens cost; None without a price.
     """
 
     num_asked: int
     num_reused: int
     input_tokens: int
     output_tokens: int
+    cost: float | None
 
 
 def ask_questions(
@@ -39,29 +42,66 @@ def ask_questions(
     journal: Journal,
     *,
     earlier: Callable[[], Iterable[Iterable[Answer]]] = tuple,
+    price: PriceSettings | None = None,
     progress: Progress = ignore_progress,
 ) -> AskedResult:
-    """Sees that every call of one judge's questions has an answer in the journal.
-
-    Answers that hold what they were asked for are taken from the journal, then from earlier versions, as far as any
-    are missing; the judge is asked the rest, each call once, and opened only for that. Failed, refused and unparsed
-    answers are asked again.
+    """Sees that every call of one judge's questions has an answer in the journal: see `answer_calls`.
 
     Args:
         plan: The questions; those to other judges are passed over.
         profile: Who is asked.
         open_judge: Opens the judge.
         journal: Where answers are kept.
-        earlier: Gives answers known from elsewhere, one batch after the other; taken only while calls are open.
-        progress: Told how far the judge is.
-
-    Raises:
-        JudgeError: If the judge cannot answer at all, may not spend more, or leaves a call without an answer.
+        earlier: Gives answers known from elsewhere.
+        price: What tokens cost.
+        progress: Told how far the judge is, and what was spent.
     """
 
     def calls() -> Iterator[Call]:
         return (call for question in plan() if question.judge == profile.name for call in question.calls)
 
+    return answer_calls(
+        calls,
+        profile,
+        open_judge,
+        journal,
+        what=f"verdicts of {profile.name}",
+        earlier=earlier,
+        price=price,
+        progress=progress,
+    )
+
+
+def answer_calls(
+    calls: Callable[[], Iterable[Call]],
+    profile: JudgeProfile,
+    open_judge: Callable[[], Judge],
+    journal: Journal,
+    *,
+    what: str,
+    earlier: Callable[[], Iterable[Iterable[Answer]]] = tuple,
+    price: PriceSettings | None = None,
+    progress: Progress = ignore_progress,
+) -> AskedResult:
+    """Sees that every call has an answer in the journal.
+
+    Answers that hold what they were asked for are taken from the journal, then from earlier versions, as far as any
+    are missing; the judge is asked the rest, each call once, and opened only for that. Failed, refused and unparsed
+    answers are asked again.
+
+    Args:
+        calls: Gives the calls, the same each time; they may be more than fit into memory.
+        profile: Who is asked.
+        open_judge: Opens the judge.
+        journal: Where answers are kept.
+        what: A noun for the answers, for people.
+        earlier: Gives answers known from elsewhere, one batch after the other; taken only while calls are open.
+        price: What tokens cost.
+        progress: Told how far the judge is, and what was spent.
+
+    Raises:
+        JudgeError: If the judge cannot answer at all, may not spend more, or leaves a call without an answer.
+    """
     journal.want(call.call_id for call in calls())
     num_wanted = journal.count_open()
     journal.settle(answer for answer in journal.find_known() if is_settled(answer, profile))
@@ -80,7 +120,7 @@ def ask_questions(
                 )
             spent["input"] += answer.input_tokens or 0
             spent["output"] += answer.output_tokens or 0
-            progress(f"verdicts of {profile.name}", num_done, num_open)
+            progress(what, num_done, num_open, _describe_spend(spent, price))
         if missing := journal.count_open():
             raise JudgeError(
                 f"judge {profile.name}: {missing} of {num_open} calls have no answer; "
@@ -91,7 +131,16 @@ def ask_questions(
         num_reused=num_wanted - num_open,
         input_tokens=spent["input"],
         output_tokens=spent["output"],
+        cost=price.find_cost(spent["input"], spent["output"]) if price else None,
     )
+
+
+def _describe_spend(spent: Mapping[str, int], price: PriceSettings | None) -> str:
+    """What was spent so far, for people; nothing where nothing is to be paid."""
+    if price is None:
+        return ""
+    tokens = spent["input"] + spent["output"]
+    return f"{tokens:,} tokens, {price.find_cost(spent['input'], spent['output']):.2f} {price.currency}"
 
 
 def read_verdicts(plan: Plan, profiles: Iterable[JudgeProfile], journal: Journal) -> Iterator[Verdict]:
@@ -102,12 +151,7 @@ def read_verdicts(plan: Plan, profiles: Iterable[JudgeProfile], journal: Journal
     """
     by_name = {profile.name: profile for profile in profiles}
     for question in plan():
-        answers = []
-        for call in question.calls:
-            answer = journal.find(call.call_id)
-            if answer is None:
-                raise JudgeError(f"judge {question.judge}: the call {call.call_id} was never answered")
-            answers.append(answer)
+        answers = [journal.require(call.call_id) for call in question.calls]
         yield conclude(question, by_name[question.judge], answers)
 
 

@@ -12,7 +12,9 @@ from rlaif_dagster.inputs.pipeline import NumericsSettings
 from rlaif_dagster.judging.calls import Judge, JudgeProfile
 from rlaif_dagster.judging.settings import (
     AskedJudgeSettings,
+    Combine,
     LocalJudgeSettings,
+    OpenAIJudgeSettings,
 )
 from rlaif_dagster.judging.templates import Template
 
@@ -24,25 +26,36 @@ JURY_FOLDER: Final = "judges"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredJudge:
-    """A judge in a folder: `judge.json`, `template.json`, and `model/` if it is local."""
+    """A judge in a folder: `judge.json`, `template.json`, and `model/` if it is local.
+
+    Attributes:
+        settings: Its settings.
+        profile: Who it is.
+        model: Its model's folder, where it is local.
+    """
 
     settings: AskedJudgeSettings
     profile: JudgeProfile
-    folder: Path
+    model: Path
 
     @classmethod
-    def read(cls, folder: Path) -> "StoredJudge":
-        """Reads one judge's folder."""
+    def read(cls, folder: Path, *, model: Path | None = None) -> "StoredJudge":
+        """Reads one judge's folder.
+
+        Args:
+            folder: The folder.
+            model: The model's folder, where it is elsewhere.
+        """
         adapter: TypeAdapter[AskedJudgeSettings] = TypeAdapter(AskedJudgeSettings)
         settings = adapter.validate_json((folder / JUDGE_JSON).read_bytes())
         template = Template.from_json(json.loads((folder / JUDGE_TEMPLATE).read_bytes()))
-        model = folder / JUDGE_MODEL
+        model = model or folder / JUDGE_MODEL
         return cls(
             settings=settings,
             profile=JudgeProfile.from_settings(
                 settings, template, model=FolderManifest.from_folder(model).digest if model.is_dir() else None
             ),
-            folder=folder,
+            model=model,
         )
 
     def open(
@@ -65,11 +78,19 @@ class StoredJudge:
             return LocalJudge(
                 self.settings,
                 self.profile.template,
-                folder=self.folder / JUDGE_MODEL,
+                folder=self.model,
                 device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
                 batch_size=batch_size,
             )
-        raise NotImplementedError  # the lead fills in openai and planted as they land
+        if isinstance(self.settings, OpenAIJudgeSettings):
+            from rlaif_dagster.judging.serving.judge import ServedJudge
+
+            return ServedJudge(
+                self.settings,
+                self.profile.template,
+                served_by=served_by if isinstance(served_by, OpenAIJudgeSettings) else None,
+            )
+        raise NotImplementedError  # the lead fills in planted as it lands
 
 
 def read_judges(folder: Path) -> dict[str, StoredJudge]:
@@ -79,3 +100,9 @@ def read_judges(folder: Path) -> dict[str, StoredJudge]:
         members = [folder]
     judges = [StoredJudge.read(member) for member in members]
     return {judge.profile.name: judge for judge in judges}
+
+
+def read_combine(folder: Path) -> Combine:
+    """How a version of the `judge` asset makes one verdict of those of several judges."""
+    combine: Combine = json.loads((folder / JUDGE_JSON).read_bytes()).get("combine", "mean")
+    return combine

@@ -142,6 +142,8 @@ def conclude(question: Question, judge: JudgeProfile, answers: Sequence[Answer])
 
 def is_settled(answer: Answer, judge: JudgeProfile) -> bool:
     """Says whether an answer holds what it was asked for, so that it need not be asked again."""
+    if judge.template.writes is not None:
+        return bool(answer.text and answer.text.strip())
     return answer.status == "ok" and read_value(judge, answer) is not None
 
 

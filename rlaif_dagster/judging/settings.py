@@ -2,12 +2,14 @@
 
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 JudgingProtocol = Literal["per_principle", "joint", "one_principle"]
 """One principle at a time; the whole constitution at once; or one principle drawn for each pair."""
 VerdictReading = Literal["logprob", "text"]
 """From the probabilities of the verdict words as the next token, or from what the judge writes."""
+Combine = Literal["mean", "majority", "reliability"]
+"""How a jury's verdicts become one; see `rlaif_dagster.judging.jury`."""
 
 NO_IDENTITY: Final = ("name", "api_key_env", "limits", "price")
 """Fields that change where, how fast or at what price a judge is asked, and never what it is."""
@@ -54,6 +56,11 @@ class LocalJudgeSettings(_AskedJudgeSettings):
     max_length: int | None = Field(default=None, ge=1)
     """Longest request in tokens; null for the model's context."""
 
+    @property
+    def max_tokens_written(self) -> int:
+        """Longest text that it writes, in tokens."""
+        return self.max_new_tokens
+
     @model_validator(mode="after")
     def _refuse_equal_repeats(self) -> Self:
         if self.repeats > 1 and (self.verdict == "logprob" or self.temperature == 0.0):
@@ -73,11 +80,19 @@ class PriceSettings(_Settings):
     """Price of a million tokens written."""
     currency: str = Field(default="USD", min_length=1)
 
+    def find_cost(self, input_tokens: int, output_tokens: int) -> float:
+        """What so many tokens cost."""
+        return (input_tokens * self.input_per_million + output_tokens * self.output_per_million) / 1e6
+
 
 class BudgetSettings(_Settings):
-    """What one run may spend; it stops cleanly before, and the next run goes on from there."""
+    """What one asset may spend on this judge in one run; it stops cleanly before, and the next run goes on from there.
+
+    A request that the server turned away (with an error status) is not spent.
+    """
 
     calls: int | None = Field(default=None, ge=1)
+    """Requests, repeated attempts counted."""
     tokens: int | None = Field(default=None, ge=1)
     """Read and written together."""
     cost: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
@@ -93,7 +108,7 @@ class LimitSettings(_Settings):
     tokens_per_minute: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
     timeout_seconds: float = Field(default=60.0, gt=0.0, allow_inf_nan=False)
     """Of one attempt."""
-    max_attempts: int = Field(default=6, ge=1)
+    max_attempts: int = Field(default=6, ge=1, le=100)
     """Attempts at one call, where the fault may pass."""
     budget: BudgetSettings = BudgetSettings()
 
@@ -114,8 +129,23 @@ class OpenAIJudgeSettings(_AskedJudgeSettings):
     temperature: float = Field(default=0.0, ge=0.0, le=5.0, allow_inf_nan=False)
     max_tokens: int = Field(default=1024, ge=1)
     """Longest answer, in tokens."""
+    extra_body: dict[str, JsonValue] = {}
+    """More fields of the request, such as `reasoning_effort`; null leaves one out that is sent otherwise."""
     limits: LimitSettings = LimitSettings()
     price: PriceSettings | None = None
+
+    @property
+    def max_tokens_written(self) -> int:
+        """Longest text that it writes, in tokens."""
+        return self.max_tokens
+
+    @field_validator("extra_body")
+    @classmethod
+    def _keep_what_is_asked(cls, body: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        taken = sorted({"model", "messages", "stream", "n", "logprobs"} & set(body))
+        if taken:
+            raise ValueError(f"{taken[0]!r} is not free; remedy: remove it from extra_body")
+        return body
 
     @model_validator(mode="after")
     def _require_price(self) -> Self:
@@ -162,7 +192,7 @@ class JurySettings(_Settings):
 
     provider: Literal["jury"]
     judges: list[Annotated[AskedJudgeSettings, Field(discriminator="provider")]] = Field(min_length=2)
-    combine: Literal["mean", "majority", "reliability"] = "mean"
+    combine: Combine = "mean"
     """`mean` of their probabilities; `majority` of their verdicts; `reliability`: votes weighted by the log-odds that
     a judge is right, estimated from all the judges' verdicts."""
 
@@ -199,3 +229,14 @@ def list_members(settings: JudgeSettings) -> tuple[AskedJudgeSettings, ...]:
     if isinstance(settings, JurySettings):
         return tuple(settings.judges)
     return () if isinstance(settings, RecordedJudgeSettings) else (settings,)
+
+
+def find_protocol(settings: JudgeSettings) -> JudgingProtocol:
+    """What a judge, or each judge of a jury, is shown of the constitution; for recorded verdicts by their own rows."""
+    members = list_members(settings)
+    return members[0].protocol if members else "per_principle"
+
+
+def find_combine(settings: JudgeSettings) -> Combine:
+    """How verdicts of several judges become one."""
+    return settings.combine if isinstance(settings, JurySettings) else "mean"

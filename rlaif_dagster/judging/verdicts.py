@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from rlaif_dagster.judging.calls import Answer
+from rlaif_dagster.judging.calls import Answer, answer_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -102,17 +102,6 @@ def judgements_schema() -> "pa.Schema":
     def text(*names: str) -> list[pa.Field]:
         return [pa.field(name, pa.string(), nullable=False) for name in names]
 
-    answer = pa.struct(
-        [
-            *text("call_id", "status"),
-            pa.field("text", pa.string()),
-            pa.field("score", pa.float64()),
-            pa.field("reason", pa.string()),
-            pa.field("input_tokens", pa.int64()),
-            pa.field("output_tokens", pa.int64()),
-            pa.field("cut", pa.bool_(), nullable=False),
-        ]
-    )
     return pa.schema(
         [
             *text("verdict_id", "pair_id", "prompt_id", "response_a", "response_b", "order"),
@@ -122,6 +111,6 @@ def judgements_schema() -> "pa.Schema":
             *text("status"),
             pa.field("p_first", pa.float64()),
             pa.field("verdict", pa.string()),
-            pa.field("answers", pa.list_(answer), nullable=False),
+            pa.field("answers", pa.list_(answer_type()), nullable=False),
         ]
     )

@@ -12,11 +12,9 @@ next run recalls.
 
 import datetime
 import importlib.metadata
-import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -40,6 +38,7 @@ from rlaif_dagster.lineage.record import (
 )
 from rlaif_dagster.progress import Progress
 from rlaif_dagster.versioning.git import read_git_state
+from rlaif_dagster.versioning.scratch import held_lock, raising_storage_errors, scratch_folder
 
 OPEN_ROWS = "num_open_rows"
 """The count, in a record, of rows that the next run tries again; left out where there are none."""
@@ -74,6 +73,7 @@ def materialise(
         StorageError: If the output cannot be stored.
         RlaifError: Whatever the stage itself raises.
     """
+    project.store.remove_leftovers()
     parents = find_parents(project, stage)
     recipe = make_recipe(stage, parents)
     recalled = _recall(project, recipe)
@@ -163,7 +163,7 @@ def _land_recalled(
                 }
             ),
         )
-    show_version(project, record)
+    show_newest(project, record.asset)
     return record
 
 
@@ -194,7 +194,7 @@ def _compute(
 ) -> MaterialisationRecord:
     started_at = clock()
     git = read_git_state(project.root)
-    with work_folder(project, stage.name) as work:
+    with work_folder(project) as work:
         inputs = {name: work / "inputs" / name for name in parents}
         for name, parent in parents.items():
             view_version(project, parent, inputs[name])
@@ -245,7 +245,7 @@ def _compute(
         ),
     )
     shutil.rmtree(journal, ignore_errors=True)
-    show_version(project, record)
+    show_newest(project, record.asset)
     return record
 
 
@@ -267,11 +267,17 @@ def _run_checks(stage: Stage, output: Path, inputs: Mapping[str, Path]) -> Itera
         )
 
 
-def show_version(project: Project, record: MaterialisationRecord) -> None:
-    """Makes `data.dvc` and `data/<asset>` say what the record says."""
-    known = {name: head.output.md5 for name, head in project.ledger.find_heads().items()}
-    project.store.pin(record.asset, record.output.md5, known=known)
-    project.store.publish(record.asset, record.output.md5, Digest.parse(record.output.digest))
+def show_newest(project: Project, asset: str) -> None:
+    """Makes `data.dvc` and `data/<asset>` say what the newest record says.
+
+    Of runs that overlap, the last to come shows the newest record, whosever it is.
+    """
+    lock_path = project.scratch / "locks" / f"show-{asset.replace('/', '%')}.lock"
+    with raising_storage_errors(lock_path), held_lock(lock_path):
+        heads = project.ledger.find_heads()
+        output = heads[asset].output
+        project.store.pin(asset, output.md5, known={name: head.output.md5 for name, head in heads.items()})
+        project.store.publish(asset, output.md5, Digest.parse(output.digest))
 
 
 def view_version(project: Project, record: MaterialisationRecord, folder: Path) -> None:
@@ -297,14 +303,8 @@ def is_fresh(project: Project, stage: Stage) -> bool:
 def _view_earlier(project: Project, recipe: Recipe, folder: Path) -> Iterator[Path]:
     """Yields views of the asset's earlier versions by the same code and engine, each once, newest first."""
     seen: set[str] = set()
-    for record in reversed(project.ledger.records()):
-        parts = record.recipe_parts
-        same_maker = (parts.asset, parts.code_version, parts.engine) == (
-            recipe.asset,
-            recipe.code_version,
-            recipe.engine,
-        )
-        if not same_maker or record.output.md5 in seen or not project.store.has(record.output.md5):
+    for record in project.ledger.find_made_alike(recipe):
+        if record.output.md5 in seen or not project.store.has(record.output.md5):
             continue
         seen.add(record.output.md5)
         view = folder / str(len(seen))
@@ -316,8 +316,8 @@ def _view_earlier(project: Project, recipe: Recipe, folder: Path) -> Iterator[Pa
 
 
 def _view_recorded(project: Project, asset: str, digest: Digest, folder: Path) -> Path:
-    for record in reversed(project.ledger.records()):
-        if (record.asset, record.output.digest) == (asset, str(digest)):
+    for record in project.ledger.find_asset(asset):
+        if record.output.digest == str(digest):
             view_version(project, record, folder / digest.short)
             return folder / digest.short
     raise MissingInputError(
@@ -344,37 +344,14 @@ def _read_libraries() -> dict[str, str]:
 
 
 @contextmanager
-def work_folder(project: Project, name: str) -> Iterator[Path]:
+def work_folder(project: Project) -> Iterator[Path]:
     """A folder for one computation, removed afterwards; folders of dead processes are removed first.
 
     Raises:
         StorageError: If it cannot be made.
     """
     parent = project.scratch / "work"
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        for leftover in parent.iterdir():
-            owner = leftover.name.split("-", 1)[0]
-            if owner.isdigit() and not _is_alive(int(owner)):
-                shutil.rmtree(leftover, ignore_errors=True)
-        folder = parent / f"{os.getpid()}-{name.replace('/', '.')}-{secrets.token_hex(4)}"
-        folder.mkdir()
-    except OSError as error:
-        raise StorageError(
-            f"{parent}: no work folder can be made ({error.strerror or error}).\n"
-            "  remedy: free disk space or mend the permissions, then run again"
-        ) from error
-    try:
+    with ExitStack() as stack:
+        with raising_storage_errors(parent):
+            folder = stack.enter_context(scratch_folder(parent))
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # it lives, as another user
-    return True

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.lineage.ledger import SUFFIX
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import show_version
+from rlaif_dagster.lineage.recall import show_newest
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.progress import Progress
 from rlaif_dagster.versioning.scratch import raising_storage_errors, scratch_folder
@@ -71,7 +71,7 @@ def pull_project(project: Project, *, heads_only: bool, progress: Progress) -> S
     remote = project.store.require_remote()
     with (
         raising_storage_errors(project.scratch),
-        scratch_folder(project.scratch / "pull") as scratch,
+        scratch_folder(project.scratch / "scratch") as scratch,
     ):
         here = {path.name for path in project.ledger.folder.glob(f"*{SUFFIX}")}
         names = sorted(name for name in remote.list_records() if name.endswith(SUFFIX) and name not in here)
@@ -87,7 +87,7 @@ def pull_project(project: Project, *, heads_only: bool, progress: Progress) -> S
         progress("versions fetched", done, len(versions))
     for head in heads:
         if head.output.md5 not in lost:
-            show_version(project, head)
+            show_newest(project, head.asset)
     return ShareResult(
         remote=remote.name,
         num_records=num_records,

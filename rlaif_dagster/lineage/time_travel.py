@@ -5,7 +5,7 @@ from pathlib import Path
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import InputError, StorageError
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import show_version
+from rlaif_dagster.lineage.recall import show_newest
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.versions import find_version
 from rlaif_dagster.versioning.git import clone_at
@@ -58,6 +58,6 @@ def checkout_project(project: Project, revision: str, folder: Path) -> Project:
             remedy="commit lineage/ and data.dvc after each run; versions by digest can still be had: "
             "`rlaif checkout ASSET@DIGEST DEST`",
         )
-    for head in heads.values():
-        show_version(past, head)
+    for asset in heads:
+        show_newest(past, asset)
     return past

@@ -24,7 +24,13 @@ from rlaif_dagster.progress import Progress, ignore_progress
 from rlaif_dagster.versioning.objects import ObjectCache
 from rlaif_dagster.versioning.pin import DATA_FOLDER, Pin, read_pinned_md5, write_pin
 from rlaif_dagster.versioning.project import WORK_FOLDER, init_project, keep_site_folder_inside, read_config
-from rlaif_dagster.versioning.scratch import held_lock, raising_storage_errors, scratch_folder, swap_in
+from rlaif_dagster.versioning.scratch import (
+    held_lock,
+    raising_storage_errors,
+    remove_leftovers,
+    scratch_folder,
+    swap_in,
+)
 from rlaif_dagster.versioning.tree import Tree, check_asset, check_tree_md5
 
 if TYPE_CHECKING:
@@ -317,6 +323,11 @@ class Store:
                 link = target / path
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(self.cache.path_of(file_md5))
+
+    def remove_leftovers(self) -> None:
+        """Removes what killed processes left unfinished."""
+        for parent in (self._scratch_path, self.cache.scratch_path):
+            remove_leftovers(parent)
 
     @property
     def _pin_path(self) -> Path:

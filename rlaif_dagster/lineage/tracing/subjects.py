@@ -69,7 +69,7 @@ def open_versions(project: Project, **records: MaterialisationRecord) -> Iterato
         CorruptVersionError: If stored bytes are not those recorded.
         StorageError: If they cannot be had.
     """
-    with work_folder(project, "trace") as work:
+    with work_folder(project) as work:
         folders = {name: work / name for name in records}
         for name, record in records.items():
             view_version(project, record, folders[name])
