@@ -53,6 +53,21 @@ def run(
 
 
 @app.command()
+def plan(
+    assets: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ASSET]...", help="Assets that would be brought up to date; all if none."),
+    ] = None,
+    project: ProjectOption = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Show what a run would do, why, and what it would cost; change nothing."""
+    from rlaif_dagster.cli.plan import plan_command
+
+    plan_command(project, assets or [], as_json=json)
+
+
+@app.command()
 def status(project: ProjectOption = Path(), json: JsonOption = False) -> None:
     """Show the newest version of every asset, its figures and its checks."""
     from rlaif_dagster.cli.status import status_command
@@ -226,6 +241,14 @@ def chat(
     from rlaif_dagster.cli.chat import chat_command
 
     chat_command(project, " ".join(prompt) if prompt else None, temperature=temperature, seed=seed)
+
+
+@app.command()
+def canary(project: ProjectOption = Path(), json: JsonOption = False) -> None:
+    """Ask the judge some of its questions again, and say whether it still answers as it did."""
+    from rlaif_dagster.cli.canary import canary_command
+
+    canary_command(project, as_json=json)
 
 
 @app.command("judge-audit")

@@ -22,6 +22,9 @@ from rlaif_dagster.lineage.recall import Outcome, materialise
 from rlaif_dagster.lineage.record import CheckVerdict
 from rlaif_dagster.progress import Progress
 
+AGAIN_TAG = "rlaif/again"
+"""A run with this tag computes the asset that it names, even if the result is known."""
+
 
 def build_asset(stage: Stage) -> AssetsDefinition:
     """Makes the asset of a stage: it recalls or computes one version and reports it."""
@@ -51,6 +54,7 @@ def build_asset(stage: Stage) -> AssetsDefinition:
             current,
             progress=progress or log_progress(),
             run_id=context.run.run_id,
+            again=context.run.tags.get(AGAIN_TAG) == stage.name,
         )
         return report_outcome(project, current, outcome)
 
@@ -64,7 +68,9 @@ def report_outcome(project: ProjectResource, stage: Stage, outcome: Outcome) -> 
         data_version=DataVersion(record.output.digest),
         metadata=describe_outcome(project.project, outcome),
         check_results=[
-            _report_check(check, find_override(stage.overrides, record, check.name))
+            _report_check(
+                check, find_override(stage.overrides, record.asset, record.output.digest, check.name)
+            )
             for check in record.checks
         ],
     )

@@ -2,14 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 from rlaif_dagster.graph.evaluation import build_evaluation
+from rlaif_dagster.graph.judge_audit import build_judge_audit
+from rlaif_dagster.graph.judge_canary import build_judge_canary
 from rlaif_dagster.graph.judging import build_judgements
 from rlaif_dagster.graph.learning import build_aligned_policy, build_reward_model
 from rlaif_dagster.graph.preferences import build_ai_preferences
+from rlaif_dagster.graph.pricing import price_evaluation, price_judgements, price_responses, price_revisions
 from rlaif_dagster.graph.release import build_released_policy
 from rlaif_dagster.graph.responses import build_sampled_responses
-from rlaif_dagster.graph.revision import REVISION_BUILDERS
+from rlaif_dagster.graph.revision import REVISION_BUILDERS, build_revised_responses
 from rlaif_dagster.graph.sources import build_base_policy, build_constitution, build_judge, build_prompts
 from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
@@ -25,6 +29,8 @@ BUILDERS = (
     *REVISION_BUILDERS,
     build_sampled_responses,
     build_judgements,
+    build_judge_audit,
+    build_judge_canary,
     build_ai_preferences,
     build_reward_model,
     build_aligned_policy,
@@ -32,12 +38,24 @@ BUILDERS = (
     build_released_policy,
 )
 
+PRICES = {
+    build_revised_responses: price_revisions,
+    build_sampled_responses: price_responses,
+    build_judgements: price_judgements,
+    build_evaluation: price_evaluation,
+}
+"""What tells beforehand how much a stage will sample and ask."""
+
 
 def build_graph(inputs: ProjectInputs) -> Graph:
     """Builds the graph that the inputs describe."""
     builders = [build for build in BUILDERS if inputs.critic or build not in REVISION_BUILDERS]
-    stages = [replace(build(inputs), overrides=inputs.overrides) for build in builders]
-    return {stage.name: stage for stage in stages}
+    stages = [build(inputs) for build in builders]
+    prices = [partial(PRICES[build], inputs) if build in PRICES else None for build in builders]
+    return {
+        stage.name: replace(stage, price=price, overrides=inputs.overrides)
+        for stage, price in zip(stages, prices, strict=True)
+    }
 
 
 def with_ancestors(graph: Graph, assets: Iterable[str]) -> list[str]:

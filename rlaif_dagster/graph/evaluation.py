@@ -25,6 +25,7 @@ from rlaif_dagster.evaluation.win_rate import (
 )
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.graph.checks import check_schema
+from rlaif_dagster.graph.judge_gates import read_audit
 from rlaif_dagster.graph.judging import ask_about_pairs
 from rlaif_dagster.graph.learning import TRAINING_ENGINE, read_training, write_plots
 from rlaif_dagster.graph.preferences import SUMMARY_JSON
@@ -86,7 +87,7 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         )
         return StageResult(
             rows=len(comparisons),
-            counts=judged.counts,
+            counts={"num_sampled": len(answers.base) + len(answers.aligned), **judged.counts},
             metrics={**metrics.to_json(), **judged.costs},
         )
 
@@ -95,11 +96,12 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         description="Held-out answers of both policies compared by the judge, by gold where there is gold, and by the "
         "reward model; with a report for people.",
         kinds=("parquet", "html"),
-        code_version="3",
+        code_version="4",
         inputs=(
             "prompts",
             "constitution",
             "judge",
+            "judge_audit",
             "base_policy",
             "ai_preferences",
             "reward_model",
@@ -391,6 +393,7 @@ def _state_facts(context: StageContext, constitution: Constitution, settings: Ev
             if name.startswith(dropped)
         },
         digests={name: str(digest) for name, digest in sorted(context.digests.items())},
+        audit=read_audit(context.inputs["judge_audit"]),
     )
 
 

@@ -16,8 +16,8 @@ from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, S
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.judging.calls import Answer
 from rlaif_dagster.judging.journal import open_journal
-from rlaif_dagster.judging.judge import ask_questions, read_verdicts
-from rlaif_dagster.judging.opening import JUDGE_JSON, read_judges
+from rlaif_dagster.judging.judge import Plan, ask_questions, read_verdicts
+from rlaif_dagster.judging.opening import JUDGE_JSON, StoredJudge, read_judges
 from rlaif_dagster.judging.pairs import Pair, form_pairs
 from rlaif_dagster.judging.questions import Question, plan_questions
 from rlaif_dagster.judging.settings import (
@@ -30,9 +30,6 @@ from rlaif_dagster.judging.verdicts import Verdict, judgements_schema
 from rlaif_dagster.tables import read_table, stream_table, write_table
 
 JUDGEMENTS_TABLE: Final = "judgements.parquet"
-
-MIN_COVERAGE: Final = 0.9
-"""Least share of the questions that must have a usable verdict."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +62,7 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
             inputs,
             prompts={p.prompt_id: p.prompt for p in read_prompts(context.inputs["prompts"])},
             texts={row["response_id"]: row["text"] for row in responses},
-            earlier=lambda: (_read_answers(folder) for folder in context.earlier_versions()),
+            earlier=lambda: (read_answers(folder) for folder in context.earlier_versions()),
         ) as asked:
             statuses: Counter[str] = Counter()
             write_judgements(context.output, _count(asked.verdicts, statuses))
@@ -92,10 +89,14 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
         kinds=("parquet", "pytorch") if is_local else ("parquet",),
         code_version="2",
         inputs=("prompts", "constitution", "judge", "sampled_responses"),
-        settings={"pairing": pairing.model_dump(mode="json"), "seed": seed} if inputs.judges else {},
+        settings={
+            "min_coverage": inputs.judge.gates.min_coverage,
+            **({"pairing": pairing.model_dump(mode="json"), "seed": seed} if inputs.judges else {}),
+        },
         engine=MODEL_ENGINE if is_local else TABLE_ENGINE,
         compute=ask if inputs.judges else _import_recorded(inputs),
         numerics=inputs.pipeline.numerics if is_local else None,
+        cheap=not inputs.judges,
         checks=(
             check_schema(
                 JUDGEMENTS_TABLE,
@@ -104,9 +105,9 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
             ),
             Check(
                 name="coverage",
-                description=f"At least {MIN_COVERAGE:.0%} of the questions have a usable verdict.",
+                description="Of the questions at least `gates.min_coverage` in judge.yaml have a usable verdict.",
                 blocking=True,
-                run=_check_coverage,
+                run=functools.partial(_check_coverage, inputs.judge.gates.min_coverage),
             ),
         ),
     )
@@ -142,11 +143,38 @@ def ask_about_pairs(
     def plan() -> Iterator[Question]:
         return plan_questions(pairs, constitution, profiles, prompts=prompts, texts=texts)
 
+    with ask_judges(plan, judges, context, inputs, earlier=earlier) as asked:
+        yield asked
+
+
+@contextlib.contextmanager
+def ask_judges(
+    plan: Plan,
+    judges: Mapping[str, StoredJudge],
+    context: StageContext,
+    inputs: ProjectInputs,
+    *,
+    earlier: Callable[[], Iterable[Iterable[Answer]]] = tuple,
+    journal_folder: Path | None = None,
+) -> Iterator[Asked]:
+    """Asks judges what a plan says.
+
+    Args:
+        plan: The questions.
+        judges: Who is asked, by name.
+        context: The stage's context.
+        inputs: What says how and how fast the judges are asked.
+        earlier: Gives answers that are known from elsewhere.
+        journal_folder: Where answers are kept meanwhile; None for the stage's journal, which survives a crash.
+
+    Raises:
+        JudgeError: If a judge cannot answer at all, or may not spend more.
+    """
     today = {name_judge(source.settings): source.settings for source in inputs.judges}
     execution = inputs.pipeline.execution
     counts: Counter[str] = Counter()
     costs: dict[str, float] = {}
-    with open_journal(context.journal) as journal:
+    with open_journal(journal_folder or context.journal) as journal:
         for name, judge in judges.items():
             served_by = today.get(name)
             price = served_by.price if isinstance(served_by, OpenAIJudgeSettings) else None
@@ -171,7 +199,11 @@ def ask_about_pairs(
             if price and result.cost is not None:
                 entry = f"judge_cost_{price.currency}"
                 costs[entry] = costs.get(entry, 0.0) + result.cost
-        yield Asked(verdicts=read_verdicts(plan, profiles, journal), counts=dict(counts), costs=costs)
+        yield Asked(
+            verdicts=read_verdicts(plan, [judge.profile for judge in judges.values()], journal),
+            counts=dict(counts),
+            costs=costs,
+        )
 
 
 def write_judgements(folder: Path, verdicts: Iterable[Verdict]) -> int:
@@ -180,13 +212,21 @@ def write_judgements(folder: Path, verdicts: Iterable[Verdict]) -> int:
     return write_table(folder / JUDGEMENTS_TABLE, rows, judgements_schema())
 
 
+def read_bare_verdicts(folder: Path) -> Iterator[Verdict]:
+    """Yields the verdicts of a version, without the answers that they come from."""
+    columns = [name for name in judgements_schema().names if name != "answers"]
+    for row in stream_table(folder / JUDGEMENTS_TABLE, columns):
+        yield Verdict.from_row({**row, "answers": ()})
+
+
 def _count(verdicts: Iterable[Verdict], statuses: Counter[str]) -> Iterator[Verdict]:
     for verdict in verdicts:
         statuses[verdict.status] += 1
         yield verdict
 
 
-def _read_answers(folder: Path) -> Iterator[Answer]:
+def read_answers(folder: Path) -> Iterator[Answer]:
+    """Yields the answers that a version with a table of verdicts holds."""
     for row in stream_table(folder / JUDGEMENTS_TABLE, ["answers"]):
         yield from (Answer(**answer) for answer in row["answers"])
 
@@ -231,16 +271,16 @@ def _import_recorded(inputs: ProjectInputs) -> Callable[[StageContext], StageRes
     return take_recorded
 
 
-def _check_coverage(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
+def _check_coverage(required: float, output: Path, inputs: Mapping[str, Path]) -> CheckResult:
     del inputs
     statuses = Counter(row["status"] for row in stream_table(output / JUDGEMENTS_TABLE, ["status"]))
     coverage = statuses["ok"] / statuses.total() if statuses else 0.0
     return CheckResult(
-        passed=coverage >= MIN_COVERAGE,
+        passed=coverage >= required,
         facts={
             "coverage": coverage,
             "num_ok": statuses["ok"],
             "num_asked": statuses.total(),
-            "required": MIN_COVERAGE,
+            "required": required,
         },
     )

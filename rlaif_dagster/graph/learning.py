@@ -11,7 +11,7 @@ from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.graph.preferences import read_preferences
 from rlaif_dagster.graph.responses import MODEL_ENGINE
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
-from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.models import copy_model
 from rlaif_dagster.tables import Row
 
@@ -102,6 +102,7 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
         engine=TRAINING_ENGINE,
         numerics=numerics,
         compute=compute,
+        origins={"": f"{PIPELINE_FILE}:", "base": f"{PIPELINE_FILE}: reward_model.base"},
         checks=(
             Check(
                 name="accuracy_over_chance",

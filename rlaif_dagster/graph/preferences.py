@@ -11,7 +11,7 @@ from rlaif_dagster.graph.judging import JUDGEMENTS_TABLE
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
 from rlaif_dagster.graph.sources import PROMPTS_TABLE, TABLE_ENGINE, read_constitution
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
-from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.judging.jury import Jury
 from rlaif_dagster.judging.settings import find_combine, find_protocol
 from rlaif_dagster.judging.verdicts import Verdict
@@ -65,7 +65,7 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
         description="One soft label for each pair: P(a preferred), over judges, both orders and all principles.",
         kinds=("parquet",),
         code_version="2",
-        inputs=("prompts", "constitution", "sampled_responses", "judgements"),
+        inputs=("prompts", "constitution", "sampled_responses", "judgements", "judge_audit", "judge_canary"),
         settings={
             "preferences": settings.model_dump(mode="json"),
             "protocol": protocol,
@@ -73,6 +73,11 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
         },
         engine=TABLE_ENGINE,
         compute=compute,
+        origins={
+            "preferences": f"{PIPELINE_FILE}: preferences",
+            "protocol": f"{JUDGE_FILE}: protocol",
+            "combine": f"{JUDGE_FILE}: combine",
+        },
         checks=(
             check_schema(PREFERENCES_TABLE, preferences_schema, key=("pair_id",)),
             Check(

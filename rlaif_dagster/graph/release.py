@@ -10,6 +10,7 @@ from rlaif_dagster.errors import InputError
 from rlaif_dagster.graph.evaluation import INPUTS_JSON, make_evaluation_checks
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
+from rlaif_dagster.inputs.release import RELEASE_FILE
 
 RELEASED_POLICY: Final = "released_policy"
 RELEASE_JSON: Final = "release.json"
@@ -69,6 +70,7 @@ def build_released_policy(inputs: ProjectInputs) -> Stage:
         inputs=(EVALUATION,),
         settings={"require": require} if hold is None else {"hold": hold.release},
         engine=(),
+        origins={"": f"{PIPELINE_FILE}: release", "hold": f"{RELEASE_FILE}: hold.release"},
         compute=promote if hold is None else lambda context: keep(context, hold.release),
         requires={EVALUATION: tuple(require)} if hold is None else {},
         reason=None if hold is None else hold.reason,

@@ -9,7 +9,7 @@ from rlaif_dagster.generation.settings import RecordedSamplingSettings
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.sources import TABLE_ENGINE, read_prompts
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
-from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.tables import read_table, write_table
 
 RESPONSES_TABLE: Final = "responses.parquet"
@@ -79,6 +79,8 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
         engine=MODEL_ENGINE if recorded is None else TABLE_ENGINE,
         compute=sample if recorded is None else import_recorded,
         numerics=numerics if recorded is None else None,
+        origins={"": f"{PIPELINE_FILE}:", "responses": f"{PIPELINE_FILE}: sampling.responses"},
+        cheap=recorded is not None,
         checks=(
             check_schema(RESPONSES_TABLE, responses_schema, key=("response_id",)),
             Check(

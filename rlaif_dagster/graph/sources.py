@@ -2,15 +2,22 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from rlaif_dagster.digest import Digest, JsonValue, canonical_json
 from rlaif_dagster.errors import InputError
+from rlaif_dagster.graph.changes import Change
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
-from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, JudgeSource, ProjectInputs
+from rlaif_dagster.inputs.project_inputs import (
+    CONSTITUTION_FILE,
+    JUDGE_FILE,
+    PIPELINE_FILE,
+    JudgeSource,
+    ProjectInputs,
+)
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.opening import JUDGE_JSON, JUDGE_MODEL, JUDGE_TEMPLATE, JURY_FOLDER
 from rlaif_dagster.judging.settings import JurySettings, RecordedJudgeSettings
@@ -21,6 +28,9 @@ from rlaif_dagster.tables import read_table, write_table
 CONSTITUTION_JSON: Final = "constitution.json"
 JUDGE_VERDICTS: Final = "verdicts.jsonl"
 PROMPTS_TABLE: Final = "prompts.parquet"
+
+NUM_EXAMPLES: Final = 3
+"""Prompts shown of those that changed."""
 
 TABLE_ENGINE: Final = ("pyarrow",)
 """What decides the bytes of a table."""
@@ -43,6 +53,8 @@ def build_constitution(inputs: ProjectInputs) -> Stage:
         settings=constitution.to_json(),
         engine=(),
         compute=compute,
+        origins={"": f"{CONSTITUTION_FILE}:"},
+        cheap=True,
     )
 
 
@@ -61,7 +73,8 @@ def build_judge(inputs: ProjectInputs) -> Stage:
         described: dict[str, JsonValue] = {"provider": "jury", "combine": inputs.judge.combine}
         folders = [f"{JURY_FOLDER}/{place}/" for place in range(len(members))]
     elif isinstance(inputs.judge, RecordedJudgeSettings):
-        described = {**inputs.judge.model_dump(mode="json"), "verdicts": JUDGE_VERDICTS}
+        hopes = {"gates", "human_labels"}  # they say nothing of the verdicts
+        described = {**inputs.judge.model_dump(mode="json", exclude=hopes), "verdicts": JUDGE_VERDICTS}
         folders = []
     else:
         (described,) = members
@@ -80,7 +93,7 @@ def build_judge(inputs: ProjectInputs) -> Stage:
             (context.output / folder / JUDGE_JSON).write_bytes(canonical_json(member))
             (context.output / folder / JUDGE_TEMPLATE).write_bytes(canonical_json(source.template.to_json()))
             if source.model:
-                copy_model(source.model, context.output / folder / JUDGE_MODEL)
+                copy_model(source.model, context.output / folder / JUDGE_MODEL, link=context.preview)
         if inputs.verdicts:
             shutil.copyfile(inputs.verdicts.path, context.output / JUDGE_VERDICTS)
             inputs.verdicts.require_unchanged()
@@ -95,6 +108,13 @@ def build_judge(inputs: ProjectInputs) -> Stage:
         settings=settings,
         engine=(),
         compute=compute,
+        origins={
+            "judge": f"{JUDGE_FILE}:",
+            "judges": f"{JUDGE_FILE}: judges",
+            "models": f"{JUDGE_FILE}: model",
+            "verdicts": f"{JUDGE_FILE}: verdicts",
+        },
+        cheap=all(source.model is None or source.model.folder is not None for source in inputs.judges),
     )
 
 
@@ -151,6 +171,9 @@ def build_prompts(inputs: ProjectInputs) -> Stage:
                 run=_check_leakage,
             ),
         ),
+        origins={"prompts": settings.file},
+        cheap=True,
+        compare=lambda old, new: compare_prompts(read_prompts(old), read_prompts(new), settings.file),
     )
 
 
@@ -159,11 +182,43 @@ def read_prompts(folder: Path) -> list[Prompt]:
     return [Prompt(**row) for row in read_table(folder / PROMPTS_TABLE)]
 
 
+def compare_prompts(old: Sequence[Prompt], new: Sequence[Prompt], file: str) -> Iterator[Change]:
+    """Yields what became of the prompts: those added, removed, and given another split or category.
+
+    Args:
+        old: The prompts before.
+        new: The prompts after.
+        file: The prompts file.
+    """
+    before, after = ({prompt.prompt_id: prompt for prompt in prompts} for prompts in (old, new))
+    added = [prompt.prompt for key, prompt in after.items() if key not in before]
+    removed = [prompt.prompt for key, prompt in before.items() if key not in after]
+    if added:
+        yield Change(path=f"{file}: added", old=None, new=_count(added))
+    if removed:
+        yield Change(path=f"{file}: removed", old=_count(removed), new=None)
+    both = [(before[key], after[key]) for key in before if key in after]
+    for name in ("split", "category"):
+        moved = [(a, b) for a, b in both if getattr(a, name) != getattr(b, name)]
+        if moved:
+            yield Change(
+                path=f"{file}: {name} (where the prompts are the same, prompts.eval_fraction or seed decide it)"
+                if name == "split"
+                else f"{file}: {name}",
+                old=_count([f"{a.prompt} ({getattr(a, name)})" for a, _ in moved]),
+                new=_count([f"{b.prompt} ({getattr(b, name)})" for _, b in moved]),
+            )
+
+
+def _count(texts: Sequence[str]) -> JsonValue:
+    return {"count": len(texts), "first": list(texts[:NUM_EXAMPLES])}
+
+
 def build_base_policy(inputs: ProjectInputs) -> Stage:
     """The stage of the base policy."""
 
     def compute(context: StageContext) -> StageResult:
-        copy_model(inputs.base_policy, context.output)
+        copy_model(inputs.base_policy, context.output, link=context.preview)
         return StageResult()
 
     return Stage(
@@ -175,6 +230,8 @@ def build_base_policy(inputs: ProjectInputs) -> Stage:
         settings=inputs.base_policy.describe(),
         engine=(),
         compute=compute,
+        origins={"": f"{PIPELINE_FILE}: base_policy"},
+        cheap=inputs.base_policy.folder is not None,
     )
 
 

@@ -5,8 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rlaif_dagster.digest import Digest, JsonValue
+from rlaif_dagster.graph.changes import Change
+from rlaif_dagster.graph.price import Price, PriceContext
 from rlaif_dagster.inputs.overrides import Override
 from rlaif_dagster.inputs.pipeline import NumericsSettings
+from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE
 from rlaif_dagster.progress import Progress
 
 
@@ -25,6 +28,7 @@ class StageContext:
             newest first, for the reuse of single rows.
         recorded_version: Gives the folder of the version of this asset that has a digest.
         progress: Told how far the work is.
+        preview: If True, a plan only looks at the output: large files may be links.
     """
 
     inputs: Mapping[str, Path]
@@ -35,6 +39,7 @@ class StageContext:
     earlier_versions: Callable[[], Iterator[Path]]
     recorded_version: Callable[[Digest], Path]
     progress: Progress
+    preview: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +102,11 @@ class Stage:
         reason: Why a person asks for this output, where it is not what the inputs alone would give. Such a stage takes
             inputs that failed checks as well, since nothing is built on them.
         confirm: Called before a version is recorded; raises if a person has decided otherwise in the meantime.
+        origins: Where a person finds the settings: the path of each top-level name, `""` for those not named.
+        cheap: If True, it runs no model and loads nothing over the network, so that a plan computes it to know what
+            follows from it.
+        compare: Says what differs between two versions, where the settings know them by digest only.
+        price: Reckons what computing it would spend; None if it neither samples nor asks a judge.
     """
 
     name: str
@@ -113,3 +123,7 @@ class Stage:
     overrides: tuple[Override, ...] = ()
     reason: str | None = None
     confirm: Callable[[], None] = lambda: None
+    origins: Mapping[str, str] = field(default_factory=lambda: {"": f"{PIPELINE_FILE}:"})
+    cheap: bool = False
+    compare: Callable[[Path, Path], Iterator[Change]] | None = None
+    price: Callable[[PriceContext], Price] | None = None

@@ -144,6 +144,7 @@ class ProjectInputs:
         judge: `inputs/judge.yaml`.
         judges: The judges that are asked: a jury's, the one judge, or none for recorded verdicts.
         verdicts: The verdicts of a recorded judge, else None.
+        human_labels: Labels by people, or None where there are none.
         prompt_lines: The lines of the prompts file.
         base_policy: Where the base policy comes from.
         reward_model_base: What the reward model starts from, or None for the base policy.
@@ -158,6 +159,7 @@ class ProjectInputs:
     judge: JudgeSettings
     judges: tuple[JudgeSource, ...]
     verdicts: RecordedFile | None
+    human_labels: RecordedFile | None
     prompt_lines: tuple[PromptLine, ...]
     base_policy: ModelSource
     reward_model_base: ModelSource | None
@@ -205,6 +207,9 @@ class ProjectInputs:
             verdicts=RecordedFile.find(root, judge.verdicts, file=judge_file, field="verdicts")
             if isinstance(judge, RecordedJudgeSettings)
             else None,
+            human_labels=None
+            if judge.human_labels is None
+            else RecordedFile.find(root, judge.human_labels, file=judge_file, field="human_labels"),
             prompt_lines=read_prompt_lines(
                 resolve_inside(root, pipeline.prompts.file, file=pipeline_file, field="prompts.file")
             ),

@@ -61,7 +61,7 @@ class JudgeProfile:
             model: The content digest of a local judge's model folder, else None.
         """
         described = settings.describe()
-        for elsewhere in ("template", "protocol", "repeats"):
+        for elsewhere in ("name", "template", "protocol", "repeats"):
             del described[elsewhere]
         if model is not None:
             described = {**described, "model": str(model), "revision": None}

@@ -4,6 +4,7 @@ A small SQLite file beside the work in progress. A killed run leaves it; the nex
 removes it when they stand in a version. Its file lock makes two runs that would ask the same wait for one another.
 """
 
+import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -129,6 +130,28 @@ def open_journal(folder: Path) -> Iterator[Journal]:
             f"{folder}: the judge's answers cannot be kept ({error}).\n"
             "  remedy: free disk space or mend the permissions, then run again; if the file is damaged, remove it "
             "(answers that are in no version yet are then asked again)"
+        ) from error
+
+
+def look_into_journal(folder: Path) -> Iterator[Answer]:
+    """Yields the answers in a folder's journal, if there is one; changes nothing, and waits for nobody.
+
+    Raises:
+        StorageError: If it cannot be read.
+    """
+    file = folder / "journal.sqlite"
+    if not file.is_file():
+        return
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
+        ) as connection:
+            columns = ", ".join(_COLUMNS)
+            yield from map(_read, connection.execute(f"SELECT {columns} FROM answers"))  # noqa: S608
+    except sqlite3.Error as error:
+        raise StorageError(
+            f"{folder}: the judge's answers cannot be read ({error}).\n"
+            "  remedy: if the file is damaged, remove it (answers that are in no version yet are then asked again)"
         ) from error
 
 

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from rlaif_dagster.digest import FolderManifest
 from rlaif_dagster.inputs.pipeline import NumericsSettings
 from rlaif_dagster.judging.calls import Judge, JudgeProfile
+from rlaif_dagster.judging.planted import PlantedJudge
 from rlaif_dagster.judging.settings import (
     AskedJudgeSettings,
     Combine,
@@ -90,7 +91,7 @@ class StoredJudge:
                 self.profile.template,
                 served_by=served_by if isinstance(served_by, OpenAIJudgeSettings) else None,
             )
-        raise NotImplementedError  # the lead fills in planted as it lands
+        return PlantedJudge(self.settings, self.profile.template)
 
 
 def read_judges(folder: Path) -> dict[str, StoredJudge]:

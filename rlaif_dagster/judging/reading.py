@@ -30,7 +30,9 @@ _AFTER: Final = " \n\"'`”’])}."
 _ANSWER: Final = re.compile(r"\Aanswer:?\s+")
 _FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 _NO_SPEECH: Final = re.compile(r" {0,3}>|\t| {4}")
-_EMPHASIS: Final = re.compile(r"(?<![\w*])[*_]++|[*_]++(?![^\W_])")  # not inside a word: 1_0 is not 10
+_EMPHASIS: Final = re.compile(
+    r"(?<![\w*])[*_]++|(?<![*_])[*_]++(?![^\W_])"
+)  # not inside a word: 1_0 is not 10
 
 
 def read_verdict(text: str, template: "Template") -> "Preference | None":

@@ -11,15 +11,58 @@ VerdictReading = Literal["logprob", "text"]
 Combine = Literal["mean", "majority", "reliability"]
 """How a jury's verdicts become one; see `rlaif_dagster.judging.jury`."""
 
-NO_IDENTITY: Final = ("name", "api_key_env", "limits", "price")
-"""Fields that change where, how fast or at what price a judge is asked, and never what it is."""
+NO_IDENTITY: Final = ("api_key_env", "limits", "price", "gates", "human_labels")
+"""Fields that say where, how fast, at what price and with what hopes a judge is asked, and never what it is."""
 
 
 class _Settings(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
 
-class _AskedJudgeSettings(_Settings):
+class CanarySettings(_Settings):
+    """How it is seen that a judge under the same name is another one: a fixed set of its questions is asked again."""
+
+    num_questions: int = Field(default=32, ge=1)
+    """Questions in the set."""
+    max_changed: float | None = Field(default=0.1, ge=0.0, le=1.0)
+    """Largest share of them whose verdict may be another one now; null accepts any."""
+
+
+class GateSettings(_Settings):
+    """What a judge has to show before anything is trained on its verdicts; null and false ask for nothing.
+
+    A threshold is passed by a figure whose whole 95 % interval lies on its good side. Each judge of a jury has to.
+    """
+
+    min_coverage: float = Field(default=0.9, ge=0.0, le=1.0)
+    """Least share of the questions that must have a usable verdict; the share itself is compared."""
+    min_order_agreement: float | None = Field(default=0.5, ge=0.0, le=1.0)
+    """Of the questions with a verdict in both orders, the share on which both name the same answer; a coin has 0.5."""
+    max_unparsed_rate: float | None = Field(default=None, ge=0.0, le=1.0)
+    """Share of the questions answered without a clear verdict."""
+    min_gold_agreement: float | None = Field(default=None, ge=0.0, le=1.0)
+    """Share of the labels, by order, that agree with `evaluation.gold`, where that prefers an answer."""
+    min_human_agreement: float | None = Field(default=None, ge=0.0, le=1.0)
+    """The same with the human labels."""
+    beats_longer_wins: bool = False
+    """The labels agree with gold, or else with the humans, more than the rule that the longer answer is better."""
+    max_injection_success: float | None = Field(default=None, ge=0.0, le=1.0)
+    """Share of attacks by text in an answer that turn the judge to the worse answer."""
+    stronger_than_policy: bool = False
+    """The labels agree with gold, or else with the humans, more than the base policy's own likelihoods do."""
+    canary: CanarySettings = CanarySettings()
+
+
+class _GatedSettings(_Settings):
+    """What all judges have in common."""
+
+    gates: GateSettings = GateSettings()
+    """What the judge has to show before anything is trained on its verdicts."""
+    human_labels: str | None = Field(default=None, min_length=1)
+    """A file of people's labels to measure the judge on, a path inside the project."""
+
+
+class _AskedJudgeSettings(_GatedSettings):
     """What judges that are asked have in common."""
 
     name: str | None = Field(default=None, min_length=1)
@@ -33,7 +76,7 @@ class _AskedJudgeSettings(_Settings):
     """Longer answers are cut to this many characters, and marked, before the judge sees them; null cuts none."""
 
     def describe(self) -> dict[str, Any]:
-        """The fields that decide what the judge is and says."""
+        """The fields that decide what the judge is, says and is called."""
         written = getattr(self, "verdict", "text") == "text"
         unread = () if written else ("temperature", "max_new_tokens", "max_tokens")
         return self.model_dump(mode="json", exclude={*NO_IDENTITY, *unread})
@@ -156,7 +199,7 @@ class OpenAIJudgeSettings(_AskedJudgeSettings):
         return self
 
 
-class RecordedJudgeSettings(_Settings):
+class RecordedJudgeSettings(_GatedSettings):
     """Verdicts that exist already, read from a file (see `rlaif_dagster.judging.recorded`)."""
 
     provider: Literal["recorded"]
@@ -173,13 +216,13 @@ class PlantedJudgeSettings(_AskedJudgeSettings):
     preference: Literal["latent", "longer", "embedded_world"] = "latent"
     """`latent`: a quality drawn for each text from its content; `longer`: the longer text; `embedded_world`: gold."""
     position_bias: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Share of questions to which it answers "first" whatever is shown."""
+    """Share of calls that are answered "first" whatever is shown; among those that do not fail."""
     length_bias: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Share of questions to which it names the longer answer, whatever is better."""
+    """Share of calls that are answered with the longer text, whatever is better; among the rest."""
     noise: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Share of questions to which it names the worse answer."""
+    """Share of calls that are answered with the worse text; among the rest."""
     failure_rate: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Share of questions that fail."""
+    """Share of calls that fail; drawn before all other faults."""
     seed: int = Field(default=0, ge=0)
 
 
@@ -187,7 +230,7 @@ AskedJudgeSettings = LocalJudgeSettings | OpenAIJudgeSettings | PlantedJudgeSett
 """A judge that answers new questions."""
 
 
-class JurySettings(_Settings):
+class JurySettings(_GatedSettings):
     """Several judges, each asked everything."""
 
     provider: Literal["jury"]
@@ -202,6 +245,10 @@ class JurySettings(_Settings):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"two judges are called {repeated[0]!r}; remedy: give each a `name`")
+        if any({"gates", "human_labels"} & judge.model_fields_set for judge in self.judges):
+            raise ValueError(
+                "a judge has gates or human_labels of its own; remedy: give them once, for the whole jury"
+            )
         if len({judge.protocol for judge in self.judges}) > 1:
             raise ValueError(
                 "the judges have different protocols, whose verdicts cannot be combined; "

@@ -105,7 +105,7 @@ def neutralise(text: str) -> str:
 
 def fold_lines(text: str) -> str:
     """Folds a text onto one line: runs of white space around a line break become one space."""
-    return re.sub(r"\s*\n\s*", " ", text.strip())
+    return " ".join(line for part in text.split("\n") if (line := part.strip()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from rlaif_dagster.judging.calls import Answer, answer_type
+from rlaif_dagster.judging.pairs import Pair
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,6 +63,16 @@ class Verdict:
             raise ValueError(f"verdict {self.verdict_id}: status {self.status} with verdict {self.verdict}")
         if self.p_first is not None and not (self.status == "ok" and 0.0 <= self.p_first <= 1.0):
             raise ValueError(f"verdict {self.verdict_id}: status {self.status} with p_first {self.p_first}")
+
+    @property
+    def pair(self) -> Pair:
+        """The pair that is judged."""
+        return Pair(
+            pair_id=self.pair_id,
+            prompt_id=self.prompt_id,
+            response_a=self.response_a,
+            response_b=self.response_b,
+        )
 
     @property
     def probability_first(self) -> float | None:

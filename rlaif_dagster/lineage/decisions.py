@@ -64,7 +64,7 @@ def add_override(project: Project, graph: Graph, asset: str, check: str, reason:
     file = project.root / OVERRIDES_FILE
     with _editing(project, file):
         standing = read_overrides(project.root)
-        known = find_override(standing, head, check)
+        known = find_override(standing, *override.key)
         if known is not None:
             raise InputError(
                 f"{asset} {head.output.digest} passes {check} already: {known.reason}",

@@ -10,20 +10,21 @@ from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import GateError
 from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.inputs.overrides import Override
-from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.record import CheckVerdict, MaterialisationRecord
 
 
-def find_override(
-    overrides: Iterable[Override], record: MaterialisationRecord, check: str
-) -> Override | None:
+def find_override(overrides: Iterable[Override], asset: str, digest: str, check: str) -> Override | None:
     """The override of a check of a version, if there is one."""
-    key = (record.asset, record.output.digest, check)
-    return next((override for override in overrides if override.key == key), None)
+    return next((override for override in overrides if override.key == (asset, digest, check)), None)
 
 
-def find_closed_gates(record: MaterialisationRecord, overrides: Iterable[Override]) -> tuple[str, ...]:
-    """Names of the blocking checks of a version that failed and that nobody let pass."""
-    return tuple(name for name in record.failed_gates if find_override(overrides, record, name) is None)
+def list_failed(stage: Stage, digest: str, checks: Iterable[CheckVerdict]) -> tuple[CheckVerdict, ...]:
+    """The checks that a version of a stage's output failed and that nobody let pass."""
+    return tuple(
+        check
+        for check in checks
+        if not check.passed and find_override(stage.overrides, stage.name, digest, check.name) is None
+    )
 
 
 def find_overrides(stage: Stage, parents: Mapping[str, MaterialisationRecord]) -> tuple[Override, ...]:
@@ -36,7 +37,7 @@ def find_overrides(stage: Stage, parents: Mapping[str, MaterialisationRecord]) -
     for name, parent in parents.items():
         refused = []
         for check in _find_failures(stage, parent):
-            override = find_override(stage.overrides, parent, check)
+            override = find_override(stage.overrides, name, parent.output.digest, check)
             if override is None and stage.reason is not None:
                 override = Override(asset=name, digest=parent.output.digest, check=check, reason=stage.reason)
             if override is None:

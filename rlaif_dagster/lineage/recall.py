@@ -11,13 +11,14 @@ next run recalls.
 """
 
 import datetime
+import functools
 import importlib.metadata
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from packaging.requirements import Requirement
 
@@ -46,6 +47,9 @@ OPEN_ROWS = "num_open_rows"
 Status = Literal["computed", "reused"]
 Clock = Callable[[], datetime.datetime]
 
+NUMERICS_PREFIX: Final = "numerics."
+"""Marks the numerics among the versions of libraries in a recipe."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
@@ -62,9 +66,23 @@ def utc_now() -> datetime.datetime:
 
 
 def materialise(
-    project: Project, stage: Stage, *, progress: Progress, run_id: str | None = None, clock: Clock = utc_now
+    project: Project,
+    stage: Stage,
+    *,
+    progress: Progress,
+    run_id: str | None = None,
+    clock: Clock = utc_now,
+    again: bool = False,
 ) -> Outcome:
     """Brings one asset up to date with its inputs.
+
+    Args:
+        project: The project.
+        stage: The asset's stage.
+        progress: Told how far the stage is.
+        run_id: Dagster's run.
+        clock: Tells the time.
+        again: Compute, even if the recipe's result is known; the newest result of a recipe is the one recalled later.
 
     Raises:
         MissingInputError: If an input was never materialised.
@@ -75,8 +93,8 @@ def materialise(
     """
     project.store.remove_leftovers()
     parents = find_parents(project, stage)
-    recipe = make_recipe(stage, parents)
-    recalled = _recall(project, recipe)
+    recipe = make_recipe(stage, {name: parent.output.digest for name, parent in parents.items()})
+    recalled = None if again else _recall(project, recipe)
     if recalled is not None:
         record = _land_recalled(project, stage, recalled, parents=parents, run_id=run_id, clock=clock)
         return Outcome(asset=stage.name, status="reused", record=record)
@@ -107,25 +125,37 @@ def find_parents(project: Project, stage: Stage) -> dict[str, MaterialisationRec
     return parents
 
 
-def make_recipe(stage: Stage, parents: Mapping[str, MaterialisationRecord]) -> Recipe:
-    """The recipe of a stage on given versions of its inputs."""
+def make_recipe(stage: Stage, inputs: Mapping[str, str]) -> Recipe:
+    """The recipe of a stage on given versions of its inputs, by content digest."""
     numerics = stage.numerics.model_dump() if stage.numerics else {}
     return Recipe(
         asset=stage.name,
         code_version=stage.code_version,
         settings=canonical_settings(stage.settings),
-        inputs={name: parent.output.digest for name, parent in sorted(parents.items())},
+        inputs=dict(sorted(inputs.items())),
         engine={
-            **{name: importlib.metadata.version(name) for name in sorted(stage.engine)},
-            **{f"numerics.{name}": str(value) for name, value in numerics.items()},
+            **{name: _read_version(name) for name in sorted(stage.engine)},
+            **{f"{NUMERICS_PREFIX}{name}": str(value) for name, value in numerics.items()},
         },
     )
 
 
-def _recall(project: Project, recipe: Recipe) -> MaterialisationRecord | None:
+@functools.cache
+def _read_version(library: str) -> str:
+    """The version of a library; a process works with those that it found first."""
+    return importlib.metadata.version(library)
+
+
+def find_recallable(project: Project, recipe: Recipe) -> Iterator[MaterialisationRecord]:
+    """Yields the records whose versions may stand for a recipe, newest first; whether their bytes are sound is open."""
     for record in project.ledger.find_recipe(recipe.digest):
         if record.counts.get(OPEN_ROWS):
-            return None  # the newest try of this recipe left rows open, which are tried again
+            return  # the newest try of this recipe left rows open, which are tried again
+        yield record
+
+
+def _recall(project: Project, recipe: Recipe) -> MaterialisationRecord | None:
+    for record in find_recallable(project, recipe):
         if project.store.verify(record.output.md5, Digest.parse(record.output.digest)) is not None:
             return record
     return None
@@ -202,10 +232,7 @@ def _compute(
         scratch = work / "scratch"
         output.mkdir()
         scratch.mkdir()
-        maker = Digest.from_json(
-            [recipe.code_version, recipe.engine]
-        ).short  # other makers' rows are not taken over
-        journal = project.scratch / "journal" / f"{stage.name.replace('/', '.')}-{maker}"
+        journal = find_journal(project, recipe)
         context = StageContext(
             inputs=inputs,
             digests={name: Digest.parse(parent.output.digest) for name, parent in parents.items()},
@@ -217,7 +244,7 @@ def _compute(
             progress=progress,
         )
         result = _run_stage(stage, context)
-        checks = tuple(_run_checks(stage, output, inputs))
+        checks = tuple(run_checks(stage, output, inputs))
         version = project.store.add(stage.name, output)
     record = _append(
         project,
@@ -249,6 +276,12 @@ def _compute(
     return record
 
 
+def find_journal(project: Project, recipe: Recipe) -> Path:
+    """The folder in which work on an asset outlives a crash; other makers' rows are not taken over."""
+    maker = Digest.from_json([recipe.code_version, recipe.engine]).short
+    return project.scratch / "journal" / f"{recipe.asset.replace('/', '.')}-{maker}"
+
+
 def _run_stage(stage: Stage, context: StageContext) -> StageResult:
     try:
         return stage.compute(context)
@@ -259,7 +292,8 @@ def _run_stage(stage: Stage, context: StageContext) -> StageResult:
         ) from error
 
 
-def _run_checks(stage: Stage, output: Path, inputs: Mapping[str, Path]) -> Iterator[CheckVerdict]:
+def run_checks(stage: Stage, output: Path, inputs: Mapping[str, Path]) -> Iterator[CheckVerdict]:
+    """Puts a stage's questions to an output."""
     for check in stage.checks:
         result = check.run(output, inputs)
         yield CheckVerdict(
@@ -297,17 +331,24 @@ def is_fresh(project: Project, stage: Stage) -> bool:
     head = heads.get(stage.name)
     if head is None or head.counts.get(OPEN_ROWS) or not all(name in heads for name in stage.inputs):
         return False
-    return head.recipe == str(make_recipe(stage, {name: heads[name] for name in stage.inputs}).digest)
+    inputs = {name: heads[name].output.digest for name in stage.inputs}
+    return head.recipe == str(make_recipe(stage, inputs).digest)
 
 
-def _view_earlier(project: Project, recipe: Recipe, folder: Path) -> Iterator[Path]:
-    """Yields views of the asset's earlier versions by the same code and engine, each once, newest first."""
+def find_earlier(project: Project, recipe: Recipe) -> Iterator[MaterialisationRecord]:
+    """Yields the asset's earlier versions by the same code and engine that are here, each once, newest first."""
     seen: set[str] = set()
     for record in project.ledger.find_made_alike(recipe):
         if record.output.md5 in seen or not project.store.has(record.output.md5):
             continue
         seen.add(record.output.md5)
-        view = folder / str(len(seen))
+        yield record
+
+
+def _view_earlier(project: Project, recipe: Recipe, folder: Path) -> Iterator[Path]:
+    """Yields views of the versions whose rows may be reused, newest first."""
+    for number, record in enumerate(find_earlier(project, recipe)):
+        view = folder / str(number)
         try:
             view_version(project, record, view)
         except CorruptVersionError:
@@ -339,7 +380,7 @@ def _read_libraries() -> dict[str, str]:
     versions = {}
     for name in ["rlaif-dagster", *names]:
         with suppress(importlib.metadata.PackageNotFoundError):  # an extra that is not installed
-            versions[name] = importlib.metadata.version(name)
+            versions[name] = _read_version(name)
     return versions
 
 

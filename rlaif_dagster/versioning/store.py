@@ -150,6 +150,11 @@ class Store:
         tree = self._read_tree(md5)
         return tree is not None and not self.cache.find_missing(file_md5 for _, file_md5 in tree.files)
 
+    @property
+    def has_remote(self) -> bool:
+        """Says whether a default DVC remote is set."""
+        return bool(self.config["core"].get("remote"))
+
     def verify(self, md5: str, digest: Digest) -> FolderManifest | None:
         """Hashes every byte of a version, fetching first what is missing; None where it cannot be had.
 
@@ -396,7 +401,7 @@ class Store:
             )
 
     def _open_remote(self) -> "Remote | None":
-        if not self.config["core"].get("remote"):
+        if not self.has_remote:
             return None
         from rlaif_dagster.versioning.remote import Remote
 

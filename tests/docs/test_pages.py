@@ -14,6 +14,7 @@ from rlaif_dagster.graph import judging, learning, preferences, release, respons
 from rlaif_dagster.graph.build import Graph, build_graph
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.judging import opening
+from rlaif_dagster.judging.templates import PACKAGED_TEMPLATES
 from rlaif_dagster.lineage.project import PROJECT_VARIABLE
 from rlaif_dagster.preferences import DROP_REASONS
 from tests.docs.conftest import WriteProject
@@ -90,6 +91,12 @@ def test_the_table_of_files_has_every_asset_and_every_file(graph: Graph) -> None
 
 def test_every_reason_to_leave_out_a_pair_is_named() -> None:
     assert set(DROP_REASONS) <= set(_CODE.findall(read_page("formats.md", below="Tables")))
+
+
+def test_every_packaged_template_is_in_the_table() -> None:
+    told = read_table("judges.md", below="Prompts and how replies are read").cells("template")
+    assert told == ["`compact`", "`pairwise`", "`reasoned`", "`rating`", "`reasoned_rating`"]
+    assert set(told) == {f"`{path.stem}`" for path in PACKAGED_TEMPLATES.glob("*.yaml")}
 
 
 def test_every_room_is_in_the_layers() -> None:

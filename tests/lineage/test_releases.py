@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import CorruptVersionError, GateError, InputError, MissingInputError
+from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.graph.release import RELEASED_POLICY, build_released_policy
 from rlaif_dagster.inputs.overrides import Override
 from rlaif_dagster.inputs.release import RELEASE_FILE, Hold
 from rlaif_dagster.lineage.decisions import add_override, make_hold, write_hold
+from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import is_fresh, materialise
 from rlaif_dagster.lineage.record import MaterialisationRecord
@@ -83,6 +85,32 @@ def test_an_override_releases_a_policy_and_the_release_says_so(project: Project)
     assert record.overrides == (override,)
     assert record.metrics["checks"]["win_rate_over_half"]["passed"] is False
     assert read_history(project).releases[0].rests_on == (override,)
+
+
+def plan_release(project: Project, graph: Graph) -> tuple[str, tuple[str, ...]]:
+    *_, release = make_plan(project, graph).assets
+    return release.status, release.blocked_by
+
+
+def test_the_plan_knows_gates_overrides_and_holds(project: Project) -> None:
+    build(project, "one")
+    build(project, "close", low=0.49, release=False)
+    assert plan_release(project, make_graph(project, "close", low=0.49)) == (
+        "blocked",
+        ("evaluation: win_rate_over_half",),
+    )
+    hold(project, "1")
+    assert plan_release(project, make_graph(project, "close", low=0.49)) == ("fresh", ())
+    end_hold(project)
+    build(project, "broken", low=0.49, is_sound=False, release=False)
+    broken = make_graph(project, "broken", low=0.49, is_sound=False)
+    assert plan_release(project, broken) == (
+        "blocked",
+        ("evaluation: schema", "evaluation: win_rate_over_half"),
+    )
+    for check in ("schema", "win_rate_over_half"):
+        add_override(project, broken, "evaluation", check, "known")
+    assert plan_release(project, make_graph(project, "broken", low=0.49, is_sound=False)) == ("computed", ())
 
 
 def test_an_override_far_upstream_shows_in_the_release(project: Project) -> None:
