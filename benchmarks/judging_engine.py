@@ -28,7 +28,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from rlaif_dagster.cli.run import show_bars
+from rlaif_dagster.cli.bars import show_bars
 from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.inputs.pipeline import NumericsSettings
 from rlaif_dagster.judging.constitution import Constitution, Principle
@@ -39,7 +39,7 @@ from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.judging.questions import Question, plan_questions
 from rlaif_dagster.judging.settings import LimitSettings, OpenAIJudgeSettings
 from rlaif_dagster.judging.templates import load_template
-from tests.judging.fault_server import run_server
+from tests.judging.serving.fault_server import name_model, run_server
 
 LATENCY_SECONDS = 0.1
 WORDS = 20 * "the kettle has limescale so boil some vinegar in it and rinse it twice before tea "
@@ -135,7 +135,7 @@ def measure(way: str, num_calls: int, concurrency: int) -> dict[str, float]:
     """Runs one way in a new process against a new server; returns `seconds`, `cpu_seconds` and `peak_mb`."""
     with (
         tempfile.TemporaryDirectory() as name,
-        run_server(Path(name, "log"), latency=LATENCY_SECONDS) as server,
+        run_server(Path(name, "log"), name_model("usual", latency=LATENCY_SECONDS)) as server,
     ):
         arguments = ["--one", way, server.url, str(num_calls), str(concurrency)]
         done = subprocess.run(
@@ -174,7 +174,7 @@ def main() -> None:
     console = Console()
     for concurrency in arguments.concurrency:
         least = arguments.calls * LATENCY_SECONDS / concurrency
-        found = {way: [] for way in ("engine", "bare")}
+        found: dict[str, list[dict[str, float]]] = {way: [] for way in ("engine", "bare")}
         for _ in range(arguments.repeats):
             for way, figures in found.items():
                 figures.append(measure(way, arguments.calls, concurrency))

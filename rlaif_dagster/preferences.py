@@ -234,7 +234,7 @@ def _measure_agreement(ballots: Ballots, weights: Mapping[str | None, float]) ->
     """The share of two judges that lean to the same answer, over principles by weight; None with one judge."""
     shares = []
     for principle, judges in ballots.items():
-        leans = [lean(_mean_of_orders(orders)) for orders in judges.values()]
+        leans = [lean(round(_mean_of_orders(orders), NUM_DECIMALS)) for orders in judges.values()]
         equal = [one == other for one, other in combinations(leans, 2)]
         if equal:
             shares.append((sum(equal) / len(equal), weights[principle]))

@@ -351,3 +351,11 @@ def test_verdicts_of_a_pair_have_to_stand_together() -> None:
     other = Pair.from_responses("p", "r0", "r4")
     with pytest.raises(JudgeError, match="do not stand together"):
         aggregate(verdict("ab", 0.7), verdict("ab", 0.7, pair=other), verdict("ba", 0.7))
+
+
+@given(st.integers(0, 100))
+def test_a_judge_that_says_the_same_of_the_place_in_both_orders_leans_to_nobody(percent: int) -> None:
+    """Whatever floating point makes of p and 1 - p: both judges tie, so they agree."""
+    verdicts = [verdict(o, percent / 100, judge=judge) for judge in "jk" for o in ORDERS]
+    (row,) = aggregate(*verdicts).rows
+    assert (row["p_a"], row["judge_agreement"]) == (0.5, 1.0)

@@ -45,7 +45,9 @@ def prepare_dagster_home(project: Project) -> Path:
         with FileLock(home / ".rlaif.lock"):
             settings = home / "dagster.yaml"
             if not settings.exists():
-                settings.write_text(_INSTANCE_SETTINGS)
+                unfinished = settings.with_suffix(".tmp")
+                unfinished.write_text(_INSTANCE_SETTINGS)
+                unfinished.replace(settings)
             os.environ["DAGSTER_HOME"] = str(home)
             os.environ[PROJECT_VARIABLE] = str(project.root)
             with DagsterInstance.get() as instance:

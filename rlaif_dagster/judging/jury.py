@@ -29,7 +29,9 @@ MIN_JUDGES: Final = 3
 """Fewer judges have equal weights: where two disagree, nothing tells which of them is wrong."""
 ACCURACY_RANGE: Final = (0.5, 0.99)
 """A judge worse than chance has no say, rather than the opposite one; and none is taken to be infallible."""
-NUM_DECIMALS: Final = 6
+BALLOT_DECIMALS: Final = 12
+"""Probabilities are rounded to this, above the noise of 1 - p."""
+ACCURACY_DECIMALS: Final = 6
 """Accuracies are rounded to this, well above where the estimation stops."""
 _TOLERANCE: Final = 1e-9
 _MAX_STEPS: Final = 1_000
@@ -91,7 +93,10 @@ def group_by_pair(verdicts: Iterable[Verdict]) -> Iterator[list[Verdict]]:
 
 
 def collect_ballots(group: Iterable[Verdict]) -> Ballots:
-    """What each judge says of one pair by each principle in each order; repeats are averaged."""
+    """What each judge says of one pair by each principle in each order; repeats are averaged.
+
+    Rounded, so that 0.7 in one order and 1 - 0.7 in the other are a tie, whichever response is called a.
+    """
     found: dict[str | None, dict[str, dict[Order, list[float]]]] = {}
     for verdict in group:
         if (probability := verdict.probability_a) is not None:
@@ -99,7 +104,7 @@ def collect_ballots(group: Iterable[Verdict]) -> Ballots:
             orders.setdefault(verdict.order, []).append(probability)
     return {
         principle: {
-            judge: {order: math.fsum(values) / len(values) for order, values in orders.items()}
+            judge: {order: round(math.fsum(p) / len(p), BALLOT_DECIMALS) for order, p in orders.items()}
             for judge, orders in judges.items()
         }
         for principle, judges in found.items()
@@ -157,7 +162,7 @@ def _maximise(patterns: Sequence[tuple[_Opinions, int]], names: Sequence[str]) -
         accuracies = {name: _clip(math.fsum(right[name]) / (totals[name] + 2)) for name in names}
         if max(abs(accuracies[name] - before[name]) for name in names) < _TOLERANCE:
             break
-    return {name: round(accuracy, NUM_DECIMALS) for name, accuracy in accuracies.items()}
+    return {name: round(accuracy, ACCURACY_DECIMALS) for name, accuracy in accuracies.items()}
 
 
 def _clip(accuracy: float) -> float:

@@ -13,9 +13,9 @@ that it can; while answers are being kept, no reply is read.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from rlaif_dagster.errors import BudgetError, JudgeError
 from rlaif_dagster.judging.calls import Answer, Call
@@ -86,7 +86,7 @@ class Engine:
         self._stopped: JudgeError | None = None
         self._crash: BaseException | None = None
 
-    def ask(self, calls: Iterable[Call]) -> Iterator[Answer]:
+    def ask(self, calls: Iterable[Call]) -> Generator[Answer, None, None]:
         """Yields one answer for each call, each as soon as it is known.
 
         Raises:
@@ -95,6 +95,7 @@ class Engine:
         """
         waiting = iter(calls)
         with asyncio.Runner() as runner:
+            runner.get_loop().set_exception_handler(self._see_error)
             runner.run(self._client.open())
             try:
                 while answers := runner.run(self._collect(waiting)):
@@ -177,6 +178,15 @@ class Engine:
         except TimeoutError:
             return False
         return True
+
+    def _see_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An interruption may strike while the loop is in a callback, which would swallow it."""
+        error = context.get("exception")
+        if isinstance(error, Exception) or error is None:
+            loop.default_exception_handler(context)
+        else:
+            self._crash = error
+            self._wake.set()
 
     def _end(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)

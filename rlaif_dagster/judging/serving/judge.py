@@ -1,13 +1,13 @@
 """A judge behind an OpenAI-compatible server."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 
 from rlaif_dagster.judging.calls import Answer, Call
 from rlaif_dagster.judging.serving.client import Client, find_url, read_key
 from rlaif_dagster.judging.serving.engine import Engine
 from rlaif_dagster.judging.serving.exchange import Exchange
-from rlaif_dagster.judging.settings import OpenAIJudgeSettings, name_judge
+from rlaif_dagster.judging.settings import NO_IDENTITY, OpenAIJudgeSettings, name_judge
 from rlaif_dagster.judging.templates import Template
 
 
@@ -33,18 +33,19 @@ class ServedJudge:
         Raises:
             JudgeError: If there is no key.
         """
-        self._name = name_judge(served_by or settings)
-        self._served_by = served_by or settings
-        key = read_key(self._served_by.api_key_env, environment, judge=self._name)
+        today = served_by or settings
+        settings = settings.model_copy(update={name: getattr(today, name) for name in NO_IDENTITY})
+        self._settings = settings
+        key = read_key(settings.api_key_env, environment, judge=name_judge(settings))
         self._exchange = Exchange(settings, template, key=key)
         self._client = Client(
             find_url(settings.base_url, environment),
             self._exchange,
             key=key,
-            timeout_seconds=self._served_by.limits.timeout_seconds,
+            timeout_seconds=settings.limits.timeout_seconds,
         )
 
-    def ask(self, calls: Iterable[Call]) -> Iterator[Answer]:
+    def ask(self, calls: Iterable[Call]) -> Generator[Answer, None, None]:
         """Yields one answer for each call, each as soon as it is known.
 
         Raises:
@@ -53,8 +54,8 @@ class ServedJudge:
         engine = Engine(
             self._client,
             self._exchange,
-            judge=self._name,
-            limits=self._served_by.limits,
-            price=self._served_by.price,
+            judge=name_judge(self._settings),
+            limits=self._settings.limits,
+            price=self._settings.price,
         )
         return engine.ask(calls)

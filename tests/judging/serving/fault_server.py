@@ -1,8 +1,10 @@
-"""A chat completions server with faults, in a process of its own: `python -m tests.judging.fault_server LOG [OPTIONS]`.
+"""A chat completions server with faults, run in a process of its own: `python -m tests.judging.serving.fault_server`.
 
 What happens to a request is drawn from its content and from how often it came before, so runs can be compared. The
-judge in it prefers the longer answer of the `compact` template. Every request is a line in the log:
-`{"request": digest, "attempt": n, "served": "ok" | "malformed" | "429" | ...}`, written before the reply is sent.
+judge in it prefers the longer answer of the `compact` template. A model that is named by JSON, as `name_model` writes
+it, behaves as that says; other models behave as the command line says. Error bodies quote the Authorization header.
+Every request is a line in the log, written before the reply is sent:
+`{"model": name, "request": digest, "attempt": n, "served": "ok" | "malformed" | "429" | ...}`.
 """
 
 import argparse
@@ -40,25 +42,39 @@ def find_verdict(message: str) -> str:
     return "A" if len(first) >= len(second) else "B"
 
 
+def choose(faults: Mapping[str, float], chance: float) -> str:
+    """The fault, or `ok`, that a number in [0, 1) falls on."""
+    for fault, share in faults.items():
+        chance -= share
+        if chance < 0:
+            return fault
+    return "ok"
+
+
+def name_model(name: str, *, latency: float = 0.0, **faults: float) -> str:
+    """A model that behaves so: mean latency in seconds, spread evenly by a half, and shares of faults."""
+    return json.dumps({"name": name, "latency": latency, "faults": faults})
+
+
 class FaultServer:
     """Serves requests, and logs them."""
 
     def __init__(self, log: IO[str], options: argparse.Namespace) -> None:
         self._log = log
-        self._faults: dict[str, float] = json.loads(options.faults)
-        self._latency_seconds: float = options.latency
-        self._echoes_key: bool = options.echo_key
+        self._usual = options.usual
         self._attempts: Counter[str] = Counter()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.read()
+        asked = json.loads(body)
         name = hashlib.sha256(body).hexdigest()[:16]
         self._attempts[name] += 1
         attempt = self._attempts[name]
-        served = self._choose(name, attempt)
-        if self._latency_seconds:
-            await asyncio.sleep(self._latency_seconds * (0.5 + draw("latency", name, attempt)))
-        self._log.write(json.dumps({"request": name, "attempt": attempt, "served": served}) + "\n")
+        manner = json.loads(asked["model"] if asked["model"].startswith("{") else self._usual)
+        served = choose(manner["faults"], draw("fault", name, attempt))
+        await asyncio.sleep(manner["latency"] * (0.5 + draw("latency", name, attempt)))
+        line = {"model": asked["model"], "request": name, "attempt": attempt, "served": served}
+        self._log.write(json.dumps(line) + "\n")
         if served == "hang":
             await asyncio.sleep(3600)
         if served == "reset":
@@ -66,21 +82,13 @@ class FaultServer:
                 request.transport.abort()
             await asyncio.sleep(0)
         if served.isdigit():
-            said = f"for {request.headers.get('Authorization')}" if self._echoes_key else "as told"
+            said = f"{served} for {request.headers.get('Authorization')}"
             return web.json_response(
-                {"error": {"message": f"{served} {said}", "code": None}},
+                {"error": {"message": said, "code": None}},
                 status=int(served),
                 headers=self._ask_to_wait(name, attempt) if served == "429" else {},
             )
-        return web.json_response(self._answer(json.loads(body), malformed=served == "malformed"))
-
-    def _choose(self, name: str, attempt: int) -> str:
-        chance = draw("fault", name, attempt)
-        for fault, share in self._faults.items():
-            chance -= share
-            if chance < 0:
-                return fault
-        return "ok"
+        return web.json_response(self._answer(asked, malformed=served == "malformed"))
 
     def _ask_to_wait(self, name: str, attempt: int) -> dict[str, str]:
         """A third of the refusals say nothing, a third say seconds, a third a date."""
@@ -101,7 +109,7 @@ async def serve(options: argparse.Namespace) -> None:
         server = web.Server(FaultServer(log, options).handle, access_log=None)
         runner = web.ServerRunner(server)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", options.port, backlog=4096)
+        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)
         await site.start()
         print(runner.addresses[0][1], flush=True)  # noqa: T201 - how the port is told
         parent = os.getppid()
@@ -119,20 +127,17 @@ class RunningServer:
     def read_log(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
-    def count_served(self) -> Counter[str]:
-        """How often each kind of reply was given."""
-        return Counter(line["served"] for line in self.read_log())
+    def count_served(self, model: str | None = None) -> Counter[str]:
+        """How often each kind of reply was given, by one model or by all."""
+        return Counter(line["served"] for line in self.read_log() if model in (None, line["model"]))
 
 
 @contextmanager
-def run_server(
-    log: Path, *, faults: Mapping[str, float] = {}, latency: float = 0.0, echo_key: bool = False
-) -> Iterator[RunningServer]:
-    """Runs the server in a process of its own."""
-    options = ["--faults", json.dumps(dict(faults)), "--latency", str(latency)]
-    options += ["--echo-key"] if echo_key else []
+def run_server(log: Path, usual: str | None = None) -> Iterator[RunningServer]:
+    """Runs the server in a process of its own; `usual` is how models without manners of their own behave."""
+    arguments = [str(log), *([usual] if usual else [])]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.judging.fault_server", str(log), *options],
+        [sys.executable, "-m", "tests.judging.serving.fault_server", *arguments],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -147,12 +152,9 @@ def run_server(
 
 def main() -> None:
     """Runs the server."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser()
     parser.add_argument("log")
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--faults", default="{}", help="JSON: status, reset, hang or malformed -> share")
-    parser.add_argument("--latency", type=float, default=0.0, help="mean seconds, spread evenly by a half")
-    parser.add_argument("--echo-key", action="store_true", help="quote the Authorization header in errors")
+    parser.add_argument("usual", nargs="?", default=name_model("usual"))
     asyncio.run(serve(parser.parse_args()))
 
 
