@@ -107,7 +107,14 @@ def test_every_reason_to_leave_out_a_pair_is_named() -> None:
 def test_every_packaged_template_is_in_the_table() -> None:
     told = read_table("judges.md", below="Prompts and how replies are read").cells("template")
     assert told == ["`compact`", "`pairwise`", "`reasoned`", "`rating`", "`reasoned_rating`"]
-    assert set(told) == {f"`{path.stem}`" for path in PACKAGED_TEMPLATES.glob("*.yaml")}
+    critics = {"`critique`", "`revision`"}  # they stand in inputs.md, in the section `revision`
+    assert {*told, *critics} == {f"`{path.stem}`" for path in PACKAGED_TEMPLATES.glob("*.yaml")}
+    assert critics <= {
+        cell
+        for table in read_references("inputs.md")
+        if "default" in table.columns
+        for cell in table.cells("default")
+    }
 
 
 def test_every_room_is_in_the_layers() -> None:
