@@ -96,8 +96,9 @@ def neutralise(text: str) -> str:
     """
     text = _LINE_BREAKS.sub("\n", text)
     text = _INVISIBLE.sub("", text)
-    text = _JOINERS.sub(lambda run: run.group()[0], text)
-    text = _STRAY_JOINER.sub("", text)
+    if _JOINERS.search(text):  # few texts have any, and looking for strays is slow
+        text = _JOINERS.sub(lambda run: run.group()[0], text)
+        text = _STRAY_JOINER.sub("", text)
     text = text.translate(_MARKS)
     return _CHAT_TOKEN.sub(lambda token: token.group() + " ", text)
 
