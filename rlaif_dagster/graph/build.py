@@ -18,6 +18,7 @@ from rlaif_dagster.graph.pricing import (
     price_responses,
     price_revisions,
 )
+from rlaif_dagster.graph.release import build_released_policy
 from rlaif_dagster.graph.responses import build_sampled_responses
 from rlaif_dagster.graph.revision import REVISION_BUILDERS, build_revised_responses
 from rlaif_dagster.graph.sources import build_base_policy, build_constitution, build_judge, build_prompts
@@ -41,6 +42,7 @@ BUILDERS = (
     build_reward_model,
     build_aligned_policy,
     build_evaluation,
+    build_released_policy,
 )
 
 PRICES = {
@@ -59,7 +61,10 @@ def build_graph(inputs: ProjectInputs) -> Graph:
     builders = [build for build in BUILDERS if inputs.critic or build not in REVISION_BUILDERS]
     stages = [build(inputs) for build in builders]
     prices = [partial(PRICES[build], inputs) if build in PRICES else None for build in builders]
-    return {stage.name: replace(stage, price=price) for stage, price in zip(stages, prices, strict=True)}
+    return {
+        stage.name: replace(stage, price=price, overrides=inputs.overrides)
+        for stage, price in zip(stages, prices, strict=True)
+    }
 
 
 def with_ancestors(graph: Graph, assets: Iterable[str]) -> list[str]:

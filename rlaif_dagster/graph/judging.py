@@ -65,7 +65,8 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
             earlier=lambda: (read_answers(folder) for folder in context.earlier_versions()),
         ) as asked:
             statuses: Counter[str] = Counter()
-            write_judgements(context.output, _count(asked.verdicts, statuses))
+            cut: Counter[bool] = Counter()
+            write_judgements(context.output, _count(asked.verdicts, statuses, cut))
         can_change = not all(
             judge.profile.is_final for judge in read_judges(context.inputs["judge"]).values()
         )
@@ -76,6 +77,7 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
                 "num_identical_responses": pairs.num_identical,
                 "num_prompts_without_pair": pairs.num_single,
                 "num_pairs_over_cap": pairs.num_capped,
+                "num_cut": cut[True],
                 **asked.counts,
                 **{f"num_{status}": count for status, count in sorted(statuses.items())},
             },
@@ -220,9 +222,10 @@ def read_bare_verdicts(folder: Path) -> Iterator[Verdict]:
         yield Verdict.from_row({**row, "answers": ()})
 
 
-def _count(verdicts: Iterable[Verdict], statuses: Counter[str]) -> Iterator[Verdict]:
+def _count(verdicts: Iterable[Verdict], statuses: Counter[str], cut: Counter[bool]) -> Iterator[Verdict]:
     for verdict in verdicts:
         statuses[verdict.status] += 1
+        cut[any(answer.cut for answer in verdict.answers)] += 1
         yield verdict
 
 

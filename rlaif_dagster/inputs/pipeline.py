@@ -4,6 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.generation.settings import LocalSamplingSettings, SamplingSettings
+from rlaif_dagster.inputs.release import ReleaseSettings
 from rlaif_dagster.judging.pairs import PairingSettings
 from rlaif_dagster.models import ModelSettings
 from rlaif_dagster.preferences import PreferenceSettings
@@ -54,5 +55,6 @@ class PipelineSettings(BaseModel):
     reward_model: RewardModelSettings = RewardModelSettings()
     policy: DpoSettings = DpoSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    release: ReleaseSettings = ReleaseSettings()
     numerics: NumericsSettings = NumericsSettings()
     execution: ExecutionSettings = ExecutionSettings()

@@ -29,6 +29,7 @@ ASSETS = [
     "reward_model",
     "aligned_policy",
     "evaluation",
+    "released_policy",
 ]
 
 

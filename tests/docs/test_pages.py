@@ -9,12 +9,14 @@ import pytest
 from typer.main import get_command
 
 from rlaif_dagster.cli.main import app
+from rlaif_dagster.graph import evaluation as measuring
 from rlaif_dagster.graph import (
     judge_canary,
     judge_gates,
     judging,
     learning,
     preferences,
+    release,
     responses,
     sources,
 )
@@ -92,6 +94,8 @@ def test_the_table_of_files_has_every_asset_and_every_file(graph: Graph) -> None
         evaluate.METRICS_FILE,
         evaluate.COMPARISONS_FILE,
         evaluate.REPORT_FILE,
+        measuring.INPUTS_JSON,
+        release.RELEASE_JSON,
     }
     assert files <= set(_CODE.findall(" ".join(table.cells("files"))))
 
