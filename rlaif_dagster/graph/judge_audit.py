@@ -67,7 +67,6 @@ def build_judge_audit(inputs: ProjectInputs) -> Stage:
         ),
         settings={
             "gates": gates.model_dump(mode="json", exclude={"canary", "min_coverage"}),
-            "asked": sorted(gates.model_fields_set),
             "gold": pipeline.evaluation.gold,
             "dtype": pipeline.evaluation.dtype if gates.stronger_than_policy else None,
             "human_labels": str(inputs.human_labels.digest) if inputs.human_labels else None,
@@ -76,7 +75,6 @@ def build_judge_audit(inputs: ProjectInputs) -> Stage:
         },
         origins={
             "": f"{JUDGE_FILE}:",
-            "asked": f"{JUDGE_FILE}: gates",
             "gold": f"{PIPELINE_FILE}: evaluation.gold",
             "dtype": f"{PIPELINE_FILE}: evaluation.dtype",
             "preferences": f"{PIPELINE_FILE}: preferences",

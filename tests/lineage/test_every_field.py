@@ -69,7 +69,7 @@ SAMPLED: dict[str, Any] = {
         "reward_model": {"lora": {}},
     },
     "template.yaml": {
-        "messages": [{"role": "user", "content": MESSAGE + "{{ first }} {{ second }}"}],
+        "messages": [{"role": "user", "content": MESSAGE + "{{ first }} {{ second }} Verdict:"}],
         "verdicts": {"first": "A", "second": "B", "tie": "C"},
         "verdict_line": "Verdict:",
     },
@@ -78,7 +78,7 @@ SAMPLED: dict[str, Any] = {
     "overrides.yaml": {},
 }
 RATED = {
-    "messages": [{"role": "user", "content": MESSAGE + "{{ answer }}"}],
+    "messages": [{"role": "user", "content": MESSAGE + "{{ answer }} Rating:"}],
     "ratings": {"lowest": 1, "highest": 10},
     "verdict_line": "Rating:",
 }
@@ -151,11 +151,24 @@ NAMES: Final[Mapping[str, Any]] = {
     "PlantedJudgeSettings.template": "compact",
     "RecordedJudgeSettings.verdicts": "inputs/other.jsonl",
     "RecordedSamplingSettings.responses": "inputs/other.jsonl",
+    **{
+        f"{judge}Settings.human_labels": "inputs/other.jsonl"
+        for judge in ("LocalJudge", "OpenAIJudge", "PlantedJudge", "RecordedJudge", "Jury")
+    },
+    **{
+        f"GateSettings.{name}": 0.5
+        for name in (
+            "max_unparsed_rate",
+            "min_gold_agreement",
+            "min_human_agreement",
+            "max_injection_success",
+        )
+    },
     "ReleaseSettings.require": [],
     "HoldSettings.release": OTHER_DIGEST,
     "Override.digest": OTHER_DIGEST,
 }
-"""Other values for fields whose text has to name something."""
+"""Other values for fields whose text has to name something, or whose number has a narrow range."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
