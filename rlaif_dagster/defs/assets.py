@@ -2,10 +2,10 @@
 
 from dagster import (
     AssetCheckResult,
-    AssetCheckSeverity,
     AssetCheckSpec,
     AssetExecutionContext,
     AssetsDefinition,
+    DagsterInstance,
     DataVersion,
     MaterializeResult,
     ResourceParam,
@@ -13,6 +13,7 @@ from dagster import (
 )
 
 from rlaif_dagster.defs.metadata import describe_outcome
+from rlaif_dagster.defs.provenance import depend_on_recipe, name_inputs, severity_of, tell_recipe
 from rlaif_dagster.defs.resources import ProjectResource, log_progress
 from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.graph.stage import Stage
@@ -25,7 +26,7 @@ def build_asset(stage: Stage) -> AssetsDefinition:
 
     @asset(
         name=stage.name,
-        deps=list(stage.inputs),
+        deps=[*stage.inputs, depend_on_recipe(stage.name)],
         description=stage.description,
         kinds=set(stage.kinds),
         code_version=stage.code_version,
@@ -48,22 +49,26 @@ def build_asset(stage: Stage) -> AssetsDefinition:
             progress=progress or log_progress(),
             run_id=context.run_id,
         )
-        return report_outcome(project, outcome)
+        return report_outcome(context.instance, project, outcome)
 
     return materialise_stage
 
 
-def report_outcome(project: ProjectResource, outcome: Outcome) -> "MaterializeResult[None]":
+def report_outcome(
+    instance: DagsterInstance, project: ProjectResource, outcome: Outcome
+) -> "MaterializeResult[None]":
     """Says in Dagster's terms what became of an asset."""
     record = outcome.record
+    tell_recipe(instance, record.asset, record.recipe)
     return MaterializeResult(
         data_version=DataVersion(record.output.digest),
+        tags=name_inputs(instance, record),
         metadata=describe_outcome(project.project, outcome),
         check_results=[
             AssetCheckResult(
                 check_name=check.name,
                 passed=check.passed,
-                severity=AssetCheckSeverity.ERROR if check.blocking else AssetCheckSeverity.WARN,
+                severity=severity_of(check),
                 metadata=check.facts,
             )
             for check in record.checks

@@ -1,10 +1,13 @@
 """Resources: the project, and where progress goes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from dagster import ConfigurableResource, get_dagster_logger
+from dagster import ConfigurableResource, InitResourceContext, get_dagster_logger
 from pydantic import PrivateAttr
 
+from rlaif_dagster.defs.running import hold_run
 from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.progress import Progress
@@ -18,6 +21,12 @@ class ProjectResource(ConfigurableResource):  # type: ignore[type-arg]
     root: str
     _project: Project | None = PrivateAttr(default=None)
     _graph: Graph | None = PrivateAttr(default=None)
+
+    @contextmanager
+    def yield_for_execution(self, context: InitResourceContext) -> Iterator["ProjectResource"]:
+        """Announces the run that uses the project for as long as it lasts."""
+        with hold_run(self.project, str(context.run_id)):
+            yield self
 
     @property
     def project(self) -> Project:
