@@ -47,7 +47,7 @@ def build_asset(stage: Stage) -> AssetsDefinition:
             project.project,
             (graph or project.graph)[stage.name],
             progress=progress or log_progress(),
-            run_id=context.run_id,
+            run_id=context.run.run_id,
         )
         return report_outcome(context.instance, project, outcome)
 

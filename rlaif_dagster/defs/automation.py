@@ -5,8 +5,9 @@ stale assets, once for one state of the inputs; both are off until they are swit
 """
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import TypeVar
 
 from dagster import (
     AssetKey,
@@ -42,6 +43,10 @@ PROJECT_TAG = "rlaif/project"
 INPUTS_TAG = "rlaif/inputs"
 """Tag of a requested run: the digest of what the graph wanted, all inputs being stale."""
 
+_NOTHING = "nothing is stale"
+
+Answer = TypeVar("Answer", bound=RunRequest | SkipReason)
+
 
 def build_automation(
     root: Path, loaded: Graph, settings: AutomationSettings, *, job_name: str
@@ -72,13 +77,7 @@ def _build_watch_sensor(root: Path, loaded: Graph, settings: AutomationSettings)
         "the newest. It starts no run.",
     )
     def watch_inputs(context: SensorEvaluationContext) -> SkipReason:
-        try:
-            project, graph = _read_graph(root, loaded)
-            stale = find_stale(project, graph)
-            tell_dagster(context.instance, project, graph, stale)
-        except RlaifError as error:
-            return SkipReason(str(error))
-        return SkipReason(f"stale: {', '.join(stale)}" if stale else "nothing is stale")
+        return _look(report_state, context, root, loaded)
 
     return watch_inputs
 
@@ -95,7 +94,7 @@ def _build_rebuild_sensor(
         "requested again before the inputs change.",
     )
     def rebuild_on_edit(context: SensorEvaluationContext) -> RunRequest | SkipReason:
-        return request_rebuild(context.instance, root, loaded)
+        return _look(request_rebuild, context, root, loaded)
 
     return rebuild_on_edit
 
@@ -112,21 +111,22 @@ def _build_rebuild_schedule(
         description="At the times of `automation.cron` (UTC), does what rebuild_on_edit does.",
     )
     def rebuild_on_schedule(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
-        return request_rebuild(context.instance, root, loaded)
+        return _look(request_rebuild, context, root, loaded)
 
     return rebuild_on_schedule
 
 
-def request_rebuild(instance: DagsterInstance, root: Path, loaded: Graph) -> RunRequest | SkipReason:
-    """Requests a run of the stale assets, or says why none is due."""
-    try:
-        project, graph = _read_graph(root, loaded)
-        stale = find_stale(project, graph)
-        if not stale:
-            return SkipReason("nothing is stale")
-        _require_gates(project, graph, stale)
-    except RlaifError as error:
-        return SkipReason(str(error))
+def request_rebuild(instance: DagsterInstance, project: Project, graph: Graph) -> RunRequest | SkipReason:
+    """Requests a run of the stale assets, or says why none is due.
+
+    Raises:
+        GateError: If a stale asset would refuse to read a version that the run would not replace.
+        LedgerError: If the ledger is damaged.
+    """
+    stale = find_stale(project, graph)
+    if not stale:
+        return SkipReason(_NOTHING)
+    _require_gates(project, graph, stale)
     inputs = str(Digest.from_json(find_wanted_recipes(project, graph, set(graph))))
     obstacle = _find_obstacle(instance, project, inputs)
     if obstacle:
@@ -139,29 +139,44 @@ def request_rebuild(instance: DagsterInstance, root: Path, loaded: Graph) -> Run
     )
 
 
-def _read_graph(root: Path, loaded: Graph) -> tuple[Project, Graph]:
-    project = Project.open(root)
-    graph = project.build_graph()
-    if _draw(graph) != _draw(loaded):
-        raise InputError(
-            "the inputs now describe another graph than the one that Dagster has loaded",
-            file=project.root / PIPELINE_FILE,
-            remedy="reload the definitions in the UI (Deployment, Code locations, Reload), or restart `rlaif ui`",
-        )
-    return project, graph
+def report_state(instance: DagsterInstance, project: Project, graph: Graph) -> SkipReason:
+    """Tells Dagster the newest version of each asset and the recipe that it wants, where it was told another.
 
-
-def _draw(graph: Graph) -> dict[str, set[str]]:
-    return {name: set(stage.inputs) for name, stage in graph.items()}
-
-
-def tell_dagster(instance: DagsterInstance, project: Project, graph: Graph, stale: Collection[str]) -> None:
-    """Tells Dagster the newest version of each asset and the recipe that it wants, where it was told another."""
+    Raises:
+        LedgerError: If the ledger is damaged.
+    """
     heads = project.ledger.find_heads()
+    stale = find_stale(project, graph)
     for asset, recipe in find_wanted_recipes(project, graph, set(stale)).items():
         if asset in heads:
             tell_head(instance, heads[asset])
         tell_recipe(instance, asset, recipe)
+    return SkipReason(f"stale: {', '.join(stale)}" if stale else _NOTHING)
+
+
+def _look(
+    act: Callable[[DagsterInstance, Project, Graph], Answer],
+    context: SensorEvaluationContext | ScheduleEvaluationContext,
+    root: Path,
+    loaded: Graph,
+) -> Answer | SkipReason:
+    """Acts on the project as it is now; what is wrong with it becomes the reason why nothing is done."""
+    try:
+        project = Project.open(root)
+        graph = project.build_graph()
+        if _draw(graph) != _draw(loaded):
+            raise InputError(
+                "the inputs now describe another graph than the one that Dagster has loaded",
+                file=project.root / PIPELINE_FILE,
+                remedy="reload the definitions in the UI (Deployment, then Reload), or restart `rlaif ui`",
+            )
+        return act(context.instance, project, graph)
+    except RlaifError as error:
+        return SkipReason(str(error))
+
+
+def _draw(graph: Graph) -> dict[str, set[str]]:
+    return {name: set(stage.inputs) for name, stage in graph.items()}
 
 
 def _require_gates(project: Project, graph: Graph, stale: Collection[str]) -> None:

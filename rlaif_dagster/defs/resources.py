@@ -1,7 +1,7 @@
 """Resources: the project, and where progress goes."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from dagster import ConfigurableResource, InitResourceContext, get_dagster_logger
@@ -25,7 +25,7 @@ class ProjectResource(ConfigurableResource):  # type: ignore[type-arg]
     @contextmanager
     def yield_for_execution(self, context: InitResourceContext) -> Iterator["ProjectResource"]:
         """Announces the run that uses the project for as long as it lasts."""
-        with hold_run(self.project, str(context.run_id)):
+        with hold_run(self.project, context.run.run_id) if context.run else nullcontext():
             yield self
 
     @property
