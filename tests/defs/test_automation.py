@@ -19,7 +19,7 @@ from dagster import (
 )
 
 from rlaif_dagster.defs.automation import request_rebuild
-from rlaif_dagster.defs.build import build_definitions
+from rlaif_dagster.defs.build import MAIN_JOB, build_definitions
 from rlaif_dagster.defs.running import find_running, hold_run
 from rlaif_dagster.errors import GateError
 from rlaif_dagster.graph.build import Graph
@@ -154,27 +154,24 @@ def test_the_project_s_sensors_and_schedule(default_project: Path) -> None:
     assert timed.default_status is DefaultScheduleStatus.STOPPED
     assert (watch.minimum_interval_seconds, rebuild.minimum_interval_seconds) == (7, 7)
     assert (timed.cron_schedule, timed.execution_timezone) == ("30 4 * * 1", "UTC")
-    assert build_definitions(default_project).resolve_job_def(rebuild.job_name)
+    assert rebuild.job_name == timed.job_name == MAIN_JOB
 
 
 def test_sensor_and_schedule_ask_the_same(default_project: Path, tmp_path: Path) -> None:
     definitions = build_definitions(default_project)
     with DagsterInstance.local_temp(str(tmp_path), overrides={"telemetry": {"enabled": False}}) as instance:
-        asked = [
-            definitions.resolve_sensor_def("rebuild_on_edit").evaluate_tick(
-                build_sensor_context(instance=instance, definitions=definitions)
-            ),
-            definitions.resolve_schedule_def("rebuild_on_schedule").evaluate_tick(
-                build_schedule_context(instance=instance)
-            ),
-        ]
-    by_sensor, by_schedule = (answer.run_requests[0] for answer in asked if answer.run_requests)
+        tick = definitions.resolve_sensor_def("rebuild_on_edit").evaluate_tick(
+            build_sensor_context(instance=instance, definitions=definitions)
+        )
+        timed = definitions.resolve_schedule_def("rebuild_on_schedule").evaluate_tick(
+            build_schedule_context(instance=instance)
+        )
+    (by_sensor,), (by_schedule,) = tick.run_requests or [], timed.run_requests or []
     assert len(name_assets(by_sensor)) == 10
     assert by_sensor.run_key == by_schedule.run_key
     assert name_assets(by_sensor) == name_assets(by_schedule)
 
 
-@pytest.mark.parametrize("name", ["watch_inputs", "rebuild_on_edit"])
 @pytest.mark.parametrize(
     ("file", "text", "words"),
     [
@@ -184,18 +181,19 @@ def test_sensor_and_schedule_ask_the_same(default_project: Path, tmp_path: Path)
     ],
 )
 def test_wrong_inputs_are_a_reason_to_skip(
-    name: str, file: str, text: str | None, words: str, default_project: Path, instance: DagsterInstance
+    file: str, text: str | None, words: str, default_project: Path, instance: DagsterInstance
 ) -> None:
     definitions = build_definitions(default_project)
     path = default_project / "inputs" / file
     path.unlink() if text is None else path.write_text(text)
-    answer = definitions.resolve_sensor_def(name).evaluate_tick(
-        build_sensor_context(instance=instance, definitions=definitions)
-    )
-    assert answer.skip_message
-    assert words in answer.skip_message
-    assert file in answer.skip_message
-    assert not answer.run_requests
+    for name in ("watch_inputs", "rebuild_on_edit"):
+        answer = definitions.resolve_sensor_def(name).evaluate_tick(
+            build_sensor_context(instance=instance, definitions=definitions)
+        )
+        assert answer.skip_message
+        assert words in answer.skip_message
+        assert file in answer.skip_message
+        assert not answer.run_requests
 
 
 def test_another_graph_than_the_loaded_one_asks_for_a_reload(
