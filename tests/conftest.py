@@ -38,11 +38,21 @@ def edit_yaml(file: Path, change: Callable[[Any], None]) -> None:
     file.write_text(yaml.safe_dump(value, sort_keys=False))
 
 
-def run_rlaif(*arguments: str, project: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Runs the `rlaif` command on a project in a process of its own."""
+def run_rlaif(
+    *arguments: str, project: Path, check: bool = True, import_times: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Runs the `rlaif` command on a project in a process of its own; the error stream may tell what is imported."""
     environment = {k: v for k, v in os.environ.items() if k not in ("DAGSTER_HOME", "RLAIF_PROJECT")}
     return subprocess.run(
-        [sys.executable, "-m", "rlaif_dagster.cli.main", *arguments, "--project", str(project)],
+        [
+            sys.executable,
+            *(["-X", "importtime"] if import_times else []),
+            "-m",
+            "rlaif_dagster.cli.main",
+            *arguments,
+            "--project",
+            str(project),
+        ],
         capture_output=True,
         text=True,
         check=check,

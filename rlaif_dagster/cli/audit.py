@@ -34,7 +34,7 @@ def audit_command(root: Path, target: str | None, *, as_json: bool) -> int:
             project,
             target=target,
             events=events,
-            progress=lambda what, done, total: bars.update(
+            progress=lambda what, done, total, _="": bars.update(
                 task, description=what, completed=done, total=total
             ),
         )

@@ -40,7 +40,7 @@ def chat_command(root: Path, prompt: str | None, *, temperature: float, seed: in
     from rlaif_dagster.generation.chat import reply
 
     settings = LocalSamplingSettings(num_samples=1, temperature=temperature, max_new_tokens=256)
-    with work_folder(project, "chat") as work:
+    with work_folder(project) as work:
         models = {}
         for name, asset in POLICIES.items():
             view_version(project, heads[asset], work / asset)

@@ -42,6 +42,21 @@ def run(
 
 
 @app.command()
+def plan(
+    assets: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ASSET]...", help="Assets that would be brought up to date; all if none."),
+    ] = None,
+    project: ProjectOption = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Show what a run would do, why, and what it would cost; change nothing."""
+    from rlaif_dagster.cli.plan import plan_command
+
+    plan_command(project, assets or [], as_json=json)
+
+
+@app.command()
 def status(project: ProjectOption = Path(), json: JsonOption = False) -> None:
     """Show the newest version of every asset, its figures and its checks."""
     from rlaif_dagster.cli.status import status_command
@@ -67,6 +82,70 @@ def audit(
     from rlaif_dagster.cli.audit import audit_command
 
     raise typer.Exit(audit_command(project, target, as_json=json))
+
+
+@app.command()
+def checkout(
+    version: Annotated[
+        str,
+        typer.Argument(metavar="VERSION", help="ASSET@DIGEST; with --all a git revision."),
+    ],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DEST", help="A folder that does not exist, or is empty.")
+    ],
+    whole: Annotated[bool, typer.Option("--all", help="The whole project as it was at a revision.")] = False,
+    project: ProjectOption = Path(),
+) -> None:
+    """Copy a past version, or the whole project as it was, into a new folder; every byte is verified."""
+    from rlaif_dagster.cli.checkout import checkout_command
+
+    checkout_command(project, version, folder, whole=whole)
+
+
+@app.command()
+def push(project: ProjectOption = Path(), json: JsonOption = False) -> None:
+    """Send the ledger and every version that it names to the DVC remote.
+
+    Exit code 0: all is there; 1: a version is in neither place; 2: it could not be done.
+    """
+    from rlaif_dagster.cli.share import push_command
+
+    raise typer.Exit(push_command(project, as_json=json))
+
+
+@app.command()
+def pull(
+    heads: Annotated[
+        bool, typer.Option("--heads", help="Only the newest version of each asset; others come when needed.")
+    ] = False,
+    project: ProjectOption = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Take over the ledger and the versions of the DVC remote, verified, and show the newest in data/.
+
+    Exit code 0: all is here; 1: a version is in neither place; 2: it could not be done.
+    """
+    from rlaif_dagster.cli.share import pull_command
+
+    raise typer.Exit(pull_command(project, heads_only=heads, as_json=json))
+
+
+@app.command()
+def trace(
+    subject: Annotated[
+        str,
+        typer.Argument(
+            metavar="SUBJECT",
+            help="ASSET, ASSET@DIGEST, pair:ID, response:ID, principle:ID or judge:NAME.",
+        ),
+    ],
+    project: ProjectOption = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Show what something was made from, what it did, and what was learned from it."""
+    from rlaif_dagster.cli.trace import trace_command
+
+    trace_command(project, subject, as_json=json)
 
 
 @app.command()
@@ -103,6 +182,14 @@ def chat(
     from rlaif_dagster.cli.chat import chat_command
 
     chat_command(project, " ".join(prompt) if prompt else None, temperature=temperature, seed=seed)
+
+
+@app.command()
+def canary(project: ProjectOption = Path(), json: JsonOption = False) -> None:
+    """Ask the judge some of its questions again, and say whether it still answers as it did."""
+    from rlaif_dagster.cli.canary import canary_command
+
+    canary_command(project, as_json=json)
 
 
 @app.command("judge-audit")

@@ -20,6 +20,9 @@ from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.lineage.recall import Outcome, materialise
 from rlaif_dagster.progress import Progress
 
+AGAIN_TAG = "rlaif/again"
+"""A run with this tag computes the asset that it names, even if the result is known."""
+
 
 def build_asset(stage: Stage) -> AssetsDefinition:
     """Makes the asset of a stage: it recalls or computes one version and reports it."""
@@ -48,6 +51,7 @@ def build_asset(stage: Stage) -> AssetsDefinition:
             (graph or project.graph)[stage.name],
             progress=progress or log_progress(),
             run_id=context.run.run_id,
+            again=context.run.tags.get(AGAIN_TAG) == stage.name,
         )
         return report_outcome(context.instance, project, outcome)
 

@@ -4,7 +4,6 @@
 stale assets, once for one state of the inputs; both are off until they are switched on in the UI.
 """
 
-import dataclasses
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TypeVar
@@ -28,15 +27,16 @@ from dagster import (
 )
 
 from rlaif_dagster.defs.provenance import tell_head, tell_recipe
-from rlaif_dagster.defs.running import find_running
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import InputError, RlaifError
 from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.inputs.pipeline import AutomationSettings
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE
+from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import find_parents
-from rlaif_dagster.lineage.wanted import find_stale, find_wanted_recipes
+from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.running import find_running
+from rlaif_dagster.lineage.wanted import digest_graph, find_wanted_recipes
 
 PROJECT_TAG = "rlaif/project"
 """Tag of a requested run: the project's folder."""
@@ -117,23 +117,27 @@ def _build_rebuild_schedule(
 
 
 def request_rebuild(instance: DagsterInstance, project: Project, graph: Graph) -> RunRequest | SkipReason:
-    """Requests a run of the stale assets, or says why none is due.
+    """Requests a run of the assets that the plan finds stale, or says why none is due.
 
     Raises:
-        GateError: If a stale asset would refuse to read a version that the run would not replace.
-        LedgerError: If the ledger is damaged.
+        RlaifError: What is wrong with inputs, ledger or store.
     """
-    stale = find_stale(project, graph)
+    plan = make_plan(project, graph, priced=False)
+    stale = [item.asset for item in plan.stale]
     if not stale:
         return SkipReason(_NOTHING)
-    _require_gates(project, graph, stale)
-    inputs = str(Digest.from_json(find_wanted_recipes(project, graph, set(graph))))
-    obstacle = _find_obstacle(instance, project, inputs)
+    gates = sorted({gate for item in plan.stale for gate in item.blocked_by})
+    if gates:
+        return SkipReason(f"a blocking check failed: {', '.join(gates)}; see its figures and mend the inputs")
+    heads = project.ledger.find_heads()
+    inputs = str(digest_graph(graph))
+    roots = [heads.get(name) for name in stale if set(graph[name].inputs).isdisjoint(stale)]
+    obstacle = _find_obstacle(instance, project, inputs, roots)
     if obstacle:
         return SkipReason(obstacle)
-    heads = {name: head.record_id for name, head in project.ledger.find_heads().items()}
+    versions = {name: head.record_id for name, head in heads.items()}
     return RunRequest(
-        run_key=str(Digest.from_json({"inputs": inputs, "heads": heads})),
+        run_key=str(Digest.from_json({"inputs": inputs, "versions": versions})),
         asset_selection=[AssetKey.from_user_string(name) for name in stale],
         tags={PROJECT_TAG: str(project.root), INPUTS_TAG: inputs},
     )
@@ -143,14 +147,14 @@ def report_state(instance: DagsterInstance, project: Project, graph: Graph) -> S
     """Tells Dagster the newest version of each asset and the recipe that it wants, where it was told another.
 
     Raises:
-        LedgerError: If the ledger is damaged.
+        RlaifError: What is wrong with inputs, ledger or store.
     """
     heads = project.ledger.find_heads()
-    stale = find_stale(project, graph)
-    for asset, recipe in find_wanted_recipes(project, graph, set(stale)).items():
+    stale = {item.asset: item.causes for item in make_plan(project, graph, priced=False).stale}
+    for asset, recipe in find_wanted_recipes(graph, heads, stale).items():
         if asset in heads:
             tell_head(instance, heads[asset])
-        tell_recipe(instance, asset, recipe)
+        tell_recipe(instance, asset, recipe, stale.get(asset, ()))
     return SkipReason(f"stale: {', '.join(stale)}" if stale else _NOTHING)
 
 
@@ -179,26 +183,29 @@ def _draw(graph: Graph) -> dict[str, set[str]]:
     return {name: set(stage.inputs) for name, stage in graph.items()}
 
 
-def _require_gates(project: Project, graph: Graph, stale: Collection[str]) -> None:
-    """Raises GateError if a stale asset reads a version that it would refuse, and that the run would not replace."""
-    for name in stale:
-        kept = tuple(parent for parent in graph[name].inputs if parent not in stale)
-        find_parents(project, dataclasses.replace(graph[name], inputs=kept))
+def _find_obstacle(
+    instance: DagsterInstance, project: Project, inputs: str, roots: Collection[MaterialisationRecord | None]
+) -> str | None:
+    """Why no run may be requested now: one at a time, and once for one state of the inputs.
 
-
-def _find_obstacle(instance: DagsterInstance, project: Project, inputs: str) -> str | None:
-    """Why no run may be requested now: one at a time, and once for one state of the inputs."""
+    Args:
+        instance: Dagster's instance.
+        project: The project.
+        inputs: The state of the inputs.
+        roots: The newest records of those stale assets that read nothing stale.
+    """
     running = find_running(project)
     if running:
         return f"the run {running[0]} is at work on this project"
     latest = next(iter(instance.get_runs(RunsFilter(tags={PROJECT_TAG: str(project.root)}), limit=1)), None)
-    if latest is None or latest.is_success:
+    if latest is None:
         return None
     if not latest.is_finished and latest.status is not DagsterRunStatus.STARTED:
         return f"the run {latest.run_id} waits to start; if it never does, terminate it in the UI"
-    if latest.tags[INPUTS_TAG] == inputs:
+    is_left_over = not latest.is_success or all(head and head.run_id == latest.run_id for head in roots)
+    if latest.tags[INPUTS_TAG] == inputs and is_left_over:
         return (
-            f"the run {latest.run_id} was requested for these inputs and did not succeed; "
-            "edit the inputs, or start a run by hand"
+            f"the run {latest.run_id} was requested for these inputs and left something stale; "
+            "look into it, then edit the inputs or start a run by hand"
         )
     return None

@@ -7,7 +7,7 @@ a project. A storage that `dagster.yaml` places elsewhere (Postgres, another fol
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster_shared.serdes import deserialize_value
 
 from rlaif_dagster.defs.provenance import RECIPES
-from rlaif_dagster.lineage.auditing.events import EventLog, MaterialisationEvent
+from rlaif_dagster.lineage.auditing.events import SUCCESS, EventLog, MaterialisationEvent
 
 _PAGE = 1000
 _HISTORY = "history"
@@ -71,12 +71,10 @@ def _read_instance(instance: DagsterInstance) -> EventLog:
     assets = [key for key in instance.get_asset_keys() if key != RECIPES]
     numbered = [event for key in assets for event in _read_asset(instance, key)]
     events = tuple(event for _, event in sorted(numbered, key=lambda item: item[0]))
+    runs = {run.dagster_run.run_id: run.dagster_run.status.value for run in instance.get_run_records()}
     storage = instance.event_log_storage
-    return EventLog(
-        events=events,
-        runs={run.dagster_run.run_id: run.dagster_run.status.value for run in instance.get_run_records()},
-        damage=tuple(_compare_shards(storage, events)) if isinstance(storage, SqliteEventLogStorage) else (),
-    )
+    damage = _compare_shards(storage, events, runs) if isinstance(storage, SqliteEventLogStorage) else ()
+    return EventLog(events=events, runs=runs, damage=tuple(damage))
 
 
 def _read_asset(instance: DagsterInstance, key: AssetKey) -> Iterator[tuple[int, MaterialisationEvent]]:
@@ -92,15 +90,24 @@ def _read_asset(instance: DagsterInstance, key: AssetKey) -> Iterator[tuple[int,
 
 
 def _compare_shards(
-    storage: SqliteEventLogStorage, events: Iterable[MaterialisationEvent]
+    storage: SqliteEventLogStorage, events: Iterable[MaterialisationEvent], runs: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """Dagster keeps each materialisation twice: in the run's database and in the index. Yields the differences."""
+    """Dagster keeps each materialisation twice: in the run's database and in the index. Yields the differences.
+
+    It writes to the index last: a run that was killed may have one in its database that the index does not have yet.
+    """
     events = [event for event in events if event.run_id]
     run_ids = {*storage.get_all_run_ids(), *(event.run_id for event in events)}
-    in_runs = [event for run_id in sorted(run_ids) for event in _read_shard(storage.path_for_shard(run_id))]
+    shards = {run_id: list(_read_shard(storage.path_for_shard(run_id))) for run_id in sorted(run_ids)}
+    in_runs = [event for shard in shards.values() for event in shard]
+    excused = [shard[-1] for run_id, shard in shards.items() if shard and runs.get(run_id) != SUCCESS]
     for these, those, words in (
         (events, in_runs, "a materialisation that stands in the index, and not in the run's own database"),
-        (in_runs, events, "a materialisation that stands in the run's own database, and not in the index"),
+        (
+            in_runs,
+            [*events, *excused],
+            "a materialisation that stands in the run's own database, and not in the index",
+        ),
     ):
         num_left = Counter(map(repr, those))
         for event in these:

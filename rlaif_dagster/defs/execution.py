@@ -14,7 +14,7 @@ from dagster._core.errors import DagsterAssetCheckFailedError
 from filelock import FileLock
 from sqlalchemy.exc import SQLAlchemyError
 
-from rlaif_dagster.defs.build import MAIN_JOB, build_definitions
+from rlaif_dagster.defs.build import CANARY_JOB, MAIN_JOB, build_definitions
 from rlaif_dagster.errors import GateError, InputError, StorageError
 from rlaif_dagster.graph.build import Graph, with_ancestors
 from rlaif_dagster.lineage.project import PROJECT_VARIABLE, Project
@@ -44,7 +44,9 @@ def prepare_dagster_home(project: Project) -> Path:
         with FileLock(home / ".rlaif.lock"):
             settings = home / "dagster.yaml"
             if not settings.exists():
-                settings.write_text(_INSTANCE_SETTINGS)
+                unfinished = settings.with_suffix(".tmp")
+                unfinished.write_text(_INSTANCE_SETTINGS)
+                unfinished.replace(settings)
             os.environ["DAGSTER_HOME"] = str(home)
             os.environ[PROJECT_VARIABLE] = str(project.root)
             with DagsterInstance.get() as instance:
@@ -84,14 +86,30 @@ def run_assets(
             file=project.root,
             remedy=f"name one of {', '.join(graph)}",
         )
+    selection = [AssetKey(name) for name in with_ancestors(graph, assets)]
+    return _execute(project, graph, MAIN_JOB, selection, progress)
+
+
+def run_canary(project: Project, graph: Graph, *, progress: Progress) -> None:
+    """Asks the judge of the newest judgements the canary's questions again, in one Dagster run in this process.
+
+    Raises:
+        GateError: If it is another judge now.
+        StorageError: If Dagster's database cannot be written.
+        RlaifError: Whatever the stage raises.
+    """
+    _execute(project, graph, CANARY_JOB, None, progress)
+
+
+def _execute(
+    project: Project, graph: Graph, job: str, selection: Sequence[AssetKey] | None, progress: Progress
+) -> dict[str, str]:
     home = prepare_dagster_home(project)
     definitions = build_definitions(project.root, graph=graph, progress=progress)
     try:
         with DagsterInstance.get() as instance:
-            result = definitions.resolve_job_def(MAIN_JOB).execute_in_process(
-                instance=instance,
-                asset_selection=[AssetKey(name) for name in with_ancestors(graph, assets)],
-                run_config=_QUIET,
+            result = definitions.resolve_job_def(job).execute_in_process(
+                instance=instance, asset_selection=selection, run_config=_QUIET
             )
     except DagsterExecutionInterruptedError as error:
         raise KeyboardInterrupt from error

@@ -37,7 +37,7 @@ def describe_record(record: MaterialisationRecord) -> dict[str, Any]:
 
 def _show_files(project: Project, record: MaterialisationRecord) -> dict[str, Any]:
     shown: dict[str, Any] = {}
-    with work_folder(project, "show") as work:
+    with work_folder(project) as work:
         view = work / "version"
         project.store.view(record.output.md5, view)
         for file in record.output.files:

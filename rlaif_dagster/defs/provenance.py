@@ -9,6 +9,7 @@ external asset, `recipes`, whose data version is the recipe that the asset wants
 materialisation names the recipe that it was made by. The two differ exactly where the asset is stale.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from dagster import (
@@ -35,7 +36,9 @@ from dagster._core.definitions.data_version import (
 )
 
 from rlaif_dagster.defs.metadata import describe_record
+from rlaif_dagster.digest import JsonValue, canonical_json
 from rlaif_dagster.graph.build import Graph
+from rlaif_dagster.lineage.causes import Cause
 from rlaif_dagster.lineage.record import CheckVerdict, MaterialisationRecord
 
 RECIPES: Final = AssetKey("recipes")
@@ -44,6 +47,8 @@ RECIPES: Final = AssetKey("recipes")
 _RECIPES_NAME: Final = RECIPES.to_user_string()
 _NUM_EVENTS: Final = 20
 """How many events back a version that was read is looked for."""
+_NUM_SHOWN: Final = 200
+"""Characters of an old or new value that Dagster is told."""
 
 
 def build_recipes_spec(graph: Graph) -> AssetSpec:
@@ -79,11 +84,16 @@ def name_inputs(instance: DagsterInstance, record: MaterialisationRecord) -> dic
     }
 
 
-def tell_recipe(instance: DagsterInstance, asset: str, recipe: str) -> None:
-    """Tells Dagster which recipe an asset wants, if it was last told another."""
+def tell_recipe(instance: DagsterInstance, asset: str, recipe: str, causes: Sequence[Cause] = ()) -> None:
+    """Tells Dagster which recipe an asset wants, and why it wants another, if it was last told another."""
     if _find_event(_fetch_recipes(instance, asset, 1), recipe) == NULL_EVENT_POINTER:
         instance.report_runless_asset_event(
-            AssetObservation(RECIPES, partition=asset, tags={DATA_VERSION_TAG: recipe})
+            AssetObservation(
+                RECIPES,
+                partition=asset,
+                tags={DATA_VERSION_TAG: recipe},
+                metadata={cause.path: f"{_show(cause.old)} → {_show(cause.new)}" for cause in causes},
+            )
         )
 
 
@@ -133,6 +143,11 @@ def _name_versions(record: MaterialisationRecord) -> dict[str, str]:
     versions = {name: version.digest for name, version in record.inputs.items()}
     versions[_RECIPES_NAME] = record.recipe
     return {f"{INPUT_DATA_VERSION_TAG_PREFIX}/{name}": version for name, version in versions.items()}
+
+
+def _show(value: JsonValue) -> str:
+    text = value if isinstance(value, str) else canonical_json(value).decode()
+    return text if len(text) <= _NUM_SHOWN else text[: _NUM_SHOWN - 1] + "…"
 
 
 def _fetch_recipes(instance: DagsterInstance, asset: str, limit: int) -> EventRecordsResult:

@@ -7,9 +7,9 @@ from pathlib import Path
 from dagster import ConfigurableResource, InitResourceContext, get_dagster_logger
 from pydantic import PrivateAttr
 
-from rlaif_dagster.defs.running import hold_run
 from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.lineage.running import hold_run
 from rlaif_dagster.progress import Progress
 
 _LOG_STEPS = 4  # a long stage logs its progress about this many times
@@ -48,10 +48,10 @@ def log_progress() -> Progress:
     logger = get_dagster_logger()
     logged: dict[str, int] = {}
 
-    def log(what: str, done: int, total: int) -> None:
+    def log(what: str, done: int, total: int, note: str = "") -> None:
         step = done * _LOG_STEPS // max(total, 1)
         if step != logged.get(what):
             logged[what] = step
-            logger.info(f"{what}: {done} of {total}")
+            logger.info(f"{what}: {done} of {total}" + (f" ({note})" if note else ""))
 
     return log

@@ -9,6 +9,7 @@ from rlaif_dagster.judging.pairs import PairingSettings
 from rlaif_dagster.models import ModelSettings
 from rlaif_dagster.preferences import PreferenceSettings
 from rlaif_dagster.prompts import PromptsSettings
+from rlaif_dagster.revising.settings import RevisionSettings
 from rlaif_dagster.training.settings import DpoSettings, RewardModelSettings
 
 
@@ -69,6 +70,8 @@ class PipelineSettings(BaseModel):
     prompts: PromptsSettings = PromptsSettings()
     base_policy: ModelSettings
     sampling: SamplingSettings = Field(default_factory=LocalSamplingSettings)
+    revision: RevisionSettings | None = None
+    """Critique, revision and supervised fine-tuning before sampling; null leaves them out."""
     pairing: PairingSettings = PairingSettings()
     preferences: PreferenceSettings = PreferenceSettings()
     reward_model: RewardModelSettings = RewardModelSettings()

@@ -12,28 +12,25 @@ Known trade-offs (accepted): a request that exceeds the context fails rather tha
 requests share is computed for each.
 """
 
+import itertools
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from jinja2 import TemplateError
 
-from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import JudgeError
-from rlaif_dagster.judging.settings import LocalJudgeSettings
+from rlaif_dagster.judging.calls import Answer, Call
+from rlaif_dagster.judging.settings import LocalJudgeSettings, name_judge
 from rlaif_dagster.judging.templates import Template
-from rlaif_dagster.judging.verdicts import JudgeRequest, Verdict, lean
-from rlaif_dagster.progress import Progress
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-PARSER_VERSION: Final = 1
-"""Raised when the same logits would be read as another verdict."""
 NUM_DECIMALS: Final = 6
 """Probabilities are rounded to this, well above the noise of float32 sums in another order."""
 CHUNK: Final = 4096
@@ -44,9 +41,9 @@ BATCH_TOKENS: Final = 8192
 
 @dataclass(frozen=True, slots=True)
 class _Encoded:
-    """A request as token ids."""
+    """A call as token ids."""
 
-    request: JudgeRequest
+    call_id: str
     ids: list[int]
 
 
@@ -59,7 +56,6 @@ class LocalJudge:
         template: Template,
         *,
         folder: Path,
-        model_digest: Digest,
         device: "torch.device | str" = "cpu",
         batch_size: int = 128,
     ) -> None:
@@ -69,39 +65,18 @@ class LocalJudge:
             settings: The judge's settings.
             template: The judge's prompt, which gives the verdict words.
             folder: A model folder.
-            model_digest: The content digest of that folder.
             device: Where to run.
             batch_size: Most requests at once; long ones go in smaller batches. No matter for verdicts.
         """
         self._settings = settings
+        self._name = name_judge(settings)
         self._template = template
         self._folder = folder
-        self._model_digest = model_digest
         self._device = device
         self._batch_size = batch_size
 
-    @property
-    def name(self) -> str:
-        """The model, as the settings name it."""
-        return self._settings.model
-
-    @property
-    def fingerprint(self) -> Digest:
-        """Covers weights, number format, length limit, verdict words and parser."""
-        return Digest.from_json(
-            {
-                "provider": self._settings.provider,
-                "model": str(self._model_digest),
-                "dtype": self._settings.dtype,
-                "max_length": self._settings.max_length,
-                "verdict": self._settings.verdict,
-                "words": [self._template.verdict_first, self._template.verdict_second],
-                "parser": [PARSER_VERSION, NUM_DECIMALS],
-            }
-        )
-
-    def judge(self, requests: Sequence[JudgeRequest], progress: Progress) -> Iterator[Verdict]:
-        """Yields one verdict for each request, longest requests of a chunk first.
+    def ask(self, calls: Iterable[Call]) -> Iterator[Answer]:
+        """Yields one answer for each call, longest requests of a chunk first.
 
         Raises:
             JudgeError: If a verdict word is not one token, or the model cannot read chats.
@@ -109,33 +84,32 @@ class LocalJudge:
         """
         from rlaif_dagster.models import open_causal_lm
 
-        if not requests:
-            return
         model, tokenizer = open_causal_lm(self._folder, dtype=self._settings.dtype)
         cast(Any, model).to(self._device)
-        words = find_verdict_tokens(
-            tokenizer,
-            requests[0].messages,
-            (self._template.verdict_first, self._template.verdict_second),
-            judge=self.name,
-        )
         limit = self._find_limit(model)
-        num_done = 0
-        for start in range(0, len(requests), CHUNK):
-            encoded = _encode(requests[start : start + CHUNK], tokenizer, judge=self.name)
+        words: tuple[int, int] | None = None
+        waiting = iter(calls)
+        while chunk := list(itertools.islice(waiting, CHUNK)):
+            chats = [self._template.render(call.texts) for call in chunk]
+            if words is None:
+                words = find_verdict_tokens(
+                    tokenizer,
+                    chats[0],
+                    (self._template.verdicts["first"], self._template.verdicts["second"]),
+                    judge=self._name,
+                )
+            rows = _apply_chat(tokenizer, chats, judge=self._name, tokenize=True)
+            encoded = [_Encoded(call.call_id, row) for call, row in zip(chunk, rows, strict=True)]
             encoded.sort(key=lambda item: -len(item.ids))
             for item in encoded:
                 if len(item.ids) > limit:
-                    num_done += 1
                     reason = f"the request has {len(item.ids)} tokens, the judge reads at most {limit}"
-                    yield self._fail(item.request, reason)
+                    yield Answer(call_id=item.call_id, status="failed", reason=reason)
             fitting = [item for item in encoded if len(item.ids) <= limit]
             for batch in _cut_batches(fitting, self._batch_size):
                 scores = score_batch(model, [item.ids for item in batch], words)
                 for item, p_first in zip(batch, scores, strict=True):
-                    yield self._conclude(item.request, p_first)
-                num_done += len(batch)
-                progress("verdicts", num_done, len(requests))
+                    yield _state(item, p_first)
 
     def _find_limit(self, model: "PreTrainedModel") -> int:
         limits = (
@@ -144,16 +118,13 @@ class LocalJudge:
         )
         return min((limit for limit in limits if limit is not None), default=sys.maxsize)
 
-    def _conclude(self, request: JudgeRequest, p_first: float) -> Verdict:
-        if not math.isfinite(p_first):
-            return self._fail(request, "the judge's logits are not finite")
-        rounded = round(p_first, NUM_DECIMALS)
-        return Verdict.from_request(
-            request, judge=self.name, status="ok", p_first=rounded, verdict=lean(rounded)
-        )
 
-    def _fail(self, request: JudgeRequest, reason: str) -> Verdict:
-        return Verdict.from_request(request, judge=self.name, status="failed", raw_text=reason)
+def _state(item: _Encoded, p_first: float) -> Answer:
+    if not math.isfinite(p_first):
+        return Answer(call_id=item.call_id, status="failed", reason="the judge's logits are not finite")
+    return Answer(
+        call_id=item.call_id, status="ok", score=round(p_first, NUM_DECIMALS), input_tokens=len(item.ids)
+    )
 
 
 def score_batch(
@@ -212,14 +183,6 @@ def find_verdict_tokens(
             "  remedy: choose other `verdicts` in the judge's template, such as A and B"
         )
     return tokens[0], tokens[1]
-
-
-def _encode(
-    requests: Sequence[JudgeRequest], tokenizer: "PreTrainedTokenizerBase", *, judge: str
-) -> list[_Encoded]:
-    chats = [request.messages for request in requests]
-    ids = _apply_chat(tokenizer, chats, judge=judge, tokenize=True)
-    return [_Encoded(request, row) for request, row in zip(requests, ids, strict=True)]
 
 
 def _apply_chat(

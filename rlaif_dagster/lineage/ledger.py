@@ -1,39 +1,56 @@
 """The ledger: a folder of immutable records, one file each, named by the sha256 of its bytes.
 
 Files are only ever added, so two writers on two machines merge by the union of their folders (`git merge` does it);
-within one project a file lock orders the writers. Names are checked against bytes when records are read.
+within one project a file lock orders the writers. Queries go through an index (`ledger_index`) and read only what they
+return; names are checked against bytes when records are read.
 """
 
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from filelock import FileLock
-
 from rlaif_dagster.digest import Digest
-from rlaif_dagster.errors import LedgerError, StorageError
-from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.errors import LedgerError
+from rlaif_dagster.lineage.ledger_index import (
+    FILE_NAME,
+    IndexEntry,
+    add_to_index,
+    identify_maker,
+    read_index,
+)
+from rlaif_dagster.lineage.record import MaterialisationRecord, Recipe
+from rlaif_dagster.versioning.scratch import held_lock, raising_storage_errors, scratch_folder
 
 SUFFIX = ".json"
+
+_CLOCK_GRAIN_NS = 2_000_000_000
+"""Two changes of a folder that are less apart than this may leave the same time on it."""
 
 
 class Ledger:
     """The records of one project, oldest first.
 
     Records are ordered by (sequence, end time, id); with one writer this is the order in which they were written.
+    Every query sees what other processes and git have added or taken away since the last one.
     """
 
-    def __init__(self, folder: Path, *, lock: Path) -> None:
+    def __init__(self, folder: Path, *, scratch: Path) -> None:
         """Opens a ledger; nothing is created before the first record.
 
         Args:
             folder: Where the records are.
-            lock: The file whose lock orders the writers.
+            scratch: This machine's own folder, for the writers' lock and the index; readers need not be able to
+                write there.
         """
         self._folder = folder
-        self._lock_path = lock
+        self._scratch = scratch
+        self._index_path = scratch / FILE_NAME
+        self._entries: dict[str, IndexEntry] = {}
         self._records: dict[str, MaterialisationRecord] = {}
-        self._ordered: list[MaterialisationRecord] = []
+        self._ordered: list[IndexEntry] = []
+        self._names: set[str] = set()
+        self._seen_ns: int | None = None
 
     @property
     def folder(self) -> Path:
@@ -45,27 +62,27 @@ class Ledger:
 
         Raises:
             LedgerError: If a record is missing, its bytes do not hash to its name, or they are not a record.
+            StorageError: If one cannot be read.
         """
-        self._refresh()
-        if len(self._ordered) != len(self._records):
-            by_id = sorted(
-                self._records.items(), key=lambda item: (item[1].sequence, item[1].ended_at, item[0])
-            )
-            self._require_chain()
-            self._ordered = [record for _, record in by_id]
-        return self._ordered
+        return [self._read(entry.record_id) for entry in self._look()]
 
     def find_head(self, asset: str) -> MaterialisationRecord | None:
         """The newest record of an asset, or None if it was never materialised."""
-        return next((record for record in reversed(self.records()) if record.asset == asset), None)
+        return next(self._find(lambda entry: entry.asset == asset), None)
 
     def find_heads(self) -> dict[str, MaterialisationRecord]:
         """The newest record of every asset."""
-        return {record.asset: record for record in self.records()}
+        heads = {entry.asset: entry.record_id for entry in self._look()}
+        return {asset: self._read(record_id) for asset, record_id in heads.items()}
 
     def find_recipe(self, recipe: Digest) -> Iterator[MaterialisationRecord]:
         """Yields the records of a recipe, newest first."""
-        return (record for record in reversed(self.records()) if record.recipe == str(recipe))
+        return self._find(lambda entry: entry.recipe == str(recipe))
+
+    def find_made_alike(self, recipe: Recipe) -> Iterator[MaterialisationRecord]:
+        """Yields the records of an asset that the same code and engine made, newest first."""
+        maker = identify_maker(recipe)
+        return self._find(lambda entry: entry.maker == maker)
 
     def append(
         self, make_record: Callable[[int, tuple[str, ...]], MaterialisationRecord]
@@ -76,60 +93,158 @@ class Ledger:
             make_record: Makes the record from its sequence number and the ids of the newest records.
 
         Raises:
+            LedgerError: If the chain is broken.
             StorageError: If the record cannot be written.
         """
-        try:
-            self._lock_path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(self._lock_path):
-                self._refresh()
-                named = {name for record in self._records.values() for name in record.previous}
-                newest = tuple(sorted(set(self._records) - named))
-                sequence = 1 + max((self._records[name].sequence for name in newest), default=0)
-                record = make_record(sequence, newest)
-                self._write(record)
-        except OSError as error:
-            raise StorageError(
-                f"{self._folder}: the lineage record cannot be written ({error.strerror or error}).\n"
-                "  remedy: free disk space or mend the permissions, then run again"
-            ) from error
-        self._records[record.record_id] = record
+        with (
+            raising_storage_errors(f"{self._folder}: the lineage record cannot be written"),
+            held_lock(self._scratch / "locks" / "ledger.lock"),
+        ):
+            self._seen_ns = None
+            entries = self._look()
+            named = {name for entry in entries for name in entry.previous}
+            newest = [entry for entry in entries if entry.record_id not in named]
+            sequence = 1 + max((entry.sequence for entry in newest), default=0)
+            record = make_record(sequence, tuple(sorted(entry.record_id for entry in newest)))
+            record_id = self._write(record.to_bytes())
+        self._learn({record_id: record})
         return record
 
-    def _require_chain(self) -> None:
-        for record_id, record in self._records.items():
-            for previous in record.previous:
-                if previous not in self._records:
-                    raise LedgerError(
-                        f"{self._folder}: the record {previous} is missing; {record_id} was written after it.\n"
-                        "  remedy: restore the file from git, a backup or the remote"
-                    )
+    def adopt(self, files: Iterable[Path]) -> int:
+        """Takes over records that another copy of the ledger wrote; returns how many were new.
 
-    def _write(self, record: MaterialisationRecord) -> None:
+        When it is cut off, the older of them are here, and the chain is whole.
+
+        Args:
+            files: Record files, named as in a ledger; those that are here already are passed over.
+
+        Raises:
+            LedgerError: If one is damaged, or a record that one was written after is in neither; none is taken then.
+            StorageError: If one cannot be written.
+        """
+        with (
+            raising_storage_errors(f"{self._folder}: the lineage records cannot be written"),
+            held_lock(self._scratch / "locks" / "ledger.lock"),
+        ):
+            self._seen_ns = None
+            known = {entry.record_id for entry in self._look()}
+            found = {file.name.removesuffix(SUFFIX): file for file in files}
+            new = {
+                record_id: read_record(file) for record_id, file in found.items() if record_id not in known
+            }
+            for record_id, record in new.items():
+                for previous in record.previous:
+                    if previous not in known and previous not in new:
+                        raise LedgerError(
+                            f"the record {record_id} was written after {previous}, which is in neither ledger.\n"
+                            "  remedy: push again from the machine that wrote them"
+                        )
+            for record_id, _ in sorted(new.items(), key=lambda item: item[1].sequence):
+                self._write(found[record_id].read_bytes())
+        self._learn(new)
+        return len(new)
+
+    def _find(self, wanted: Callable[[IndexEntry], bool]) -> Iterator[MaterialisationRecord]:
+        found = [entry.record_id for entry in reversed(self._look()) if wanted(entry)]
+        return map(self._read, found)
+
+    def _look(self) -> list[IndexEntry]:
+        """Every record's entry, oldest first, after a look at what the folder holds now."""
+        with raising_storage_errors(self._folder):
+            now_ns, changed_ns = time.time_ns(), _read_change_time(self._folder)
+            if changed_ns == self._seen_ns:
+                return self._ordered
+            names = _list_names(self._folder) if changed_ns else set()
+        if names != self._names:
+            names = self._learn_all(names)
+            self._ordered = sorted(
+                (self._entries[name] for name in names),
+                key=lambda entry: (entry.sequence, entry.ended_at, entry.record_id),
+            )
+            self._names = names
+        self._seen_ns = changed_ns if changed_ns < now_ns - _CLOCK_GRAIN_NS else None
+        return self._ordered
+
+    def _learn_all(self, names: set[str]) -> set[str]:
+        """Learns the entries of listed records; adds predecessors that the listing missed.
+
+        A listing may lack a file that was added while it was made, and have one that was added later.
+        """
+        if not names <= self._entries.keys():
+            self._entries |= read_index(self._index_path)
+        known, todo = set[str](), names
+        while todo:
+            self._learn({name: self._read(name) for name in todo - self._entries.keys()})
+            known |= todo
+            todo = {previous for name in todo for previous in self._entries[name].previous} - known
+            for name in todo:
+                self._require_file(name)
+        return known
+
+    def _learn(self, records: dict[str, MaterialisationRecord]) -> None:
+        entries = {name: IndexEntry.from_record(name, record) for name, record in records.items()}
+        self._records |= records
+        self._entries |= entries
+        if entries:
+            add_to_index(self._index_path, entries.values())
+
+    def _read(self, record_id: str) -> MaterialisationRecord:
+        """Reads a record, once, and compares its bytes with its name."""
+        if record_id in self._records:
+            return self._records[record_id]
+        path = self._path_of(record_id)
+        with raising_storage_errors(path):
+            self._require_file(record_id)
+            record = read_record(path)
+        self._records[record_id] = record
+        return record
+
+    def _require_file(self, record_id: str) -> None:
+        if not self._path_of(record_id).is_file():
+            raise LedgerError(
+                f"{self._folder}: the record {record_id} is missing; another was written after it.\n"
+                "  remedy: restore the file from git, a backup or the remote"
+            )
+
+    def _write(self, data: bytes) -> str:
+        record_id = Digest.from_bytes(data).sha256
         self._folder.mkdir(parents=True, exist_ok=True)
-        target = self._folder / f"{record.record_id}{SUFFIX}"
-        temporary = target.with_suffix(f".{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as stream:
-                stream.write(record.to_bytes())
+        with scratch_folder(self._scratch / "scratch") as scratch:
+            unfinished = scratch / record_id
+            with unfinished.open("wb") as stream:
+                stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+            unfinished.replace(self._path_of(record_id))
+        return record_id
 
-    def _refresh(self) -> None:
-        if not self._folder.is_dir():
-            return
-        with os.scandir(self._folder) as entries:
-            names = [entry.name for entry in entries if entry.name.endswith(SUFFIX)]
-        for name in names:
-            record_id = name.removesuffix(SUFFIX)
-            if record_id not in self._records:
-                path = self._folder / name
-                data = path.read_bytes()
-                if Digest.from_bytes(data).sha256 != record_id:
-                    raise LedgerError(
-                        f"{path}: the record's bytes do not hash to its name; it was changed after it was written.\n"
-                        "  remedy: restore the file from git, a backup or the remote; do not edit records"
-                    )
-                self._records[record_id] = MaterialisationRecord.from_bytes(data, name=str(path))
+    def _path_of(self, record_id: str) -> Path:
+        return self._folder / f"{record_id}{SUFFIX}"
+
+
+def read_record(path: Path) -> MaterialisationRecord:
+    """Reads a record's file and compares its bytes with its name.
+
+    Raises:
+        LedgerError: If they do not hash to it, or are no record.
+    """
+    data = path.read_bytes()
+    if Digest.from_bytes(data).sha256 != path.name.removesuffix(SUFFIX):
+        raise LedgerError(
+            f"{path}: the record's bytes do not hash to its name; it was changed after it was written.\n"
+            "  remedy: restore the file from git, a backup or the remote; do not edit records"
+        )
+    return MaterialisationRecord.from_bytes(data, name=str(path))
+
+
+def _read_change_time(folder: Path) -> int:
+    """When a name was last added to a folder or taken away, in ns; 0 if there is no folder."""
+    if not folder.is_dir():
+        return 0
+    status = folder.stat()
+    return max(status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _list_names(folder: Path) -> set[str]:
+    with os.scandir(folder) as entries:
+        return {entry.name.removesuffix(SUFFIX) for entry in entries if entry.name.endswith(SUFFIX)}

@@ -43,7 +43,7 @@ class Project:
 
     @property
     def scratch(self) -> Path:
-        """This machine's own folder: locks and work in progress, nothing that outlives them."""
+        """This machine's own folder: locks, work in progress and the ledger's index; it can be deleted."""
         return self.root / ".rlaif"
 
     @property
@@ -54,7 +54,7 @@ class Project:
     @functools.cached_property
     def ledger(self) -> Ledger:
         """The lineage ledger."""
-        return Ledger(self.root / "lineage", lock=self.scratch / "locks" / "ledger.lock")
+        return Ledger(self.root / "lineage", scratch=self.scratch)
 
     @functools.cached_property
     def store(self) -> Store:

@@ -11,15 +11,14 @@ next run recalls.
 """
 
 import datetime
+import functools
 import importlib.metadata
-import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from packaging.requirements import Requirement
 
@@ -39,9 +38,16 @@ from rlaif_dagster.lineage.record import (
 )
 from rlaif_dagster.progress import Progress
 from rlaif_dagster.versioning.git import read_git_state
+from rlaif_dagster.versioning.scratch import held_lock, raising_storage_errors, scratch_folder
+
+OPEN_ROWS = "num_open_rows"
+"""The count, in a record, of rows that the next run tries again; left out where there are none."""
 
 Status = Literal["computed", "reused"]
 Clock = Callable[[], datetime.datetime]
+
+NUMERICS_PREFIX: Final = "numerics."
+"""Marks the numerics among the versions of libraries in a recipe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +65,23 @@ def utc_now() -> datetime.datetime:
 
 
 def materialise(
-    project: Project, stage: Stage, *, progress: Progress, run_id: str | None = None, clock: Clock = utc_now
+    project: Project,
+    stage: Stage,
+    *,
+    progress: Progress,
+    run_id: str | None = None,
+    clock: Clock = utc_now,
+    again: bool = False,
 ) -> Outcome:
     """Brings one asset up to date with its inputs.
+
+    Args:
+        project: The project.
+        stage: The asset's stage.
+        progress: Told how far the stage is.
+        run_id: Dagster's run.
+        clock: Tells the time.
+        again: Compute, even if the recipe's result is known; the newest result of a recipe is the one recalled later.
 
     Raises:
         MissingInputError: If an input was never materialised.
@@ -70,9 +90,10 @@ def materialise(
         StorageError: If the output cannot be stored.
         RlaifError: Whatever the stage itself raises.
     """
+    project.store.remove_leftovers()
     parents = find_parents(project, stage)
-    recipe = make_recipe(stage, parents)
-    recalled = _recall(project, recipe)
+    recipe = make_recipe(stage, {name: parent.output.digest for name, parent in parents.items()})
+    recalled = None if again else _recall(project, recipe)
     if recalled is not None:
         record = _land_recalled(project, recalled, parents=parents, run_id=run_id, clock=clock)
         return Outcome(asset=stage.name, status="reused", record=record)
@@ -109,23 +130,37 @@ def find_parents(project: Project, stage: Stage) -> dict[str, MaterialisationRec
     return parents
 
 
-def make_recipe(stage: Stage, parents: Mapping[str, MaterialisationRecord]) -> Recipe:
-    """The recipe of a stage on given versions of its inputs."""
+def make_recipe(stage: Stage, inputs: Mapping[str, str]) -> Recipe:
+    """The recipe of a stage on given versions of its inputs, by content digest."""
     numerics = stage.numerics.model_dump() if stage.numerics else {}
     return Recipe(
         asset=stage.name,
         code_version=stage.code_version,
         settings=canonical_settings(stage.settings),
-        inputs={name: parent.output.digest for name, parent in sorted(parents.items())},
+        inputs=dict(sorted(inputs.items())),
         engine={
-            **{name: importlib.metadata.version(name) for name in sorted(stage.engine)},
-            **{f"numerics.{name}": str(value) for name, value in numerics.items()},
+            **{name: _read_version(name) for name in sorted(stage.engine)},
+            **{f"{NUMERICS_PREFIX}{name}": str(value) for name, value in numerics.items()},
         },
     )
 
 
-def _recall(project: Project, recipe: Recipe) -> MaterialisationRecord | None:
+@functools.cache
+def _read_version(library: str) -> str:
+    """The version of a library; a process works with those that it found first."""
+    return importlib.metadata.version(library)
+
+
+def find_recallable(project: Project, recipe: Recipe) -> Iterator[MaterialisationRecord]:
+    """Yields the records whose versions may stand for a recipe, newest first; whether their bytes are sound is open."""
     for record in project.ledger.find_recipe(recipe.digest):
+        if record.counts.get(OPEN_ROWS):
+            return  # the newest try of this recipe left rows open, which are tried again
+        yield record
+
+
+def _recall(project: Project, recipe: Recipe) -> MaterialisationRecord | None:
+    for record in find_recallable(project, recipe):
         if project.store.verify(record.output.md5, Digest.parse(record.output.digest)) is not None:
             return record
     return None
@@ -159,7 +194,7 @@ def _land_recalled(
                 }
             )
         )
-    _show(project, record)
+    show_newest(project, record.asset)
     return record
 
 
@@ -175,7 +210,7 @@ def _compute(
 ) -> MaterialisationRecord:
     started_at = clock()
     git = read_git_state(project.root)
-    with work_folder(project, stage.name) as work:
+    with work_folder(project) as work:
         inputs = {name: work / "inputs" / name for name in parents}
         for name, parent in parents.items():
             view_version(project, parent, inputs[name])
@@ -183,16 +218,18 @@ def _compute(
         scratch = work / "scratch"
         output.mkdir()
         scratch.mkdir()
+        journal = find_journal(project, recipe)
         context = StageContext(
             inputs=inputs,
             digests={name: Digest.parse(parent.output.digest) for name, parent in parents.items()},
             output=output,
             scratch=scratch,
+            journal=journal,
             earlier_versions=lambda: _view_earlier(project, recipe, work / "earlier"),
             progress=progress,
         )
         result = _run_stage(stage, context)
-        checks = tuple(_run_checks(stage, output, inputs))
+        checks = tuple(run_checks(stage, output, inputs))
         version = project.store.add(stage.name, output)
     record = project.ledger.append(
         lambda sequence, previous: MaterialisationRecord(
@@ -204,7 +241,7 @@ def _compute(
             inputs=_refer(parents),
             output=describe_output(version.manifest, version.md5),
             rows=result.rows,
-            counts=dict(result.counts),
+            counts={**result.counts, **({OPEN_ROWS: result.num_open} if result.num_open else {})},
             metrics=plain(result.metrics),
             checks=checks,
             libraries=_read_libraries(),
@@ -215,8 +252,15 @@ def _compute(
             reused_from=None,
         )
     )
-    _show(project, record)
+    shutil.rmtree(journal, ignore_errors=True)
+    show_newest(project, record.asset)
     return record
+
+
+def find_journal(project: Project, recipe: Recipe) -> Path:
+    """The folder in which work on an asset outlives a crash; other makers' rows are not taken over."""
+    maker = Digest.from_json([recipe.code_version, recipe.engine]).short
+    return project.scratch / "journal" / f"{recipe.asset.replace('/', '.')}-{maker}"
 
 
 def _run_stage(stage: Stage, context: StageContext) -> StageResult:
@@ -229,7 +273,8 @@ def _run_stage(stage: Stage, context: StageContext) -> StageResult:
         ) from error
 
 
-def _run_checks(stage: Stage, output: Path, inputs: Mapping[str, Path]) -> Iterator[CheckVerdict]:
+def run_checks(stage: Stage, output: Path, inputs: Mapping[str, Path]) -> Iterator[CheckVerdict]:
+    """Puts a stage's questions to an output."""
     for check in stage.checks:
         result = check.run(output, inputs)
         yield CheckVerdict(
@@ -237,11 +282,17 @@ def _run_checks(stage: Stage, output: Path, inputs: Mapping[str, Path]) -> Itera
         )
 
 
-def _show(project: Project, record: MaterialisationRecord) -> None:
-    """Makes `data.dvc` and `data/<asset>` say what the record says."""
-    known = {name: head.output.md5 for name, head in project.ledger.find_heads().items()}
-    project.store.pin(record.asset, record.output.md5, known=known)
-    project.store.publish(record.asset, record.output.md5, Digest.parse(record.output.digest))
+def show_newest(project: Project, asset: str) -> None:
+    """Makes `data.dvc` and `data/<asset>` say what the newest record says.
+
+    Of runs that overlap, the last to come shows the newest record, whosever it is.
+    """
+    lock_path = project.scratch / "locks" / f"show-{asset.replace('/', '%')}.lock"
+    with raising_storage_errors(lock_path), held_lock(lock_path):
+        heads = project.ledger.find_heads()
+        output = heads[asset].output
+        project.store.pin(asset, output.md5, known={name: head.output.md5 for name, head in heads.items()})
+        project.store.publish(asset, output.md5, Digest.parse(output.digest))
 
 
 def view_version(project: Project, record: MaterialisationRecord, folder: Path) -> None:
@@ -259,25 +310,26 @@ def is_fresh(project: Project, stage: Stage) -> bool:
     """Says whether an asset's newest version is what its stage would give on the newest versions of its inputs."""
     heads = project.ledger.find_heads()
     head = heads.get(stage.name)
-    if head is None or not all(name in heads for name in stage.inputs):
+    if head is None or head.counts.get(OPEN_ROWS) or not all(name in heads for name in stage.inputs):
         return False
-    return head.recipe == str(make_recipe(stage, {name: heads[name] for name in stage.inputs}).digest)
+    inputs = {name: heads[name].output.digest for name in stage.inputs}
+    return head.recipe == str(make_recipe(stage, inputs).digest)
+
+
+def find_earlier(project: Project, recipe: Recipe) -> Iterator[MaterialisationRecord]:
+    """Yields the asset's earlier versions by the same code and engine that are here, each once, newest first."""
+    seen: set[str] = set()
+    for record in project.ledger.find_made_alike(recipe):
+        if record.output.md5 in seen or not project.store.has(record.output.md5):
+            continue
+        seen.add(record.output.md5)
+        yield record
 
 
 def _view_earlier(project: Project, recipe: Recipe, folder: Path) -> Iterator[Path]:
-    """Yields views of the asset's earlier versions by the same code and engine, each once, newest first."""
-    seen: set[str] = set()
-    for record in reversed(project.ledger.records()):
-        parts = record.recipe_parts
-        same_maker = (parts.asset, parts.code_version, parts.engine) == (
-            recipe.asset,
-            recipe.code_version,
-            recipe.engine,
-        )
-        if not same_maker or record.output.md5 in seen or not project.store.has(record.output.md5):
-            continue
-        seen.add(record.output.md5)
-        view = folder / str(len(seen))
+    """Yields views of the versions whose rows may be reused, newest first."""
+    for number, record in enumerate(find_earlier(project, recipe)):
+        view = folder / str(number)
         try:
             view_version(project, record, view)
         except CorruptVersionError:
@@ -298,42 +350,19 @@ def _read_libraries() -> dict[str, str]:
     versions = {}
     for name in ["rlaif-dagster", *names]:
         with suppress(importlib.metadata.PackageNotFoundError):  # an extra that is not installed
-            versions[name] = importlib.metadata.version(name)
+            versions[name] = _read_version(name)
     return versions
 
 
 @contextmanager
-def work_folder(project: Project, name: str) -> Iterator[Path]:
+def work_folder(project: Project) -> Iterator[Path]:
     """A folder for one computation, removed afterwards; folders of dead processes are removed first.
 
     Raises:
         StorageError: If it cannot be made.
     """
     parent = project.scratch / "work"
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        for leftover in parent.iterdir():
-            owner = leftover.name.split("-", 1)[0]
-            if owner.isdigit() and not _is_alive(int(owner)):
-                shutil.rmtree(leftover, ignore_errors=True)
-        folder = parent / f"{os.getpid()}-{name.replace('/', '.')}-{secrets.token_hex(4)}"
-        folder.mkdir()
-    except OSError as error:
-        raise StorageError(
-            f"{parent}: no work folder can be made ({error.strerror or error}).\n"
-            "  remedy: free disk space or mend the permissions, then run again"
-        ) from error
-    try:
+    with ExitStack() as stack:
+        with raising_storage_errors(parent):
+            folder = stack.enter_context(scratch_folder(parent))
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # it lives, as another user
-    return True

@@ -1,37 +1,42 @@
-"""What each asset would be made by, on the inputs as they are now."""
+"""The recipe that each asset wants on the inputs as they are now."""
 
-from collections.abc import Set
+from collections.abc import Collection, Mapping
 
+from rlaif_dagster.digest import Digest
 from rlaif_dagster.graph.build import Graph
-from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import is_fresh, make_recipe
+from rlaif_dagster.lineage.recall import make_recipe
+from rlaif_dagster.lineage.record import MaterialisationRecord
 
 
-def find_stale(project: Project, graph: Graph) -> tuple[str, ...]:
-    """The assets that are not fresh, and all that are made from them, upstream first."""
-    stale: list[str] = []
-    for name, stage in graph.items():
-        if not set(stage.inputs).isdisjoint(stale) or not is_fresh(project, stage):
-            stale.append(name)
-    return tuple(stale)
+def find_wanted_recipes(
+    graph: Graph, heads: Mapping[str, MaterialisationRecord], stale: Collection[str]
+) -> dict[str, str]:
+    """The digest of the recipe that each asset wants, by name, upstream first.
 
+    A fresh asset wants the recipe that its newest version was made by; a stale one never does. What a stale input will
+    be is not known before it is made, so the recipe that it wants stands for it.
 
-def find_wanted_recipes(project: Project, graph: Graph, stale: Set[str]) -> dict[str, str]:
-    """The digest of the recipe that each asset wants now, by name, upstream first.
-
-    A fresh asset wants the recipe that its newest version was made by. What a stale input will be is not known before
-    it is made, so the recipe that it wants stands for it.
+    Args:
+        graph: The graph of the inputs.
+        heads: The newest record of each asset, of the fresh ones at least.
+        stale: The stale assets.
     """
-    heads = project.ledger.find_heads()
     wanted: dict[str, str] = {}
     for name, stage in graph.items():
-        if name not in stale:
-            wanted[name] = heads[name].recipe
+        head = heads.get(name)
+        if head is not None and name not in stale:
+            wanted[name] = head.recipe
             continue
         inputs = {
             parent: wanted[parent] if parent in stale else heads[parent].output.digest
-            for parent in sorted(stage.inputs)
+            for parent in stage.inputs
         }
-        recipe = make_recipe(stage, {}).model_copy(update={"inputs": inputs})
-        wanted[name] = str(recipe.digest)
+        wanted[name] = str(make_recipe(stage, inputs).digest)
+        if head is not None and head.recipe == wanted[name]:  # made by this recipe, and to be made again
+            wanted[name] = str(Digest.from_json({"again": head.record_id}))
     return wanted
+
+
+def digest_graph(graph: Graph) -> Digest:
+    """The identity of all settings, code and libraries, whatever has been made from them so far."""
+    return Digest.from_json(find_wanted_recipes(graph, {}, graph))

@@ -43,13 +43,10 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     The folder's owner holds a lock beside it, which dies with the process: so folders left by a killed
     process are known, and the next one to come removes them, but never one in use.
     """
-    from filelock import FileLock, Timeout
+    from filelock import FileLock
 
     parent.mkdir(parents=True, exist_ok=True)
-    for leftover in parent.glob("*.lock"):
-        with suppress(Timeout, OSError), FileLock(leftover, blocking=False):
-            shutil.rmtree(leftover.with_suffix(""), ignore_errors=True)
-            leftover.unlink(missing_ok=True)
+    remove_leftovers(parent)
     folder = parent / uuid.uuid4().hex
     lock_path = folder.with_suffix(".lock")
     with FileLock(lock_path):
@@ -59,6 +56,16 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             lock_path.unlink(missing_ok=True)
+
+
+def remove_leftovers(parent: Path) -> None:
+    """Removes the scratch folders of dead processes."""
+    from filelock import FileLock, Timeout
+
+    for leftover in parent.glob("*.lock"):
+        with suppress(Timeout, OSError), FileLock(leftover, blocking=False):
+            shutil.rmtree(leftover.with_suffix(""), ignore_errors=True)
+            leftover.unlink(missing_ok=True)
 
 
 @contextmanager

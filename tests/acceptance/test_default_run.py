@@ -36,6 +36,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     init_command(folder)
     first = run_assets(project=folder)
     assert {name: asset["status"] for name, asset in first.items()} == dict.fromkeys(ASSETS, "computed")
+    for asset in first.values():
+        for name, spent in asset["actual"].items():
+            assert asset["planned"][name]["min"] <= spent <= asset["planned"][name]["max"], asset
     return folder
 
 

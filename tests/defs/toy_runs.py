@@ -14,13 +14,16 @@ from dagster._core.loader import LoadingContextForTest
 from rlaif_dagster.defs.build import MAIN_JOB, build_definitions
 from rlaif_dagster.defs.provenance import RECIPES
 from rlaif_dagster.graph.build import Graph
+from rlaif_dagster.graph.judge_canary import JUDGE_CANARY
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.lineage.project import Project
 
-EDGES = {"a": (), "b": ("a",), "c": ("a", "b"), "d": ("c",), "e": ()}
-"""What each asset of the toy graph reads."""
+EDGES = {"a": (), "b": ("a",), "c": ("a", "b"), "d": ("c",), JUDGE_CANARY: ()}
+"""What each asset of the toy graph reads; the canary has a job of its own, so it must be there."""
 FAILING = "fails its check"
 """The setting of an asset whose blocking check fails."""
+OPEN = "leaves a row open"
+"""The setting of an asset that has a row to try again."""
 RAISING = "raises"
 """The setting of an asset whose computation raises."""
 
@@ -39,7 +42,7 @@ def make_stage(
             raise MemoryError(name)
         read = [(folder / "text").read_text().upper() for _, folder in sorted(context.inputs.items())]
         (context.output / "text").write_text("\n".join([f"{name} {setting}", *read]))
-        return StageResult()
+        return StageResult(num_open=int(setting == OPEN))
 
     def check(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
         del inputs

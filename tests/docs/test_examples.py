@@ -72,7 +72,7 @@ def test_an_example_fits_the_schema_of_its_file(example: Example, tmp_path: Path
 
 def test_the_example_of_a_judge_template_is_one(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(find_example("judge template").text, encoding="utf-8")
-    assert load_template("mine.yaml", tmp_path).verdict_first == "1"
+    assert load_template("mine.yaml", tmp_path).verdicts == {"first": "1", "second": "2"}
 
 
 def test_the_example_of_data_dvc_is_one(tmp_path: Path) -> None:

@@ -284,10 +284,11 @@ def test_a_version_that_a_check_had_blocked_must_not_have_been_read(tmp_path: Pa
     good = run(project, make_stage("a", write, checks=check(True))).record
     run(project, make_text_stage("b", "", ("a",)))
     assert audit(tmp_path).findings == ()
+    newest = project.ledger.records()[-1]
     for path in list_files(tmp_path, "lineage"):
         path.unlink()
     bad = good.model_copy(update={"checks": (good.checks[0].model_copy(update={"passed": False}),)})
-    reader = project.ledger.records()[-1].model_copy(update={"previous": (bad.record_id,)})
+    reader = newest.model_copy(update={"previous": (bad.record_id,)})
     for record in (bad, reader):
         (tmp_path / "lineage" / f"{record.record_id}.json").write_bytes(record.to_bytes())
     [finding] = audit(tmp_path).findings

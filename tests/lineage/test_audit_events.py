@@ -111,6 +111,25 @@ def test_a_dropped_event_is_found_while_its_run_is_known(
         assert ("event-missing", event.place) in found
 
 
+@pytest.mark.parametrize("state", ["STARTED", "FAILURE"])
+def test_what_a_killed_run_could_not_tell_may_be_told_by_a_later_one(
+    records: dict[str, MaterialisationRecord], tmp_path: Path, state: str
+) -> None:
+    *events, last = [make_event(record) for record in records.values()]
+    later = alter(run_id="later")(last)
+
+    def audit_with(event: MaterialisationEvent | None, state: str) -> list[str]:
+        log = EventLog(
+            events=(*events, *([event] if event else [])),
+            runs={**dict.fromkeys([event.run_id for event in events], "SUCCESS"), last.run_id: state},
+        )
+        return [finding.kind for finding in audit(tmp_path, events=log).findings]
+
+    assert audit_with(later, state) == []
+    assert "event-missing" in audit_with(None, state)
+    assert audit_with(later, "SUCCESS") == ["event-missing"]
+
+
 def test_events_in_another_order_are_found(records: dict[str, MaterialisationRecord], tmp_path: Path) -> None:
     a_x, b_x, a_y, b_y = [make_event(record) for record in records.values()]
     assert audit_events(tmp_path, [a_y, b_x, a_x, b_y]) == [("event-differs", "Dagster run run a x, a")]
@@ -167,8 +186,8 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def list_databases(root: Path) -> list[Path]:
-    """The index and the databases of the two runs."""
-    paths = sorted((root / ".dagster" / "history" / "runs").glob("*.db"))
+    """The index and the databases of the two runs; what is told outside runs is in `.db`."""
+    paths = sorted((root / ".dagster" / "history" / "runs").glob("[!.]*.db"))
     assert len(paths) == 3
     return paths
 
@@ -225,6 +244,27 @@ def test_a_materialisation_dropped_from_one_place_is_found(root: Path, which: in
         )
     findings = audit_with_log(root).findings
     assert "event-log-damaged" in {finding.kind for finding in findings}
+
+
+@pytest.mark.slow
+def test_a_run_killed_between_its_database_and_the_index_is_no_damage_once_another_has_told(
+    root: Path,
+) -> None:
+    runs = root / ".dagster" / "history" / "runs.db"
+    with opened(runs) as database:
+        [(run_id,)] = database.execute("SELECT run_id FROM runs ORDER BY id DESC LIMIT 1").fetchall()
+    with opened(root / ".dagster" / "history" / "runs" / "index.db") as database:
+        database.execute(
+            "DELETE FROM event_logs WHERE id = (SELECT max(id) FROM event_logs WHERE run_id = ? "
+            "AND dagster_event_type = 'ASSET_MATERIALIZATION')",
+            (run_id,),
+        )
+    assert "event-log-damaged" in {finding.kind for finding in audit_with_log(root).findings}
+    with opened(runs) as database:
+        database.execute("UPDATE runs SET status = 'STARTED' WHERE run_id = ?", (run_id,))
+    assert "event-log-damaged" not in {finding.kind for finding in audit_with_log(root).findings}
+    run_assets("prompts", "constitution", project=root)
+    assert audit_with_log(root).findings == ()
 
 
 @pytest.mark.slow

@@ -35,12 +35,12 @@ def make_record(asset: str, sequence: int, previous: tuple[str, ...]) -> Materia
 
 
 def append(folder: Path, asset: str) -> MaterialisationRecord:
-    ledger = Ledger(folder / "lineage", lock=folder / "lock")
+    ledger = Ledger(folder / "lineage", scratch=folder / "scratch")
     return ledger.append(lambda sequence, previous: make_record(asset, sequence, previous))
 
 
 def read(folder: Path) -> list[MaterialisationRecord]:
-    return Ledger(folder / "lineage", lock=folder / "lock").records()
+    return Ledger(folder / "lineage", scratch=folder / "scratch").records()
 
 
 def test_records_form_a_chain(tmp_path: Path) -> None:

@@ -197,11 +197,13 @@ def test_earlier_versions_are_offered_newest_first(make_stage: MakeStage, run: R
 def test_work_folders_of_dead_processes_are_removed(
     make_stage: MakeStage, run: Run, project: Project
 ) -> None:
-    leftover = project.scratch / "work" / "999999999-a-0000"
-    leftover.mkdir(parents=True)
-    (leftover / "file").write_text("x")
-    run(make_stage("a", "x"))
-    assert not leftover.exists()
+    for parent in (project.scratch / "work", project.scratch / "scratch", project.store.cache.scratch_path):
+        leftover = parent / "dead"
+        leftover.mkdir(parents=True)
+        (leftover / "file").write_text("x")
+        (parent / "dead.lock").touch()
+        run(make_stage("a", "x"))
+        assert list(parent.iterdir()) == []
 
 
 def test_the_working_copy_is_what_data_dvc_pins(make_stage: MakeStage, run: Run, project: Project) -> None:

@@ -13,6 +13,9 @@ _LOOK: Final = (
     "run` tells Dagster the newest versions again"
 )
 
+SUCCESS = "SUCCESS"
+"""Dagster's word for the state of a run that came to its end."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaterialisationEvent:
@@ -129,11 +132,17 @@ def _compare(event: MaterialisationEvent, record: MaterialisationRecord) -> Iter
 
 
 def _find_untold(log: EventLog, records: Mapping[str, MaterialisationRecord]) -> Iterator[Finding]:
-    """Yields records whose run Dagster knows, without an event of that run."""
+    """Yields records whose run Dagster knows, without an event of that run.
+
+    A run that did not succeed may have been killed before it could tell; then it is enough that a later one did.
+    """
     told = {(event.run_id, event.record) for event in log.events}
+    told_at_all = {event.record for event in log.events}
     for record_id, record in records.items():
         state = log.runs.get(record.run_id or "")
-        if state is not None and (record.run_id, record_id) not in told:
+        if state is None or (record.run_id, record_id) in told:
+            continue
+        if state == SUCCESS or record_id not in told_at_all:
             yield Finding(
                 kind="event-missing",
                 place=f"Dagster run {record.run_id}, {record.asset}",

@@ -1,0 +1,248 @@
+"""What SIGKILL leaves behind: `rlaif run` killed at random instants, again and again, before one run is let through.
+
+    python -m benchmarks.kills [--kills 200] [--seed 0] [--trained]
+
+A round begins with a new project. A few runs are started, and each is killed at a random instant between its start
+and the time that an undisturbed run takes; then one is let through. Now the project must be that of the undisturbed
+run: the same files (digests, `data.dvc`, store, one record for each asset; nothing left over), no lock held, and
+nothing that `rlaif audit` finds. The first project that is otherwise ends it, with the difference.
+
+Without `--trained` the project has recorded answers and verdicts, up to `ai_preferences` (no torch, seconds a run).
+With it, every asset is made, by short training.
+"""
+
+import argparse
+import fcntl
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from rlaif_dagster.cli.init import init_command
+
+RECORDED = Path(__file__).parent.parent / "examples" / "recorded" / "inputs"
+TRAINED: Mapping[str, Any] = {
+    "sampling": {"provider": "local", "num_samples": 4, "max_new_tokens": 40},
+    "pairing": {"max_pairs_per_prompt": 2},
+    "reward_model": {"learning_rate": 1e-3, "num_epochs": 4.0, "batch_size": 16},
+    "policy": {
+        "method": "dpo",
+        "learning_rate": 3e-4,
+        "max_steps": 2,
+        "checkpoint_steps": 2,
+        "checkpoint_prompts": 2,
+        "max_new_tokens": 16,
+    },
+    "evaluation": {"num_samples": 1, "gold": "embedded_world"},
+}
+"""Sections of `pipeline.yaml` for a reward model that passes its gate, and little else."""
+_NUM_PROMPTS = 100
+_RUNS_A_ROUND = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A kind of project, and what is asked of it."""
+
+    make: Callable[[Path], None]
+    assets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undisturbed:
+    """What a project is after one run that nobody killed: seconds that it took, and `describe_project`."""
+
+    seconds: float
+    description: Mapping[str, str]
+
+
+def _init(folder: Path) -> None:
+    with redirect_stdout(io.StringIO()):
+        init_command(folder)
+
+
+def make_recorded(folder: Path) -> None:
+    """A project with recorded answers and verdicts."""
+    _init(folder)
+    shutil.copytree(RECORDED, folder / "inputs", dirs_exist_ok=True)
+
+
+def make_trained(folder: Path) -> None:
+    """A project that makes everything itself, quickly: one principle, few prompts, few steps."""
+    _init(folder)
+    inputs = folder / "inputs"
+    for name, change in (
+        ("pipeline.yaml", TRAINED),
+        ("constitution.yaml", {"principles": [{"id": "polite", "text": "Be polite to the user."}]}),
+    ):
+        text = yaml.safe_dump(yaml.safe_load((inputs / name).read_text()) | change)
+        (inputs / name).write_text(text)
+    prompts = inputs / "prompts.jsonl"
+    prompts.write_text("".join(prompts.read_text().splitlines(keepends=True)[:_NUM_PROMPTS]))
+
+
+TARGETS = {
+    False: Target(make=make_recorded, assets=("ai_preferences",)),
+    True: Target(make=make_trained, assets=()),
+}
+
+
+def start_rlaif(project: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Starts an `rlaif` command as the leader of a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "rlaif_dagster.cli.main", *arguments, "--project", str(project)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={k: v for k, v in os.environ.items() if k not in ("DAGSTER_HOME", "RLAIF_PROJECT")},
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """Waits for a command and returns its output.
+
+    Raises:
+        RuntimeError: If it fails.
+    """
+    output, errors = process.communicate()
+    if process.returncode != 0:
+        raise RuntimeError(f"rlaif ended with {process.returncode}:\n{output}\n{errors}")
+    return output
+
+
+def run_and_kill(project: Path, assets: Sequence[str], *, after_seconds: float) -> bool:
+    """Runs a project and kills it at an instant; False if it was done before.
+
+    Raises:
+        RuntimeError: If the run failed by itself.
+    """
+    process = start_rlaif(project, "run", *assets)
+    try:
+        process.wait(timeout=after_seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return True
+    finish(process)
+    return False
+
+
+def describe_project(project: Path) -> dict[str, str]:
+    """Every file but Dagster's own, by path: `data.dvc` by its text, the ledger by the number of its records.
+
+    Objects of the store are named by their content, so their names say enough; whether the bytes are those is the
+    audit's to say.
+    """
+    paths = [path.relative_to(project) for path in project.rglob("*") if not path.is_dir()]
+    described = {str(path): "" for path in paths if path.parts[0] not in (".dagster", "lineage", ".git")}
+    described["lineage"] = str(sum(path.parts[0] == "lineage" for path in paths))
+    described["data.dvc"] = (project / "data.dvc").read_text()
+    return described
+
+
+def find_held_locks(project: Path) -> list[str]:
+    """Names the lock files that some process holds."""
+    held = []
+    for path in [*project.rglob("*.lock"), project / ".dvc" / "tmp" / "lock"]:
+        with path.open("a") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                held.append(str(path.relative_to(project)))
+    return held
+
+
+def audit(project: Path) -> list[str]:
+    """What `rlaif audit` finds, one line each."""
+    process = start_rlaif(project, "audit", "--json")
+    output, errors = process.communicate()
+    if not output:
+        raise RuntimeError(f"the audit did not run:\n{errors}")
+    report = json.loads(output.splitlines()[-1])
+    return [f"{one['kind']} {one['place']}: {one['found']}" for one in report["findings"]]
+
+
+def run_undisturbed(folder: Path, target: Target) -> Undisturbed:
+    """Makes a project by one run.
+
+    Raises:
+        RuntimeError: If the run fails.
+    """
+    target.make(folder)
+    started = time.monotonic()
+    finish(start_rlaif(folder, "run", *target.assets))
+    return Undisturbed(seconds=time.monotonic() - started, description=describe_project(folder))
+
+
+def run_round(
+    folder: Path, target: Target, undisturbed: Undisturbed, *, chance: random.Random, num_runs: int
+) -> int:
+    """Makes a project by a number of runs to be killed and one that is not; returns how many were in fact killed.
+
+    Raises:
+        RuntimeError: If a run fails by itself, or the project is not what the undisturbed run made.
+    """
+    target.make(folder)
+    num_kills = sum(
+        run_and_kill(folder, target.assets, after_seconds=chance.uniform(0, undisturbed.seconds))
+        for _ in range(num_runs)
+    )
+    finish(start_rlaif(folder, "run", *target.assets))
+    described, expected = describe_project(folder), undisturbed.description
+    problems = [
+        f"{path}: {described.get(path, 'missing')!r} instead of {expected.get(path, 'nothing')!r}"
+        for path in sorted(described.keys() | expected.keys())
+        if described.get(path) != expected.get(path)
+    ]
+    problems += [f"{path}: the lock is held" for path in find_held_locks(folder)]
+    problems += audit(folder)
+    if problems:
+        raise RuntimeError(f"{folder}, after {num_kills} kills:\n" + "\n".join(problems))
+    return num_kills
+
+
+def main() -> None:
+    """Runs the benchmark, a line for each round."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--trained", action="store_true")
+    arguments = parser.parse_args()
+    target, chance = TARGETS[arguments.trained], random.Random(arguments.seed)  # noqa: S311 - instants, no secrets
+    console = Console()
+    work = Path(tempfile.mkdtemp(prefix="rlaif-kills-"))  # stays if a round fails, to be looked into
+    undisturbed = run_undisturbed(work / "undisturbed", target)
+    console.print(f"undisturbed: {undisturbed.seconds:.1f} s, {len(undisturbed.description)} files")
+    num_kills = num_rounds = 0
+    while num_kills < arguments.kills:
+        num_rounds += 1
+        folder = work / f"round-{num_rounds}"
+        num_kills += run_round(folder, target, undisturbed, chance=chance, num_runs=_RUNS_A_ROUND)
+        console.print(f"{num_kills} kills in {num_rounds} rounds")
+        shutil.rmtree(folder)
+    shutil.rmtree(work)
+    console.print(
+        f"{num_kills} kills in {num_rounds} rounds: every round completed, with the files of the undisturbed run, "
+        "nothing left over, and nothing that the audit finds"
+    )
+
+
+if __name__ == "__main__":
+    main()

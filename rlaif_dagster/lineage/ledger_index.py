@@ -1,0 +1,104 @@
+"""What the ledger's queries need of each record, kept in one file so that they need not read every record.
+
+An entry is a function of its record's bytes, and these are named by their digest: so an entry is never out of date, and
+entries of records that are no longer in the ledger do no harm. This makes the file a memo that needs neither locks nor
+transactions. Processes append whole lines to it; a line that a full disk, a killed process or a disk fault spoilt fails
+its checksum and is left out, and its record is read again. The file can be deleted at any moment.
+
+Known trade-off (accepted): the checksum tells damage, not forgery. The audit reads the records, never this file.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rlaif_dagster.digest import Digest, canonical_json
+from rlaif_dagster.lineage.record import MaterialisationRecord, Recipe
+
+FILE_NAME = "ledger-index-1"
+"""The number is the version of the lines' form and of what their fields mean."""
+
+_NUM_CHECK_DIGITS = 16
+_NUM_SPARE_LINES = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexEntry:
+    """What queries select a record by.
+
+    Attributes:
+        record_id: 64 hex digits.
+        previous: Ids of the records before it in the chain.
+        sequence: Its number in the chain.
+        ended_at: Seconds since 1970, UTC.
+        asset: The asset.
+        recipe: The digest of its recipe.
+        maker: What made it, see `identify_maker`.
+    """
+
+    record_id: str
+    previous: list[str]
+    sequence: int
+    ended_at: float
+    asset: str
+    recipe: str
+    maker: str
+
+    @classmethod
+    def from_record(cls, record_id: str, record: MaterialisationRecord) -> "IndexEntry":
+        """Takes from a record what queries need of it."""
+        return cls(
+            record_id=record_id,
+            previous=list(record.previous),
+            sequence=record.sequence,
+            ended_at=record.ended_at.timestamp(),
+            asset=record.asset,
+            recipe=record.recipe,
+            maker=identify_maker(record.recipe_parts),
+        )
+
+
+def identify_maker(recipe: Recipe) -> str:
+    """The asset with the code and the engine that made it: rows of its other versions can be reused."""
+    return Digest.from_json([recipe.asset, recipe.code_version, recipe.engine]).sha256
+
+
+def read_index(path: Path) -> dict[str, IndexEntry]:
+    """Reads every sound entry, by record id; none where the file cannot be read.
+
+    A file that repeats itself (many processes met the same new records at once) is written anew.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError:
+        return {}
+    entries: dict[str, IndexEntry] = {}
+    for line in lines:
+        check, _, body = line.partition(b" ")
+        if body and check == _check(body):
+            entry = IndexEntry(**json.loads(body))
+            entries[entry.record_id] = entry
+    if len(lines) > 4 * len(entries) + _NUM_SPARE_LINES:
+        with suppress(OSError):
+            path.unlink()
+        add_to_index(path, entries.values())
+    return entries
+
+
+def add_to_index(path: Path, entries: Iterable[IndexEntry]) -> None:
+    """Adds entries, as far as the file can be written.
+
+    The line break before each entry parts it from what a killed process may have left unfinished.
+    """
+    bodies = [canonical_json(asdict(entry)) for entry in entries]
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab", buffering=0) as stream:
+            stream.write(b"".join(b"\n%s %s\n" % (_check(body), body) for body in bodies))
+
+
+def _check(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest()[:_NUM_CHECK_DIGITS].encode()

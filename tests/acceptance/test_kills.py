@@ -1,0 +1,16 @@
+"""SIGKILL at any instant leaves a project that the next run completes; `benchmarks.kills` does it hundreds of times."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from benchmarks.kills import TARGETS, run_round, run_undisturbed
+
+
+@pytest.mark.slow
+def test_runs_killed_at_random_instants_end_as_one_that_was_not(tmp_path: Path) -> None:
+    target = TARGETS[False]
+    undisturbed = run_undisturbed(tmp_path / "undisturbed", target)
+    chance = random.Random(17)  # noqa: S311 - instants, no secrets
+    assert run_round(tmp_path / "killed", target, undisturbed, chance=chance, num_runs=6) > 0
