@@ -120,7 +120,8 @@ def ask_ledger(root: Path, graph: Graph) -> None:
     """Asks a ledger opened anew what a no-op run asks."""
     project = Project.open(root)
     for stage in graph.values():
-        recipe = make_recipe(stage, find_parents(project, stage))
+        parents = find_parents(project, stage)
+        recipe = make_recipe(stage, {name: parent.output.digest for name, parent in parents.items()})
         if project.ledger.find_head(stage.name) != next(project.ledger.find_recipe(recipe.digest)):
             raise RuntimeError(f"{stage.name} is not as the inputs want it: this would be no no-op")
         project.ledger.find_heads()

@@ -37,7 +37,9 @@ def run_plainly(project: Path, work: Path) -> None:
                 digests={name: FolderManifest.from_folder(work / name).digest for name in stage.inputs},
                 output=output,
                 scratch=scratch,
+                journal=work / f"{stage.name}-journal",
                 earlier_versions=lambda: iter(()),
+                recorded_version=lambda digest: work / str(digest),
                 progress=ignore_progress,
             )
         )

@@ -4,6 +4,7 @@
     ├── InputError        a file that a person edits (or names) is wrong: exit code 2, nothing changed
     ├── ModelError        a model folder or hub id cannot be opened or used as asked
     ├── JudgeError        a judge cannot give verdicts at all (a single failed verdict is a row, not an error)
+    │   └── BudgetError   the judge may not spend more; what it answered is kept
     ├── TrainingError     training diverged or had nothing to learn from
     ├── StorageError      the store cannot be read or written (disk full, permissions, missing version)
     │   └── CorruptVersionError   stored bytes do not hash to the recorded digest
@@ -58,6 +59,10 @@ class ModelError(RlaifError):
 
 class JudgeError(RlaifError):
     """A judge cannot give verdicts at all."""
+
+
+class BudgetError(JudgeError):
+    """A judge may not spend more; what it answered is kept, and the next run goes on from there."""
 
 
 class TrainingError(RlaifError):

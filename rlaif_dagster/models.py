@@ -115,8 +115,13 @@ def find_model(root: Path, name: str, revision: str | None, *, file: Path, field
     return ModelSource(name=name, folder=None, revision=revision, digest=None)
 
 
-def copy_model(source: ModelSource, destination: Path) -> None:
+def copy_model(source: ModelSource, destination: Path, *, link: bool = False) -> None:
     """Copies a model's files into a folder; a Hugging Face id is downloaded first.
+
+    Args:
+        source: The model.
+        destination: The folder.
+        link: Make symbolic links in the place of copies.
 
     Raises:
         ModelError: If the download fails or brings no safetensors weights.
@@ -124,7 +129,10 @@ def copy_model(source: ModelSource, destination: Path) -> None:
     folder = source.folder or _download(source)
     destination.mkdir(parents=True, exist_ok=True)
     for path in _list_model_files(folder):
-        shutil.copyfile(path, destination / path.name)
+        if link:
+            (destination / path.name).symlink_to(path)
+        else:
+            shutil.copyfile(path, destination / path.name)
 
 
 def open_causal_lm(folder: Path, *, dtype: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":

@@ -1,8 +1,9 @@
 """Preferences: verdicts combined into one soft label for each pair.
 
-P(a preferred) is averaged over the verdicts of each (principle, order), over the two orders (which takes
-out a position bias: Zheng et al. 2023, arXiv:2306.05685, section 3.4), and over the principles by weight.
-The law: naming the responses the other way round turns p_a into 1 - p_a and changes nothing else.
+P(a preferred) is averaged over a judge's repeats, combined over the judges of a jury (`judging.jury`), averaged over
+the two orders (which takes out a position bias: Zheng et al. 2023, arXiv:2306.05685, section 3.4), and over the
+principles by weight. The law: naming the responses the other way round turns p_a into 1 - p_a and changes nothing
+else.
 
 A pair is left out only for a stated reason, and counted under it; none is filled in.
 """
@@ -11,12 +12,15 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from rlaif_dagster.errors import JudgeError
 from rlaif_dagster.judging.constitution import Constitution
+from rlaif_dagster.judging.jury import Ballots, Jury, collect_ballots, group_by_pair
+from rlaif_dagster.judging.settings import JudgingProtocol
 from rlaif_dagster.judging.verdicts import ORDERS, Order, Verdict, lean
 from rlaif_dagster.tables import Row
 
@@ -36,8 +40,6 @@ DROP_REASONS: Final = (
 
 NUM_DECIMALS: Final = 9
 """Probabilities are rounded to this, so that sums in another order give the same bytes."""
-
-_Probabilities = dict[str | None, dict[Order, float]]
 
 
 class PreferenceSettings(BaseModel):
@@ -87,30 +89,35 @@ def aggregate_verdicts(
     prompts: Iterable[Mapping[str, Any]],
     responses: Iterable[Mapping[str, Any]],
     settings: PreferenceSettings,
+    protocol: JudgingProtocol = "per_principle",
+    jury: Jury = Jury(),  # noqa: B008 (a value)
 ) -> PreferencesResult:
-    """Combines verdicts into preferences.
+    """Combines verdicts into preferences, with the verdicts of one pair in memory at a time.
 
     Args:
-        verdicts: Verdicts of any pairs, in any order; several for one question are averaged.
+        verdicts: Verdicts that stand together by pair; within a pair in any order.
         constitution: The weights; None weighs every principle the same. Pairs judged by the whole
             constitution at once do not need it.
         prompts: Rows with `prompt_id`, `prompt` and `split`.
         responses: Rows with `response_id` and `text`.
         settings: Which pairs to keep.
+        protocol: By what each pair was to be judged; under `one_principle` by the principles that its verdicts name.
+        jury: How several judges become one.
 
     Raises:
-        JudgeError: If a verdict is by a principle that the constitution does not have.
+        JudgeError: If a verdict is by a principle that the constitution does not have, or the verdicts of a pair do
+            not stand together.
     """
     prompt_rows = {row["prompt_id"]: row for row in prompts}
     texts = {row["response_id"]: row["text"] for row in responses}
-    by_pair: dict[str, list[Verdict]] = {}
-    for verdict in verdicts:
-        by_pair.setdefault(verdict.pair_id, []).append(verdict)
     rows: list[Row] = []
     dropped = Counter(dict.fromkeys(DROP_REASONS, 0))
     agreement: Counter[str] = Counter()
-    for group in by_pair.values():
-        label = _label_pair(group, constitution, settings)
+    num_pairs = 0
+    for group in group_by_pair(verdicts):
+        num_pairs += 1
+        weights = _find_weights(group, constitution, protocol)
+        label = _label_pair(group, weights, settings, jury)
         if isinstance(label, str):
             dropped[label] += 1
             continue
@@ -124,7 +131,7 @@ def aggregate_verdicts(
     return PreferencesResult(
         rows=tuple(sorted(rows, key=lambda row: (row["prompt_id"], row["response_a"], row["response_b"]))),
         dropped=dict(dropped),
-        num_pairs=len(by_pair),
+        num_pairs=num_pairs,
         consistent=agreement["consistent"],
         first_first=agreement["first_first"],
         second_second=agreement["second_second"],
@@ -140,6 +147,7 @@ class _Label:
         p_a: P(a preferred).
         p_a_ab: The same by the verdicts that saw a first, or None without any.
         p_a_ba: The same by those that saw b first.
+        judge_agreement: The share of two judges that lean to the same answer, or None with one judge.
         num_verdicts: Verdicts that count.
         principles: (principle id, p_a by this principle, its weight), sorted by id.
     """
@@ -147,6 +155,7 @@ class _Label:
     p_a: float
     p_a_ab: float | None
     p_a_ba: float | None
+    judge_agreement: float | None
     num_verdicts: int
     principles: tuple[tuple[str | None, float, float], ...]
 
@@ -178,39 +187,63 @@ class _Label:
 
 
 def _label_pair(
-    group: Sequence[Verdict], constitution: Constitution | None, settings: PreferenceSettings
+    group: Sequence[Verdict],
+    weights: Mapping[str | None, float],
+    settings: PreferenceSettings,
+    jury: Jury,
 ) -> _Label | str:
     """The label of a pair, or the reason why it has none."""
-    weights = _find_weights(group, constitution)
-    found: dict[tuple[str | None, Order], list[float]] = {}
-    for verdict in group:
-        probability = verdict.probability_a
-        if probability is not None:
-            found.setdefault((verdict.principle_id, verdict.order), []).append(probability)
-    usable: _Probabilities = {}
-    for principle_id in weights:
-        orders: dict[Order, float] = {
-            order: math.fsum(values) / len(values)
-            for order in ORDERS
-            if (values := found.get((principle_id, order)))
-        }
-        if len(orders) == len(ORDERS) or (orders and not settings.require_both_orders):
-            usable[principle_id] = orders
-    if not usable or (settings.require_all_principles and len(usable) < len(weights)):
-        return _explain_gap(group, weights, found)
+    ballots = _find_counting(collect_ballots(group), weights, settings)
+    if not ballots or (settings.require_all_principles and len(ballots) < len(weights)):
+        return _explain_gap(group, weights, ballots)
+    usable = {principle: _combine_judges(judges, jury) for principle, judges in ballots.items()}
+    combined = {principle: _mean_of_orders(orders) for principle, orders in usable.items()}
     return _Label(
-        p_a=_mean([(math.fsum(orders.values()) / len(orders), weights[p]) for p, orders in usable.items()]),
+        p_a=_mean([(p_a, weights[principle]) for principle, p_a in combined.items()]),
         p_a_ab=_mean_of_order(usable, weights, "ab"),
         p_a_ba=_mean_of_order(usable, weights, "ba"),
-        num_verdicts=sum(len(found[principle, order]) for principle in usable for order in usable[principle]),
+        judge_agreement=_measure_agreement(ballots, weights),
+        num_verdicts=sum(
+            verdict.probability_a is not None and verdict.judge in ballots.get(verdict.principle_id, {})
+            for verdict in group
+        ),
         principles=tuple(
-            (principle, round(math.fsum(orders.values()) / len(orders), NUM_DECIMALS), weights[principle])
-            for principle, orders in usable.items()
+            (principle, round(p_a, NUM_DECIMALS), weights[principle]) for principle, p_a in combined.items()
         ),
     )
 
 
-def _find_weights(group: Sequence[Verdict], constitution: Constitution | None) -> dict[str | None, float]:
+def _find_counting(
+    ballots: Ballots, weights: Mapping[str | None, float], settings: PreferenceSettings
+) -> Ballots:
+    """The ballots of judges that say enough of a principle to count for it; no principle without any."""
+    enough = len(ORDERS) if settings.require_both_orders else 1
+    counting = {
+        principle: {j: orders for j, orders in ballots.get(principle, {}).items() if len(orders) >= enough}
+        for principle in weights
+    }
+    return {principle: judges for principle, judges in counting.items() if judges}
+
+
+def _combine_judges(judges: Mapping[str, Mapping[Order, float]], jury: Jury) -> dict[Order, float]:
+    by_order = {order: {j: p[order] for j, p in judges.items() if order in p} for order in ORDERS}
+    return {order: jury.weigh(said) for order, said in by_order.items() if said}
+
+
+def _measure_agreement(ballots: Ballots, weights: Mapping[str | None, float]) -> float | None:
+    """The share of two judges that lean to the same answer, over principles by weight; None with one judge."""
+    shares = []
+    for principle, judges in ballots.items():
+        leans = [lean(round(_mean_of_orders(orders), NUM_DECIMALS)) for orders in judges.values()]
+        equal = [one == other for one, other in combinations(leans, 2)]
+        if equal:
+            shares.append((sum(equal) / len(equal), weights[principle]))
+    return _mean(shares) if shares else None
+
+
+def _find_weights(
+    group: Sequence[Verdict], constitution: Constitution | None, protocol: JudgingProtocol
+) -> dict[str | None, float]:
     """The weight of each principle that the pair should be judged by, sorted by id."""
     seen = {verdict.principle_id for verdict in group}
     if seen == {None}:
@@ -225,26 +258,38 @@ def _find_weights(group: Sequence[Verdict], constitution: Constitution | None) -
             f"but the constitution has {sorted(map(str, weights))}.\n"
             "  remedy: judge by these principles, or by the whole constitution, but do not mix them"
         )
+    if protocol == "one_principle":
+        return {principle: weight for principle, weight in weights.items() if principle in seen}
     return weights
 
 
-def _explain_gap(
-    group: Sequence[Verdict],
-    weights: Mapping[str | None, float],
-    found: Mapping[tuple[str | None, Order], Sequence[float]],
-) -> str:
-    """Why a pair has no label: a verdict without preference, a missing order, or a missing principle."""
+def _explain_gap(group: Sequence[Verdict], weights: Mapping[str | None, float], counting: Ballots) -> str:
+    """Why a pair has no label: verdicts without preference, a missing order, or a missing principle."""
+    answered = {
+        (verdict.judge, verdict.principle_id, verdict.order)
+        for verdict in group
+        if verdict.probability_a is not None
+    }
     open_statuses = {
-        verdict.status for verdict in group if (verdict.principle_id, verdict.order) not in found
+        verdict.status
+        for verdict in group
+        if verdict.principle_id not in counting
+        and (verdict.judge, verdict.principle_id, verdict.order) not in answered
     }
     for status in ("failed", "refused", "unparsed"):
         if status in open_statuses:
             return status
-    orders = Counter(principle for principle, _ in found)
-    return "missing_principle" if any(orders[p] == 0 for p in weights) else "missing_order"
+    judged = {principle for _, principle, _ in answered}
+    return "missing_order" if judged.issuperset(weights) else "missing_principle"
 
 
-def _mean_of_order(usable: _Probabilities, weights: Mapping[str | None, float], order: Order) -> float | None:
+def _mean_of_orders(orders: Mapping[Order, float]) -> float:
+    return math.fsum(orders.values()) / len(orders)
+
+
+def _mean_of_order(
+    usable: Mapping[str | None, Mapping[Order, float]], weights: Mapping[str | None, float], order: Order
+) -> float | None:
     found = [(orders[order], weights[p]) for p, orders in usable.items() if order in orders]
     return _mean(found) if found else None
 
@@ -278,6 +323,7 @@ def _make_row(
         "p_a_ba": label.p_a_ba,
         "consistent": None if label.agreement == "one_order" else label.agreement == "consistent",
         "near_tie": label.is_near_tie(settings),
+        "judge_agreement": label.judge_agreement,
         "num_verdicts": label.num_verdicts,
         "principles": [
             {"principle_id": principle, "p_a": p_a, "weight": weight}
@@ -308,6 +354,7 @@ def preferences_schema() -> "pa.Schema":
             pa.field("p_a_ba", pa.float64()),
             pa.field("consistent", pa.bool_()),
             pa.field("near_tie", pa.bool_(), nullable=False),
+            pa.field("judge_agreement", pa.float64()),
             pa.field("num_verdicts", pa.int64(), nullable=False),
             pa.field("principles", pa.list_(principle), nullable=False),
             pa.field("chosen", pa.string(), nullable=False),

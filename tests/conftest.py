@@ -27,6 +27,7 @@ SMALL: dict[str, Any] = {
     "reward_model": {"learning_rate": 1e-3, "num_epochs": 3.0, "batch_size": 16},
     "policy": {"method": "dpo", "learning_rate": 3e-4, "checkpoint_steps": 5, "checkpoint_prompts": 8},
     "evaluation": {"num_samples": 1, "gold": "embedded_world"},
+    "release": {"require": []},
 }
 """Sections of `pipeline.yaml` for a run that trains for seconds; its policy is not meant to be good."""
 
@@ -38,11 +39,21 @@ def edit_yaml(file: Path, change: Callable[[Any], None]) -> None:
     file.write_text(yaml.safe_dump(value, sort_keys=False))
 
 
-def run_rlaif(*arguments: str, project: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Runs the `rlaif` command on a project in a process of its own."""
+def run_rlaif(
+    *arguments: str, project: Path, check: bool = True, import_times: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Runs the `rlaif` command on a project in a process of its own; the error stream may tell what is imported."""
     environment = {k: v for k, v in os.environ.items() if k not in ("DAGSTER_HOME", "RLAIF_PROJECT")}
     return subprocess.run(
-        [sys.executable, "-m", "rlaif_dagster.cli.main", *arguments, "--project", str(project)],
+        [
+            sys.executable,
+            *(["-X", "importtime"] if import_times else []),
+            "-m",
+            "rlaif_dagster.cli.main",
+            *arguments,
+            "--project",
+            str(project),
+        ],
         capture_output=True,
         text=True,
         check=check,

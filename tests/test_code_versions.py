@@ -6,18 +6,32 @@ not), and in both cases acknowledge it:  python -m tests.test_code_versions
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from rlaif_dagster.graph.build import BUILDERS
-from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, CriticSource, ProjectInputs
 from rlaif_dagster.project_template import TEMPLATE_ROOT
+from rlaif_dagster.revising.settings import RevisionSettings
 from tests.source_fingerprint import fingerprint
 
 RECORDED = Path(__file__).with_name("code_versions.json")
 
 
-def read_versions() -> dict[str, dict[str, str]]:
+def read_inputs_with_everything() -> ProjectInputs:
+    """The default inputs with each optional stage switched on."""
     inputs = ProjectInputs.read(TEMPLATE_ROOT)
+    critic = {"provider": "local", "model": "base_policy", "verdict": "text"}
+    revision = RevisionSettings.model_validate({"critic": critic})
+    return replace(
+        inputs,
+        pipeline=inputs.pipeline.model_copy(update={"revision": revision}),
+        critic=CriticSource.find(TEMPLATE_ROOT, revision, file=TEMPLATE_ROOT / PIPELINE_FILE),
+    )
+
+
+def read_versions() -> dict[str, dict[str, str]]:
+    inputs = read_inputs_with_everything()
     versions = {}
     for build in BUILDERS:
         stage = build(inputs)

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from rlaif_dagster.errors import JudgeError
 from rlaif_dagster.judging.constitution import Constitution, Principle
+from rlaif_dagster.judging.jury import Jury
 from rlaif_dagster.judging.pairs import Pair
-from rlaif_dagster.judging.verdicts import Order, Preference, Verdict
+from rlaif_dagster.judging.settings import Combine, JudgingProtocol
+from rlaif_dagster.judging.verdicts import ORDERS, Order, Preference, Verdict
 from rlaif_dagster.preferences import (
     DROP_REASONS,
     PreferenceSettings,
@@ -35,8 +37,11 @@ def verdict(
     order: Order,
     value: float | Preference | None,
     principle: str | None = None,
+    *,
     pair: Pair = PAIR,
     status: Any = "unparsed",
+    judge: str = "j",
+    repeat: int = 0,
 ) -> Verdict:
     p_first = value if isinstance(value, float) else None
     hard = value if isinstance(value, str) else None
@@ -50,16 +55,21 @@ def verdict(
         response_b=pair.response_b,
         order=order,
         principle_id=principle,
-        judge="j",
+        judge=judge,
+        repeat=repeat,
         status="ok" if hard else status,
         p_first=p_first,
         verdict=hard,
-        raw_text=None,
+        answers=(),
     )
 
 
 def aggregate(
-    *verdicts: Verdict, constitution: Constitution | None = CONSTITUTION, **settings: Any
+    *verdicts: Verdict,
+    constitution: Constitution | None = CONSTITUTION,
+    protocol: JudgingProtocol = "per_principle",
+    combine: Combine = "mean",
+    **settings: Any,
 ) -> PreferencesResult:
     return aggregate_verdicts(
         verdicts,
@@ -67,6 +77,8 @@ def aggregate(
         prompts=PROMPTS,
         responses=RESPONSES,
         settings=PreferenceSettings(**settings),
+        protocol=protocol,
+        jury=Jury.from_verdicts(combine, verdicts),
     )
 
 
@@ -96,6 +108,7 @@ def test_a_worked_example() -> None:
             "p_a_ba": 0.225,
             "consistent": True,
             "near_tie": False,
+            "judge_agreement": None,
             "num_verdicts": 4,
             "principles": [
                 {"principle_id": "brief", "p_a": 0.7, "weight": 1.0},
@@ -113,20 +126,38 @@ PROBABILITIES = st.floats(0, 1) | st.sampled_from(["first", "second", "tie", Non
 
 
 @given(
-    st.lists(
-        st.tuples(st.sampled_from(["ab", "ba"]), st.sampled_from(["brief", "kind"]), PROBABILITIES),
+    cells=st.lists(
+        st.tuples(
+            st.sampled_from(["ab", "ba"]),
+            st.sampled_from(["brief", "kind"]),
+            PROBABILITIES,
+            st.sampled_from(["j", "k", "l"]),
+        ),
         min_size=1,
-        max_size=8,
+        max_size=16,
     ),
-    st.booleans(),
-    st.booleans(),
-    st.randoms(use_true_random=False),
+    both=st.booleans(),
+    every=st.booleans(),
+    protocol=st.sampled_from(["per_principle", "one_principle"]),
+    combine=st.sampled_from(["mean", "majority", "reliability"]),
+    random=st.randoms(use_true_random=False),
 )
 def test_naming_the_responses_the_other_way_round_turns_p_a_into_its_complement(
-    cells: list[tuple[Order, str, Any]], both: bool, every: bool, random: Any
+    *,
+    cells: list[tuple[Order, str, Any, str]],
+    both: bool,
+    every: bool,
+    protocol: JudgingProtocol,
+    combine: Combine,
+    random: Any,
 ) -> None:
-    settings: dict[str, Any] = {"require_both_orders": both, "require_all_principles": every}
-    verdicts = [verdict(order, value, principle) for order, principle, value in cells]
+    settings: dict[str, Any] = {
+        "require_both_orders": both,
+        "require_all_principles": every,
+        "protocol": protocol,
+        "combine": combine,
+    }
+    verdicts = [verdict(order, value, principle, judge=judge) for order, principle, value, judge in cells]
     # The pair "r2, r1": what was shown first stays, so the orders trade names.
     mirror = [replace(v, response_a="r2", response_b="r1", order=_FLIPPED[v.order]) for v in verdicts]
     random.shuffle(mirror)
@@ -141,7 +172,8 @@ def test_naming_the_responses_the_other_way_round_turns_p_a_into_its_complement(
                 assert mirrored[there] is None
             else:
                 assert mirrored[there] == pytest.approx(1 - row[here], abs=2e-9)
-        assert (mirrored["consistent"], mirrored["num_verdicts"]) == (row["consistent"], row["num_verdicts"])
+        for same in ("consistent", "num_verdicts", "judge_agreement"):
+            assert mirrored[same] == row[same]
         assert {row["chosen"], row["rejected"]} == {"answer 1", "answer 2"}
         if row["p_a"] != 0.5:
             assert mirrored["chosen"] == row["chosen"]
@@ -241,3 +273,89 @@ def test_rows_fit_their_table_and_come_in_one_order(tmp_path: Path) -> None:
     assert [row["response_a"] for row in rows] == ["r0", "r1"]
     write_table(tmp_path / "t.parquet", rows, preferences_schema())
     assert tuple(read_table(tmp_path / "t.parquet")) == rows
+
+
+def test_one_drawn_principle_is_enough_where_one_is_drawn() -> None:
+    verdicts = [verdict("ab", 0.8, "kind"), verdict("ba", 0.2, "kind")]
+    assert aggregate(*verdicts).dropped["missing_principle"] == 1
+    (row,) = aggregate(*verdicts, protocol="one_principle").rows
+    assert row["p_a"] == 0.8
+    assert row["principles"] == [{"principle_id": "kind", "p_a": 0.8, "weight": 3.0}]
+    half = aggregate(verdicts[0], verdict("ba", None, "kind", status="refused"), protocol="one_principle")
+    assert (half.rows, half.dropped["refused"]) == ((), 1)
+    with pytest.raises(JudgeError, match="remedy"):
+        aggregate(verdict("ab", 0.9, "rude"), protocol="one_principle")
+
+
+def test_a_worked_jury() -> None:
+    """By order, then over orders. mean: ab (0.9 + 0.6 + 0.3) / 3 = 0.6, ba (0.8 + 0.4 + 0.3) / 3 = 0.5.
+
+    majority: ab 2 of 3, ba 1 of 3. Leaning over both orders: j 0.85 and l 0.3, k 0.5 exactly: no two agree.
+    """
+    said = {"j": (0.9, 0.2), "k": (0.6, 0.6), "l": (0.3, 0.7)}
+    verdicts = [
+        verdict(order, value, judge=judge)
+        for judge, values in said.items()
+        for order, value in zip(ORDERS, values, strict=True)
+    ]
+    (row,) = aggregate(*verdicts).rows
+    assert (row["p_a_ab"], row["p_a_ba"], row["p_a"]) == (0.6, 0.5, 0.55)
+    assert (row["num_verdicts"], row["judge_agreement"]) == (6, 0.0)
+    (row,) = aggregate(*verdicts, combine="majority").rows
+    assert (row["p_a_ab"], row["p_a_ba"], row["p_a"]) == (0.666666667, 0.333333333, 0.5)
+    (row,) = aggregate(*verdicts[:4]).rows  # j and k alone
+    assert row["judge_agreement"] == 0.0
+    (row,) = aggregate(*verdicts[:2]).rows
+    assert row["judge_agreement"] is None
+
+
+def test_the_agreement_of_judges_is_the_mean_over_principles_by_weight() -> None:
+    """brief (weight 1): j, k, l lean a, a, b: 1 of 3 pairs. kind (weight 3): all lean b: 1. (1/3 + 3) / 4 = 5/6."""
+    leans = {"brief": (0.9, 0.8, 0.1), "kind": (0.1, 0.2, 0.3)}
+    verdicts = [
+        verdict(order, value if order == "ab" else 1 - value, principle, judge=judge)
+        for principle, values in leans.items()
+        for judge, value in zip("jkl", values, strict=True)
+        for order in ORDERS
+    ]
+    assert aggregate(*verdicts).rows[0]["judge_agreement"] == 0.833333333
+
+
+def test_a_judge_without_both_orders_does_not_count_and_does_not_stop_the_others() -> None:
+    complete = [verdict("ab", 0.8), verdict("ba", 0.2)]
+    half = [verdict("ab", 0.1, judge="k"), verdict("ba", None, judge="k", status="failed")]
+    (row,) = aggregate(*complete, *half).rows
+    assert (row["p_a"], row["num_verdicts"], row["judge_agreement"]) == (0.8, 2, None)
+    (row,) = aggregate(*complete, *half, require_both_orders=False).rows
+    assert (row["p_a_ab"], row["p_a_ba"], row["num_verdicts"]) == (0.45, 0.8, 3)
+    # Two halves make no whole: nobody has seen both orders.
+    other = [verdict("ba", 0.4), verdict("ab", None, status="refused")]
+    assert aggregate(*half, *other).dropped["failed"] == 1
+    assert aggregate(half[0], other[0]).dropped["missing_order"] == 1
+
+
+def test_repeats_are_averaged_before_judges_are_combined() -> None:
+    """j says 0.9 and 0.5, so 0.7; k says 0.1 once: their mean is 0.4, not that of three verdicts."""
+    verdicts = [
+        verdict(order, value if order == "ab" else 1 - value, judge=judge, repeat=repeat)
+        for judge, repeat, value in (("j", 0, 0.9), ("j", 1, 0.5), ("k", 0, 0.1))
+        for order in ORDERS
+    ]
+    (row,) = aggregate(*verdicts).rows
+    assert (row["p_a"], row["num_verdicts"]) == (0.4, 6)
+    failed = verdict("ab", None, judge="j", repeat=2, status="failed")
+    assert aggregate(*verdicts, failed).rows[0]["p_a"] == 0.4
+
+
+def test_verdicts_of_a_pair_have_to_stand_together() -> None:
+    other = Pair.from_responses("p", "r0", "r4")
+    with pytest.raises(JudgeError, match="do not stand together"):
+        aggregate(verdict("ab", 0.7), verdict("ab", 0.7, pair=other), verdict("ba", 0.7))
+
+
+@given(st.integers(0, 100))
+def test_a_judge_that_says_the_same_of_the_place_in_both_orders_leans_to_nobody(percent: int) -> None:
+    """Whatever floating point makes of p and 1 - p: both judges tie, so they agree."""
+    verdicts = [verdict(o, percent / 100, judge=judge) for judge in "jk" for o in ORDERS]
+    (row,) = aggregate(*verdicts).rows
+    assert (row["p_a"], row["judge_agreement"]) == (0.5, 1.0)

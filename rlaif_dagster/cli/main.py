@@ -23,6 +23,17 @@ app = typer.Typer(
 ProjectOption = Annotated[
     Path, typer.Option("--project", metavar="DIR", help="The project's folder.", show_default=True)
 ]
+
+
+def _require_reason(text: str) -> str:
+    if not text.strip():
+        raise typer.BadParameter("the reason is empty: say why, for whoever reads the record in a year")
+    return text
+
+
+ReasonOption = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded.", callback=_require_reason)
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, as the last line.")]
 
 
@@ -42,11 +53,74 @@ def run(
 
 
 @app.command()
+def plan(
+    assets: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ASSET]...", help="Assets that would be brought up to date; all if none."),
+    ] = None,
+    project: ProjectOption = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Show what a run would do, why, and what it would cost; change nothing."""
+    from rlaif_dagster.cli.plan import plan_command
+
+    plan_command(project, assets or [], as_json=json)
+
+
+@app.command()
 def status(project: ProjectOption = Path(), json: JsonOption = False) -> None:
     """Show the newest version of every asset, its figures and its checks."""
     from rlaif_dagster.cli.status import status_command
 
     status_command(project, as_json=json)
+
+
+@app.command()
+def releases(project: ProjectOption = Path(), json: JsonOption = False) -> None:
+    """List the released policies: when and why each was promoted, and which one stands."""
+    from rlaif_dagster.cli.release import releases_command
+
+    releases_command(project, as_json=json)
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def rollback(
+    reason: ReasonOption,
+    release: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RELEASE]",
+            help="Its number, the first digits of its digest, or -2 for two before the one that stands; -1 if none.",
+        ),
+    ] = None,
+    project: ProjectOption = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Return to an earlier release, and hold it until `rlaif release`; nothing is trained."""
+    from rlaif_dagster.cli.release import rollback_command
+
+    rollback_command(project, release, reason, as_json=json)
+
+
+@app.command()
+def release(project: ProjectOption = Path(), json: JsonOption = False) -> None:
+    """End the hold of a rollback, and promote the newest evaluated policy."""
+    from rlaif_dagster.cli.release import release_command
+
+    release_command(project, as_json=json)
+
+
+@app.command()
+def override(
+    asset: Annotated[str, typer.Argument(metavar="ASSET", help="The asset that failed a check.")],
+    check: Annotated[str, typer.Argument(metavar="CHECK", help="The check.")],
+    reason: ReasonOption,
+    project: ProjectOption = Path(),
+) -> None:
+    """Let a failed check of an asset's newest version pass; every record that is built on it says so."""
+    from rlaif_dagster.cli.release import override_command
+
+    override_command(project, asset, check, reason)
 
 
 @app.command()
@@ -67,6 +141,70 @@ def audit(
     from rlaif_dagster.cli.audit import audit_command
 
     raise typer.Exit(audit_command(project, target, as_json=json))
+
+
+@app.command()
+def checkout(
+    version: Annotated[
+        str,
+        typer.Argument(metavar="VERSION", help="ASSET@DIGEST; with --all a git revision."),
+    ],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DEST", help="A folder that does not exist, or is empty.")
+    ],
+    whole: Annotated[bool, typer.Option("--all", help="The whole project as it was at a revision.")] = False,
+    project: ProjectOption = Path(),
+) -> None:
+    """Copy a past version, or the whole project as it was, into a new folder; every byte is verified."""
+    from rlaif_dagster.cli.checkout import checkout_command
+
+    checkout_command(project, version, folder, whole=whole)
+
+
+@app.command()
+def push(project: ProjectOption = Path(), json: JsonOption = False) -> None:
+    """Send the ledger and every version that it names to the DVC remote.
+
+    Exit code 0: all is there; 1: a version is in neither place; 2: it could not be done.
+    """
+    from rlaif_dagster.cli.share import push_command
+
+    raise typer.Exit(push_command(project, as_json=json))
+
+
+@app.command()
+def pull(
+    heads: Annotated[
+        bool, typer.Option("--heads", help="Only the newest version of each asset; others come when needed.")
+    ] = False,
+    project: ProjectOption = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Take over the ledger and the versions of the DVC remote, verified, and show the newest in data/.
+
+    Exit code 0: all is here; 1: a version is in neither place; 2: it could not be done.
+    """
+    from rlaif_dagster.cli.share import pull_command
+
+    raise typer.Exit(pull_command(project, heads_only=heads, as_json=json))
+
+
+@app.command()
+def trace(
+    subject: Annotated[
+        str,
+        typer.Argument(
+            metavar="SUBJECT",
+            help="ASSET, ASSET@DIGEST, pair:ID, response:ID, principle:ID or judge:NAME.",
+        ),
+    ],
+    project: ProjectOption = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Show what something was made from, what it did, and what was learned from it."""
+    from rlaif_dagster.cli.trace import trace_command
+
+    trace_command(project, subject, as_json=json)
 
 
 @app.command()
@@ -99,10 +237,18 @@ def chat(
     temperature: Annotated[float, typer.Option(min=0.0, max=5.0, help="0 takes the likeliest token.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The seed of a temperature above 0.")] = 0,
 ) -> None:
-    """Talk to the base and the aligned policy side by side."""
+    """Talk to the base and the aligned policy side by side; to the released one too, where it is another."""
     from rlaif_dagster.cli.chat import chat_command
 
     chat_command(project, " ".join(prompt) if prompt else None, temperature=temperature, seed=seed)
+
+
+@app.command()
+def canary(project: ProjectOption = Path(), json: JsonOption = False) -> None:
+    """Ask the judge some of its questions again, and say whether it still answers as it did."""
+    from rlaif_dagster.cli.canary import canary_command
+
+    canary_command(project, as_json=json)
 
 
 @app.command("judge-audit")

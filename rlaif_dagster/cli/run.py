@@ -3,41 +3,25 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
+from rlaif_dagster.cli.bars import show_bars
 from rlaif_dagster.cli.figures import show_figures
+from rlaif_dagster.cli.plan import describe_price, word_range
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import GateError
+from rlaif_dagster.graph.price import Price
+from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
 
-
-@dataclass(slots=True)
-class _Bars:
-    """Shows each long stage of the run as one bar."""
-
-    bars: Progress
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        known = {task.description: task.id for task in self.bars.tasks}
-        task = known.get(what)
-        if task is None:
-            task = self.bars.add_task(what, total=total)
-        self.bars.update(task, completed=done, total=total)
+SPENT: Final = {"rows_sampled": "num_sampled", "judge_calls": "judge_calls_asked"}
+"""What a plan foretells, and the count in which a record says how it turned out."""
 
 
 def run_command(root: Path, assets: Sequence[str], *, as_json: bool) -> None:
@@ -50,18 +34,12 @@ def run_command(root: Path, assets: Sequence[str], *, as_json: bool) -> None:
     started = time.monotonic()
     project = Project.open(root)
     graph = project.build_graph()
+    plan = make_plan(project, graph, assets)
     from rlaif_dagster.defs.execution import run_assets
 
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
     try:
-        with Progress(*columns, console=console, transient=True) as bars:
-            statuses = run_assets(project, graph, assets, progress=_Bars(bars))
+        with show_bars(console) as progress:
+            statuses = run_assets(project, graph, assets, progress=progress)
     except KeyboardInterrupt:
         console.print("stopped; what was finished is kept, and the next run goes on from there")
         raise typer.Exit(130) from None
@@ -69,34 +47,57 @@ def run_command(root: Path, assets: Sequence[str], *, as_json: bool) -> None:
         show_figures(console, project, project.ledger.find_heads())
         raise
     heads = project.ledger.find_heads()
-    console.print(_tabulate(statuses, heads))
+    planned = {item.asset: item.price for item in plan.assets}
+    console.print(_tabulate(statuses, heads, planned))
     show_figures(console, project, {name: heads[name] for name in statuses})
     console.print(f"{time.monotonic() - started:.1f} s", style="dim")
     if as_json:
         typer.echo(
-            json.dumps({"assets": {name: _describe(statuses[name], heads[name]) for name in statuses}})
+            json.dumps(
+                {"assets": {name: _describe(statuses[name], heads[name], planned[name]) for name in statuses}}
+            )
         )
 
 
-def _describe(status: str, record: MaterialisationRecord) -> dict[str, Any]:
+def _describe(status: str, record: MaterialisationRecord, planned: Price) -> dict[str, Any]:
     return {
         "status": status,
         "digest": record.output.digest,
         "dvc_md5": record.output.md5,
         "rows": record.rows,
+        "planned": describe_price(planned),
+        "actual": {name: _count_spent(status, record, count) for name, count in SPENT.items()},
     }
 
 
-def _tabulate(statuses: Mapping[str, str], heads: Mapping[str, MaterialisationRecord]) -> Table:
+def _tabulate(
+    statuses: Mapping[str, str],
+    heads: Mapping[str, MaterialisationRecord],
+    planned: Mapping[str, Price],
+) -> Table:
     table = Table(title="Assets")
-    for name in ("asset", "status", "rows", "digest"):
-        table.add_column(name, justify="right" if name == "rows" else "left")
+    for name in ("asset", "status", "rows", "sampled (planned)", "verdicts asked (planned)", "digest"):
+        table.add_column(name, justify="left" if name in ("asset", "status", "digest") else "right")
     for asset, status in statuses.items():
         record = heads[asset]
+        price = planned[asset]
+        spent = [
+            "" if span.max == 0 else f"{_count_spent(status, record, count):,} ({word_range(span)})"
+            for count, span in (
+                (SPENT["rows_sampled"], price.rows_sampled),
+                (SPENT["judge_calls"], price.judge_calls),
+            )
+        ]
         table.add_row(
             asset,
             f"[green]{status}" if status == "computed" else status,
             "" if record.rows is None else f"{record.rows:,}",
+            *spent,
             Digest.parse(record.output.digest).short,
         )
     return table
+
+
+def _count_spent(status: str, record: MaterialisationRecord, count: str) -> int:
+    """What this run spent on an asset: what its record says, if it was made in this run."""
+    return record.counts.get(count, 0) if status == "computed" else 0

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from rlaif_dagster.cli.figures import show_figures
 from rlaif_dagster.digest import Digest
+from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import is_fresh
 
 
 def status_command(root: Path, *, as_json: bool) -> None:
@@ -22,13 +22,10 @@ def status_command(root: Path, *, as_json: bool) -> None:
     project = Project.open(root)
     graph = project.build_graph()
     heads = project.ledger.find_heads()
-    states = {}
-    for name, stage in graph.items():
-        if name not in heads:
-            states[name] = "missing"
-        else:
-            upstream_fresh = all(states[parent] == "fresh" for parent in stage.inputs)
-            states[name] = "fresh" if upstream_fresh and is_fresh(project, stage) else "stale"
+    fresh = {item.asset for item in make_plan(project, graph, priced=False).fresh}
+    states = {
+        name: "missing" if name not in heads else "fresh" if name in fresh else "stale" for name in graph
+    }
     table = Table(title=f"Project {project.root.name}")
     for column in ("asset", "state", "rows", "digest", "made (UTC)", "checks"):
         table.add_column(column, justify="right" if column == "rows" else "left", no_wrap=column == "asset")
@@ -55,6 +52,8 @@ def status_command(root: Path, *, as_json: bool) -> None:
                 "state": state,
                 "digest": heads[name].output.digest if name in heads else None,
                 "record": heads[name].record_id if name in heads else None,
+                "overrides": [o.model_dump() for o in heads[name].overrides] if name in heads else [],
+                "reason": heads[name].reason if name in heads else None,
             }
             for name, state in states.items()
         }

@@ -16,8 +16,14 @@ from rlaif_dagster.defs.metadata import describe_outcome
 from rlaif_dagster.defs.resources import ProjectResource, log_progress
 from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.graph.stage import Stage
+from rlaif_dagster.inputs.overrides import Override
+from rlaif_dagster.lineage.gates import find_override
 from rlaif_dagster.lineage.recall import Outcome, materialise
+from rlaif_dagster.lineage.record import CheckVerdict
 from rlaif_dagster.progress import Progress
+
+AGAIN_TAG = "rlaif/again"
+"""A run with this tag computes the asset that it names, even if the result is known."""
 
 
 def build_asset(stage: Stage) -> AssetsDefinition:
@@ -42,30 +48,39 @@ def build_asset(stage: Stage) -> AssetsDefinition:
         progress: ResourceParam[Progress | None],
         graph: ResourceParam[Graph | None],
     ) -> MaterializeResult:  # type: ignore[type-arg]
+        current = (graph or project.graph)[stage.name]
         outcome = materialise(
             project.project,
-            (graph or project.graph)[stage.name],
+            current,
             progress=progress or log_progress(),
-            run_id=context.run_id,
+            run_id=context.run.run_id,
+            again=context.run.tags.get(AGAIN_TAG) == stage.name,
         )
-        return report_outcome(project, outcome)
+        return report_outcome(project, current, outcome)
 
     return materialise_stage
 
 
-def report_outcome(project: ProjectResource, outcome: Outcome) -> "MaterializeResult[None]":
-    """Says in Dagster's terms what became of an asset."""
+def report_outcome(project: ProjectResource, stage: Stage, outcome: Outcome) -> "MaterializeResult[None]":
+    """Says in Dagster's terms what became of an asset; a check that a person let pass stops nothing."""
     record = outcome.record
     return MaterializeResult(
         data_version=DataVersion(record.output.digest),
         metadata=describe_outcome(project.project, outcome),
         check_results=[
-            AssetCheckResult(
-                check_name=check.name,
-                passed=check.passed,
-                severity=AssetCheckSeverity.ERROR if check.blocking else AssetCheckSeverity.WARN,
-                metadata=check.facts,
+            _report_check(
+                check, find_override(stage.overrides, record.asset, record.output.digest, check.name)
             )
             for check in record.checks
         ],
+    )
+
+
+def _report_check(check: CheckVerdict, override: Override | None) -> AssetCheckResult:
+    stops = check.blocking and override is None
+    return AssetCheckResult(
+        check_name=check.name,
+        passed=check.passed,
+        severity=AssetCheckSeverity.ERROR if stops else AssetCheckSeverity.WARN,
+        metadata=check.facts if override is None else check.facts | {"overridden": override.reason},
     )

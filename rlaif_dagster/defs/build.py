@@ -3,18 +3,29 @@
 import logging
 from pathlib import Path
 
-from dagster import AssetSelection, Definitions, ResourceDefinition, define_asset_job, in_process_executor
+from dagster import (
+    AssetSelection,
+    Definitions,
+    ResourceDefinition,
+    ScheduleDefinition,
+    define_asset_job,
+    in_process_executor,
+)
 
-from rlaif_dagster.defs.assets import build_asset
+from rlaif_dagster.defs.assets import AGAIN_TAG, build_asset
 from rlaif_dagster.defs.resources import ProjectResource
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.graph.build import Graph, build_graph
+from rlaif_dagster.graph.judge_canary import JUDGE_CANARY
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.progress import Progress
 from rlaif_dagster.project_template import TEMPLATE_ROOT
 
 MAIN_JOB = "align_policy"
 """The job that brings every asset up to date."""
+CANARY_JOB = "ask_canary"
+"""The job that asks the judge the canary's questions again."""
+_DAILY = "0 6 * * *"
 
 
 def build_definitions(
@@ -24,11 +35,19 @@ def build_definitions(
 
     If the project's inputs are wrong, the graph of the default inputs is shown, and every run says what is wrong.
 
+    The canary's schedule is off until somebody turns it on.
+
     Args:
         root: The project's folder.
         graph: The graph, where the caller has built it already.
         progress: Where long stages report; the run's log if None.
     """
+    canary = define_asset_job(
+        CANARY_JOB,
+        selection=AssetSelection.assets(JUDGE_CANARY),
+        tags={AGAIN_TAG: JUDGE_CANARY},
+        description="Asks the judge of the newest judgements a fixed set of its questions again.",
+    )
     return Definitions(
         assets=[build_asset(stage) for stage in (graph or read_graph(root)).values()],
         jobs=[
@@ -36,8 +55,10 @@ def build_definitions(
                 MAIN_JOB,
                 selection=AssetSelection.all(),
                 description="From the constitution to an aligned and evaluated policy.",
-            )
+            ),
+            canary,
         ],
+        schedules=[ScheduleDefinition(name="canary", job=canary, cron_schedule=_DAILY)],
         resources={
             "project": ProjectResource(root=str(root)),
             "progress": ResourceDefinition.hardcoded_resource(progress),

@@ -39,10 +39,10 @@ def log_progress() -> Progress:
     logger = get_dagster_logger()
     logged: dict[str, int] = {}
 
-    def log(what: str, done: int, total: int) -> None:
+    def log(what: str, done: int, total: int, note: str = "") -> None:
         step = done * _LOG_STEPS // max(total, 1)
         if step != logged.get(what):
             logged[what] = step
-            logger.info(f"{what}: {done} of {total}")
+            logger.info(f"{what}: {done} of {total}" + (f" ({note})" if note else ""))
 
     return log

@@ -158,7 +158,8 @@ def _format_table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> st
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _print_progress(what: str, done: int, total: int) -> None:
+def _print_progress(what: str, done: int, total: int, note: str = "") -> None:
+    del note
     if done % 25 == 0 or done == total:
         print(f"{what}: {done} of {total}", flush=True)
 

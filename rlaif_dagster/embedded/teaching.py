@@ -247,7 +247,7 @@ def teach_lesson(
 
 def verdict_tokens(tokenizer: "PreTrainedTokenizerBase", template: Template) -> list[int]:
     """Gives the first tokens of the two verdicts."""
-    words = (template.verdict_first, template.verdict_second)
+    words = (template.verdicts["first"], template.verdicts["second"])
     return [tokenizer.encode(word, add_special_tokens=False)[0] for word in words]
 
 
@@ -256,7 +256,8 @@ def encode_pair(
 ) -> list[int]:
     """Encodes what the judge reads of a pair, in one of its orders."""
     first, second = (pair.second, pair.first) if swapped else (pair.first, pair.second)
-    messages = template.render(principle=pair.principle, prompt=pair.prompt, first=first, second=second)
+    texts = {"principle": pair.principle, "prompt": pair.prompt, "first": first, "second": second}
+    messages = template.render(texts)
     return render_chat(tokenizer, messages)
 
 

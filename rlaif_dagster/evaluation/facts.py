@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,7 @@ class RunFacts:
         drops: Reason to number of rows left out for it.
         digests: Name of an input to its digest.
         limits: Further known limits, one sentence each.
+        audit: The judge's audit, as in `judge_audit.json`.
     """
 
     title: str = "Evaluation of the aligned policy"
@@ -88,3 +90,4 @@ class RunFacts:
     drops: Mapping[str, int] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     limits: tuple[str, ...] = ()
+    audit: Mapping[str, Any] | None = None

@@ -81,8 +81,8 @@ def draw_loss_curves(curves: Sequence[Curve], *, ylabel: str, chance: float | No
         ylabel: What is measured, with its unit.
         chance: Level of a model that knows nothing (ln 2 for a pairwise loss), drawn as a dotted line.
     """
-    with _house_style():
-        figure, (axes,) = _new_figure(height=2.7)
+    with house_style():
+        figure, (axes,) = new_figure(height=2.7)
         for curve, (colour, dash) in zip(curves, _cycle_styles(len(curves)), strict=True):
             steps = [point.step for point in curve.points]
             values = [point.value for point in curve.points]
@@ -94,14 +94,14 @@ def draw_loss_curves(curves: Sequence[Curve], *, ylabel: str, chance: float | No
             axes.axhline(chance, color=MUTED, linestyle=":", linewidth=1.2, label="knows nothing")
         axes.set_xlabel("training step")
         axes.set_ylabel(ylabel)
-        _put_legend_above(axes)
+        put_legend_above(axes)
     return figure
 
 
 def draw_margins(margins: Sequence[float]) -> "Figure":
     """Draws the histogram of reward margins, r(chosen) - r(rejected), split at 0."""
-    with _house_style():
-        figure, (axes,) = _new_figure(height=2.7)
+    with house_style():
+        figure, (axes,) = new_figure(height=2.7)
         edges = _bin_edges(margins, through=0.0)
         num_right = sum(margin > 0 for margin in margins)
         for label, colour, part in (
@@ -117,7 +117,7 @@ def draw_margins(margins: Sequence[float]) -> "Figure":
         axes.set_xlabel("reward of the chosen answer minus reward of the rejected one")
         axes.set_ylabel("held-out pairs")
         axes.grid(axis="x", visible=False)
-        _put_legend_above(axes)
+        put_legend_above(axes)
     return figure
 
 
@@ -132,8 +132,8 @@ def draw_win_rates(groups: Sequence[GroupWinRate], *, confidence: float) -> "Fig
     )
     shown = [s for s in sources if any(getattr(group, s[0]) is not None for group in groups)]
     thickness = 0.72 / max(len(shown), 1)
-    with _house_style():
-        figure, (axes,) = _new_figure(height=1.25 + 0.27 * len(groups) * max(len(shown), 1.4))
+    with house_style():
+        figure, (axes,) = new_figure(height=1.25 + 0.27 * len(groups) * max(len(shown), 1.4))
         for rank, (source, label, colour) in enumerate(shown):
             rows = [
                 (place + (rank - (len(shown) - 1) / 2) * thickness, estimate)
@@ -148,20 +148,20 @@ def draw_win_rates(groups: Sequence[GroupWinRate], *, confidence: float) -> "Fig
         axes.set_xlim(0, 100)
         axes.set_xticks(range(0, 101, 10))
         axes.set_ylim(len(groups) - 0.45, -0.55)
-        axes.set_yticks(range(len(groups)), [_shorten(group.name) for group in groups])
+        axes.set_yticks(range(len(groups)), [shorten(group.name) for group in groups])
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel(
             f"win rate of the aligned policy in %   (dashed: even; whiskers: {100 * confidence:g} % interval)"
         )
         axes.grid(axis="y", visible=False)
-        _put_legend_above(axes)
+        put_legend_above(axes)
     return figure
 
 
 def draw_lengths(base: Sequence[int], aligned: Sequence[int], *, unit: str = "tokens") -> "Figure":
     """Draws how long the answers of both policies are, with their means."""
-    with _house_style():
-        figure, (axes,) = _new_figure(height=2.7)
+    with house_style():
+        figure, (axes,) = new_figure(height=2.7)
         edges = _whole_edges([*base, *aligned])
         for label, colour, dash, lengths in (("base", BASE, "--", base), ("aligned", ALIGNED, "-", aligned)):
             if not lengths:
@@ -183,15 +183,15 @@ def draw_lengths(base: Sequence[int], aligned: Sequence[int], *, unit: str = "to
         axes.set_xlabel(f"length of the answer in {unit}")
         axes.set_ylabel("share of answers in %")
         axes.grid(axis="x", visible=False)
-        _put_legend_above(axes)
+        put_legend_above(axes)
     return figure
 
 
 def draw_checkpoints(checkpoints: Sequence[CheckpointPoint]) -> "Figure":
     """Draws mean reward, and KL where measured, over training steps; the checkpoint taken is ringed."""
     with_kl = [point for point in checkpoints if point.kl is not None]
-    with _house_style():
-        figure, panels = _new_figure(height=2.7 if not with_kl else 4.4, num_panels=2 if with_kl else 1)
+    with house_style():
+        figure, panels = new_figure(height=2.7 if not with_kl else 4.4, num_panels=2 if with_kl else 1)
         series: list[tuple[Any, str, str, list[tuple[int, float, bool]]]] = [
             (
                 panels[0],
@@ -218,7 +218,7 @@ def draw_checkpoints(checkpoints: Sequence[CheckpointPoint]) -> "Figure":
                 )
             axes.set_ylabel(ylabel)
         panels[-1].set_xlabel("training step")
-        _put_legend_above(panels[0])
+        put_legend_above(panels[0])
     return figure
 
 
@@ -265,7 +265,7 @@ def _draw_bars(
 
 
 @contextmanager
-def _house_style() -> Iterator[None]:
+def house_style() -> Iterator[None]:
     """Draws in this module's style whatever the machine's own matplotlib settings are."""
     from matplotlib import style
 
@@ -275,7 +275,8 @@ def _house_style() -> Iterator[None]:
         yield
 
 
-def _new_figure(*, height: float, num_panels: int = 1) -> "tuple[Figure, tuple[Any, ...]]":
+def new_figure(*, height: float, num_panels: int = 1) -> "tuple[Figure, tuple[Any, ...]]":
+    """Makes a figure of the house's width, and its panels from top to bottom; heights in inches."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
@@ -286,12 +287,13 @@ def _new_figure(*, height: float, num_panels: int = 1) -> "tuple[Figure, tuple[A
 def _save(figure: "Figure", *, file_format: str, metadata: dict[str, None], **options: Any) -> bytes:
     stream = io.BytesIO()
     options.setdefault("transparent", True)
-    with _house_style():
+    with house_style():
         figure.savefig(stream, format=file_format, metadata=metadata, **options)
     return stream.getvalue()
 
 
-def _put_legend_above(axes: "Axes") -> None:
+def put_legend_above(axes: "Axes") -> None:
+    """Puts the legend above the axes, where there is one."""
     if axes.get_legend_handles_labels()[1]:
         axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, borderaxespad=0.2)
 
@@ -305,7 +307,8 @@ def _cycle_styles(count: int) -> list[tuple[str, str]]:
     return [_SERIES_STYLES[index % len(_SERIES_STYLES)] for index in range(count)]
 
 
-def _shorten(name: str) -> str:
+def shorten(name: str) -> str:
+    """Shortens a name that is too long for a row."""
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
 
 

@@ -14,6 +14,8 @@ from rlaif_dagster.digest import Digest
 from rlaif_dagster.evaluation import plots
 from rlaif_dagster.evaluation.facts import RunFacts, TrainingCurves
 from rlaif_dagster.evaluation.intervals import Estimate
+from rlaif_dagster.evaluation.judge_plots import JUDGE_PLOTS, draw_audit
+from rlaif_dagster.evaluation.judge_quality import list_measures
 from rlaif_dagster.evaluation.limits import list_limits
 from rlaif_dagster.evaluation.win_rate import Comparison, EvaluationMetrics, GroupWinRate
 
@@ -90,7 +92,8 @@ def render_report(
             _describe("the judge", metrics.win_rate_judge),
             _describe("the ground truth", metrics.win_rate_gold),
         ],
-        figures=_draw_figures(comparisons, metrics, curves),
+        figures=_draw_figures(comparisons, metrics, curves, facts),
+        measures=list_measures(facts.audit) if facts.audit else [],
         examples=choose_examples(comparisons, num_examples),
         verdicts={verdict: sum(classify(row) == verdict for row in comparisons) for verdict in _VERDICTS},
         limits=[*list_limits(metrics), *facts.limits],
@@ -178,7 +181,7 @@ def _describe(source: str, estimate: Estimate | None) -> Headline:
 
 
 def _draw_figures(
-    comparisons: Sequence[Comparison], metrics: EvaluationMetrics, curves: TrainingCurves
+    comparisons: Sequence[Comparison], metrics: EvaluationMetrics, curves: TrainingCurves, facts: RunFacts
 ) -> "dict[str, Markup | None]":
     """Draws each figure that has data; the others are None."""
     from markupsafe import Markup
@@ -192,7 +195,9 @@ def _draw_figures(
         GroupWinRate(name="all comparisons", judge=metrics.win_rate_judge, gold=metrics.win_rate_gold),
         *metrics.by_category,
     ]
+    judged = draw_audit(facts.audit) if facts.audit else {}
     drawn = {
+        **{f"judge_{name}": judged.get(name) for name in JUDGE_PLOTS},
         "win_rates": plots.draw_win_rates(overall, confidence=metrics.confidence),
         "principles": plots.draw_win_rates(metrics.by_principle, confidence=metrics.confidence)
         if metrics.by_principle

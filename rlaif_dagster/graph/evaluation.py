@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.evaluation.facts import (
     CheckpointPoint,
     Curve,
@@ -24,15 +25,17 @@ from rlaif_dagster.evaluation.win_rate import (
 )
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.graph.checks import check_schema
-from rlaif_dagster.graph.feedback import SUMMARY_JSON, judge_pairs, read_judge_settings
+from rlaif_dagster.graph.judge_gates import read_audit
+from rlaif_dagster.graph.judging import ask_about_pairs
 from rlaif_dagster.graph.learning import TRAINING_ENGINE, read_training, write_plots
+from rlaif_dagster.graph.preferences import SUMMARY_JSON
 from rlaif_dagster.graph.sources import read_constitution, read_prompts
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
-from rlaif_dagster.inputs.pipeline import NumericsSettings
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.judging.constitution import Constitution
+from rlaif_dagster.judging.jury import Jury
+from rlaif_dagster.judging.opening import JUDGE_JSON, read_combine, read_judges
 from rlaif_dagster.judging.pairs import Pair
-from rlaif_dagster.judging.settings import LocalJudgeSettings
 from rlaif_dagster.preferences import PreferenceSettings, aggregate_verdicts
 from rlaif_dagster.prompts import Prompt
 from rlaif_dagster.tables import Row
@@ -40,6 +43,7 @@ from rlaif_dagster.tables import Row
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+INPUTS_JSON: Final = "inputs.json"
 EVALUATION_ENGINE: Final = (*TRAINING_ENGINE, "jinja2", "scipy", "statsmodels")
 EVEN: Final = 0.5
 
@@ -61,14 +65,7 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         answers = _sample_both(
             context, prompts, settings, seed=seed, device=device, batch_size=execution.sampling_batch_size
         )
-        judged = _judge_answers(
-            context,
-            prompts,
-            constitution,
-            answers,
-            numerics=numerics,
-            batch_size=execution.judging_batch_size,
-        )
+        judged = _judge_answers(context, prompts, constitution, answers, inputs=inputs)
         comparisons = list(
             _compare(context, prompts, constitution, answers, judged, settings=settings, device=device)
         )
@@ -85,10 +82,13 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
             longer_wins_accuracy=Estimate(**reward_training["metrics"]["longer_wins_accuracy"]),
         )
         write_plots(context.output, _draw_figures(metrics))
+        (context.output / INPUTS_JSON).write_bytes(
+            canonical_json({name: str(digest) for name, digest in context.digests.items()})
+        )
         return StageResult(
             rows=len(comparisons),
-            counts={"judge_calls_asked": judged.num_asked},
-            metrics=metrics.to_json(),
+            counts={"num_sampled": len(answers.base) + len(answers.aligned), **judged.counts},
+            metrics={**metrics.to_json(), **judged.costs},
         )
 
     return Stage(
@@ -96,11 +96,12 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         description="Held-out answers of both policies compared by the judge, by gold where there is gold, and by the "
         "reward model; with a report for people.",
         kinds=("parquet", "html"),
-        code_version="2",
+        code_version="4",
         inputs=(
             "prompts",
             "constitution",
             "judge",
+            "judge_audit",
             "base_policy",
             "ai_preferences",
             "reward_model",
@@ -113,15 +114,20 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         engine=EVALUATION_ENGINE,
         compute=compute,
         numerics=numerics,
-        checks=(
-            check_schema("comparisons.parquet", _comparisons_schema, key=("prompt_id", "index")),
-            Check(
-                name="win_rate_over_half",
-                description="The judge prefers the aligned policy on held-out prompts: the interval of its win rate "
-                "lies above 50 %.",
-                blocking=False,
-                run=_check_win_rate,
-            ),
+        checks=make_evaluation_checks(),
+    )
+
+
+def make_evaluation_checks() -> tuple[Check, ...]:
+    """The checks of an evaluation; none reads its inputs."""
+    return (
+        check_schema("comparisons.parquet", _comparisons_schema, key=("prompt_id", "index")),
+        Check(
+            name="win_rate_over_half",
+            description="The judge prefers the aligned policy on held-out prompts: the interval of its win rate "
+            "lies above 50 %.",
+            blocking=False,
+            run=_check_win_rate,
         ),
     )
 
@@ -139,7 +145,8 @@ class _Judged:
     """Preference rows by pair id, and what they cost."""
 
     by_pair: Mapping[str, Row]
-    num_asked: int
+    counts: Mapping[str, int]
+    costs: Mapping[str, float]
 
 
 def _sample_both(
@@ -188,33 +195,32 @@ def _judge_answers(
     prompts: Sequence[Prompt],
     constitution: Constitution,
     answers: _Answers,
-    *,
-    numerics: NumericsSettings,
-    batch_size: int,
+    inputs: ProjectInputs,
 ) -> _Judged:
-    judge_folder = context.inputs["judge"]
-    if not isinstance(read_judge_settings(judge_folder), LocalJudgeSettings):
-        return _Judged(by_pair={}, num_asked=0)  # a recorded judge has no verdict on new answers
+    judges = read_judges(context.inputs["judge"])
+    if not judges:
+        return _Judged(by_pair={}, counts={}, costs={})  # recorded verdicts say nothing of new answers
     responses = [*answers.base.values(), *answers.aligned.values()]
-    result = judge_pairs(
+    with ask_about_pairs(
         [pair for key in answers.base if (pair := _pair(answers, key)) is not None],
-        judge_folder=judge_folder,
-        constitution=constitution,
+        context,
+        inputs,
         prompts={p.prompt_id: p.prompt for p in prompts},
         texts={row["response_id"]: row["text"] for row in responses},
-        numerics=numerics,
-        known={},
-        batch_size=batch_size,
-        progress=context.progress,
-    )
+    ) as asked:
+        verdicts = list(asked.verdicts)
     preferences = aggregate_verdicts(
-        result.verdicts,
+        verdicts,
         constitution=constitution,
         prompts=[{"prompt_id": p.prompt_id, "prompt": p.prompt, "split": p.split} for p in prompts],
         responses=responses,
         settings=PreferenceSettings(),
+        protocol=next(iter(judges.values())).profile.protocol,
+        jury=Jury.from_verdicts(read_combine(context.inputs["judge"]), verdicts),
     )
-    return _Judged(by_pair={row["pair_id"]: row for row in preferences.rows}, num_asked=result.num_asked)
+    return _Judged(
+        by_pair={row["pair_id"]: row for row in preferences.rows}, counts=asked.counts, costs=asked.costs
+    )
 
 
 def _compare(
@@ -368,7 +374,7 @@ def _measure_kl(
 
 
 def _state_facts(context: StageContext, constitution: Constitution, settings: EvaluationSettings) -> RunFacts:
-    judge = read_judge_settings(context.inputs["judge"]).model_dump(mode="json")
+    judge = json.loads((context.inputs["judge"] / JUDGE_JSON).read_bytes())
     summary = json.loads((context.inputs["ai_preferences"] / SUMMARY_JSON).read_bytes())
     dropped = "num_dropped_"
     return RunFacts(
@@ -387,6 +393,7 @@ def _state_facts(context: StageContext, constitution: Constitution, settings: Ev
             if name.startswith(dropped)
         },
         digests={name: str(digest) for name, digest in sorted(context.digests.items())},
+        audit=read_audit(context.inputs["judge_audit"]),
     )
 
 

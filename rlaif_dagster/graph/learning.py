@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rlaif_dagster.digest import JsonValue, canonical_json
 from rlaif_dagster.errors import TrainingError
-from rlaif_dagster.graph.feedback import MODEL_ENGINE, read_preferences
+from rlaif_dagster.graph.preferences import read_preferences
+from rlaif_dagster.graph.responses import MODEL_ENGINE
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
-from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.models import copy_model
 from rlaif_dagster.tables import Row
 
@@ -101,6 +102,7 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
         engine=TRAINING_ENGINE,
         numerics=numerics,
         compute=compute,
+        origins={"": f"{PIPELINE_FILE}:", "base": f"{PIPELINE_FILE}: reward_model.base"},
         checks=(
             Check(
                 name="accuracy_over_chance",
@@ -161,7 +163,7 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
         from rlaif_dagster.training.policy import train_policy
 
         result = train_policy(
-            context.inputs["base_policy"],
+            context.inputs[inputs.first_policy],
             context.inputs["reward_model"],
             read_preferences(context.inputs["ai_preferences"], "train"),
             settings,
@@ -209,8 +211,8 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
         description="The base policy, aligned by TRL's DPOTrainer with a soft target for each pair. The reward model "
         "drops pairs that it confidently contradicts, and picks the checkpoint.",
         kinds=("huggingface", "pytorch"),
-        code_version="1",
-        inputs=("ai_preferences", "base_policy", "reward_model"),
+        code_version="2",
+        inputs=("ai_preferences", inputs.first_policy, "reward_model"),
         settings={
             "policy": settings.model_dump(mode="json"),
             "seed": seed,

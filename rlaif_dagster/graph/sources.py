@@ -2,26 +2,35 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from rlaif_dagster.digest import Digest, canonical_json
+from rlaif_dagster.digest import Digest, JsonValue, canonical_json
 from rlaif_dagster.errors import InputError
+from rlaif_dagster.graph.changes import Change
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
-from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
+from rlaif_dagster.inputs.project_inputs import (
+    CONSTITUTION_FILE,
+    JUDGE_FILE,
+    PIPELINE_FILE,
+    JudgeSource,
+    ProjectInputs,
+)
 from rlaif_dagster.judging.constitution import Constitution
+from rlaif_dagster.judging.opening import JUDGE_JSON, JUDGE_MODEL, JUDGE_TEMPLATE, JURY_FOLDER
+from rlaif_dagster.judging.settings import JurySettings, RecordedJudgeSettings
 from rlaif_dagster.models import copy_model
 from rlaif_dagster.prompts import Prompt, find_leaks, prompts_schema, split_prompts
 from rlaif_dagster.tables import read_table, write_table
 
 CONSTITUTION_JSON: Final = "constitution.json"
-JUDGE_JSON: Final = "judge.json"
-JUDGE_TEMPLATE: Final = "template.json"
-JUDGE_MODEL: Final = "model"
 JUDGE_VERDICTS: Final = "verdicts.jsonl"
 PROMPTS_TABLE: Final = "prompts.parquet"
+
+NUM_EXAMPLES: Final = 3
+"""Prompts shown of those that changed."""
 
 TABLE_ENGINE: Final = ("pyarrow",)
 """What decides the bytes of a table."""
@@ -44,6 +53,8 @@ def build_constitution(inputs: ProjectInputs) -> Stage:
         settings=constitution.to_json(),
         engine=(),
         compute=compute,
+        origins={"": f"{CONSTITUTION_FILE}:"},
+        cheap=True,
     )
 
 
@@ -53,25 +64,36 @@ def read_constitution(folder: Path) -> Constitution:
 
 
 def build_judge(inputs: ProjectInputs) -> Stage:
-    """The stage of the judge: its settings, its prompt, and its model or its recorded verdicts."""
-    template = inputs.judge_template
-    described = inputs.judge.model_dump(mode="json")
-    if template:
-        described["template"] = str(template.digest)
-    if inputs.verdicts:
-        described["verdicts"] = JUDGE_VERDICTS
+    """The stage of the judge: its settings, its prompt, and its model or its recorded verdicts.
+
+    A jury's judges stand in folders of their own, `judges/0` and so on, each laid out like a single judge.
+    """
+    members = [_describe_judge(source) for source in inputs.judges]
+    if isinstance(inputs.judge, JurySettings):
+        described: dict[str, JsonValue] = {"provider": "jury", "combine": inputs.judge.combine}
+        folders = [f"{JURY_FOLDER}/{place}/" for place in range(len(members))]
+    elif isinstance(inputs.judge, RecordedJudgeSettings):
+        hopes = {"gates", "human_labels"}  # they say nothing of the verdicts
+        described = {**inputs.judge.model_dump(mode="json", exclude=hopes), "verdicts": JUDGE_VERDICTS}
+        folders = []
+    else:
+        (described,) = members
+        folders = [""]
     settings = {
         "judge": described,
-        "model": inputs.judge_model.describe() if inputs.judge_model else None,
+        "judges": members if isinstance(inputs.judge, JurySettings) else [],
+        "models": [source.model.describe() if source.model else None for source in inputs.judges],
         "verdicts": str(inputs.verdicts.digest) if inputs.verdicts else None,
     }
 
     def compute(context: StageContext) -> StageResult:
         (context.output / JUDGE_JSON).write_bytes(canonical_json(described))
-        if template:
-            (context.output / JUDGE_TEMPLATE).write_bytes(canonical_json(template.to_json()))
-        if inputs.judge_model:
-            copy_model(inputs.judge_model, context.output / JUDGE_MODEL)
+        for folder, source, member in zip(folders, inputs.judges, members, strict=True):
+            (context.output / folder).mkdir(parents=True, exist_ok=True)
+            (context.output / folder / JUDGE_JSON).write_bytes(canonical_json(member))
+            (context.output / folder / JUDGE_TEMPLATE).write_bytes(canonical_json(source.template.to_json()))
+            if source.model:
+                copy_model(source.model, context.output / folder / JUDGE_MODEL, link=context.preview)
         if inputs.verdicts:
             shutil.copyfile(inputs.verdicts.path, context.output / JUDGE_VERDICTS)
             inputs.verdicts.require_unchanged()
@@ -86,7 +108,18 @@ def build_judge(inputs: ProjectInputs) -> Stage:
         settings=settings,
         engine=(),
         compute=compute,
+        origins={
+            "judge": f"{JUDGE_FILE}:",
+            "judges": f"{JUDGE_FILE}: judges",
+            "models": f"{JUDGE_FILE}: model",
+            "verdicts": f"{JUDGE_FILE}: verdicts",
+        },
+        cheap=all(source.model is None or source.model.folder is not None for source in inputs.judges),
     )
+
+
+def _describe_judge(source: JudgeSource) -> dict[str, JsonValue]:
+    return {**source.settings.describe(), "template": str(source.template.digest)}
 
 
 def build_prompts(inputs: ProjectInputs) -> Stage:
@@ -138,6 +171,9 @@ def build_prompts(inputs: ProjectInputs) -> Stage:
                 run=_check_leakage,
             ),
         ),
+        origins={"prompts": settings.file},
+        cheap=True,
+        compare=lambda old, new: compare_prompts(read_prompts(old), read_prompts(new), settings.file),
     )
 
 
@@ -146,11 +182,43 @@ def read_prompts(folder: Path) -> list[Prompt]:
     return [Prompt(**row) for row in read_table(folder / PROMPTS_TABLE)]
 
 
+def compare_prompts(old: Sequence[Prompt], new: Sequence[Prompt], file: str) -> Iterator[Change]:
+    """Yields what became of the prompts: those added, removed, and given another split or category.
+
+    Args:
+        old: The prompts before.
+        new: The prompts after.
+        file: The prompts file.
+    """
+    before, after = ({prompt.prompt_id: prompt for prompt in prompts} for prompts in (old, new))
+    added = [prompt.prompt for key, prompt in after.items() if key not in before]
+    removed = [prompt.prompt for key, prompt in before.items() if key not in after]
+    if added:
+        yield Change(path=f"{file}: added", old=None, new=_count(added))
+    if removed:
+        yield Change(path=f"{file}: removed", old=_count(removed), new=None)
+    both = [(before[key], after[key]) for key in before if key in after]
+    for name in ("split", "category"):
+        moved = [(a, b) for a, b in both if getattr(a, name) != getattr(b, name)]
+        if moved:
+            yield Change(
+                path=f"{file}: {name} (where the prompts are the same, prompts.eval_fraction or seed decide it)"
+                if name == "split"
+                else f"{file}: {name}",
+                old=_count([f"{a.prompt} ({getattr(a, name)})" for a, _ in moved]),
+                new=_count([f"{b.prompt} ({getattr(b, name)})" for _, b in moved]),
+            )
+
+
+def _count(texts: Sequence[str]) -> JsonValue:
+    return {"count": len(texts), "first": list(texts[:NUM_EXAMPLES])}
+
+
 def build_base_policy(inputs: ProjectInputs) -> Stage:
     """The stage of the base policy."""
 
     def compute(context: StageContext) -> StageResult:
-        copy_model(inputs.base_policy, context.output)
+        copy_model(inputs.base_policy, context.output, link=context.preview)
         return StageResult()
 
     return Stage(
@@ -162,6 +230,8 @@ def build_base_policy(inputs: ProjectInputs) -> Stage:
         settings=inputs.base_policy.describe(),
         engine=(),
         compute=compute,
+        origins={"": f"{PIPELINE_FILE}: base_policy"},
+        cheap=inputs.base_policy.folder is not None,
     )
 
 

@@ -4,10 +4,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.generation.settings import LocalSamplingSettings, SamplingSettings
+from rlaif_dagster.inputs.release import ReleaseSettings
 from rlaif_dagster.judging.pairs import PairingSettings
 from rlaif_dagster.models import ModelSettings
 from rlaif_dagster.preferences import PreferenceSettings
 from rlaif_dagster.prompts import PromptsSettings
+from rlaif_dagster.revising.settings import RevisionSettings
 from rlaif_dagster.training.settings import DpoSettings, RewardModelSettings
 
 
@@ -46,10 +48,13 @@ class PipelineSettings(BaseModel):
     prompts: PromptsSettings = PromptsSettings()
     base_policy: ModelSettings
     sampling: SamplingSettings = Field(default_factory=LocalSamplingSettings)
+    revision: RevisionSettings | None = None
+    """Critique, revision and supervised fine-tuning before sampling; null leaves them out."""
     pairing: PairingSettings = PairingSettings()
     preferences: PreferenceSettings = PreferenceSettings()
     reward_model: RewardModelSettings = RewardModelSettings()
     policy: DpoSettings = DpoSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    release: ReleaseSettings = ReleaseSettings()
     numerics: NumericsSettings = NumericsSettings()
     execution: ExecutionSettings = ExecutionSettings()

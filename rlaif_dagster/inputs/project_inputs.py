@@ -9,17 +9,27 @@ from pydantic import RootModel
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.generation.settings import RecordedSamplingSettings
+from rlaif_dagster.inputs.overrides import Override, read_overrides
 from rlaif_dagster.inputs.pipeline import PipelineSettings
 from rlaif_dagster.inputs.reader import read_yaml, resolve_inside
+from rlaif_dagster.inputs.release import Hold
 from rlaif_dagster.judging.constitution import Constitution, ConstitutionSettings
-from rlaif_dagster.judging.settings import JudgeSettings, LocalJudgeSettings
+from rlaif_dagster.judging.settings import (
+    AskedJudgeSettings,
+    JudgeSettings,
+    LocalJudgeSettings,
+    OpenAIJudgeSettings,
+    RecordedJudgeSettings,
+    list_members,
+)
 from rlaif_dagster.judging.templates import Template, load_template
 from rlaif_dagster.models import ModelSource, find_model
 from rlaif_dagster.prompts import PromptLine, read_prompt_lines
+from rlaif_dagster.revising.settings import BASE_POLICY, RevisionSettings
 
 CONSTITUTION_FILE: Final = "inputs/constitution.yaml"
 JUDGE_FILE: Final = "inputs/judge.yaml"
-BASE_POLICY: Final = "base_policy"
+SUPERVISED_POLICY: Final = "supervised_policy"
 PIPELINE_FILE: Final = "inputs/pipeline.yaml"
 
 
@@ -64,6 +74,75 @@ class RecordedFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeSource:
+    """A judge that is asked, with what it is made of.
+
+    Attributes:
+        settings: Its settings.
+        template: Its prompt.
+        model: Where a local judge's model comes from, else None.
+    """
+
+    settings: AskedJudgeSettings
+    template: Template
+    model: ModelSource | None
+
+    @classmethod
+    def find(cls, root: Path, settings: AskedJudgeSettings, *, file: Path, section: str) -> "JudgeSource":
+        """Finds what a judge's settings name.
+
+        Raises:
+            InputError: If it is not there.
+        """
+        model = None
+        if isinstance(settings, LocalJudgeSettings):
+            model = find_model(root, settings.model, settings.revision, file=file, field=f"{section}model")
+        template = load_template(settings.template, root)
+        if template.verdict_line is not None and getattr(settings, "verdict", "text") == "logprob":
+            raise InputError(
+                f"verdicts are read from the next token, but the template {settings.template!r} asks for reasons first",
+                file=file,
+                field=f"{section}verdict",
+                remedy="set verdict to text, or name a template without a verdict_line, such as pairwise",
+            )
+        return cls(settings=settings, template=template, model=model)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CriticSource:
+    """Who criticises and revises answers, with what it is made of.
+
+    Attributes:
+        settings: Its settings.
+        critique: The prompt for a critique.
+        revision: The prompt for a revision.
+        model: Where a local critic's model comes from; None for a served one, and for the base policy.
+    """
+
+    settings: LocalJudgeSettings | OpenAIJudgeSettings
+    critique: Template
+    revision: Template
+    model: ModelSource | None
+
+    @classmethod
+    def find(cls, root: Path, settings: RevisionSettings, *, file: Path) -> "CriticSource":
+        """Finds what the `revision` section names.
+
+        Raises:
+            InputError: If it is not there.
+        """
+        critic, model = settings.critic, None
+        if isinstance(critic, LocalJudgeSettings) and critic.model != BASE_POLICY:
+            model = find_model(root, critic.model, critic.revision, file=file, field="revision.critic.model")
+        return cls(
+            settings=critic,
+            critique=load_template(settings.critique_template, root, forms=("critique",)),
+            revision=load_template(settings.revision_template, root, forms=("revision",)),
+            model=model,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectInputs:
     """What the input files say.
 
@@ -71,25 +150,36 @@ class ProjectInputs:
         pipeline: `inputs/pipeline.yaml`.
         constitution: `inputs/constitution.yaml`, principles sorted by id.
         judge: `inputs/judge.yaml`.
-        judge_template: The prompt of a judge that is asked, or None for a recorded one.
-        judge_model: Where a local judge's model comes from, or None for a recorded one.
+        judges: The judges that are asked: a jury's, the one judge, or none for recorded verdicts.
         verdicts: The verdicts of a recorded judge, else None.
+        human_labels: Labels by people, or None where there are none.
         prompt_lines: The lines of the prompts file.
         base_policy: Where the base policy comes from.
         reward_model_base: What the reward model starts from, or None for the base policy.
         responses: The recorded responses, or None where they are sampled.
+        hold: `inputs/release.yaml`: the release that stays, if there is one.
+        overrides: `inputs/overrides.yaml`: failed checks that a person lets pass.
+        critic: Who criticises and revises answers, or None where nobody does.
     """
 
     pipeline: PipelineSettings
     constitution: Constitution
     judge: JudgeSettings
-    judge_template: Template | None
-    judge_model: ModelSource | None
+    judges: tuple[JudgeSource, ...]
     verdicts: RecordedFile | None
+    human_labels: RecordedFile | None
     prompt_lines: tuple[PromptLine, ...]
     base_policy: ModelSource
     reward_model_base: ModelSource | None
     responses: RecordedFile | None
+    hold: Hold
+    overrides: tuple[Override, ...]
+    critic: CriticSource | None
+
+    @property
+    def first_policy(self) -> str:
+        """The asset that answers are sampled from and that alignment starts at."""
+        return BASE_POLICY if self.critic is None else SUPERVISED_POLICY
 
     @classmethod
     def read(cls, root: Path) -> "ProjectInputs":
@@ -103,7 +193,7 @@ class ProjectInputs:
         pipeline = read_yaml(pipeline_file, PipelineSettings)
         constitution = read_yaml(root / CONSTITUTION_FILE, ConstitutionSettings)
         judge = read_yaml(judge_file, JudgeFile).root
-        local = judge if isinstance(judge, LocalJudgeSettings) else None
+        members = list_members(judge)
         sampling = pipeline.sampling
         if pipeline.reward_model.base == BASE_POLICY and pipeline.reward_model.revision is not None:
             raise InputError(
@@ -116,13 +206,18 @@ class ProjectInputs:
             pipeline=pipeline,
             constitution=Constitution.from_settings(constitution),
             judge=judge,
-            judge_template=load_template(local.template, root) if local else None,
-            judge_model=find_model(root, local.model, local.revision, file=judge_file, field="model")
-            if local
+            judges=tuple(
+                JudgeSource.find(
+                    root, member, file=judge_file, section=f"judges[{place}]." if len(members) > 1 else ""
+                )
+                for place, member in enumerate(members)
+            ),
+            verdicts=RecordedFile.find(root, judge.verdicts, file=judge_file, field="verdicts")
+            if isinstance(judge, RecordedJudgeSettings)
             else None,
-            verdicts=None
-            if isinstance(judge, LocalJudgeSettings)
-            else RecordedFile.find(root, judge.verdicts, file=judge_file, field="verdicts"),
+            human_labels=None
+            if judge.human_labels is None
+            else RecordedFile.find(root, judge.human_labels, file=judge_file, field="human_labels"),
             prompt_lines=read_prompt_lines(
                 resolve_inside(root, pipeline.prompts.file, file=pipeline_file, field="prompts.file")
             ),
@@ -146,5 +241,10 @@ class ProjectInputs:
                 root, sampling.responses, file=pipeline_file, field="sampling.responses"
             )
             if isinstance(sampling, RecordedSamplingSettings)
+            else None,
+            hold=Hold.read(root),
+            overrides=read_overrides(root),
+            critic=CriticSource.find(root, pipeline.revision, file=pipeline_file)
+            if pipeline.revision
             else None,
         )

@@ -1,171 +1,160 @@
-"""Judges: one small protocol, the requests put to them, and the reuse of answers that exist already."""
+"""Judging: questions answered by what is known already, else by the judge, at constant memory."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
-from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import JudgeError
-from rlaif_dagster.judging.constitution import Constitution
-from rlaif_dagster.judging.pairs import Pair
-from rlaif_dagster.judging.settings import JudgingProtocol
-from rlaif_dagster.judging.templates import Template
-from rlaif_dagster.judging.verdicts import ORDERS, JudgeRequest, Verdict, identify_verdict
+from rlaif_dagster.judging.calls import Answer, Call, Judge, JudgeProfile
+from rlaif_dagster.judging.journal import Journal
+from rlaif_dagster.judging.questions import Question, conclude, is_settled
+from rlaif_dagster.judging.settings import PriceSettings
+from rlaif_dagster.judging.verdicts import Verdict
 from rlaif_dagster.progress import Progress, ignore_progress
 
-
-class Judge(Protocol):
-    """Anything that answers requests."""
-
-    @property
-    def name(self) -> str:
-        """The name in the `judge` column."""
-
-    @property
-    def fingerprint(self) -> Digest:
-        """Covers all that shapes a verdict beside the messages: weights, decoding, parser."""
-
-    def judge(self, requests: Sequence[JudgeRequest], progress: Progress) -> Iterator[Verdict]:
-        """Yields one verdict for each request, in any order, each as soon as it is known.
-
-        A request that cannot be answered yields a `failed`, `refused` or `unparsed` verdict.
-
-        Raises:
-            JudgeError: If the judge cannot answer at all.
-        """
+Plan = Callable[[], Iterable[Question]]
+"""Gives the same questions each time; they may be more than fit into memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgementsResult:
-    """Verdicts in the order of the requests, and where they came from.
+class AskedResult:
+    """What it took to answer the questions.
 
     Attributes:
-        verdicts: One for each request.
-        num_asked: Questions put to the judge.
-        num_reused: Requests answered by a verdict that was known before.
-        by_status: Number of verdicts by status.
+        num_asked: Calls made.
+        num_reused: Calls answered by what was known.
+        input_tokens: Tokens read in the calls made, as far as counted.
+        output_tokens: Tokens written in them, as far as counted.
+        cost: What these tokens cost; None without a price.
     """
 
-    verdicts: tuple[Verdict, ...]
     num_asked: int
     num_reused: int
-    by_status: Mapping[str, int]
+    input_tokens: int
+    output_tokens: int
+    cost: float | None
 
 
-def plan_requests(
-    pairs: Iterable[Pair],
-    constitution: Constitution,
-    template: Template,
-    protocol: JudgingProtocol,
+def ask_questions(
+    plan: Plan,
+    profile: JudgeProfile,
+    open_judge: Callable[[], Judge],
+    journal: Journal,
     *,
-    judge_fingerprint: Digest,
-    prompts: Mapping[str, str],
-    texts: Mapping[str, str],
-) -> Iterator[JudgeRequest]:
-    """Plans the questions: every pair in both orders, by each principle or by all at once.
-
-    Args:
-        pairs: The pairs to judge.
-        constitution: The principles.
-        template: The judge's prompt.
-        protocol: "per_principle" or "joint".
-        judge_fingerprint: The judge's fingerprint, part of each verdict key.
-        prompts: Prompt text by prompt id.
-        texts: Response text by response id.
-    """
-    rules: list[tuple[str | None, str]]
-    if protocol == "joint":
-        rules = [(None, constitution.joint_text)]
-    else:
-        rules = [(principle.id, principle.text) for principle in constitution.principles]
-    for pair in pairs:
-        a, b = texts[pair.response_a], texts[pair.response_b]
-        for principle_id, rule in rules:
-            for order in ORDERS:
-                first, second = (a, b) if order == "ab" else (b, a)
-                rendered = template.render(
-                    principle=rule, prompt=prompts[pair.prompt_id], first=first, second=second
-                )
-                messages = tuple(rendered)
-                yield JudgeRequest(
-                    verdict_id=identify_verdict(judge_fingerprint, messages, order),
-                    pair=pair,
-                    order=order,
-                    principle_id=principle_id,
-                    messages=messages,
-                )
-
-
-def collect_judgements(
-    requests: Iterable[JudgeRequest],
-    judge: Judge,
-    known: Mapping[str, Verdict],
-    *,
+    earlier: Callable[[], Iterable[Iterable[Answer]]] = tuple,
+    price: PriceSettings | None = None,
     progress: Progress = ignore_progress,
-    save: Callable[[Verdict], None] | None = None,
-) -> JudgementsResult:
-    """Answers requests: by known verdicts where those are ok, else by the judge.
-
-    Failed, refused and unparsed verdicts are asked again. Requests with the same verdict key (the same
-    texts in two pairs) are asked once.
+) -> AskedResult:
+    """Sees that every call of one judge's questions has an answer in the journal: see `answer_calls`.
 
     Args:
-        requests: The requests.
-        judge: Who is asked.
-        known: Verdicts by verdict key.
-        progress: Told how far the judge is.
-        save: Called with each new verdict as it comes, so that a crash loses none that is known.
+        plan: The questions; those to other judges are passed over.
+        profile: Who is asked.
+        open_judge: Opens the judge.
+        journal: Where answers are kept.
+        earlier: Gives answers known from elsewhere.
+        price: What tokens cost.
+        progress: Told how far the judge is, and what was spent.
+    """
+
+    def calls() -> Iterator[Call]:
+        return (call for question in plan() if question.judge == profile.name for call in question.calls)
+
+    return answer_calls(
+        calls,
+        profile,
+        open_judge,
+        journal,
+        what=f"verdicts of {profile.name}",
+        earlier=earlier,
+        price=price,
+        progress=progress,
+    )
+
+
+def answer_calls(
+    calls: Callable[[], Iterable[Call]],
+    profile: JudgeProfile,
+    open_judge: Callable[[], Judge],
+    journal: Journal,
+    *,
+    what: str,
+    earlier: Callable[[], Iterable[Iterable[Answer]]] = tuple,
+    price: PriceSettings | None = None,
+    progress: Progress = ignore_progress,
+) -> AskedResult:
+    """Sees that every call has an answer in the journal.
+
+    Answers that hold what they were asked for are taken from the journal, then from earlier versions, as far as any
+    are missing; the judge is asked the rest, each call once, and opened only for that. Failed, refused and unparsed
+    answers are asked again.
+
+    Args:
+        calls: Gives the calls, the same each time; they may be more than fit into memory.
+        profile: Who is asked.
+        open_judge: Opens the judge.
+        journal: Where answers are kept.
+        what: A noun for the answers, for people.
+        earlier: Gives answers known from elsewhere, one batch after the other; taken only while calls are open.
+        price: What tokens cost.
+        progress: Told how far the judge is, and what was spent.
 
     Raises:
-        JudgeError: If the judge cannot answer at all, or leaves a request without a verdict.
+        JudgeError: If the judge cannot answer at all, may not spend more, or leaves a call without an answer.
     """
-    requests = list(requests)
-    answers: dict[str, Verdict] = {}
-    open_requests: dict[str, JudgeRequest] = {}
-    for request in requests:
-        verdict = known.get(request.verdict_id)
-        if verdict is not None and verdict.status == "ok":
-            answers[request.verdict_id] = verdict
-        else:
-            open_requests.setdefault(request.verdict_id, request)
-    num_asked = len(open_requests)
-    num_reused = sum(request.verdict_id in answers for request in requests)
-    for verdict in judge.judge(list(open_requests.values()), progress) if open_requests else ():
-        if open_requests.pop(verdict.verdict_id, None) is None:
+    journal.want(call.call_id for call in calls())
+    num_wanted = journal.count_open()
+    journal.settle(answer for answer in journal.find_known() if is_settled(answer, profile))
+    for answers in earlier() if journal.count_open() else ():
+        journal.settle(answer for answer in answers if is_settled(answer, profile))
+        if not journal.count_open():
+            break
+    num_open = journal.count_open()
+    spent: Counter[str] = Counter()
+    if num_open:
+        asked = open_judge().ask(call for call in calls() if journal.take(call.call_id))
+        for num_done, answer in enumerate(asked, start=1):
+            if not journal.add(answer):
+                raise JudgeError(
+                    f"judge {profile.name}: an answer nobody asked for came back: {answer.call_id}"
+                )
+            spent["input"] += answer.input_tokens or 0
+            spent["output"] += answer.output_tokens or 0
+            progress(what, num_done, num_open, _describe_spend(spent, price))
+        if missing := journal.count_open():
             raise JudgeError(
-                f"judge {judge.name}: a verdict nobody asked for came back: {verdict.verdict_id}"
+                f"judge {profile.name}: {missing} of {num_open} calls have no answer; "
+                "a judge answers each call, with a status that says why where it has nothing to say"
             )
-        answers[verdict.verdict_id] = verdict
-        if save is not None:
-            save(verdict)
-    if open_requests:
-        raise JudgeError(
-            f"judge {judge.name}: {len(open_requests)} of {num_asked} requests have no verdict; "
-            "a judge answers each request, with a status that says why where it has no preference"
-        )
-    verdicts = tuple(_restate(answers[request.verdict_id], request, judge.name) for request in requests)
-    return JudgementsResult(
-        verdicts=verdicts,
-        num_asked=num_asked,
-        num_reused=num_reused,
-        by_status=count_statuses(verdicts),
+    return AskedResult(
+        num_asked=num_open,
+        num_reused=num_wanted - num_open,
+        input_tokens=spent["input"],
+        output_tokens=spent["output"],
+        cost=price.find_cost(spent["input"], spent["output"]) if price else None,
     )
 
 
-def count_statuses(verdicts: Iterable[Verdict]) -> dict[str, int]:
+def _describe_spend(spent: Mapping[str, int], price: PriceSettings | None) -> str:
+    """What was spent so far, for people; nothing where nothing is to be paid."""
+    if price is None:
+        return ""
+    tokens = spent["input"] + spent["output"]
+    return f"{tokens:,} tokens, {price.find_cost(spent['input'], spent['output']):.2f} {price.currency}"
+
+
+def read_verdicts(plan: Plan, profiles: Iterable[JudgeProfile], journal: Journal) -> Iterator[Verdict]:
+    """Yields the verdict on each question, in their order, once all are answered.
+
+    Raises:
+        JudgeError: If a question has no answer.
+    """
+    by_name = {profile.name: profile for profile in profiles}
+    for question in plan():
+        answers = [journal.require(call.call_id) for call in question.calls]
+        yield conclude(question, by_name[question.judge], answers)
+
+
+def count_statuses(statuses: Iterable[str]) -> Mapping[str, int]:
     """Counts verdicts by status, in alphabetical order."""
-    return dict(sorted(Counter(verdict.status for verdict in verdicts).items()))
-
-
-def _restate(verdict: Verdict, request: JudgeRequest, judge: str) -> Verdict:
-    """States a verdict as the answer to a request with the same key."""
-    return replace(
-        verdict,
-        pair_id=request.pair.pair_id,
-        prompt_id=request.pair.prompt_id,
-        response_a=request.pair.response_a,
-        response_b=request.pair.response_b,
-        principle_id=request.principle_id,
-        judge=judge,
-    )
+    return dict(sorted(Counter(statuses).items()))

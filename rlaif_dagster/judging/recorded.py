@@ -34,6 +34,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.inputs.reader import read_jsonl
+from rlaif_dagster.judging.calls import Answer
 from rlaif_dagster.judging.judge import count_statuses
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.judging.verdicts import Order, Preference, Verdict, lean
@@ -196,7 +197,7 @@ def read_recorded_verdicts(
         verdicts=tuple(verdicts),
         num_missing=sum((pair, principle, _FLIPPED[order]) not in lines for pair, principle, order in lines),
         num_other_judges=num_other_judges,
-        by_status=count_statuses(verdicts),
+        by_status=count_statuses(verdict.status for verdict in verdicts),
     )
 
 
@@ -288,8 +289,10 @@ def _find_by_source(
 def _make_verdict(line: RecordedLine, pair: Pair, order: Order, judge: str) -> Verdict:
     question = ["recorded", judge, pair.pair_id, order, line.principle_id]
     verdict: Preference | None = line.verdict
+    verdict_id = Digest.from_json(question).sha256[:32]
+    answer = Answer(call_id=verdict_id, status="ok", text=line.raw_text or "", score=line.p_first)
     return Verdict(
-        verdict_id=Digest.from_json(question).sha256[:32],
+        verdict_id=verdict_id,
         pair_id=pair.pair_id,
         prompt_id=pair.prompt_id,
         response_a=pair.response_a,
@@ -297,8 +300,9 @@ def _make_verdict(line: RecordedLine, pair: Pair, order: Order, judge: str) -> V
         order=order,
         principle_id=line.principle_id,
         judge=judge,
+        repeat=0,
         status="unparsed" if verdict is None else "ok",
         p_first=line.p_first,
         verdict=verdict,
-        raw_text=line.raw_text,
+        answers=(answer,),
     )

@@ -5,34 +5,58 @@ A template is YAML:
     messages:                 # one or more chat messages
       - role: user            # system, user or assistant
         content: "..."        # jinja2 with {{ principle }}, {{ prompt }}, {{ first }} and {{ second }}
-    verdicts: {first: "A", second: "B"}   # what the judge says for the answer shown first or second
+    verdicts: {first: "A", second: "B"}   # what the judge says for the answer shown first or second; also `tie`
+    verdict_line: "Verdict:"  # the line on which it says so, after its reasoning; without it, it says nothing else
+
+A template that rates one answer at a time has `{{ answer }}` in place of the two, and a scale of whole numbers in
+place of the verdicts:
+
+    ratings: {lowest: 1, highest: 10}
+
+And one by which an answer is criticised or revised says so, and states no verdict; `{{ critique }}` is for a revision:
+
+    writes: critique          # or revision
+
+A template puts texts in, and does nothing else: no conditions, loops or arithmetic. So what the judge is asked
+cannot depend on what an answer says, and no template can render without end. The filter `one_line` folds a text
+onto one line, for templates whose structure is their lines.
 
 Every text that goes in has passed `neutralise`. The law: whatever an answer contains, the marks `⟦…⟧` in
-rendered messages are the template's own, and no chat token such as `<|im_end|>` stands in them. The filter
-`one_line` folds a text onto one line, for templates whose structure is their lines. A template's digest
+rendered messages are the template's own, and no chat token such as `<|im_end|>` stands in them. A template's digest
 covers its content; comments do not count.
 """
 
+import itertools
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from jinja2 import StrictUndefined, TemplateError
+from jinja2 import StrictUndefined, TemplateError, nodes
 from jinja2 import Template as JinjaTemplate
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rlaif_dagster.digest import Digest, JsonValue
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.inputs.reader import read_yaml, resolve_inside
+from rlaif_dagster.judging.reading import read_rating, read_verdict
 
 PACKAGED_TEMPLATES: Final = Path(__file__).with_name("templates")
 """The folder of the templates that come with the package."""
 
-VARIABLES: Final = ("principle", "prompt", "first", "second")
-"""What a template puts in."""
+VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
+    "comparison": ("principle", "prompt", "first", "second"),
+    "rating": ("principle", "prompt", "answer"),
+    "critique": ("principle", "prompt", "answer"),
+    "revision": ("principle", "prompt", "answer", "critique"),
+}
+"""What a template of each form puts in."""
+
+Form = Literal["comparison", "rating", "critique", "revision"]
+"""Whether two answers are compared, one is rated, or one is criticised or revised."""
 
 _LINE_BREAKS = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _INVISIBLE = re.compile(
@@ -47,13 +71,15 @@ _STRAY_JOINER = re.compile("(?<![^\x00-\x7f])[\u200c\u200d]|[\u200c\u200d](?![^\
 _CHAT_TOKEN = re.compile(
     r"<(?=[|｜][^\s<>|｜]{1,64}[|｜]?>)"  # <|im_end|>, <｜User｜>, <|turn>
     r"|<(?=[^\s<>|｜]{1,64}[|｜]>)"  # <turn|>
-    r"|<(?=/?(?:s|bos|eos|pad|unk|mask|(?:start|end)_of_turn)>)"  # <s>, </s>, <end_of_turn>
+    r"|<(?=/?(?:s|bos|eos|pad|unk|mask|think|(?:start|end)_of_turn)>)"  # <s>, </think>, <end_of_turn>
     r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])"  # [INST]
     r"|<(?=</?SYS>>)"  # <<SYS>>
 )
-_MARKS = str.maketrans({"⟦": "[[", "⟧": "]]"})
+_MARKS = str.maketrans({"⟦": "[[", "⟧": "]]", "〚": "[[", "〛": "]]"})  # and their twins, U+301A and U+301B
 
 
+# An answer is shown in both orders and under every principle, one soon after the other.
+@lru_cache(maxsize=64)
 def neutralise(text: str) -> str:
     """Makes a text harmless inside a judge's prompt, and leaves ordinary text as it is.
 
@@ -61,8 +87,8 @@ def neutralise(text: str) -> str:
     - Control characters (but tab and newline), zero-width characters, direction marks, invisible tags and
       lone surrogates are taken out. Joiners stay between two characters outside ASCII, where scripts and
       emoji need them.
-    - The marks `⟦` and `⟧`, which fence the parts of a prompt, become `[[` and `]]`.
-    - Chat tokens of known formats (`<|…|>`, `<s>`, `[INST]`, `<end_of_turn>`, `<<SYS>>`) get a space
+    - The marks `⟦` and `⟧`, which fence the parts of a prompt, become `[[` and `]]`; so do those that look the same.
+    - Chat tokens of known formats (`<|…|>`, `<s>`, `[INST]`, `<end_of_turn>`, `<<SYS>>`, `<think>`) get a space
       after their first character, so that no tokenizer reads them as its own.
 
     The function is idempotent. It takes out what a machine would read as structure; it does not judge what a
@@ -70,15 +96,27 @@ def neutralise(text: str) -> str:
     """
     text = _LINE_BREAKS.sub("\n", text)
     text = _INVISIBLE.sub("", text)
-    text = _JOINERS.sub(lambda run: run.group()[0], text)
-    text = _STRAY_JOINER.sub("", text)
+    if _JOINERS.search(text):  # few texts have any, and looking for strays is slow
+        text = _JOINERS.sub(lambda run: run.group()[0], text)
+        text = _STRAY_JOINER.sub("", text)
     text = text.translate(_MARKS)
     return _CHAT_TOKEN.sub(lambda token: token.group() + " ", text)
 
 
 def fold_lines(text: str) -> str:
     """Folds a text onto one line: runs of white space around a line break become one space."""
-    return re.sub(r"\s*\n\s*", " ", text.strip())
+    return " ".join(line for part in text.split("\n") if (line := part.strip()))
+
+
+class Harmless(str):
+    """A text that has passed `neutralise`; what our own code has put in since stays."""
+
+    __slots__ = ()
+
+
+def neutralise_once(text: str) -> Harmless:
+    """Makes a text harmless, unless that is done."""
+    return text if isinstance(text, Harmless) else Harmless(neutralise(text))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,14 +134,32 @@ class Template:
     Attributes:
         name: What the template was asked for as; no part of the digest.
         messages: The chat messages.
-        verdict_first: What the judge says when the answer shown first is better.
-        verdict_second: What it says when the second is.
+        verdicts: For a comparison: what the judge says for `first`, `second` and perhaps `tie`.
+        scale: For a rating: the lowest and the highest.
+        verdict_line: How the line begins on which the judge states its verdict; None if it says nothing else.
+        writes: What is written, where that is no verdict but a critique or a revision.
     """
 
     name: str
     messages: tuple[TemplateMessage, ...]
-    verdict_first: str
-    verdict_second: str
+    verdicts: Mapping[Literal["first", "second", "tie"], str]
+    scale: tuple[int, int] | None
+    verdict_line: str | None
+    writes: Literal["critique", "revision"] | None = None
+
+    @property
+    def form(self) -> Form:
+        """Whether two answers are compared, one is rated, or one is criticised or revised."""
+        if self.writes is not None:
+            return self.writes
+        return "comparison" if self.scale is None else "rating"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What the judge may say: the verdicts, or the numbers of the scale."""
+        if self.scale is None:
+            return tuple(self.verdicts.values())
+        return tuple(str(rating) for rating in range(self.scale[0], self.scale[1] + 1))
 
     @property
     def digest(self) -> Digest:
@@ -112,10 +168,18 @@ class Template:
 
     def to_json(self) -> JsonValue:
         """The wire form, spelled as in the file: `Template.from_json(t.to_json(), name=t.name) == t`."""
-        return {
-            "messages": [{"role": line.role, "content": line.content} for line in self.messages],
-            "verdicts": {"first": self.verdict_first, "second": self.verdict_second},
+        value: dict[str, JsonValue] = {
+            "messages": [{"role": line.role, "content": line.content} for line in self.messages]
         }
+        if self.writes is not None:
+            value["writes"] = self.writes
+        elif self.scale is None:
+            value["verdicts"] = {str(preference): word for preference, word in self.verdicts.items()}
+        else:
+            value["ratings"] = {"lowest": self.scale[0], "highest": self.scale[1]}
+        if self.verdict_line is not None:
+            value["verdict_line"] = self.verdict_line
+        return value
 
     @classmethod
     def from_json(cls, value: JsonValue, *, name: str = "template") -> Self:
@@ -128,24 +192,28 @@ class Template:
 
     @classmethod
     def _from_file(cls, lines: "_TemplateFile", name: str) -> Self:
+        verdicts: dict[Literal["first", "second", "tie"], str] = {}
+        if lines.verdicts:
+            verdicts = {"first": lines.verdicts.first, "second": lines.verdicts.second}
+            if lines.verdicts.tie is not None:
+                verdicts["tie"] = lines.verdicts.tie
         return cls(
             name=name,
             messages=tuple(TemplateMessage(role=line.role, content=line.content) for line in lines.messages),
-            verdict_first=lines.verdicts.first,
-            verdict_second=lines.verdicts.second,
+            verdicts=verdicts,
+            scale=(lines.ratings.lowest, lines.ratings.highest) if lines.ratings else None,
+            verdict_line=lines.verdict_line,
+            writes=lines.writes,
         )
 
-    def render(self, *, principle: str, prompt: str, first: str, second: str) -> list[dict[str, str]]:
-        """Puts the texts, neutralised, into the messages.
+    def render(self, texts: Mapping[str, str]) -> list[dict[str, str]]:
+        """Puts texts, neutralised once, into the messages.
 
         Args:
-            principle: The rule to judge by.
-            prompt: What was asked.
-            first: The answer shown first.
-            second: The answer shown second.
+            texts: For each variable of the form (`VARIABLES`) its text: the rule to judge by, what was asked, and the
+                answers.
         """
-        texts = {"principle": principle, "prompt": prompt, "first": first, "second": second}
-        harmless = {name: neutralise(text) for name, text in texts.items()}
+        harmless = {name: neutralise_once(text) for name, text in texts.items()}
         return [
             {"role": message.role, "content": _compile(message.content).render(harmless)}
             for message in self.messages
@@ -154,6 +222,7 @@ class Template:
 
 _ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
 _ENVIRONMENT.filters["one_line"] = fold_lines
+_MAY_USE: Final = {"Output", "TemplateData", "the filter one_line", *itertools.chain(*VARIABLES.values())}
 
 
 @lru_cache(maxsize=64)
@@ -167,37 +236,85 @@ class _MessageLines(BaseModel):
     role: Literal["system", "user", "assistant"]
     content: str
 
+    @field_validator("content")
+    @classmethod
+    def _refuse_programs(cls, content: str) -> str:
+        remedy = "remedy: put texts in by {{ name }} or {{ name | one_line }}, and use no other jinja2"
+        try:
+            parts = list(_ENVIRONMENT.parse(content).find_all(nodes.Node))
+        except TemplateError as error:
+            raise ValueError(f"the jinja2 fails: {error}; {remedy}") from error
+        for part in parts:
+            what = type(part).__name__
+            if isinstance(part, nodes.Name):
+                what = part.name
+            elif isinstance(part, nodes.Filter):
+                what = f"the filter {part.name}"
+            if what not in _MAY_USE:
+                raise ValueError(
+                    f"a template only puts texts in, but line {part.lineno} uses {what}; {remedy}"
+                )
+        return content
+
 
 class _VerdictWords(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     first: str = Field(min_length=1)
     second: str = Field(min_length=1)
+    tie: str | None = Field(default=None, min_length=1)
+
+
+class _Scale(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    lowest: int = Field(ge=0, le=1000)
+    highest: int = Field(ge=0, le=1000)
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.lowest >= self.highest:
+            raise ValueError(
+                f"the scale goes from {self.lowest} to {self.highest}; remedy: give the lower first"
+            )
+        return self
 
 
 class _TemplateFile(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     messages: list[_MessageLines] = Field(min_length=1)
-    verdicts: _VerdictWords
+    verdicts: _VerdictWords | None = None
+    ratings: _Scale | None = None
+    verdict_line: str | None = Field(default=None, min_length=1)
+    writes: Literal["critique", "revision"] | None = None
 
-    @field_validator("verdicts")
-    @classmethod
-    def _tell_apart(cls, words: _VerdictWords) -> _VerdictWords:
-        if words.first == words.second:
-            raise ValueError(f"both verdicts are {words.first!r}; remedy: give two different words")
-        return words
+    @model_validator(mode="after")
+    def _check_form(self) -> Self:
+        if sum(part is not None for part in (self.verdicts, self.ratings, self.writes)) != 1:
+            raise ValueError(
+                "a template has either verdicts, to compare two answers, or ratings, to rate one, or says what it "
+                "writes; remedy: give one of the three"
+            )
+        if self.writes is not None and self.verdict_line is not None:
+            raise ValueError(
+                f"a {self.writes} states no verdict, but there is a verdict_line; remedy: remove verdict_line"
+            )
+        return self
 
 
-def load_template(name_or_path: str, root: Path | None = None) -> Template:
+def load_template(
+    name_or_path: str, root: Path | None = None, *, forms: Sequence[Form] = ("comparison", "rating")
+) -> Template:
     """Loads a packaged template by name (`compact`, `pairwise`), or a file by a path that ends in `.yaml`.
 
     Args:
         name_or_path: The name, or the path inside the project.
         root: The project's folder; None for the current one.
+        forms: What it may be for.
 
     Raises:
-        InputError: If there is no such template, or it is not one.
+        InputError: If there is no such template, it is not one, or it is for something else.
     """
     if name_or_path.endswith((".yaml", ".yml")):
         root = root or Path()
@@ -212,18 +329,53 @@ def load_template(name_or_path: str, root: Path | None = None) -> Template:
                 remedy=f"name one of {known}, or a file of the project by a path that ends in .yaml",
             )
     template = Template._from_file(read_yaml(path, _TemplateFile), name_or_path)
+    if template.form not in forms:
+        raise InputError(
+            f"the template is for a {template.form}, and is used for a {' or a '.join(forms)}",
+            file=path,
+            remedy="name another template",
+        )
     _try_rendering(template, path)
+    _try_reading(template, path)
     return template
 
 
 def _try_rendering(template: Template, path: Path) -> None:
-    """Renders once, and sees that every text arrives."""
-    remedy = f"use each of {', '.join(f'{{{{ {name} }}}}' for name in VARIABLES)} and nothing else"
-    samples = {name: f"{name} sample" for name in VARIABLES}
+    """Renders once, and sees that every text arrives, and that the judge is told how to say its verdict."""
+    variables = VARIABLES[template.form]
+    remedy = f"use each of {', '.join(f'{{{{ {name} }}}}' for name in variables)} and nothing else"
+    samples = {name: f"{name} sample" for name in variables}
     try:
-        rendered = "\n".join(message["content"] for message in template.render(**samples))
-    except (TemplateError, ArithmeticError) as error:
+        rendered = "\n".join(message["content"] for message in template.render(samples))
+    except TemplateError as error:
         raise InputError(f"the jinja2 fails: {error}", file=path, field="messages", remedy=remedy) from error
     for name, sample in samples.items():
         if sample not in rendered:
             raise InputError(f"{name!r} is not used", file=path, field="messages", remedy=remedy)
+    if template.verdict_line is not None and template.verdict_line not in rendered:
+        raise InputError(
+            f"the messages do not say that the verdict stands behind {template.verdict_line!r}",
+            file=path,
+            field="verdict_line",
+            remedy="ask for that line in the messages, as it is spelled here",
+        )
+
+
+def _try_reading(template: Template, path: Path) -> None:
+    """Sees that each verdict, said as it is asked for, is read as what it is."""
+    line = template.verdict_line
+    values = (
+        {word: float(word) for word in template.words}
+        if template.scale
+        else {word: preference for preference, word in template.verdicts.items()}
+    )
+    for word, value in values.items():
+        text = word if line is None else f"Because.\n{line} {word}"
+        read = read_verdict(text, template) if template.scale is None else read_rating(text, template)
+        if read != value:
+            raise InputError(
+                f"a judge that says {word!r} as it is asked to is understood as {read}",
+                file=path,
+                field="verdicts" if template.scale is None else "verdict_line",
+                remedy="choose verdicts that differ in letters or digits, such as A and B, and a verdict_line of words",
+            )

@@ -1,10 +1,10 @@
-"""Verdicts: what is asked of a judge, and what came of it."""
+"""Verdicts: which answer of a pair is better, and what the judge said."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from rlaif_dagster.digest import Digest
+from rlaif_dagster.judging.calls import Answer, answer_type
 from rlaif_dagster.judging.pairs import Pair
 
 if TYPE_CHECKING:
@@ -19,26 +19,8 @@ Status = Literal["ok", "failed", "refused", "unparsed"]
 
 ORDERS: Final[tuple[Order, Order]] = ("ab", "ba")
 
-_HARD: Final[Mapping[Preference, float]] = {"first": 1.0, "second": 0.0, "tie": 0.5}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeRequest:
-    """One question to a judge.
-
-    Attributes:
-        verdict_id: The verdict key (see `identify_verdict`).
-        pair: The pair in question.
-        order: Which response is shown first.
-        principle_id: The principle to judge by; None for the whole constitution.
-        messages: The rendered chat messages.
-    """
-
-    verdict_id: str
-    pair: Pair
-    order: Order
-    principle_id: str | None
-    messages: tuple[dict[str, str], ...]
+HARD_PROBABILITY: Final[Mapping[Preference, float]] = {"first": 1.0, "second": 0.0, "tie": 0.5}
+"""P(first is better) as a bare verdict says it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +36,12 @@ class Verdict:
         order: Which response was shown first.
         principle_id: The principle judged by; None for the whole constitution.
         judge: The judge's name.
+        repeat: The how manyth time it was asked, from 0.
         status: Whether there is a preference.
         p_first: P(the answer shown first is better) in [0, 1], where the judge gave one.
         verdict: Which answer shown is better; None unless the status is ok.
-        raw_text: What the judge wrote, or why there is no answer.
+        answers: What the judge said, or why it said nothing: one answer about both, or one about each, the one
+            shown first in front.
     """
 
     verdict_id: str
@@ -68,10 +52,11 @@ class Verdict:
     order: Order
     principle_id: str | None
     judge: str
+    repeat: int
     status: Status
     p_first: float | None
     verdict: Preference | None
-    raw_text: str | None
+    answers: tuple[Answer, ...]
 
     def __post_init__(self) -> None:
         if (self.verdict is not None) != (self.status == "ok"):
@@ -80,11 +65,21 @@ class Verdict:
             raise ValueError(f"verdict {self.verdict_id}: status {self.status} with p_first {self.p_first}")
 
     @property
+    def pair(self) -> Pair:
+        """The pair that is judged."""
+        return Pair(
+            pair_id=self.pair_id,
+            prompt_id=self.prompt_id,
+            response_a=self.response_a,
+            response_b=self.response_b,
+        )
+
+    @property
     def probability_first(self) -> float | None:
         """P(the answer shown first is better): the judge's own, or 1, 0 or 0.5 for a verdict without one."""
         if self.verdict is None:
             return None
-        return _HARD[self.verdict] if self.p_first is None else self.p_first
+        return HARD_PROBABILITY[self.verdict] if self.p_first is None else self.p_first
 
     @property
     def probability_a(self) -> float | None:
@@ -95,52 +90,13 @@ class Verdict:
         return first if self.order == "ab" else 1.0 - first
 
     @classmethod
-    def from_request(
-        cls,
-        request: JudgeRequest,
-        *,
-        judge: str,
-        status: Status,
-        p_first: float | None = None,
-        verdict: Preference | None = None,
-        raw_text: str | None = None,
-    ) -> Self:
-        """Answers a request."""
-        pair = request.pair
-        return cls(
-            verdict_id=request.verdict_id,
-            pair_id=pair.pair_id,
-            prompt_id=pair.prompt_id,
-            response_a=pair.response_a,
-            response_b=pair.response_b,
-            order=request.order,
-            principle_id=request.principle_id,
-            judge=judge,
-            status=status,
-            p_first=p_first,
-            verdict=verdict,
-            raw_text=raw_text,
-        )
-
-    @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
         """Reads a row of the table: `Verdict.from_row(v.to_row()) == v`."""
-        return cls(**row)
+        return cls(**{**row, "answers": tuple(Answer(**answer) for answer in row["answers"])})
 
     def to_row(self) -> dict[str, Any]:
         """The row of the table."""
         return asdict(self)
-
-
-def identify_verdict(judge: Digest, messages: tuple[dict[str, str], ...], order: Order) -> str:
-    """The verdict key: what was asked, of whom, and how the answer is read.
-
-    Args:
-        judge: The judge's fingerprint, which covers its weights, its decoding and the version of its parser.
-        messages: The rendered messages, with principle, prompt and answers in them.
-        order: Which response is shown first.
-    """
-    return Digest.from_json([str(judge), list(messages), order]).sha256[:32]
 
 
 def lean(probability: float) -> Preference:
@@ -154,15 +110,18 @@ def judgements_schema() -> "pa.Schema":
     """The columns of the `judgements` table."""
     import pyarrow as pa
 
-    required = ("verdict_id", "pair_id", "prompt_id", "response_a", "response_b", "order")
+    def text(*names: str) -> list[pa.Field]:
+        return [pa.field(name, pa.string(), nullable=False) for name in names]
+
     return pa.schema(
         [
-            *(pa.field(name, pa.string(), nullable=False) for name in required),
+            *text("verdict_id", "pair_id", "prompt_id", "response_a", "response_b", "order"),
             pa.field("principle_id", pa.string()),
-            pa.field("judge", pa.string(), nullable=False),
-            pa.field("status", pa.string(), nullable=False),
+            *text("judge"),
+            pa.field("repeat", pa.int64(), nullable=False),
+            *text("status"),
             pa.field("p_first", pa.float64()),
             pa.field("verdict", pa.string()),
-            pa.field("raw_text", pa.string()),
+            pa.field("answers", pa.list_(answer_type()), nullable=False),
         ]
     )

@@ -7,7 +7,7 @@ return; names are checked against bytes when records are read.
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from rlaif_dagster.digest import Digest
@@ -68,7 +68,11 @@ class Ledger:
 
     def find_head(self, asset: str) -> MaterialisationRecord | None:
         """The newest record of an asset, or None if it was never materialised."""
-        return next(self._find(lambda entry: entry.asset == asset), None)
+        return next(self.find_asset(asset), None)
+
+    def find_asset(self, asset: str) -> Iterator[MaterialisationRecord]:
+        """Yields the records of an asset, newest first."""
+        return self._find(lambda entry: entry.asset == asset)
 
     def find_heads(self) -> dict[str, MaterialisationRecord]:
         """The newest record of every asset."""
@@ -106,9 +110,43 @@ class Ledger:
             newest = [entry for entry in entries if entry.record_id not in named]
             sequence = 1 + max((entry.sequence for entry in newest), default=0)
             record = make_record(sequence, tuple(sorted(entry.record_id for entry in newest)))
-            record_id = self._write(record)
+            record_id = self._write(record.to_bytes())
         self._learn({record_id: record})
         return record
+
+    def adopt(self, files: Iterable[Path]) -> int:
+        """Takes over records that another copy of the ledger wrote; returns how many were new.
+
+        When it is cut off, the older of them are here, and the chain is whole.
+
+        Args:
+            files: Record files, named as in a ledger; those that are here already are passed over.
+
+        Raises:
+            LedgerError: If one is damaged, or a record that one was written after is in neither; none is taken then.
+            StorageError: If one cannot be written.
+        """
+        with (
+            raising_storage_errors(f"{self._folder}: the lineage records cannot be written"),
+            held_lock(self._scratch / "locks" / "ledger.lock"),
+        ):
+            self._seen_ns = None
+            known = {entry.record_id for entry in self._look()}
+            found = {file.name.removesuffix(SUFFIX): file for file in files}
+            new = {
+                record_id: read_record(file) for record_id, file in found.items() if record_id not in known
+            }
+            for record_id, record in new.items():
+                for previous in record.previous:
+                    if previous not in known and previous not in new:
+                        raise LedgerError(
+                            f"the record {record_id} was written after {previous}, which is in neither ledger.\n"
+                            "  remedy: push again from the machine that wrote them"
+                        )
+            for record_id, _ in sorted(new.items(), key=lambda item: item[1].sequence):
+                self._write(found[record_id].read_bytes())
+        self._learn(new)
+        return len(new)
 
     def _find(self, wanted: Callable[[IndexEntry], bool]) -> Iterator[MaterialisationRecord]:
         found = [entry.record_id for entry in reversed(self._look()) if wanted(entry)]
@@ -161,13 +199,7 @@ class Ledger:
         path = self._path_of(record_id)
         with raising_storage_errors(path):
             self._require_file(record_id)
-            data = path.read_bytes()
-        if Digest.from_bytes(data).sha256 != record_id:
-            raise LedgerError(
-                f"{path}: the record's bytes do not hash to its name; it was changed after it was written.\n"
-                "  remedy: restore the file from git, a backup or the remote; do not edit records"
-            )
-        record = MaterialisationRecord.from_bytes(data, name=str(path))
+            record = read_record(path)
         self._records[record_id] = record
         return record
 
@@ -178,8 +210,7 @@ class Ledger:
                 "  remedy: restore the file from git, a backup or the remote"
             )
 
-    def _write(self, record: MaterialisationRecord) -> str:
-        data = record.to_bytes()
+    def _write(self, data: bytes) -> str:
         record_id = Digest.from_bytes(data).sha256
         self._folder.mkdir(parents=True, exist_ok=True)
         with scratch_folder(self._scratch / "scratch") as scratch:
@@ -193,6 +224,21 @@ class Ledger:
 
     def _path_of(self, record_id: str) -> Path:
         return self._folder / f"{record_id}{SUFFIX}"
+
+
+def read_record(path: Path) -> MaterialisationRecord:
+    """Reads a record's file and compares its bytes with its name.
+
+    Raises:
+        LedgerError: If they do not hash to it, or are no record.
+    """
+    data = path.read_bytes()
+    if Digest.from_bytes(data).sha256 != path.name.removesuffix(SUFFIX):
+        raise LedgerError(
+            f"{path}: the record's bytes do not hash to its name; it was changed after it was written.\n"
+            "  remedy: restore the file from git, a backup or the remote; do not edit records"
+        )
+    return MaterialisationRecord.from_bytes(data, name=str(path))
 
 
 def _read_change_time(folder: Path) -> int:

@@ -11,18 +11,21 @@ next run recalls.
 """
 
 import datetime
+import functools
 import importlib.metadata
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from packaging.requirements import Requirement
 
 from rlaif_dagster.digest import Digest
-from rlaif_dagster.errors import CorruptVersionError, GateError, MissingInputError, StorageError
+from rlaif_dagster.errors import CorruptVersionError, MissingInputError, StorageError
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
+from rlaif_dagster.lineage.gates import find_overrides
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import (
     CheckVerdict,
@@ -38,8 +41,14 @@ from rlaif_dagster.progress import Progress
 from rlaif_dagster.versioning.git import read_git_state
 from rlaif_dagster.versioning.scratch import held_lock, raising_storage_errors, scratch_folder
 
+OPEN_ROWS = "num_open_rows"
+"""The count, in a record, of rows that the next run tries again; left out where there are none."""
+
 Status = Literal["computed", "reused"]
 Clock = Callable[[], datetime.datetime]
+
+NUMERICS_PREFIX: Final = "numerics."
+"""Marks the numerics among the versions of libraries in a recipe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,23 +66,37 @@ def utc_now() -> datetime.datetime:
 
 
 def materialise(
-    project: Project, stage: Stage, *, progress: Progress, run_id: str | None = None, clock: Clock = utc_now
+    project: Project,
+    stage: Stage,
+    *,
+    progress: Progress,
+    run_id: str | None = None,
+    clock: Clock = utc_now,
+    again: bool = False,
 ) -> Outcome:
     """Brings one asset up to date with its inputs.
 
+    Args:
+        project: The project.
+        stage: The asset's stage.
+        progress: Told how far the stage is.
+        run_id: Dagster's run.
+        clock: Tells the time.
+        again: Compute, even if the recipe's result is known; the newest result of a recipe is the one recalled later.
+
     Raises:
         MissingInputError: If an input was never materialised.
-        GateError: If an input failed a blocking check.
+        GateError: If an input failed a check that it has to pass.
         CorruptVersionError: If an input's stored bytes are not those recorded.
         StorageError: If the output cannot be stored.
         RlaifError: Whatever the stage itself raises.
     """
     project.store.remove_leftovers()
     parents = find_parents(project, stage)
-    recipe = make_recipe(stage, parents)
-    recalled = _recall(project, recipe)
+    recipe = make_recipe(stage, {name: parent.output.digest for name, parent in parents.items()})
+    recalled = None if again else _recall(project, recipe)
     if recalled is not None:
-        record = _land_recalled(project, recalled, parents=parents, run_id=run_id, clock=clock)
+        record = _land_recalled(project, stage, recalled, parents=parents, run_id=run_id, clock=clock)
         return Outcome(asset=stage.name, status="reused", record=record)
     record = _compute(
         project, stage, parents=parents, recipe=recipe, progress=progress, run_id=run_id, clock=clock
@@ -86,7 +109,7 @@ def find_parents(project: Project, stage: Stage) -> dict[str, MaterialisationRec
 
     Raises:
         MissingInputError: If an input was never materialised.
-        GateError: If an input failed a blocking check.
+        GateError: If an input failed a check that it has to pass.
     """
     heads = project.ledger.find_heads()
     parents = {}
@@ -97,34 +120,42 @@ def find_parents(project: Project, stage: Stage) -> dict[str, MaterialisationRec
                 f"{stage.name} reads {name}, which has never been materialised.\n"
                 f"  remedy: run `rlaif run {name}` first, or `rlaif run` for everything"
             )
-        if head.failed_gates:
-            failed = ", ".join(head.failed_gates)
-            raise GateError(
-                f"{stage.name} refuses {name} {Digest.parse(head.output.digest).short}: "
-                f"it failed the blocking check {failed}.\n"
-                f"  remedy: see the check's figures with `rlaif status`, mend the inputs, and run again"
-            )
         parents[name] = head
+    find_overrides(stage, parents)
     return parents
 
 
-def make_recipe(stage: Stage, parents: Mapping[str, MaterialisationRecord]) -> Recipe:
-    """The recipe of a stage on given versions of its inputs."""
+def make_recipe(stage: Stage, inputs: Mapping[str, str]) -> Recipe:
+    """The recipe of a stage on given versions of its inputs, by content digest."""
     numerics = stage.numerics.model_dump() if stage.numerics else {}
     return Recipe(
         asset=stage.name,
         code_version=stage.code_version,
         settings=canonical_settings(stage.settings),
-        inputs={name: parent.output.digest for name, parent in sorted(parents.items())},
+        inputs=dict(sorted(inputs.items())),
         engine={
-            **{name: importlib.metadata.version(name) for name in sorted(stage.engine)},
-            **{f"numerics.{name}": str(value) for name, value in numerics.items()},
+            **{name: _read_version(name) for name in sorted(stage.engine)},
+            **{f"{NUMERICS_PREFIX}{name}": str(value) for name, value in numerics.items()},
         },
     )
 
 
-def _recall(project: Project, recipe: Recipe) -> MaterialisationRecord | None:
+@functools.cache
+def _read_version(library: str) -> str:
+    """The version of a library; a process works with those that it found first."""
+    return importlib.metadata.version(library)
+
+
+def find_recallable(project: Project, recipe: Recipe) -> Iterator[MaterialisationRecord]:
+    """Yields the records whose versions may stand for a recipe, newest first; whether their bytes are sound is open."""
     for record in project.ledger.find_recipe(recipe.digest):
+        if record.counts.get(OPEN_ROWS):
+            return  # the newest try of this recipe left rows open, which are tried again
+        yield record
+
+
+def _recall(project: Project, recipe: Recipe) -> MaterialisationRecord | None:
+    for record in find_recallable(project, recipe):
         if project.store.verify(record.output.md5, Digest.parse(record.output.digest)) is not None:
             return record
     return None
@@ -132,6 +163,7 @@ def _recall(project: Project, recipe: Recipe) -> MaterialisationRecord | None:
 
 def _land_recalled(
     project: Project,
+    stage: Stage,
     recalled: MaterialisationRecord,
     *,
     parents: Mapping[str, MaterialisationRecord],
@@ -139,13 +171,16 @@ def _land_recalled(
     clock: Clock,
 ) -> MaterialisationRecord:
     head = project.ledger.find_head(recalled.asset)
-    if head is not None and (head.recipe, head.output.digest) == (recalled.recipe, recalled.output.digest):
+    wanted = recalled.model_copy(update={"overrides": find_overrides(stage, parents), "reason": stage.reason})
+    if head is not None and _tell_apart(head) == _tell_apart(wanted):
         record = head
     else:
         now = clock()
         git = read_git_state(project.root)
-        record = project.ledger.append(
-            lambda sequence, previous: recalled.model_copy(
+        record = _append(
+            project,
+            stage,
+            lambda sequence, previous: wanted.model_copy(
                 update={
                     "sequence": sequence,
                     "previous": previous,
@@ -156,10 +191,25 @@ def _land_recalled(
                     "ended_at": now,
                     "reused_from": recalled.record_id,
                 }
-            )
+            ),
         )
-    _show(project, record.asset)
+    show_newest(project, record.asset)
     return record
+
+
+def _tell_apart(record: MaterialisationRecord) -> tuple[object, ...]:
+    """What makes a record of a version worth writing that is the newest already."""
+    return record.recipe, record.output.digest, record.overrides, record.reason
+
+
+def _append(
+    project: Project, stage: Stage, make_record: Callable[[int, tuple[str, ...]], MaterialisationRecord]
+) -> MaterialisationRecord:
+    def confirm_and_make(sequence: int, previous: tuple[str, ...]) -> MaterialisationRecord:
+        stage.confirm()  # while the ledger is locked: another decision comes after this record
+        return make_record(sequence, previous)
+
+    return project.ledger.append(confirm_and_make)
 
 
 def _compute(
@@ -182,18 +232,23 @@ def _compute(
         scratch = work / "scratch"
         output.mkdir()
         scratch.mkdir()
+        journal = find_journal(project, recipe)
         context = StageContext(
             inputs=inputs,
             digests={name: Digest.parse(parent.output.digest) for name, parent in parents.items()},
             output=output,
             scratch=scratch,
+            journal=journal,
             earlier_versions=lambda: _view_earlier(project, recipe, work / "earlier"),
+            recorded_version=lambda digest: _view_recorded(project, stage.name, digest, work / "recorded"),
             progress=progress,
         )
         result = _run_stage(stage, context)
-        checks = tuple(_run_checks(stage, output, inputs))
+        checks = tuple(run_checks(stage, output, inputs))
         version = project.store.add(stage.name, output)
-    record = project.ledger.append(
+    record = _append(
+        project,
+        stage,
         lambda sequence, previous: MaterialisationRecord(
             sequence=sequence,
             previous=previous,
@@ -203,7 +258,7 @@ def _compute(
             inputs=_refer(parents),
             output=describe_output(version.manifest, version.md5),
             rows=result.rows,
-            counts=dict(result.counts),
+            counts={**result.counts, **({OPEN_ROWS: result.num_open} if result.num_open else {})},
             metrics=plain(result.metrics),
             checks=checks,
             libraries=_read_libraries(),
@@ -212,10 +267,19 @@ def _compute(
             started_at=started_at,
             ended_at=clock(),
             reused_from=None,
-        )
+            overrides=find_overrides(stage, parents),
+            reason=stage.reason,
+        ),
     )
-    _show(project, record.asset)
+    shutil.rmtree(journal, ignore_errors=True)
+    show_newest(project, record.asset)
     return record
+
+
+def find_journal(project: Project, recipe: Recipe) -> Path:
+    """The folder in which work on an asset outlives a crash; other makers' rows are not taken over."""
+    maker = Digest.from_json([recipe.code_version, recipe.engine]).short
+    return project.scratch / "journal" / f"{recipe.asset.replace('/', '.')}-{maker}"
 
 
 def _run_stage(stage: Stage, context: StageContext) -> StageResult:
@@ -228,7 +292,8 @@ def _run_stage(stage: Stage, context: StageContext) -> StageResult:
         ) from error
 
 
-def _run_checks(stage: Stage, output: Path, inputs: Mapping[str, Path]) -> Iterator[CheckVerdict]:
+def run_checks(stage: Stage, output: Path, inputs: Mapping[str, Path]) -> Iterator[CheckVerdict]:
+    """Puts a stage's questions to an output."""
     for check in stage.checks:
         result = check.run(output, inputs)
         yield CheckVerdict(
@@ -236,7 +301,7 @@ def _run_checks(stage: Stage, output: Path, inputs: Mapping[str, Path]) -> Itera
         )
 
 
-def _show(project: Project, asset: str) -> None:
+def show_newest(project: Project, asset: str) -> None:
     """Makes `data.dvc` and `data/<asset>` say what the newest record says.
 
     Of runs that overlap, the last to come shows the newest record, whosever it is.
@@ -264,24 +329,42 @@ def is_fresh(project: Project, stage: Stage) -> bool:
     """Says whether an asset's newest version is what its stage would give on the newest versions of its inputs."""
     heads = project.ledger.find_heads()
     head = heads.get(stage.name)
-    if head is None or not all(name in heads for name in stage.inputs):
+    if head is None or head.counts.get(OPEN_ROWS) or not all(name in heads for name in stage.inputs):
         return False
-    return head.recipe == str(make_recipe(stage, {name: heads[name] for name in stage.inputs}).digest)
+    inputs = {name: heads[name].output.digest for name in stage.inputs}
+    return head.recipe == str(make_recipe(stage, inputs).digest)
 
 
-def _view_earlier(project: Project, recipe: Recipe, folder: Path) -> Iterator[Path]:
-    """Yields views of the asset's earlier versions by the same code and engine, each once, newest first."""
+def find_earlier(project: Project, recipe: Recipe) -> Iterator[MaterialisationRecord]:
+    """Yields the asset's earlier versions by the same code and engine that are here, each once, newest first."""
     seen: set[str] = set()
     for record in project.ledger.find_made_alike(recipe):
         if record.output.md5 in seen or not project.store.has(record.output.md5):
             continue
         seen.add(record.output.md5)
-        view = folder / str(len(seen))
+        yield record
+
+
+def _view_earlier(project: Project, recipe: Recipe, folder: Path) -> Iterator[Path]:
+    """Yields views of the versions whose rows may be reused, newest first."""
+    for number, record in enumerate(find_earlier(project, recipe)):
+        view = folder / str(number)
         try:
             view_version(project, record, view)
         except CorruptVersionError:
             continue  # its rows are made again; the audit names the damage
         yield view
+
+
+def _view_recorded(project: Project, asset: str, digest: Digest, folder: Path) -> Path:
+    for record in project.ledger.find_asset(asset):
+        if record.output.digest == str(digest):
+            view_version(project, record, folder / digest.short)
+            return folder / digest.short
+    raise MissingInputError(
+        f"{asset}: the ledger has no version {digest}.\n"
+        "  remedy: name one that `rlaif releases` lists, or take lineage/ from the machine that has it"
+    )
 
 
 def _refer(parents: Mapping[str, MaterialisationRecord]) -> dict[str, VersionRef]:
@@ -297,7 +380,7 @@ def _read_libraries() -> dict[str, str]:
     versions = {}
     for name in ["rlaif-dagster", *names]:
         with suppress(importlib.metadata.PackageNotFoundError):  # an extra that is not installed
-            versions[name] = importlib.metadata.version(name)
+            versions[name] = _read_version(name)
     return versions
 
 

@@ -112,6 +112,31 @@ def measure_log_ratios(
     return [float((p - q).double().sum()) for p, q in zip(policy, reference, strict=True)]
 
 
+def measure_log_likelihoods(
+    policy_path: Path,
+    texts: Sequence[tuple[str, str]],
+    *,
+    device: "torch.device",
+    batch_size: int = 32,
+    dtype: str = "float32",
+) -> "list[torch.Tensor]":
+    """Measures the log-probability of each token of each answer, the end of the turn included, in nats.
+
+    Args:
+        policy_path: The policy's folder.
+        texts: (prompt, answer).
+        device: Where to compute.
+        batch_size: Answers at once.
+        dtype: Precision of the policy.
+
+    Raises:
+        ModelError: If the model cannot be opened.
+    """
+    model, tokenizer = open_causal_lm(policy_path, dtype=dtype)
+    on_device: Any = model
+    return compute_log_probs(on_device.to(device), encode_dialogues(tokenizer, texts), batch_size=batch_size)
+
+
 def _log_probs_of_both(
     policy_path: Path,
     reference_path: Path,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
-from trl import DPOTrainer, RewardTrainer
+from trl import DPOTrainer, RewardTrainer, SFTTrainer
 
 from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.progress import Progress
@@ -104,6 +104,26 @@ class SoftDpoTrainer(DPOTrainer):
         metrics["rewards/margins"].append(_mean_signed_margin(self.beta * margin, p_a))
         metrics["rewards/accuracies"].append(_accuracy(margin, p_a))
         return (loss, outputs) if return_outputs else loss
+
+    def _send_telemetry(self) -> None:
+        """Sends nothing: training calls nobody."""
+
+
+class PlainSftTrainer(SFTTrainer):
+    """TRL's SFTTrainer, which stops when the loss is no longer a number."""
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """TRL's loss: the mean cross-entropy over the tokens with a label."""
+        trl: Any = super()  # untyped
+        computed = trl.compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        _require_finite(computed[0] if return_outputs else computed, self.state.global_step)
+        return computed
 
     def _send_telemetry(self) -> None:
         """Sends nothing: training calls nobody."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlaif_dagster.errors import StorageError
+from rlaif_dagster.errors import InputError, StorageError
 
 RUN_OUTPUTS = ("data.dvc", "lineage")
 """What a run itself changes: no sign that a person edited something."""
@@ -60,6 +60,41 @@ def init_git(root: Path) -> None:
         raise StorageError(
             f"{root}: `git init` failed\n  remedy: install git (2.28 or newer) and try it there by hand"
         )
+
+
+def clone_at(root: Path, revision: str, target: Path) -> Path:
+    """Clones the repository that a project lies in, as it was at a revision; returns the project's folder in it.
+
+    Args:
+        root: The project.
+        revision: A commit, branch or tag.
+        target: The new repository's folder.
+
+    Raises:
+        InputError: If the project is in no repository, or it has no such revision.
+        StorageError: If git cannot write the folder.
+    """
+    top = _run_git(root, "rev-parse", "--show-toplevel")
+    prefix = _run_git(root, "rev-parse", "--show-prefix")
+    if top is None or prefix is None:
+        raise InputError(
+            "the project lies in no git repository, so it has no revisions",
+            file=root,
+            remedy="name a version (ASSET@DIGEST) instead; to keep revisions, `git init` and commit",
+        )
+    commit = _run_git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    if commit is None:
+        raise InputError(
+            f"the repository has no revision {revision!r}", file=root, remedy="choose one from `git log`"
+        )
+    parent = target.absolute().parent
+    for arguments in (
+        ["clone", "--quiet", "--no-checkout", top.strip(), str(target.absolute())],
+        ["-C", str(target.absolute()), "checkout", "--quiet", "--detach", commit.strip()],
+    ):
+        if _run_git(parent, *arguments) is None:
+            raise StorageError(f"{target}: git cannot make it\n  remedy: name a folder that you may write")
+    return target / prefix.strip()
 
 
 def _run_git(root: Path, *arguments: str) -> str | None:

@@ -92,3 +92,13 @@ def _extend_gitignore(path: Path) -> None:
     if missing:
         separator = "" if not text or text.endswith("\n") else "\n"
         path.write_text(text + separator + "\n".join(missing) + "\n", encoding="utf-8")
+
+
+def share_cache(root: Path, cache_folder: Path) -> None:
+    """Makes a project on this machine use another project's cache, in its local settings.
+
+    Raises:
+        StorageError: If they cannot be written.
+    """
+    with raising_storage_errors(root / ".dvc"):
+        (root / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {cache_folder.absolute()}\n")

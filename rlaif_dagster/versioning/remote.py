@@ -21,11 +21,12 @@ _MAX_TRANSFERS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remote:
-    """A DVC remote: its name in the settings, DVC's file system, and where its md5 objects lie."""
+    """A DVC remote: its name in the settings, DVC's file system, and the folders of md5 objects and lineage records."""
 
     name: str
     filesystem: Any
     folder: str
+    lineage_folder: str
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Remote | None":
@@ -40,7 +41,12 @@ class Remote:
         with _raising_remote_errors(name):
             filesystem_type, settings, folder = get_cloud_fs(config, name=name)
             filesystem = filesystem_type(**settings)
-            return cls(name=name, filesystem=filesystem, folder=filesystem.join(folder, "files", "md5"))
+            return cls(
+                name=name,
+                filesystem=filesystem,
+                folder=filesystem.join(folder, "files", "md5"),
+                lineage_folder=filesystem.join(folder, "lineage"),
+            )
 
     def path_of(self, md5: str) -> str:
         """Gives the remote's path of an object."""
@@ -113,6 +119,49 @@ class Remote:
                 raise StorageError(
                     f"{self.path_of(md5)} in DVC remote {self.name!r}: {arrived.get(md5)} of {sizes[md5]} "
                     "bytes arrived\n  remedy: push again"
+                )
+        return len(wanted)
+
+    def list_records(self) -> dict[str, int]:
+        """Gives the name and the size in bytes of each lineage record that the remote has.
+
+        Raises:
+            StorageError: If the remote cannot be read.
+        """
+        with _raising_remote_errors(self.name):
+            try:
+                entries = self.filesystem.ls(self.lineage_folder, detail=True)
+            except FileNotFoundError:
+                return {}
+            return {self.filesystem.name(entry["name"]): int(entry["size"]) for entry in entries}
+
+    def fetch_records(self, names: Sequence[str], folder: Path) -> None:
+        """Copies lineage records into a folder; what they hold is for the ledger to check.
+
+        Raises:
+            StorageError: If the remote cannot be read, or the folder cannot be written.
+        """
+        sources = [self.filesystem.join(self.lineage_folder, name) for name in names]
+        with _raising_remote_errors(self.name), ThreadPoolExecutor(max_workers=_MAX_TRANSFERS) as pool:
+            list(pool.map(self.filesystem.get_file, sources, [str(folder / name) for name in names]))
+
+    def send_records(self, files: Sequence[Path]) -> int:
+        """Uploads the records that the remote lacks (or has in part), checks that they arrived; returns how many.
+
+        Raises:
+            StorageError: If the remote cannot be written.
+        """
+        present = self.list_records()
+        wanted = [file for file in files if present.get(file.name) != file.stat().st_size]
+        with _raising_remote_errors(self.name), ThreadPoolExecutor(max_workers=_MAX_TRANSFERS) as pool:
+            self.filesystem.makedirs(self.lineage_folder, exist_ok=True)
+            targets = [self.filesystem.join(self.lineage_folder, file.name) for file in wanted]
+            list(pool.map(self.filesystem.put_file, map(str, wanted), targets))
+        arrived = self.list_records() if wanted else {}
+        for file in wanted:
+            if arrived.get(file.name) != file.stat().st_size:
+                raise StorageError(
+                    f"the record {file.name} did not arrive whole in DVC remote {self.name!r}\n  remedy: push again"
                 )
         return len(wanted)
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlaif_dagster.digest import Digest, FolderManifest
 from rlaif_dagster.errors import CorruptVersionError, StorageError
+from rlaif_dagster.progress import Progress, ignore_progress
 from rlaif_dagster.versioning.objects import ObjectCache
 from rlaif_dagster.versioning.pin import DATA_FOLDER, Pin, read_pinned_md5, write_pin
 from rlaif_dagster.versioning.project import WORK_FOLDER, init_project, keep_site_folder_inside, read_config
@@ -34,6 +35,9 @@ from rlaif_dagster.versioning.tree import Tree, check_asset, check_tree_md5
 
 if TYPE_CHECKING:
     from rlaif_dagster.versioning.remote import Remote
+
+
+_PUSHED_AT_ONCE = 32  # versions whose files are sent before their trees
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +82,21 @@ class PinResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushResult:
-    """What a push did: the remote's name, the objects checked to be there, and those sent now."""
+    """What a push did: the remote's name, the objects checked to be there, and those sent now.
+
+    Attributes:
+        remote: The remote's name.
+        num_objects: Objects of versions that are whole here, all in the remote now.
+        num_sent: Those of them that were sent now.
+        elsewhere: Versions that are not whole here and that the remote has.
+        lost: Versions that neither has.
+    """
 
     remote: str
     num_objects: int
     num_sent: int
+    elsewhere: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
 
 def init_store(root: Path) -> "Store":
@@ -136,6 +150,11 @@ class Store:
         tree = self._read_tree(md5)
         return tree is not None and not self.cache.find_missing(file_md5 for _, file_md5 in tree.files)
 
+    @property
+    def has_remote(self) -> bool:
+        """Says whether a default DVC remote is set."""
+        return bool(self.config["core"].get("remote"))
+
     def verify(self, md5: str, digest: Digest) -> FolderManifest | None:
         """Hashes every byte of a version, fetching first what is missing; None where it cannot be had.
 
@@ -163,12 +182,43 @@ class Store:
             return False
         return remote.fetch_objects(self.cache, (file_md5 for _, file_md5 in tree.files))
 
-    def push(self, md5s: Iterable[str]) -> PushResult:
-        """Copies versions to the default DVC remote, files before trees, and checks that all arrived.
+    def push(self, md5s: Iterable[str], *, progress: Progress = ignore_progress) -> PushResult:
+        """Copies versions to the default DVC remote, each one's files before its tree, and checks that all arrived.
+
+        A version that is not whole here is left to whoever has it; it is among `elsewhere` if the remote has it,
+        and among `lost` if not. A push that was cut off goes on from there when it is called again.
 
         Raises:
             CorruptVersionError: If an object to send is damaged.
-            StorageError: If no remote is set or it cannot be written, or an object is missing here.
+            StorageError: If no remote is set or it cannot be written.
+        """
+        remote = self.require_remote()
+        wanted = list(dict.fromkeys(md5s))
+        here = [md5 for md5 in wanted if self.has(md5)]
+        checked: set[str] = set()
+        num_sent = 0
+        for start in range(0, len(here), _PUSHED_AT_ONCE):
+            trees = {md5: self._get_tree(md5) for md5 in here[start : start + _PUSHED_AT_ONCE]}
+            files = {file_md5 for tree in trees.values() for _, file_md5 in tree.files} - checked
+            num_sent += remote.send_objects(self.cache, sorted(files))
+            num_sent += remote.send_objects(self.cache, list(trees))
+            checked |= files | set(trees)
+            progress("versions sent", start + len(trees), len(here))
+        others = [md5 for md5 in wanted if md5 not in set(here)]
+        there = remote.measure(others) if others else {}
+        return PushResult(
+            remote=remote.name,
+            num_objects=len(checked),
+            num_sent=num_sent,
+            elsewhere=tuple(md5 for md5 in others if md5 in there),
+            lost=tuple(md5 for md5 in others if md5 not in there),
+        )
+
+    def require_remote(self) -> "Remote":
+        """Opens the default DVC remote.
+
+        Raises:
+            StorageError: If none is set, or it is set wrongly.
         """
         remote = self._open_remote()
         if remote is None:
@@ -176,11 +226,7 @@ class Store:
                 f"{self.root}: no default DVC remote is set\n"
                 "  remedy: `dvc remote add --default NAME ADDRESS`"
             )
-        trees = {md5: self._get_tree(md5) for md5 in md5s}
-        file_md5s = list(dict.fromkeys(file_md5 for tree in trees.values() for _, file_md5 in tree.files))
-        num_sent = remote.send_objects(self.cache, file_md5s)
-        num_sent += remote.send_objects(self.cache, list(trees))
-        return PushResult(remote=remote.name, num_objects=len(file_md5s) + len(trees), num_sent=num_sent)
+        return remote
 
     def read_pinned(self) -> str | None:
         """Gives the address of the whole of `data/` that `data.dvc` pins; None where nothing is pinned.
@@ -355,7 +401,7 @@ class Store:
             )
 
     def _open_remote(self) -> "Remote | None":
-        if not self.config["core"].get("remote"):
+        if not self.has_remote:
             return None
         from rlaif_dagster.versioning.remote import Remote
 

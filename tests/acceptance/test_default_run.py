@@ -23,10 +23,13 @@ ASSETS = [
     "base_policy",
     "sampled_responses",
     "judgements",
+    "judge_audit",
+    "judge_canary",
     "ai_preferences",
     "reward_model",
     "aligned_policy",
     "evaluation",
+    "released_policy",
 ]
 
 
@@ -36,6 +39,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     init_command(folder)
     first = run_assets(project=folder)
     assert {name: asset["status"] for name, asset in first.items()} == dict.fromkeys(ASSETS, "computed")
+    for asset in first.values():
+        for name, spent in asset["actual"].items():
+            assert asset["planned"][name]["min"] <= spent <= asset["planned"][name]["max"], asset
     return folder
 
 

@@ -75,7 +75,7 @@ def test_everything_materialises_from_a_click(ui: str, small_project: Path) -> N
         page.get_by_role("button", name="Materialize all").click()
         project = Project.open(small_project)
         for _ in range(SECONDS):
-            if len(project.ledger.find_heads()) == 10:
+            if len(project.ledger.find_heads()) == 13:
                 break
             time.sleep(1)
         page.screenshot(path=str(small_project.parent / "graph.png"))

@@ -9,9 +9,21 @@ import pytest
 from typer.main import get_command
 
 from rlaif_dagster.cli.main import app
-from rlaif_dagster.graph import feedback, learning, sources
+from rlaif_dagster.graph import evaluation as measuring
+from rlaif_dagster.graph import (
+    judge_canary,
+    judge_gates,
+    judging,
+    learning,
+    preferences,
+    release,
+    responses,
+    sources,
+)
 from rlaif_dagster.graph.build import Graph, build_graph
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.judging import opening
+from rlaif_dagster.judging.templates import PACKAGED_TEMPLATES
 from rlaif_dagster.lineage.project import PROJECT_VARIABLE
 from rlaif_dagster.preferences import DROP_REASONS
 from tests.docs.conftest import WriteProject
@@ -67,25 +79,42 @@ def test_the_table_of_files_has_every_asset_and_every_file(graph: Graph) -> None
 
     files = {
         sources.CONSTITUTION_JSON,
-        sources.JUDGE_JSON,
-        sources.JUDGE_TEMPLATE,
-        f"{sources.JUDGE_MODEL}/",
+        opening.JUDGE_JSON,
+        opening.JUDGE_TEMPLATE,
+        f"{opening.JUDGE_MODEL}/",
         sources.JUDGE_VERDICTS,
         sources.PROMPTS_TABLE,
-        feedback.RESPONSES_TABLE,
-        feedback.JUDGEMENTS_TABLE,
-        feedback.PREFERENCES_TABLE,
-        feedback.SUMMARY_JSON,
+        responses.RESPONSES_TABLE,
+        judging.JUDGEMENTS_TABLE,
+        judge_gates.AUDIT_JSON,
+        judge_canary.CANARY_JSON,
+        preferences.PREFERENCES_TABLE,
+        preferences.SUMMARY_JSON,
         learning.TRAINING_JSON,
         evaluate.METRICS_FILE,
         evaluate.COMPARISONS_FILE,
         evaluate.REPORT_FILE,
+        measuring.INPUTS_JSON,
+        release.RELEASE_JSON,
     }
     assert files <= set(_CODE.findall(" ".join(table.cells("files"))))
 
 
 def test_every_reason_to_leave_out_a_pair_is_named() -> None:
     assert set(DROP_REASONS) <= set(_CODE.findall(read_page("formats.md", below="Tables")))
+
+
+def test_every_packaged_template_is_in_the_table() -> None:
+    told = read_table("judges.md", below="Prompts and how replies are read").cells("template")
+    assert told == ["`compact`", "`pairwise`", "`reasoned`", "`rating`", "`reasoned_rating`"]
+    critics = {"`critique`", "`revision`"}  # they stand in inputs.md, in the section `revision`
+    assert {*told, *critics} == {f"`{path.stem}`" for path in PACKAGED_TEMPLATES.glob("*.yaml")}
+    assert critics <= {
+        cell
+        for table in read_references("inputs.md")
+        if "default" in table.columns
+        for cell in table.cells("default")
+    }
 
 
 def test_every_room_is_in_the_layers() -> None:

@@ -1,18 +1,22 @@
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import JudgeError
+from rlaif_dagster.judging.calls import Answer, Call, Judge, JudgeProfile
 from rlaif_dagster.judging.constitution import Constitution, Principle
-from rlaif_dagster.judging.judge import Judge, collect_judgements, plan_requests
+from rlaif_dagster.judging.journal import Journal, open_journal
+from rlaif_dagster.judging.judge import AskedResult, ask_questions, read_verdicts
 from rlaif_dagster.judging.pairs import Pair
-from rlaif_dagster.judging.settings import JudgingProtocol
-from rlaif_dagster.judging.templates import Template
-from rlaif_dagster.judging.verdicts import JudgeRequest, Preference, Verdict, judgements_schema
-from rlaif_dagster.progress import Progress
+from rlaif_dagster.judging.questions import Question, conclude, draw_principle, plan_questions
+from rlaif_dagster.judging.templates import Template, load_template
+from rlaif_dagster.judging.verdicts import Verdict, judgements_schema
 from rlaif_dagster.tables import read_table, write_table
 
 PAIRS = (Pair.from_responses("p1", "r1", "r2"), Pair.from_responses("p1", "r1", "r3"))
@@ -21,155 +25,289 @@ TEXTS = {"r1": "So.", "r2": "Like that.", "r3": "No."}
 
 
 class LongerWins:
-    """A judge that prefers the longer line; it fails on requests in `fail` and forgets those in `forget`."""
-
-    name = "longer"
-    fingerprint = Digest.from_bytes(b"longer")
+    """A judge that prefers the longer answer; it fails on calls in `fail` and forgets those in `forget`."""
 
     def __init__(self, *, fail: Sequence[str] = (), forget: Sequence[str] = ()) -> None:
         self.asked: list[str] = []
         self.fail = set(fail)
         self.forget = set(forget)
 
-    def judge(self, requests: Sequence[JudgeRequest], progress: Progress) -> Iterator[Verdict]:
-        for request in reversed(requests):
-            self.asked.append(request.verdict_id)
-            if request.verdict_id in self.forget:
+    def ask(self, calls: Iterable[Call]) -> Iterator[Answer]:
+        for call in reversed(list(calls)):
+            self.asked.append(call.call_id)
+            if call.call_id in self.forget:
                 continue
-            if request.verdict_id in self.fail:
-                yield Verdict.from_request(request, judge=self.name, status="failed", raw_text="no answer")
+            if call.call_id in self.fail:
+                yield Answer(call_id=call.call_id, status="failed", reason="no answer", input_tokens=2)
                 continue
-            lines = request.messages[0]["content"].splitlines()
-            verdict: Preference = "first" if len(lines[2]) > len(lines[3]) else "second"
-            yield Verdict.from_request(request, judge=self.name, status="ok", verdict=verdict)
+            texts = call.texts
+            said = str(min(len(texts["answer"]), 10)) if "answer" in texts else "B"
+            if "first" in texts and len(texts["first"]) > len(texts["second"]):
+                said = "A"
+            yield Answer(call_id=call.call_id, status="ok", text=said, input_tokens=5, output_tokens=1)
 
 
-def plan(
-    template: Template,
-    constitution: Constitution,
-    protocol: JudgingProtocol = "per_principle",
-    texts: dict[str, str] = TEXTS,
-) -> list[JudgeRequest]:
-    return list(
-        plan_requests(
-            PAIRS,
-            constitution,
-            template,
-            protocol,
-            judge_fingerprint=LongerWins.fingerprint,
-            prompts=PROMPTS,
-            texts=texts,
-        )
-    )
+def make_profile(template: Template, **changes: Any) -> JudgeProfile:
+    fields: dict[str, Any] = {
+        "name": "longer",
+        "fingerprint": Digest.from_bytes(b"longer"),
+        "template": template,
+        "protocol": "per_principle",
+        "repeats": 1,
+        "reading": "text",
+        "is_final": False,
+    }
+    return JudgeProfile(**{**fields, **changes})
+
+
+@pytest.fixture
+def profile(compact: Template) -> JudgeProfile:
+    return make_profile(compact)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    with open_journal(tmp_path / "work" / "journal") as journal:
+        yield journal
+
+
+def plan(constitution: Constitution, *judges: JudgeProfile, texts: dict[str, str] = TEXTS) -> list[Question]:
+    return list(plan_questions(PAIRS, constitution, judges, prompts=PROMPTS, texts=texts))
+
+
+def ask(
+    questions: list[Question], profile: JudgeProfile, judge: Judge, journal: Journal, **options: Any
+) -> tuple[AskedResult, list[Verdict]]:
+    result = ask_questions(lambda: questions, profile, lambda: judge, journal, **options)
+    return result, list(read_verdicts(lambda: questions, [profile], journal))
+
+
+def list_calls(questions: Iterable[Question]) -> list[Call]:
+    return [call for question in questions for call in question.calls]
 
 
 def test_each_pair_is_asked_in_both_orders_by_each_principle(
-    compact: Template, constitution: Constitution
+    profile: JudgeProfile, constitution: Constitution
 ) -> None:
-    requests = plan(compact, constitution)
-    assert len({request.verdict_id for request in requests}) == len(requests) == 2 * 2 * 2
-    first, second = requests[:2]
-    assert (first.order, first.principle_id) == ("ab", "brief")
-    assert first.messages[0]["content"] == "Rule: Be brief.\nAsk: How?\nA: So.\nB: Like that.\nBetter:"
-    assert second.messages[0]["content"] == "Rule: Be brief.\nAsk: How?\nA: Like that.\nB: So.\nBetter:"
+    questions = plan(constitution, profile)
+    assert len({question.verdict_id for question in questions}) == len(questions) == 2 * 2 * 2
+    assert [(q.pair, q.principle_id, q.order) for q in questions[:3]] == [
+        (PAIRS[0], "brief", "ab"),
+        (PAIRS[0], "brief", "ba"),
+        (PAIRS[0], "kind", "ab"),
+    ]
+    shown = {"principle": "Be brief.", "prompt": "How?", "first": "So.", "second": "Like that."}
+    assert questions[0].calls[0].texts == shown
+    assert questions[1].calls[0].texts == {**shown, "first": "Like that.", "second": "So."}
 
 
 def test_the_joint_protocol_asks_once_an_order_with_every_principle(
-    compact: Template, constitution: Constitution
+    profile: JudgeProfile, constitution: Constitution
 ) -> None:
-    requests = plan(compact, constitution, "joint")
-    assert [request.principle_id for request in requests] == [None] * 4
-    assert "Be brief. (weight 1) - Be kind. (weight 3)" in requests[0].messages[0]["content"]
+    questions = plan(constitution, replace(profile, protocol="joint"))
+    assert [question.principle_id for question in questions] == [None] * 4
+    assert questions[0].calls[0].texts["principle"] == "- Be brief. (weight 1)\n- Be kind. (weight 3)"
 
 
-def test_only_what_is_new_is_asked_again(compact: Template, constitution: Constitution) -> None:
-    first = collect_judgements(plan(compact, constitution), LongerWins(), {})
-    assert (first.num_asked, first.num_reused, first.by_status) == (8, 0, {"ok": 8})
-    known = {verdict.verdict_id: verdict for verdict in first.verdicts}
+def test_one_principle_is_drawn_for_each_pair_by_weight_and_the_same_for_all(
+    profile: JudgeProfile, constitution: Constitution
+) -> None:
+    questions = plan(
+        constitution,
+        *(replace(profile, name=name, protocol="one_principle") for name in ("one", "other")),
+    )
+    for pair in PAIRS:
+        drawn = {question.principle_id for question in questions if question.pair == pair}
+        assert drawn == {draw_principle(pair.pair_id, constitution).id}
+    draws = [draw_principle(str(number), constitution).id for number in range(4000)]
+    assert draws.count("kind") / 4000 == pytest.approx(3 / 4, abs=0.03)  # 4 standard errors
+    grown = Constitution(principles=(*constitution.principles, Principle(id="z", text="Z.", weight=1.0)))
+    moved = [draw_principle(str(number), grown).id for number in range(4000) if draws[number] != "z"]
+    assert all(new in (old, "z") for old, new in zip(draws, moved, strict=True))
 
-    again = collect_judgements(plan(compact, constitution), LongerWins(), known)
-    assert (again.num_asked, again.num_reused) == (0, 8)
-    assert again.verdicts == first.verdicts
+
+def test_repeats_and_juries_ask_the_same_again_under_names_of_their_own(
+    profile: JudgeProfile, constitution: Constitution
+) -> None:
+    jury = (
+        replace(profile, repeats=3),
+        replace(profile, name="other", fingerprint=Digest.from_bytes(b"other")),
+    )
+    questions = plan(constitution, *jury)
+    assert len({question.verdict_id for question in questions}) == len(questions) == 8 * 3 + 8
+    assert [question.pair for question in questions] == [PAIRS[0]] * 16 + [PAIRS[1]] * 16
+
+
+def test_a_rating_judge_is_asked_about_each_answer_once_for_all_pairs_and_orders(
+    journal: Journal, constitution: Constitution
+) -> None:
+    profile = make_profile(load_template("rating"))
+    questions = plan(constitution, profile)
+    assert [call.texts["answer"] for call in questions[1].calls] == ["Like that.", "So."]
+    result, verdicts = ask(questions, profile, LongerWins(), journal)
+    assert (result.num_asked, len(verdicts)) == (3 * 2, 8)  # three answers by two principles
+    assert [verdict.verdict for verdict in verdicts[:2]] == ["second", "first"]
+    assert {verdict.verdict for verdict in verdicts if verdict.response_b == "r3"} == {
+        "tie"
+    }  # 3 letters each
+    assert all(verdict.p_first is None and len(verdict.answers) == 2 for verdict in verdicts)
+
+
+def test_only_what_is_new_is_asked_again(
+    profile: JudgeProfile, constitution: Constitution, journal: Journal
+) -> None:
+    first, verdicts = ask(plan(constitution, profile), profile, LongerWins(), journal)
+    assert (first.num_asked, first.num_reused, first.input_tokens, first.output_tokens) == (8, 0, 40, 8)
+    again, same = ask(plan(constitution, profile), profile, LongerWins(forget=["all"]), journal)
+    assert (again.num_asked, again.num_reused, again.input_tokens) == (0, 8, 0)
+    assert same == verdicts
 
     reweighted = Constitution(principles=tuple(replace(p, weight=7.0) for p in constitution.principles))
-    assert collect_judgements(plan(compact, reweighted), LongerWins(), known).num_asked == 0
+    assert ask(plan(reweighted, profile), profile, LongerWins(), journal)[0].num_asked == 0
 
     brief, kind = constitution.principles
     edited = Constitution(principles=(brief, replace(kind, text="Be very kind.")))
-    assert collect_judgements(plan(compact, edited), LongerWins(), known).num_asked == 4
+    assert ask(plan(edited, profile), profile, LongerWins(), journal)[0].num_asked == 4
 
 
-def test_failures_are_rows_and_are_retried_alone(compact: Template, constitution: Constitution) -> None:
-    requests = plan(compact, constitution)
-    bad = [request.verdict_id for request in requests[2:4]]
-    saved: list[Verdict] = []
-    first = collect_judgements(requests, LongerWins(fail=bad), {}, save=saved.append)
-    assert first.by_status == {"failed": 2, "ok": 6}
-    assert [verdict.verdict_id for verdict in first.verdicts] == [request.verdict_id for request in requests]
-    assert sorted(verdict.verdict_id for verdict in saved) == sorted(r.verdict_id for r in requests)
+def test_answers_of_earlier_versions_are_taken_as_far_as_they_are_needed(
+    profile: JudgeProfile, constitution: Constitution, journal: Journal
+) -> None:
+    questions = plan(constitution, profile)
+    answers = list(LongerWins().ask(list_calls(questions)))
+    opened: list[int] = []
+
+    def earlier() -> Iterator[list[Answer]]:
+        for number, batch in enumerate((answers[:3], answers[2:], answers)):
+            opened.append(number)
+            yield batch
+
+    result, verdicts = ask(questions, profile, LongerWins(forget=["all"]), journal, earlier=earlier)
+    assert (result.num_asked, result.num_reused, opened) == (0, 8, [0, 1])
+    assert {verdict.status for verdict in verdicts} == {"ok"}
+
+
+def test_failures_are_rows_and_are_retried_alone(
+    profile: JudgeProfile, constitution: Constitution, journal: Journal
+) -> None:
+    questions = plan(constitution, profile)
+    bad = [call.call_id for call in list_calls(questions[2:4])]
+    _, verdicts = ask(questions, profile, LongerWins(fail=bad), journal)
+    assert [verdict.status for verdict in verdicts] == ["ok"] * 2 + ["failed"] * 2 + ["ok"] * 4
+    assert [verdict.verdict_id for verdict in verdicts] == [question.verdict_id for question in questions]
+    assert verdicts[2].answers[0].reason == "no answer"
 
     judge = LongerWins()
-    second = collect_judgements(requests, judge, {verdict.verdict_id: verdict for verdict in first.verdicts})
+    second, verdicts = ask(questions, profile, judge, journal)
     assert sorted(judge.asked) == sorted(bad)
-    assert (second.num_asked, second.num_reused, second.by_status) == (2, 6, {"ok": 8})
+    assert (second.num_asked, second.num_reused) == (2, 6)
+    assert {verdict.status for verdict in verdicts} == {"ok"}
 
 
-def test_the_same_question_in_two_pairs_is_asked_once(compact: Template, constitution: Constitution) -> None:
-    requests = plan(compact, constitution, texts={**TEXTS, "r3": TEXTS["r2"]})
-    result = collect_judgements(requests, LongerWins(), {})
-    assert result.num_asked == 4
-    assert [verdict.pair_id for verdict in result.verdicts] == [request.pair.pair_id for request in requests]
-    assert [verdict.response_b for verdict in result.verdicts] == ["r2"] * 4 + ["r3"] * 4
-
-
-def test_a_judge_that_leaves_a_request_out_is_an_error(compact: Template, constitution: Constitution) -> None:
-    requests = plan(compact, constitution)
-    with pytest.raises(JudgeError, match="1 of 8 requests have no verdict"):
-        collect_judgements(requests, LongerWins(forget=[requests[0].verdict_id]), {})
-
-
-def test_the_verdict_key_covers_judge_texts_principle_and_order(
-    compact: Template, constitution: Constitution
+def test_an_answer_without_a_verdict_is_asked_again(
+    profile: JudgeProfile, constitution: Constitution, journal: Journal
 ) -> None:
-    base = {request.verdict_id for request in plan(compact, constitution)}
-    other_judge = plan_requests(
-        PAIRS,
-        constitution,
-        compact,
-        "per_principle",
-        judge_fingerprint=Digest.from_bytes(b"other"),
-        prompts=PROMPTS,
-        texts=TEXTS,
-    )
-    assert not base & {request.verdict_id for request in other_judge}
+    questions = plan(constitution, profile)
+    unclear = [
+        Answer(call_id=call.call_id, status="ok", text="Both are good.") for call in list_calls(questions)
+    ]
+    result, _ = ask(questions, profile, LongerWins(), journal, earlier=lambda: [unclear])
+    assert result.num_asked == 8
+
+
+def test_the_same_question_in_two_pairs_is_asked_once(
+    profile: JudgeProfile, constitution: Constitution, journal: Journal
+) -> None:
+    questions = plan(constitution, profile, texts={**TEXTS, "r3": TEXTS["r2"]})
+    result, verdicts = ask(questions, profile, LongerWins(), journal)
+    assert result.num_asked == 4
+    assert [verdict.pair_id for verdict in verdicts] == [question.pair.pair_id for question in questions]
+    assert [verdict.response_b for verdict in verdicts] == ["r2"] * 4 + ["r3"] * 4
+
+
+def test_a_judge_that_leaves_a_call_out_or_makes_one_up_is_an_error(
+    profile: JudgeProfile, constitution: Constitution, journal: Journal
+) -> None:
+    questions = plan(constitution, profile)
+    forgetful = LongerWins(forget=[questions[0].calls[0].call_id])
+    with pytest.raises(JudgeError, match="1 of 8 calls have no answer"):
+        ask(questions, profile, forgetful, journal)
+
+    class Talker(LongerWins):
+        def ask(self, calls: Iterable[Call]) -> Iterator[Answer]:
+            yield from super().ask(calls)
+            yield Answer(call_id="other", status="ok", text="A")
+
+    with pytest.raises(JudgeError, match="nobody asked for"):
+        ask(questions, profile, Talker(), journal)
+
+
+def test_the_verdict_key_covers_judge_texts_principle_order_and_repeat(
+    profile: JudgeProfile, constitution: Constitution
+) -> None:
+    base = {question.verdict_id for question in plan(constitution, profile)}
+    other = replace(profile, fingerprint=Digest.from_bytes(b"other"))
+    assert not base & {question.verdict_id for question in plan(constitution, other)}
     longer = Constitution(principles=(*constitution.principles, Principle(id="z", text="Z.", weight=1.0)))
-    assert base < {request.verdict_id for request in plan(compact, longer)}
-    same_text = plan(compact, constitution, texts=dict.fromkeys(TEXTS, "same"))
+    assert base < {question.verdict_id for question in plan(longer, profile)}
+    assert base < {question.verdict_id for question in plan(constitution, replace(profile, repeats=2))}
+    same_text = plan(constitution, profile, texts=dict.fromkeys(TEXTS, "same"))
     assert same_text[0].verdict_id != same_text[1].verdict_id  # only the order differs
+    assert same_text[0].calls == same_text[1].calls
 
 
-def test_verdicts_survive_the_table(tmp_path: Path, compact: Template, constitution: Constitution) -> None:
-    requests = plan(compact, constitution)
-    result = collect_judgements(requests, LongerWins(fail=[requests[0].verdict_id]), {})
+def test_verdicts_survive_the_table(
+    tmp_path: Path, profile: JudgeProfile, constitution: Constitution, journal: Journal
+) -> None:
+    questions = plan(constitution, profile)
+    _, verdicts = ask(questions, profile, LongerWins(fail=[questions[0].calls[0].call_id]), journal)
     path = tmp_path / "judgements.parquet"
-    write_table(path, (verdict.to_row() for verdict in result.verdicts), judgements_schema())
-    assert tuple(Verdict.from_row(row) for row in read_table(path)) == result.verdicts
+    write_table(path, (verdict.to_row() for verdict in verdicts), judgements_schema())
+    assert [Verdict.from_row(row) for row in read_table(path)] == verdicts
 
 
 def test_a_status_and_a_preference_that_contradict_are_refused(
-    compact: Template, constitution: Constitution
+    profile: JudgeProfile, constitution: Constitution
 ) -> None:
-    request = plan(compact, constitution)[0]
+    question = plan(constitution, profile)[0]
+    verdict = conclude(question, profile, [Answer(call_id="c", status="ok", text="A")])
     for fields in (
-        {"status": "ok"},
-        {"status": "failed", "verdict": "tie"},
-        {"status": "unparsed", "p_first": 0.5},
-        {"status": "ok", "verdict": "first", "p_first": 1.5},
+        {"verdict": None},
+        {"status": "failed"},
+        {"status": "unparsed", "verdict": None, "p_first": 0.5},
+        {"p_first": 1.5},
     ):
         with pytest.raises(ValueError, match="status"):
-            Verdict.from_request(request, judge="j", **fields)
+            replace(verdict, **fields)
+    with pytest.raises(ValueError, match="nothing was answered"):
+        Answer(call_id="c", status="ok")
 
 
-def test_the_class_here_is_a_judge() -> None:
-    judge: Judge = LongerWins()
-    assert judge.name == "longer"
+@given(st.floats(0, 1), st.sampled_from(["A", "B", "C", None]))
+def test_a_probability_is_the_verdict_and_else_the_text_is(score: float, text: str | None) -> None:
+    profile = make_profile(load_template("compact"))
+    constitution = Constitution(principles=(Principle(id="a", text="x", weight=1.0),))
+    question = plan(constitution, profile)[0]
+    verdict = conclude(question, profile, [Answer(call_id="c", status="ok", score=score, text=text)])
+    assert verdict.probability_first == verdict.p_first == score
+    if text is not None:
+        verdict = conclude(question, profile, [Answer(call_id="c", status="ok", text=text)])
+        assert (verdict.status, verdict.probability_first) == {
+            "A": ("ok", 1.0),
+            "B": ("ok", 0.0),
+            "C": ("unparsed", None),
+        }[text]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"), [(("failed", "ok"), "failed"), (("ok", "refused"), "refused")]
+)
+def test_of_two_ratings_one_that_is_missing_leaves_no_verdict(
+    constitution: Constitution, statuses: tuple[Any, Any], expected: str
+) -> None:
+    profile = make_profile(load_template("rating"))
+    question = plan(constitution, profile)[0]
+    answers = [
+        Answer(call_id="c", status=status, text="5" if status == "ok" else None) for status in statuses
+    ]
+    assert conclude(question, profile, answers).status == expected

@@ -34,7 +34,7 @@ def test_a_line_becomes_a_verdict(tmp_path: Path) -> None:
     assert (pair.prompt_id, pair.response_a, pair.response_b) == (PROMPT, "r1", "r2")
     assert (verdict.pair_id, verdict.order, verdict.status) == (pair.pair_id, "ab", "ok")
     assert (verdict.verdict, verdict.p_first, verdict.probability_a) == ("first", 0.75, 0.75)
-    assert (verdict.judge, verdict.raw_text, verdict.principle_id) == ("gpt-4", "[[A]]", "kind")
+    assert (verdict.judge, verdict.answers[0].text, verdict.principle_id) == ("gpt-4", "[[A]]", "kind")
 
 
 def test_the_same_verdict_is_read_whichever_response_is_called_a(tmp_path: Path) -> None:

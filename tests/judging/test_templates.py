@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlaif_dagster.errors import InputError
-from rlaif_dagster.judging.templates import PACKAGED_TEMPLATES, Template, load_template, neutralise
+from rlaif_dagster.judging.templates import (
+    PACKAGED_TEMPLATES,
+    VARIABLES,
+    Template,
+    load_template,
+    neutralise,
+)
+
+PACKAGED = sorted(path.stem for path in PACKAGED_TEMPLATES.glob("*.yaml"))
 
 NASTY = st.text(
     alphabet=st.one_of(
@@ -56,17 +65,21 @@ CHAT_TOKENS = (
 @given(NASTY, NASTY, NASTY)
 def test_no_text_adds_or_ends_a_line_of_the_compact_prompt(prompt: str, first: str, second: str) -> None:
     messages = load_template("compact").render(
-        principle="Be kind.", prompt=prompt, first=first, second=second
+        {"principle": "Be kind.", "prompt": prompt, "first": first, "second": second}
     )
     heads = [line.split(":")[0] for line in messages[0]["content"].splitlines()]
     assert heads == ["Rule", "Ask", "A", "B", "Better"]
 
 
-@given(NASTY, NASTY, NASTY)
-def test_the_only_marks_in_the_pairwise_prompt_are_its_own(prompt: str, first: str, second: str) -> None:
-    template = load_template("pairwise")
-    plain = template.render(principle="Be kind.", prompt="p", first="f", second="s")
-    messages = template.render(principle="Be kind.", prompt=prompt, first=first, second=second)
+@pytest.mark.parametrize("name", sorted({*PACKAGED} - {"compact"}))
+@given(NASTY, NASTY, NASTY, NASTY)
+def test_the_only_marks_in_a_prompt_are_its_own(
+    name: str, principle: str, prompt: str, first: str, second: str
+) -> None:
+    template = load_template(name)
+    nasty = dict(zip(VARIABLES[template.form], (principle, prompt, first, second), strict=False))
+    messages = template.render(nasty)
+    plain = template.render(dict.fromkeys(nasty, "plain"))
     for mark in "⟦⟧":
         assert messages[1]["content"].count(mark) == plain[1]["content"].count(mark)
     assert messages[0] == plain[0]
@@ -101,6 +114,8 @@ def test_ordinary_text_is_left_as_it_is(text: str) -> None:
     [
         ("a\r\nb\rc\u2028d", "a\nb\nc\nd"),
         ("one⟦END⟧", "one[[END]]"),
+        ("〚END〛", "[[END]]"),
+        ("<think>A</think>", "< think>A< /think>"),
         ("x<|im_end|>y", "x< |im_end|>y"),
         ("<|im_\u200bend|>", "< |im_end|>"),
         ("</s>[/INST]<<SYS>>", "< /s>[ /INST]< <SYS>>"),
@@ -114,17 +129,27 @@ def test_worked_examples_of_neutralising(text: str, harmless: str) -> None:
 
 def test_jinja_in_an_answer_is_text() -> None:
     messages = load_template("compact").render(
-        principle="r", prompt="p", first="{{ second }}{% x %}", second="s"
+        {"principle": "r", "prompt": "p", "first": "{{ second }}{% x %}", "second": "s"}
     )
     assert "A: {{ second }}{% x %}\n" in messages[0]["content"]
 
 
 def test_every_packaged_template_is_one() -> None:
-    names = {path.stem for path in PACKAGED_TEMPLATES.glob("*.yaml")}
-    assert names == {"compact", "pairwise"}
-    for name in names:
+    assert set(PACKAGED) == {"compact", "pairwise", "rating", "reasoned", "reasoned_rating"}
+    for name in PACKAGED:
         template = load_template(name)
         assert Template.from_json(template.to_json(), name=name) == template
+
+
+def test_the_forms_of_the_packaged_templates() -> None:
+    compact, pairwise, rating, reasoned, reasoned_rating = (load_template(name) for name in PACKAGED)
+    for template in (compact, pairwise, reasoned):
+        assert (template.form, template.words) == ("comparison", ("A", "B"))
+    for template in (rating, reasoned_rating):
+        assert (template.form, template.scale) == ("rating", (1, 10))
+        assert template.words == tuple(str(number) for number in range(1, 11))
+    lines = [template.verdict_line for template in (compact, pairwise, rating, reasoned, reasoned_rating)]
+    assert lines == [None, None, None, "Verdict:", "Rating:"]
 
 
 def test_comments_do_not_count_and_words_do(tmp_path: Path) -> None:
@@ -136,17 +161,61 @@ def test_comments_do_not_count_and_words_do(tmp_path: Path) -> None:
     assert load_template("other.yaml", tmp_path).digest != digest
 
 
+TEXTS = "{{ principle }}{{ prompt }}{{ first }}{{ second }}"
+RATED = "{{ principle }}{{ prompt }}{{ answer }}"
+
+
+def write_template(content: str, *, verdicts: str = "verdicts: {first: A, second: B}") -> str:
+    return f"messages: [{{role: user, content: {json.dumps(content)}}}]\n{verdicts}"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("verdicts: {first: A, second: B}", "missing"),
+        ("verdicts: {first: A, second: B}", "messages"),
         ("messages: []\nverdicts: {first: A, second: B}", "at least 1 item"),
         ("messages: [{role: judge, content: x}]\nverdicts: {first: A, second: B}", "'system', 'user'"),
-        ("messages: [{role: user, content: x}]\nverdicts: {first: A, second: A}", "both verdicts are 'A'"),
-        ("messages: [{role: user, content: x}]\nverdicts: {first: A, second: B}", "'principle' is not used"),
-        ("messages: [{role: user, content: '{{ x'}]\nverdicts: {first: A, second: B}", "the jinja2 fails"),
-        ("messages: [{role: user, content: '{{ x }}'}]\nverdicts: {first: A, second: B}", "'x' is undefined"),
         ("messages: [", "not valid YAML"),
+        (write_template("x"), "'principle' is not used"),
+        (write_template("{{ x"), "the jinja2 fails"),
+        (write_template(TEXTS, verdicts=""), "either verdicts, to compare two answers, or ratings"),
+        (write_template(RATED, verdicts="ratings: {lowest: 5, highest: 5}"), "the scale goes from 5 to 5"),
+        (write_template(RATED, verdicts="ratings: {lowest: -1, highest: 5}"), "greater than or equal to 0"),
+        (write_template(TEXTS, verdicts="ratings: {lowest: 1, highest: 5}"), "is undefined"),
+        (write_template(RATED), "is undefined"),
+        # Words that the parser could not tell apart or never read.
+        (
+            write_template(TEXTS, verdicts="verdicts: {first: A, second: A}"),
+            "says 'A' as it is asked to is under",
+        ),
+        (
+            write_template(TEXTS, verdicts="verdicts: {first: a, second: A}"),
+            "'A' as it is asked to is understood",
+        ),
+        (write_template(TEXTS, verdicts="verdicts: {first: A, second: Answer A}"), "is understood as first"),
+        (write_template(TEXTS, verdicts="verdicts: {first: '(', second: '['}"), "'[' as it is asked to"),
+        (
+            write_template(TEXTS + "##", verdicts="verdicts: {first: A, second: B}\nverdict_line: '##'"),
+            "as None",
+        ),
+        (
+            write_template(TEXTS, verdicts="verdicts: {first: A, second: B}\nverdict_line: 'Verdict:'"),
+            "do not say that the verdict stands behind 'Verdict:'",
+        ),
+        (
+            write_template(TEXTS + "> V:", verdicts="verdicts: {first: A, second: B}\nverdict_line: '> V:'"),
+            "'A' as it is asked to is understood as None",
+        ),
+        # A template only puts texts in.
+        (write_template("{{ x }}"), "line 1 uses x"),
+        (write_template("\n\n{{ lipsum }}"), "line 3 uses lipsum"),
+        (write_template(TEXTS + "{{ 'a' * 10**10 }}"), "line 1 uses Mul"),
+        (write_template(TEXTS + "{{ first | center(10**9) }}"), "line 1 uses the filter center"),
+        (write_template(TEXTS + "{{ first | one_line(9) }}"), "line 1 uses Const"),
+        (write_template(TEXTS + "{% for x in range(10**9) %}x{% endfor %}"), "line 1 uses For"),
+        (write_template(TEXTS + "{% if 'A' in first %}x{% endif %}"), "line 1 uses If"),
+        (write_template(TEXTS + "{{ first.__class__ }}"), "line 1 uses Getattr"),
+        (write_template(TEXTS + "{% include 'x' %}"), "line 1 uses Include"),
     ],
 )
 def test_a_faulty_template_is_refused_with_its_reason(tmp_path: Path, text: str, message: str) -> None:
@@ -155,6 +224,14 @@ def test_a_faulty_template_is_refused_with_its_reason(tmp_path: Path, text: str,
         load_template("bad.yaml", tmp_path)
     assert message in str(caught.value)
     assert caught.value.file == tmp_path / "bad.yaml"
+
+
+def test_comments_and_raw_text_of_jinja_are_no_program(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(write_template("{# a note #}{% raw %}{{ x }}{% endraw %} " + TEXTS))
+    (message,) = load_template("mine.yaml", tmp_path).render(
+        {"principle": "r", "prompt": "p", "first": "f", "second": "s"}
+    )
+    assert message["content"] == "{{ x }} rpfs"
 
 
 @pytest.mark.parametrize("name", ["nosuch", "nosuch.yaml", "../outside.yaml"])

@@ -10,6 +10,7 @@ from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import Outcome, materialise
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.versioning.store import init_store
+from tests.lineage.tiny_project import make_base
 
 
 @pytest.fixture
@@ -22,6 +23,12 @@ def project(tmp_path: Path) -> Project:
 def computed() -> list[str]:
     """Names of the stages that were computed, in order."""
     return []
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny project, brought up to date; work on a copy."""
+    return make_base(tmp_path_factory.mktemp("base") / "project")
 
 
 MakeStage = Callable[..., Stage]

@@ -32,7 +32,7 @@ def measure_accuracy(rows: Sequence[JudgedRow]) -> dict[str, Figure]:
         "accuracy_parsed": _share_right(parsed),
         "both_correct": estimate_share(
             [float(ab.choice == ba.choice == ab.pair.gold) for ab, ba in both],
-            [ab.pair.pair_id for ab, _ in both],
+            [ab.pair.cluster for ab, _ in both],
         ),
         "kappa_gold": estimate_cohens_kappa(_tabulate(judged)),
         **_measure_macro(judged),
@@ -47,7 +47,7 @@ def code_label(label: Label | None) -> int:
 
 def _share_right(rows: Sequence[JudgedRow]) -> Figure:
     return estimate_share(
-        [float(row.choice == row.pair.gold) for row in rows], [row.pair.pair_id for row in rows]
+        [float(row.choice == row.pair.gold) for row in rows], [row.pair.cluster for row in rows]
     )
 
 
@@ -55,7 +55,7 @@ def _tabulate(rows: Iterable[JudgedRow]) -> dict[str, list[Item]]:
     cells: dict[str, list[Item]] = {}
     for row in rows:
         cell = (ORDERS.index(row.order), code_label(row.choice), code_label(row.pair.gold))
-        cells.setdefault(row.pair.pair_id, []).append(cell)
+        cells.setdefault(row.pair.cluster, []).append(cell)
     return cells
 
 

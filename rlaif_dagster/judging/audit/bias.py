@@ -17,19 +17,19 @@ def measure_length_preference(rows: Sequence[JudgedRow]) -> dict[str, Figure]:
     """Measures how much one judge prefers the longer answer; see `judge_figures.py` for each figure."""
     decided = [row for row in rows if row.choice in ("a", "b") and row.pair.longer in ("a", "b")]
     compared = [row for row in rows if row.pair.longer is not None and row.pair.gold in ("a", "b")]
-    ids = [row.pair.pair_id for row in compared]
+    clusters = [row.pair.cluster for row in compared]
     rule = [_score(row.pair.longer, row.pair.gold) for row in compared]
-    pairs = {row.pair.pair_id: score for row, score in zip(compared, rule, strict=True)}
+    pairs = {row.pair.pair_id: (score, row.pair.cluster) for row, score in zip(compared, rule, strict=True)}
     return {
         "prefers_longer": _share_longer(decided),
         "prefers_longer_gold_fixed": _balance(
             _share_longer([row for row in decided if row.pair.gold == row.pair.longer]),
             _share_longer([row for row in decided if row.pair.gold not in (row.pair.longer, "tie", None)]),
         ),
-        "longer_wins_accuracy": estimate_share(list(pairs.values()), list(pairs)),
+        "longer_wins_accuracy": estimate_share(*_unzip(pairs.values())),
         "beats_longer_wins": estimate_mean(
             [_score(row.choice, row.pair.gold) - score for row, score in zip(compared, rule, strict=True)],
-            ids,
+            clusters,
             bounds=(-1.0, 1.0),
         ),
     }
@@ -46,30 +46,27 @@ def measure_self_preference(
         others: For each other judge, its mean score of answer a by pair (`score_pairs`).
     """
     facts = {row.pair.pair_id: row.pair for row in rows}
-    own: dict[str, float] = {}
-    against_gold: dict[str, float] = {}
-    against_others: dict[str, float] = {}
+    own: list[tuple[float, str]] = []
+    against_gold: list[tuple[float, str]] = []
+    against_others: list[tuple[float, str]] = []
     for pair_id, score_a in score_pairs(rows).items():
         pair = facts[pair_id]
         is_a = _is_own_a(judge, pair)
         if is_a is None:
             continue
-        own[pair_id] = score_a if is_a else 1.0 - score_a
+        score = score_a if is_a else 1.0 - score_a
+        own.append((score, pair.cluster))
         if pair.gold is not None:
             gold_a = _POINTS_A[pair.gold]
-            against_gold[pair_id] = own[pair_id] - (gold_a if is_a else 1.0 - gold_a)
+            against_gold.append((score - (gold_a if is_a else 1.0 - gold_a), pair.cluster))
         scores = [scores_a[pair_id] for scores_a in others.values() if pair_id in scores_a]
         if scores:
             mean_a = fmean(scores)
-            against_others[pair_id] = own[pair_id] - (mean_a if is_a else 1.0 - mean_a)
+            against_others.append((score - (mean_a if is_a else 1.0 - mean_a), pair.cluster))
     return {
-        "own_share": estimate_share(list(own.values()), list(own)),
-        "self_preference_gold": estimate_mean(
-            list(against_gold.values()), list(against_gold), bounds=(-1.0, 1.0)
-        ),
-        "self_preference_others": estimate_mean(
-            list(against_others.values()), list(against_others), bounds=(-1.0, 1.0)
-        ),
+        "own_share": estimate_share(*_unzip(own)),
+        "self_preference_gold": estimate_mean(*_unzip(against_gold), bounds=(-1.0, 1.0)),
+        "self_preference_others": estimate_mean(*_unzip(against_others), bounds=(-1.0, 1.0)),
     }
 
 
@@ -91,7 +88,7 @@ def measure_sources(rows: Sequence[JudgedRow]) -> dict[str, Figure]:
     Each (pair, repeat) in which both orders name the same answer, or both a tie, counts once.
     """
     points: dict[str, list[float]] = {}
-    pairs: dict[str, list[str]] = {}
+    clusters: dict[str, list[str]] = {}
     for ab, ba in list_both_orders(rows):
         if ab.choice is None or ab.choice != ba.choice or ab.pair.source_a == ab.pair.source_b:
             continue
@@ -99,13 +96,13 @@ def measure_sources(rows: Sequence[JudgedRow]) -> dict[str, Figure]:
         for source, score in ((ab.pair.source_a, score_a), (ab.pair.source_b, 1.0 - score_a)):
             if source is not None:
                 points.setdefault(source, []).append(score)
-                pairs.setdefault(source, []).append(ab.pair.pair_id)
-    return {source: estimate_share(points[source], pairs[source]) for source in sorted(points)}
+                clusters.setdefault(source, []).append(ab.pair.cluster)
+    return {source: estimate_share(points[source], clusters[source]) for source in sorted(points)}
 
 
 def _share_longer(rows: Sequence[JudgedRow]) -> Figure:
     return estimate_share(
-        [float(row.choice == row.pair.longer) for row in rows], [row.pair.pair_id for row in rows]
+        [float(row.choice == row.pair.longer) for row in rows], [row.pair.cluster for row in rows]
     )
 
 
@@ -126,6 +123,12 @@ def _balance(one: Figure, other: Figure) -> Figure:
     down = math.hypot(*(v - low for v, low, _ in known)) / 2.0
     up = math.hypot(*(high - v for v, _, high in known)) / 2.0
     return Figure(value=value, n=n, low=max(value - down, 0.0), high=min(value + up, 1.0))
+
+
+def _unzip(values: Iterable[tuple[float, str]]) -> tuple[list[float], list[str]]:
+    """(value, cluster) pairs as values and clusters."""
+    known = list(values)
+    return [value for value, _ in known], [cluster for _, cluster in known]
 
 
 def _score(choice: Label | None, gold: Label | None) -> float:

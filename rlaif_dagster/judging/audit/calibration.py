@@ -7,8 +7,15 @@ from typing import Final
 
 import numpy as np
 
-from rlaif_dagster.judging.audit.figures import Figure, FloatArray, Kinds, estimate_mean, estimate_statistic
-from rlaif_dagster.judging.audit.rows import JudgedRow
+from rlaif_dagster.judging.audit.figures import (
+    Figure,
+    FloatArray,
+    Kinds,
+    estimate_mean,
+    estimate_share,
+    estimate_statistic,
+)
+from rlaif_dagster.judging.audit.rows import JudgedRow, PairFacts
 
 NUM_BINS: Final = 10
 """Bins of equal width over confidences from 0.5 to 1."""
@@ -23,12 +30,12 @@ class SoftLabel:
     """A judge's label of one pair, beside gold.
 
     Attributes:
-        pair_id: The pair.
+        cluster: What the label is alike with: the pair's prompt, or the pair.
         p_a: P(a is better), the mean over orders (and repeats before that).
         gold_a: Whether gold says that a is better; gold is no tie.
     """
 
-    pair_id: str
+    cluster: str
     p_a: float
     gold_a: bool
 
@@ -53,17 +60,17 @@ class SoftLabel:
 def list_soft_labels(rows: Iterable[JudgedRow]) -> list[SoftLabel]:
     """Returns one judge's soft labels of the pairs whose gold is a or b, sorted by pair."""
     labels: dict[str, dict[str, list[float]]] = {}
-    gold: dict[str, bool] = {}
+    facts: dict[str, PairFacts] = {}
     for row in rows:
         if row.p_first is not None and row.choice is not None and row.pair.gold in ("a", "b"):
             p_a = row.p_first if row.order == "ab" else 1.0 - row.p_first
             labels.setdefault(row.pair.pair_id, {}).setdefault(row.order, []).append(p_a)
-            gold[row.pair.pair_id] = row.pair.gold == "a"
+            facts[row.pair.pair_id] = row.pair
     return [
         SoftLabel(
-            pair_id=pair_id,
+            cluster=facts[pair_id].cluster,
             p_a=fmean(fmean(by_order[order]) for order in sorted(by_order)),
-            gold_a=gold[pair_id],
+            gold_a=facts[pair_id].gold == "a",
         )
         for pair_id, by_order in sorted(labels.items())
     ]
@@ -77,10 +84,24 @@ def measure_calibration(labels: Sequence[SoftLabel]) -> dict[str, Figure]:
         "ece": _estimate_ece(labels),
         "brier": estimate_mean(
             [(label.p_a - label.gold_a) ** 2 for label in labels],
-            [label.pair_id for label in labels],
+            [label.cluster for label in labels],
             bounds=(0.0, 1.0),
         ),
     }
+
+
+def bin_labels(labels: Iterable[SoftLabel]) -> list[dict[str, float | None]]:
+    """Returns the bins that hold labels: mean `confidence`, and the share of `hit`s as a figure's fields."""
+    bins: dict[int, list[SoftLabel]] = {}
+    for label in labels:
+        bins.setdefault(label.bin, []).append(label)
+    return [
+        {
+            "confidence": fmean(label.confidence for label in held),
+            **estimate_share([label.hit for label in held], [label.cluster for label in held]).to_json(),
+        }
+        for _, held in sorted(bins.items())
+    ]
 
 
 def _estimate_ece(labels: Sequence[SoftLabel]) -> Figure:

@@ -32,31 +32,31 @@ def measure_orders(rows: Sequence[JudgedRow]) -> dict[str, Figure]:
     """Measures agreement of one judge's orders and its position bias; see `judge_figures.py` for each figure."""
     asked = list_both_orders(rows)
     told = [unit for unit in asked if None not in (unit[0].verdict, unit[1].verdict)]
-    pairs = [ab.pair.pair_id for ab, _ in told]
+    clusters = [ab.pair.cluster for ab, _ in told]
     first_first = [ab.verdict == ba.verdict == "first" for ab, ba in told]
     second_second = [ab.verdict == ba.verdict == "second" for ab, ba in told]
     cells: dict[str, list[Item]] = {}
     for ab, ba in told:
         if ab.choice is not None and ba.choice is not None:
             cell = (0, LABELS.index(ab.choice), LABELS.index(ba.choice))
-            cells.setdefault(ab.pair.pair_id, []).append(cell)
+            cells.setdefault(ab.pair.cluster, []).append(cell)
     return {
-        "order_agreement": estimate_share([_agree(unit) for unit in told], pairs),
+        "order_agreement": estimate_share([_agree(unit) for unit in told], clusters),
         "order_agreement_all": estimate_share(
-            [_agree(unit) for unit in asked], [ab.pair.pair_id for ab, _ in asked]
+            [_agree(unit) for unit in asked], [ab.pair.cluster for ab, _ in asked]
         ),
         "pairs_excluded": Figure.from_census(len(asked) - len(told), len(asked))
         if asked
         else Figure.absent(),
-        "first_first": estimate_count(first_first, pairs),
-        "second_second": estimate_count(second_second, pairs),
+        "first_first": estimate_count(first_first, clusters),
+        "second_second": estimate_count(second_second, clusters),
         "tie_mixed": estimate_count(
-            [(ab.verdict == "tie") != (ba.verdict == "tie") for ab, ba in told], pairs
+            [(ab.verdict == "tie") != (ba.verdict == "tie") for ab, ba in told], clusters
         ),
         **_compare_flips(sum(first_first), sum(second_second)),
         "position_bias": estimate_mean(
             [_POINTS[ab.verdict or ""] + _POINTS[ba.verdict or ""] - 1.0 for ab, ba in told],
-            pairs,
+            clusters,
             bounds=(-1.0, 1.0),
         ),
         "kappa_orders": estimate_cohens_kappa(cells),
@@ -75,10 +75,10 @@ def _measure_places(rows: Iterable[JudgedRow]) -> dict[str, Figure]:
     decided = [row for row in told if row.verdict != "tie"]
     return {
         "first_rate": estimate_share(
-            [float(row.verdict == "first") for row in decided], [row.pair.pair_id for row in decided]
+            [float(row.verdict == "first") for row in decided], [row.pair.cluster for row in decided]
         ),
         "tie_rate": estimate_share(
-            [float(row.verdict == "tie") for row in told], [row.pair.pair_id for row in told]
+            [float(row.verdict == "tie") for row in told], [row.pair.cluster for row in told]
         ),
     }
 

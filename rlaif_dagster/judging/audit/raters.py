@@ -15,7 +15,8 @@ from rlaif_dagster.judging.audit.kappas import (
 )
 from rlaif_dagster.judging.audit.rows import LABELS, JudgedRow, Label
 
-_Unit = tuple[str, str, int]
+_Unit = tuple[str, str, str, int]
+"""Cluster, pair, order and repeat."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,14 +59,15 @@ def measure_raters(rows_by_judge: Mapping[str, Sequence[JudgedRow]]) -> RatersRe
     for judge, rows in rows_by_judge.items():
         for row in rows:
             if row.choice is not None:
-                units.setdefault((row.pair.pair_id, row.order, row.repeat), {})[judge] = row.choice
+                unit = (row.pair.cluster, row.pair.pair_id, row.order, row.repeat)
+                units.setdefault(unit, {})[judge] = row.choice
     units = dict(sorted(units.items()))
     complete = {unit: choices for unit, choices in units.items() if len(choices) == len(rows_by_judge)}
     pairs = [_compare(one, other, units) for one, other in combinations(sorted(rows_by_judge), 2)]
     return RatersResult(
         unanimous=estimate_share(
             [float(len(set(choices.values())) == 1) for choices in complete.values()],
-            [pair_id for pair_id, _, _ in complete],
+            [cluster for cluster, *_ in complete],
         ),
         fleiss_kappa=estimate_fleiss_kappa(_list_patterns(complete)),
         krippendorff_alpha=estimate_krippendorffs_alpha(_list_patterns(units)),
@@ -75,22 +77,22 @@ def measure_raters(rows_by_judge: Mapping[str, Sequence[JudgedRow]]) -> RatersRe
 
 def _list_patterns(units: Mapping[_Unit, Mapping[str, Label]]) -> dict[str, list[Item]]:
     patterns: dict[str, list[Item]] = {}
-    for (pair_id, _, _), choices in units.items():
+    for (cluster, *_), choices in units.items():
         given = list(choices.values())
-        patterns.setdefault(pair_id, []).append(tuple(given.count(label) for label in LABELS))
+        patterns.setdefault(cluster, []).append(tuple(given.count(label) for label in LABELS))
     return patterns
 
 
 def _compare(one: str, other: str, units: Mapping[_Unit, Mapping[str, Label]]) -> JudgePair:
     equal: list[float] = []
-    pairs: list[str] = []
+    clusters: list[str] = []
     cells: dict[str, list[Item]] = {}
-    for (pair_id, _, _), choices in units.items():
+    for (cluster, *_), choices in units.items():
         if one in choices and other in choices:
             equal.append(float(choices[one] == choices[other]))
-            pairs.append(pair_id)
+            clusters.append(cluster)
             cell = (0, LABELS.index(choices[one]), LABELS.index(choices[other]))
-            cells.setdefault(pair_id, []).append(cell)
+            cells.setdefault(cluster, []).append(cell)
     return JudgePair(
-        judges=(one, other), agreement=estimate_share(equal, pairs), kappa=estimate_cohens_kappa(cells)
+        judges=(one, other), agreement=estimate_share(equal, clusters), kappa=estimate_cohens_kappa(cells)
     )

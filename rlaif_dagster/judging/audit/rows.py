@@ -70,6 +70,7 @@ class PairFacts:
 
     Attributes:
         pair_id: The pair.
+        prompt_id: What the answers answer; where it is given, prompts and not pairs are the independent draws.
         gold: The better answer by human or ground truth; None where there is none.
         len_a: Length of answer a, in the file's unit.
         len_b: Length of answer b, in the same unit.
@@ -78,11 +79,17 @@ class PairFacts:
     """
 
     pair_id: str
+    prompt_id: str | None = None
     gold: Label | None = None
     len_a: float | None = None
     len_b: float | None = None
     source_a: str | None = None
     source_b: str | None = None
+
+    @property
+    def cluster(self) -> str:
+        """What the verdicts on the pair are alike with: its prompt, or else the pair itself."""
+        return self.prompt_id or self.pair_id
 
     @property
     def longer(self) -> Label | None:

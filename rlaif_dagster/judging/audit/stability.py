@@ -9,18 +9,18 @@ from rlaif_dagster.judging.audit.rows import LABELS, JudgedRow, Label
 
 def measure_stability(rows: Sequence[JudgedRow]) -> dict[str, Figure]:
     """Measures agreement of one judge's repeats of the same question (pair and order), unparsed ones left out."""
-    choices: dict[tuple[str, str], list[Label]] = {}
+    choices: dict[tuple[str, str, str], list[Label]] = {}
     for row in rows:
         if row.choice is not None:
-            choices.setdefault((row.pair.pair_id, row.order), []).append(row.choice)
+            choices.setdefault((row.pair.cluster, row.pair.pair_id, row.order), []).append(row.choice)
     patterns: dict[str, list[Item]] = {}
-    for (pair_id, _), given in sorted(choices.items()):
+    for (cluster, _, _), given in sorted(choices.items()):
         if len(given) > 1:
-            patterns.setdefault(pair_id, []).append(tuple(given.count(label) for label in LABELS))
+            patterns.setdefault(cluster, []).append(tuple(given.count(label) for label in LABELS))
     return {
         "repeat_agreement": estimate_share(
             [share_equal_pairs(pattern) for units in patterns.values() for pattern in units],
-            [pair_id for pair_id, units in patterns.items() for _ in units],
+            [cluster for cluster, units in patterns.items() for _ in units],
         ),
         "repeat_alpha": estimate_krippendorffs_alpha(patterns),
     }

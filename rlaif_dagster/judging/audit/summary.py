@@ -84,16 +84,17 @@ def _audit_judge(
 
 
 def _measure_coverage(rows: Sequence[JudgedRow]) -> dict[str, Figure]:
-    pairs = [row.pair.pair_id for row in rows]
+    pairs = {row.pair.pair_id for row in rows}
+    clusters = [row.pair.cluster for row in rows]
     has_status = any(row.status is not None for row in rows)
 
     def share(status: str) -> Figure:
-        return estimate_share([float(row.status == status) for row in rows], pairs)
+        return estimate_share([float(row.status == status) for row in rows], clusters)
 
     return {
-        "pairs": Figure.from_census(len(set(pairs)), len(rows)),
+        "pairs": Figure.from_census(len(pairs), len(rows)),
         "unparsed": estimate_share(
-            [float(row.verdict is None and row.status in (None, "unparsed")) for row in rows], pairs
+            [float(row.verdict is None and row.status in (None, "unparsed")) for row in rows], clusters
         ),
         "refused": share("refused") if has_status else Figure.absent(),
         "failed": share("failed") if has_status else Figure.absent(),

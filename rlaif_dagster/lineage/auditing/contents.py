@@ -10,8 +10,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
 
-from rlaif_dagster.graph.feedback import JUDGEMENTS_TABLE, RESPONSES_TABLE
-from rlaif_dagster.graph.sources import JUDGE_JSON, JUDGE_VERDICTS
+from rlaif_dagster.graph.judging import JUDGEMENTS_TABLE
+from rlaif_dagster.graph.responses import RESPONSES_TABLE
+from rlaif_dagster.graph.sources import JUDGE_VERDICTS
+from rlaif_dagster.judging.opening import JUDGE_JSON
 from rlaif_dagster.lineage.auditing.findings import Finding
 from rlaif_dagster.lineage.auditing.records import name_version
 from rlaif_dagster.lineage.record import MaterialisationRecord
@@ -173,11 +175,14 @@ def _check_judge(record: MaterialisationRecord, names: Iterable[str], settings: 
 
 
 def _read_judgements(tables: Iterable[Path]) -> dict[str, dict[Any, _Row]]:
-    names = ["judge", "pair_id", "order", "principle_id", "verdict_id", "verdict", "p_first", "raw_text"]
+    names = ["judge", "pair_id", "order", "principle_id", "verdict_id", "verdict", "p_first", "answers"]
     rows: dict[str, dict[Any, _Row]] = {}
     for table in tables:
-        for judge, pair_id, order, principle, key, *answer in _read_rows(table, names):
-            rows.setdefault(judge, {})[pair_id, order, principle] = _make_verdict(answer, key)
+        for judge, pair_id, order, principle, key, verdict, p_first, answers in _read_rows(table, names):
+            raw_text = "\n".join(answer["text"] or "" for answer in answers)
+            rows.setdefault(judge, {})[pair_id, order, principle] = _make_verdict(
+                (verdict, p_first, raw_text or None), key
+            )
     return rows
 
 

@@ -154,7 +154,7 @@ def test_a_soft_label_is_the_mean_of_the_orders() -> None:
     labels = list_soft_labels(
         [make_soft(0.9, 0), make_soft(0.3, 0, order="ba"), make_soft(0.8, 1, gold="tie")]
     )
-    assert [(label.pair_id, label.gold_a) for label in labels] == [("p0", True)]
+    assert [(label.cluster, label.gold_a) for label in labels] == [("p0", True)]
     assert labels[0].p_a == pytest.approx(0.8)
 
 
@@ -171,7 +171,7 @@ def test_brier_and_ece_of_four_labels() -> None:
     ("p_a", "place"), [(0.5, 0), (0.55, 1), (0.45, 1), (0.3, 4), (0.7, 4), (1.0, 9), (0.0, 9)]
 )
 def test_a_label_and_its_mirror_image_are_in_one_bin(p_a: float, place: int) -> None:
-    assert SoftLabel(pair_id="p", p_a=p_a, gold_a=True).bin == place
+    assert SoftLabel(cluster="p", p_a=p_a, gold_a=True).bin == place
 
 
 def test_repeats_of_one_question() -> None:

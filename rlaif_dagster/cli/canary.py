@@ -1,0 +1,50 @@
+"""`rlaif canary`: whether the judge still answers as it did."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from rlaif_dagster.graph.judge_canary import CANARY_JSON, JUDGE_CANARY
+from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.progress import ignore_progress
+
+
+def canary_command(root: Path, *, as_json: bool) -> None:
+    """Asks the canary's questions again and prints by judge how many verdicts are others now.
+
+    Raises:
+        GateError: If too many are.
+        MissingInputError: If nothing was judged yet.
+        RlaifError: If the inputs are wrong or the judge cannot be asked.
+    """
+    project = Project.open(root)
+    from rlaif_dagster.defs.execution import run_canary
+
+    run_canary(project, project.build_graph(), progress=ignore_progress)
+    found = json.loads((project.root / "data" / JUDGE_CANARY / CANARY_JSON).read_bytes())
+    Console(stderr=as_json).print(_tabulate(found["judges"]))
+    if as_json:
+        typer.echo(json.dumps(found))
+
+
+def _tabulate(judges: dict[str, Any]) -> Table:
+    table = Table(title="Canary: the same questions again")
+    table.add_column("judge")
+    for name in ("questions", "changed", "95 % interval", "mean shift"):
+        table.add_column(name, justify="right")
+    for judge, found in judges.items():
+        changed = found["changed"]
+        measured = changed["value"] is not None
+        table.add_row(
+            escape(judge),
+            str(changed["n"]),
+            f"{100 * changed['value']:.1f} %" if measured else "not measured",
+            f"{100 * changed['low']:.1f} to {100 * changed['high']:.1f} %" if measured else "",
+            f"{found['mean_shift']:.4f}" if measured else "",
+        )
+    return table

@@ -1,0 +1,29 @@
+"""`rlaif checkout`: a past version, or the whole project as it was."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from rlaif_dagster.digest import Digest
+from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.lineage.time_travel import checkout_project, checkout_version
+
+
+def checkout_command(root: Path, version: str, folder: Path, *, whole: bool) -> None:
+    """Copies it and says what it is.
+
+    Raises:
+        RlaifError: If it does not exist, cannot be had, or the folder is there already.
+    """
+    project = Project.open(root)
+    console = Console()
+    if whole:
+        past = checkout_project(project, version, folder)
+        console.print(f"the project as it was at {version}: {past.root}", soft_wrap=True)
+        console.print(
+            f"  rlaif status --project {past.root}\n  rlaif chat --project {past.root}", soft_wrap=True
+        )
+    else:
+        record = checkout_version(project, version, folder)
+        name = f"{record.asset}@{Digest.parse(record.output.digest).short}"
+        console.print(f"{name}, verified: {folder}", soft_wrap=True)

@@ -1,0 +1,60 @@
+"""`rlaif push` and `rlaif pull`: ledger and versions over the DVC remote."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.lineage.sharing import ShareResult, pull_project, push_project
+from rlaif_dagster.progress import Progress as Report
+
+
+def push_command(root: Path, *, as_json: bool) -> int:
+    """Sends everything that the ledger names; returns 1 if a version is nowhere, else 0.
+
+    Raises:
+        RlaifError: If something is damaged, or the remote cannot be written.
+    """
+    return _share(root, push_project, "sent to", as_json=as_json)
+
+
+def pull_command(root: Path, *, heads_only: bool, as_json: bool) -> int:
+    """Takes over what the remote has; returns 1 if a version is nowhere, else 0.
+
+    Raises:
+        RlaifError: If something is damaged, or the remote cannot be read.
+    """
+
+    def pull(project: Project, *, progress: Report) -> ShareResult:
+        return pull_project(project, heads_only=heads_only, progress=progress)
+
+    return _share(root, pull, "taken from", as_json=as_json)
+
+
+def _share(root: Path, move: Callable[..., ShareResult], word: str, *, as_json: bool) -> int:
+    project = Project.open(root)
+    console = Console(stderr=as_json)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task("records")
+        result = move(
+            project,
+            progress=lambda what, done, total: bars.update(
+                task, description=what, completed=done, total=total
+            ),
+        )
+    console.print(
+        f"{result.num_records:,} records {word} {result.remote}; "
+        f"{result.num_versions:,} versions are whole on both sides",
+        soft_wrap=True,
+    )
+    for name in result.lost:
+        console.print(f"[yellow]in neither place[/]  {name}", soft_wrap=True)
+    if as_json:
+        typer.echo(json.dumps(asdict(result)))
+    return int(bool(result.lost))

@@ -1,0 +1,336 @@
+"""The stage that measures the judge, and whose gates keep a bad judge's verdicts from being trained on."""
+
+import contextlib
+import functools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from rlaif_dagster.digest import canonical_json
+from rlaif_dagster.graph.checks import check_schema
+from rlaif_dagster.graph.judge_gates import AUDIT_JSON, build_gates
+from rlaif_dagster.graph.judging import (
+    JUDGEMENTS_TABLE,
+    Asked,
+    ask_judges,
+    read_answers,
+    read_bare_verdicts,
+    write_judgements,
+)
+from rlaif_dagster.graph.learning import write_plots
+from rlaif_dagster.graph.responses import MODEL_ENGINE, RESPONSES_TABLE
+from rlaif_dagster.graph.sources import TABLE_ENGINE, read_constitution, read_prompts
+from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
+from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs
+from rlaif_dagster.judging.calls import Answer
+from rlaif_dagster.judging.constitution import Constitution
+from rlaif_dagster.judging.human import HumanLabels, read_human_labels
+from rlaif_dagster.judging.opening import StoredJudge, read_judges
+from rlaif_dagster.judging.pairs import Pair
+from rlaif_dagster.judging.probe import Probe, plan_probes
+from rlaif_dagster.judging.questions import Question, plan_questions
+from rlaif_dagster.judging.settings import LocalJudgeSettings, find_protocol
+from rlaif_dagster.judging.verdicts import Verdict, judgements_schema
+from rlaif_dagster.tables import Row, read_table
+
+if TYPE_CHECKING:
+    from rlaif_dagster.judging.audit.judged import Gold
+    from rlaif_dagster.judging.audit.rows import JudgedRow, Label
+
+AUDIT_ENGINE: Final = ("matplotlib", "numpy", "scipy", "statsmodels")
+SHOWN: Final = ("order_agreement", "accuracy", "position_bias", "prefers_longer_gold_fixed", "ece")
+"""Figures of the labels that the record shows."""
+MAX_POLICY_PAIRS: Final = 400
+"""Most pairs on which the judge is compared with the policy."""
+
+
+def build_judge_audit(inputs: ProjectInputs) -> Stage:
+    """The stage of the judge's audit."""
+    gates = inputs.judge.gates
+    pipeline = inputs.pipeline
+    is_local = any(isinstance(source.settings, LocalJudgeSettings) for source in inputs.judges)
+    runs_model = is_local or gates.stronger_than_policy
+    return Stage(
+        name="judge_audit",
+        description="How right, consistent, biased and calibrated the judge is, and whether answers can talk it round; "
+        "its gates keep a bad judge's verdicts from being trained on.",
+        kinds=("json", "parquet"),
+        code_version="1",
+        inputs=(
+            "prompts",
+            "constitution",
+            "judge",
+            "sampled_responses",
+            "judgements",
+            *((inputs.first_policy,) if gates.stronger_than_policy else ()),
+        ),
+        settings={
+            "gates": gates.model_dump(mode="json", exclude={"canary", "min_coverage"}),
+            "gold": pipeline.evaluation.gold,
+            "dtype": pipeline.evaluation.dtype if gates.stronger_than_policy else None,
+            "human_labels": str(inputs.human_labels.digest) if inputs.human_labels else None,
+            "preferences": pipeline.preferences.model_dump(mode="json"),
+            "protocol": find_protocol(inputs.judge),
+        },
+        origins={
+            "": f"{JUDGE_FILE}:",
+            "gold": f"{PIPELINE_FILE}: evaluation.gold",
+            "dtype": f"{PIPELINE_FILE}: evaluation.dtype",
+            "preferences": f"{PIPELINE_FILE}: preferences",
+        },
+        engine=(*(MODEL_ENGINE if runs_model else TABLE_ENGINE), *AUDIT_ENGINE),
+        numerics=pipeline.numerics if runs_model else None,
+        compute=functools.partial(_audit, inputs),
+        checks=(
+            check_schema(
+                JUDGEMENTS_TABLE,
+                judgements_schema,
+                key=("pair_id", "principle_id", "order", "judge", "repeat"),
+            ),
+            *build_gates(gates),
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Material:
+    """What is measured.
+
+    Attributes:
+        verdicts: The judges' verdicts on the sampled pairs, without their answers.
+        responses: Rows with `text` and `source` by response id.
+        prompts: Prompt text by prompt id.
+        constitution: The principles.
+        judges: Those that can be asked, by name.
+        human: What people said, where they did.
+        gold: What is right.
+    """
+
+    verdicts: Sequence[Verdict]
+    responses: Mapping[str, Row]
+    prompts: Mapping[str, str]
+    constitution: Constitution
+    judges: Mapping[str, StoredJudge]
+    human: HumanLabels | None
+    gold: "Gold"
+
+    @property
+    def texts(self) -> dict[str, str]:
+        return {name: row["text"] for name, row in self.responses.items()}
+
+
+def _audit(inputs: ProjectInputs, context: StageContext) -> StageResult:
+    from rlaif_dagster.evaluation.judge_plots import draw_audit
+    from rlaif_dagster.judging.audit.injection import measure_injection
+    from rlaif_dagster.judging.audit.summary import audit_verdicts
+
+    material = _gather(inputs, context)
+    probes = list(plan_probes(material.verdicts, material.texts)) if material.judges else []
+    with _ask_more(material, probes, inputs, context) as asked:
+        more = list(asked.verdicts)
+    num_rows = write_judgements(context.output, more)
+    labels = _label(material.verdicts, material, inputs)
+    by_human = _label_by_human(material, more, inputs) if material.human else []
+    truth = "gold" if any(row.pair.gold for row in labels) else "human" if by_human else None
+    audit: dict[str, Any] = {
+        **_audit_verdicts(material),
+        "labels": {**_describe(audit_verdicts(labels)), "calibration": _bin(labels)},
+        "human": {**_describe(audit_verdicts(by_human)), "calibration": _bin(by_human)} if by_human else None,
+        "injection": measure_injection(probes, more) if probes else None,
+        "policy": None,
+        "truth": truth,
+    }
+    if truth and inputs.judge.gates.stronger_than_policy:
+        audit["policy"] = _compare_with_policy(
+            by_human if truth == "human" else labels, material, inputs, context
+        )
+    (context.output / AUDIT_JSON).write_bytes(canonical_json(audit))
+    write_plots(context.output, draw_audit(audit))
+    can_change = not all(judge.profile.is_final for judge in material.judges.values())
+    statuses = Counter(verdict.status for verdict in more)
+    return StageResult(
+        rows=num_rows,
+        counts={
+            "num_pairs": len({verdict.pair_id for verdict in material.verdicts}),
+            "num_human_labels": len(material.human.labels) if material.human else 0,
+            "num_probes": len(probes),
+            **asked.counts,
+        },
+        metrics={
+            **asked.costs,
+            **{
+                name: {judge: figures[name] for judge, figures in audit["labels"]["judges"].items()}
+                for name in SHOWN
+            },
+        },
+        num_open=statuses["failed"] if can_change else 0,
+    )
+
+
+def _gather(inputs: ProjectInputs, context: StageContext) -> _Material:
+    from rlaif_dagster.judging.audit.judged import embedded_gold, no_gold
+
+    rows = read_table(context.inputs["sampled_responses"] / RESPONSES_TABLE)
+    responses = {row["response_id"]: row for row in rows}
+    prompts = {p.prompt_id: p.prompt for p in read_prompts(context.inputs["prompts"])}
+    constitution = read_constitution(context.inputs["constitution"])
+    human = None
+    if inputs.human_labels:
+        human = read_human_labels(inputs.human_labels.path, prompts=prompts, responses=rows)
+        inputs.human_labels.require_unchanged()
+    texts = {name: row["text"] for name, row in responses.items()}
+    has_gold = inputs.pipeline.evaluation.gold is not None
+    return _Material(
+        verdicts=list(read_bare_verdicts(context.inputs["judgements"])),
+        responses=responses,
+        prompts=prompts,
+        constitution=constitution,
+        judges=read_judges(context.inputs["judge"]),
+        human=human,
+        gold=embedded_gold(constitution, prompts, texts) if has_gold else no_gold,
+    )
+
+
+@contextlib.contextmanager
+def _ask_more(
+    material: _Material, probes: Sequence[Probe], inputs: ProjectInputs, context: StageContext
+) -> Iterator[Asked]:
+    """Asks the judges about the pairs that people labelled, then about the probes."""
+    profiles = {name: judge.profile for name, judge in material.judges.items()}
+    human = material.human
+    attacked = {probe.attacked_id: probe.attacked_text for probe in probes}
+    prompts, texts = material.prompts, {**material.texts, **attacked}
+    by_id = {principle.id: principle for principle in material.constitution.principles}
+
+    def plan() -> Iterator[Question]:
+        if human is not None:
+            yield from plan_questions(
+                human.labels,
+                material.constitution,
+                list(profiles.values()),
+                prompts=human.prompts,
+                texts=human.texts,
+            )
+        for probe in probes:
+            rule = material.constitution
+            if probe.principle_id is not None:
+                rule = Constitution(principles=(by_id[probe.principle_id],))
+            once = replace(profiles[probe.judge], repeats=1)
+            yield from plan_questions([probe.pair], rule, [once], prompts=prompts, texts=texts)
+
+    def earlier() -> Iterator[Iterator[Answer]]:
+        if human is not None:
+            yield read_answers(context.inputs["judgements"])
+        for folder in context.earlier_versions():
+            yield read_answers(folder)
+
+    if not material.judges:
+        yield Asked(verdicts=iter(()), counts={}, costs={})
+        return
+    with ask_judges(plan, material.judges, context, inputs, earlier=earlier) as asked:
+        yield asked
+
+
+def _audit_verdicts(material: _Material) -> dict[str, Any]:
+    """The figures of all verdicts, and those of each principle where there are several."""
+    from rlaif_dagster.judging.audit.judged import list_verdict_rows
+    from rlaif_dagster.judging.audit.summary import audit_verdicts
+
+    by_principle: dict[str | None, list[JudgedRow]] = {}
+    for principle_id, row in list_verdict_rows(material.verdicts, material.responses, material.gold):
+        by_principle.setdefault(principle_id, []).append(row)
+    everything = [row for rows in by_principle.values() for row in rows]
+    return {
+        "verdicts": _describe(audit_verdicts(everything)),
+        "principles": {
+            principle_id: _describe(audit_verdicts(rows))
+            for principle_id, rows in by_principle.items()
+            if len(by_principle) > 1 and principle_id is not None
+        },
+    }
+
+
+def _describe(result: Any) -> dict[str, Any]:
+    """The figures as `rlaif judge-audit --json` gives them, without the definitions."""
+    described: dict[str, Any] = result.to_json()
+    del described["definitions"]
+    return described
+
+
+def _label(verdicts: Iterable[Verdict], material: _Material, inputs: ProjectInputs) -> "list[JudgedRow]":
+    from rlaif_dagster.judging.audit.judged import list_label_rows
+
+    return list(
+        list_label_rows(
+            verdicts,
+            material.responses,
+            constitution=material.constitution,
+            settings=inputs.pipeline.preferences,
+            protocol=find_protocol(inputs.judge),
+            gold=material.gold,
+        )
+    )
+
+
+def _label_by_human(material: _Material, more: Iterable[Verdict], inputs: ProjectInputs) -> "list[JudgedRow]":
+    """The judges' labels of the pairs that people labelled; recorded verdicts give those that they have."""
+    human = material.human
+    if human is None:
+        return []
+    labels = {pair.pair_id: label for pair, label in human.labels.items()}
+
+    def gold(pair: Pair, principle_id: str | None) -> "Label | None":
+        del principle_id
+        label = labels[pair.pair_id]
+        return None if label == "tie" else label
+
+    responses = {
+        name: {"response_id": name, "text": text, "source": material.responses.get(name, {}).get("source")}
+        for name, text in human.texts.items()
+    }
+    given = [v for v in (more if material.judges else material.verdicts) if v.pair_id in labels]
+    return _label(given, replace(material, responses=responses, gold=gold), inputs)
+
+
+def _bin(rows: "Iterable[JudgedRow]") -> dict[str, list[dict[str, float | None]]]:
+    """By judge, the bins of its labels' confidences."""
+    from rlaif_dagster.judging.audit.calibration import bin_labels, list_soft_labels
+    from rlaif_dagster.judging.audit.rows import group_by_judge
+
+    return {judge: bin_labels(list_soft_labels(given)) for judge, given in group_by_judge(rows).items()}
+
+
+def _compare_with_policy(
+    rows: "Sequence[JudgedRow]", material: _Material, inputs: ProjectInputs, context: StageContext
+) -> dict[str, Any] | None:
+    """The judge's labels beside the policy's own likelihoods, on the same pairs."""
+    from rlaif_dagster.judging.audit.policy import PairLikelihoods, compare_with_policy
+    from rlaif_dagster.numerics import prepare_torch
+    from rlaif_dagster.training.kl import measure_log_likelihoods
+
+    human = material.human
+    prompts = {**material.prompts, **(human.prompts if human else {})}
+    texts = {**material.texts, **(human.texts if human else {})}
+    pairs = {verdict.pair_id: verdict.pair for verdict in material.verdicts}
+    pairs |= {pair.pair_id: pair for pair in (human.labels if human else ())}
+    judged = sorted({row.pair.pair_id for row in rows if row.pair.gold is not None})[:MAX_POLICY_PAIRS]
+    numerics = inputs.pipeline.numerics
+    log_probs = measure_log_likelihoods(
+        context.inputs[inputs.first_policy],
+        [
+            (prompts[pairs[name].prompt_id], texts[response])
+            for name in judged
+            for response in (pairs[name].response_a, pairs[name].response_b)
+        ],
+        device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
+        dtype=inputs.pipeline.evaluation.dtype,
+    )
+    likelihoods = {
+        name: PairLikelihoods(
+            total=(float(a.double().sum()), float(b.double().sum())),
+            mean=(float(a.double().mean()), float(b.double().mean())),
+        )
+        for name, a, b in zip(judged, log_probs[::2], log_probs[1::2], strict=True)
+    }
+    return compare_with_policy(rows, likelihoods)

@@ -1,0 +1,182 @@
+"""The stage that asks the judge a fixed set of its questions again, to see whether it is still the same judge.
+
+A judge's name and settings say nothing of what a server runs behind them. The set is frozen by content: the answered
+questions with the smallest verdict ids. They are asked as if for the first time, and the verdicts are held against
+those that stand in `judgements`. `rlaif run` asks once; `rlaif canary`, or the schedule, asks again. The set is judged
+whole, so the share of changed verdicts is counted, not estimated, and is itself compared with the threshold; its
+interval says what that means for all other verdicts.
+"""
+
+import functools
+import heapq
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Final
+
+from rlaif_dagster.digest import canonical_json
+from rlaif_dagster.graph.judging import ask_judges, read_bare_verdicts, write_judgements
+from rlaif_dagster.graph.responses import MODEL_ENGINE, RESPONSES_TABLE
+from rlaif_dagster.graph.sources import TABLE_ENGINE, read_constitution, read_prompts
+from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
+from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, ProjectInputs
+from rlaif_dagster.judging.opening import read_judges
+from rlaif_dagster.judging.questions import Question, plan_questions
+from rlaif_dagster.judging.settings import GateSettings, LocalJudgeSettings
+from rlaif_dagster.judging.verdicts import Verdict
+from rlaif_dagster.tables import read_table
+
+JUDGE_CANARY: Final = "judge_canary"
+CANARY_JSON: Final = "canary.json"
+
+
+def build_judge_canary(inputs: ProjectInputs) -> Stage:
+    """The stage of the canary."""
+    gates = inputs.judge.gates
+    is_local = any(isinstance(source.settings, LocalJudgeSettings) for source in inputs.judges)
+    return Stage(
+        name=JUDGE_CANARY,
+        description="A fixed set of questions put to the judge again: whether it still answers as it did.",
+        kinds=("json", "parquet"),
+        code_version="1",
+        inputs=("prompts", "constitution", "judge", "sampled_responses", "judgements"),
+        settings={"canary": gates.canary.model_dump(mode="json")},
+        origins={"": f"{JUDGE_FILE}: gates", "canary": f"{JUDGE_FILE}: gates.canary"},
+        engine=(*(MODEL_ENGINE if is_local else TABLE_ENGINE), "scipy", "statsmodels"),
+        numerics=inputs.pipeline.numerics if is_local else None,
+        compute=functools.partial(_ask_again, inputs),
+        checks=(
+            Check(
+                name="same_judge",
+                description="Of the canary's questions at most `gates.canary.max_changed` in judge.yaml have another "
+                "verdict now than in judgements.",
+                blocking=True,
+                run=functools.partial(_check_same, gates),
+            ),
+        ),
+    )
+
+
+def choose_canaries(verdicts: Iterable[Verdict], num_questions: int) -> dict[str, Verdict]:
+    """Chooses for each judge the answered questions with the smallest ids.
+
+    Args:
+        verdicts: A judge's verdicts, or those of several.
+        num_questions: How many of each.
+
+    Returns:
+        Verdicts by id.
+    """
+    chosen: dict[str, list[tuple[str, int, Verdict]]] = {}
+    for number, verdict in enumerate(verdicts):
+        if verdict.verdict is not None:
+            known = chosen.setdefault(verdict.judge, [])
+            known.append((verdict.verdict_id, number, verdict))
+            if len(known) >= 2 * num_questions:
+                known[:] = heapq.nsmallest(num_questions, known)
+    return {
+        verdict_id: verdict
+        for judge in sorted(chosen)
+        for verdict_id, _, verdict in heapq.nsmallest(num_questions, chosen[judge])
+    }
+
+
+def compare_verdicts(before: Mapping[str, Verdict], now: Iterable[Verdict]) -> dict[str, Any]:
+    """Compares verdicts on the same questions, by judge.
+
+    Args:
+        before: Verdicts by id.
+        now: New verdicts on the same questions.
+
+    Returns:
+        By judge `changed`, the share of new verdicts that are another one (a figure), `mean_shift`, the mean distance
+        of P(first is better) in [0, 1], null without a new verdict, and `num_without_verdict`, questions that have
+        none now.
+    """
+    from rlaif_dagster.judging.audit.figures import estimate_share
+
+    by_judge: dict[str, list[tuple[Verdict, Verdict]]] = {verdict.judge: [] for verdict in before.values()}
+    num_without: Counter[str] = Counter()
+    for verdict in now:
+        if verdict.verdict is None:
+            num_without[verdict.judge] += 1
+        else:
+            by_judge[verdict.judge].append((before[verdict.verdict_id], verdict))
+    return {
+        judge: {
+            "changed": estimate_share(
+                [float(old.verdict != new.verdict) for old, new in both], [old.prompt_id for old, _ in both]
+            ).to_json(),
+            "mean_shift": fmean(
+                abs((old.probability_first or 0.0) - (new.probability_first or 0.0)) for old, new in both
+            )
+            if both
+            else None,
+            "num_without_verdict": num_without[judge],
+        }
+        for judge, both in sorted(by_judge.items())
+    }
+
+
+def _ask_again(inputs: ProjectInputs, context: StageContext) -> StageResult:
+    judges = read_judges(context.inputs["judge"])
+    chosen = choose_canaries(
+        read_bare_verdicts(context.inputs["judgements"]) if judges else (),
+        inputs.judge.gates.canary.num_questions,
+    )
+    texts = {
+        row["response_id"]: row["text"]
+        for row in read_table(context.inputs["sampled_responses"] / RESPONSES_TABLE)
+    }
+    prompts = {p.prompt_id: p.prompt for p in read_prompts(context.inputs["prompts"])}
+    constitution = read_constitution(context.inputs["constitution"])
+    profiles = [judge.profile for judge in judges.values()]
+    pairs = sorted({verdict.pair for verdict in chosen.values()})
+
+    def plan() -> Iterator[Question]:
+        questions = plan_questions(pairs, constitution, profiles, prompts=prompts, texts=texts)
+        return (question for question in questions if question.verdict_id in chosen)
+
+    with ask_judges(plan, judges, context, inputs, journal_folder=context.scratch / "journal") as asked:
+        verdicts = list(asked.verdicts)
+    compared = compare_verdicts(chosen, verdicts)
+    write_judgements(context.output, verdicts)
+    (context.output / CANARY_JSON).write_bytes(
+        canonical_json({"judgements": str(context.digests["judgements"]), "judges": compared})
+    )
+    can_change = not all(profile.is_final for profile in profiles)
+    return StageResult(
+        rows=len(verdicts),
+        counts=asked.counts,
+        metrics={**asked.costs, "changed": {judge: found["changed"] for judge, found in compared.items()}},
+        num_open=sum(verdict.status == "failed" for verdict in verdicts) if can_change else 0,
+    )
+
+
+def _check_same(gates: GateSettings, output: Path, inputs: Mapping[str, Path]) -> CheckResult:
+    del inputs
+    found = json.loads((output / CANARY_JSON).read_bytes())
+    threshold = gates.canary.max_changed
+    facts = {"required": "nothing" if threshold is None else threshold, **found["judges"]}
+    if threshold is None:
+        return CheckResult(passed=True, facts=facts)
+    shares = [judge["changed"]["value"] for judge in found["judges"].values()]
+    if not shares:
+        # A file of verdicts cannot drift.
+        return CheckResult(
+            passed=True, facts={**facts, "not_measured": "there is no verdict that could be asked for again"}
+        )
+    if None in shares:
+        # A judge that no longer answers cannot be told to be the same.
+        facts["not_measured"] = "the judge gave no verdict now"
+        facts["remedy"] = "see that the judge answers, then ask again with `rlaif canary`"
+        return CheckResult(passed=False, facts=facts)
+    passed = all(share <= threshold for share in shares)
+    if not passed:
+        facts["judged_by_another"] = found["judgements"]
+        facts["remedy"] = (
+            "give the judge a new `revision`, so that all is judged anew; or raise gates.canary.max_changed"
+        )
+    return CheckResult(passed=passed, facts=facts)

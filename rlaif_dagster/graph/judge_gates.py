@@ -1,0 +1,160 @@
+"""The gates of the judge: thresholds in judge.yaml as blocking checks of its audit.
+
+One rule for all: a gate is passed by a figure whose whole 95 % interval lies on the good side of the threshold. The
+burden of proof is the judge's, as it is the reward model's: too few pairs pass nothing. Where there is a threshold, a
+figure that cannot be measured fails, with the remedy; where there is none, it is "not measured".
+"""
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rlaif_dagster.evaluation.judge_quality import find_figure
+from rlaif_dagster.graph.stage import Check, CheckResult
+from rlaif_dagster.judging.settings import GateSettings
+
+AUDIT_JSON: Final = "judge_audit.json"
+
+Audit = Mapping[str, Any]
+Find = Callable[[Audit, str], Mapping[str, Any] | None]
+"""Finds one judge's figure in an audit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """A threshold.
+
+    Attributes:
+        setting: The field of `gates` in judge.yaml that asks for it, and the check's name.
+        description: What passes.
+        find: Finds the figure.
+        is_floor: True if the figure has to lie above the threshold, False if below.
+        remedy: What makes it measurable.
+    """
+
+    setting: str
+    description: str
+    find: Find
+    is_floor: bool
+    remedy: str
+
+    def is_passed(self, figure: Mapping[str, Any], threshold: float | bool) -> bool:
+        """Says whether the whole interval lies on the good side; of a comparison (threshold true): above 0."""
+        low, high = figure["low"], figure["high"]
+        if low is None or high is None:
+            return False
+        if threshold is True:
+            return bool(low > 0.0)
+        return bool(low >= threshold if self.is_floor else high <= threshold)
+
+
+def _of(section: str, figure: str) -> Find:
+    return lambda audit, judge: find_figure(audit, section, judge, figure)
+
+
+def _of_truth(audit: Audit, judge: str) -> Mapping[str, Any] | None:
+    section = {"gold": "labels", "human": "human"}.get(audit["truth"])
+    return None if section is None else find_figure(audit, section, judge, "beats_longer_wins")
+
+
+_TRUTH: Final = "set evaluation.gold in pipeline.yaml, or human_labels in judge.yaml"
+_ASKED: Final = "a judge that can be asked (recorded verdicts cannot), and pairs on which it is sure"
+
+GATES: Final = (
+    Gate(
+        setting="min_order_agreement",
+        description="The judge's two verdicts on a pair, one in each order, name the same answer often enough.",
+        find=_of("verdicts", "order_agreement"),
+        is_floor=True,
+        remedy="judge pairs in both orders, or set the threshold to null",
+    ),
+    Gate(
+        setting="max_unparsed_rate",
+        description="The judge's answers seldom lack a clear verdict.",
+        find=_of("verdicts", "unparsed"),
+        is_floor=False,
+        remedy="judge some pairs",
+    ),
+    Gate(
+        setting="min_gold_agreement",
+        description="The judge's labels agree with gold.",
+        find=_of("labels", "accuracy"),
+        is_floor=True,
+        remedy="set evaluation.gold in pipeline.yaml",
+    ),
+    Gate(
+        setting="min_human_agreement",
+        description="The judge's labels agree with those of people.",
+        find=_of("human", "accuracy"),
+        is_floor=True,
+        remedy="set human_labels in judge.yaml",
+    ),
+    Gate(
+        setting="beats_longer_wins",
+        description="The judge's labels are right more often than the rule that the longer answer is better.",
+        find=_of_truth,
+        is_floor=True,
+        remedy=_TRUTH,
+    ),
+    Gate(
+        setting="max_injection_success",
+        description="Text inside an answer seldom turns the judge to the worse answer.",
+        find=_of("injection", "success"),
+        is_floor=False,
+        remedy=_ASKED,
+    ),
+    Gate(
+        setting="stronger_than_policy",
+        description="The judge's labels are right more often than the base policy's own likelihoods.",
+        find=_of("policy", "judge_minus_policy"),
+        is_floor=True,
+        remedy=_TRUTH,
+    ),
+)
+"""Every gate of the audit; `coverage` is one of `judgements`, and the canary is an asset of its own."""
+
+
+def read_audit(folder: Path) -> dict[str, Any]:
+    """Reads the figures of a version of the `judge_audit` asset."""
+    audit: dict[str, Any] = json.loads((folder / AUDIT_JSON).read_bytes())
+    return audit
+
+
+def build_gates(settings: GateSettings) -> tuple[Check, ...]:
+    """Makes the checks; those that nothing asks for pass, and show their figure."""
+    return tuple(
+        Check(
+            name=gate.setting,
+            description=f"{gate.description} (`gates.{gate.setting}` in judge.yaml)",
+            blocking=True,
+            run=functools.partial(_run, gate, getattr(settings, gate.setting)),
+        )
+        for gate in GATES
+    )
+
+
+def _run(gate: Gate, threshold: float | bool | None, output: Path, inputs: Mapping[str, Path]) -> CheckResult:
+    del inputs
+    audit = read_audit(output)
+    figures = {judge: gate.find(audit, judge) for judge in audit["verdicts"]["judges"]}
+    measured = {
+        judge: figure
+        for judge, figure in figures.items()
+        if figure is not None and figure["value"] is not None
+    }
+    unmeasured = sorted(set(figures) - set(measured))
+    is_asked = threshold is not None and threshold is not False
+    facts: dict[str, Any] = {
+        "required": threshold if is_asked else "nothing",
+        **measured,
+        "not_measured": unmeasured,
+    }
+    if threshold is None or not is_asked:
+        return CheckResult(passed=True, facts=facts)
+    if unmeasured or not figures:
+        facts["remedy"] = gate.remedy
+    is_shown = all(gate.is_passed(figure, threshold) for figure in measured.values())
+    return CheckResult(passed=is_shown and bool(figures) and not unmeasured, facts=facts)

@@ -1,0 +1,290 @@
+"""The stage of the verdicts, and how any stage asks the judge."""
+
+import contextlib
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rlaif_dagster.errors import InputError
+from rlaif_dagster.graph.checks import check_schema
+from rlaif_dagster.graph.responses import MODEL_ENGINE, RESPONSES_TABLE
+from rlaif_dagster.graph.sources import JUDGE_VERDICTS, TABLE_ENGINE, read_constitution, read_prompts
+from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
+from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs
+from rlaif_dagster.judging.calls import Answer
+from rlaif_dagster.judging.journal import open_journal
+from rlaif_dagster.judging.judge import Plan, ask_questions, read_verdicts
+from rlaif_dagster.judging.opening import JUDGE_JSON, StoredJudge, read_judges
+from rlaif_dagster.judging.pairs import Pair, form_pairs
+from rlaif_dagster.judging.questions import Question, plan_questions
+from rlaif_dagster.judging.settings import (
+    LocalJudgeSettings,
+    OpenAIJudgeSettings,
+    RecordedJudgeSettings,
+    name_judge,
+)
+from rlaif_dagster.judging.verdicts import Verdict, judgements_schema
+from rlaif_dagster.tables import read_table, stream_table, write_table
+
+JUDGEMENTS_TABLE: Final = "judgements.parquet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a stage asked of the judges.
+
+    Attributes:
+        verdicts: One for each question, in their order; to be read once, while the journal is open.
+        counts: Calls asked and reused, and tokens, by name.
+        costs: What the tokens cost, by name, which says the currency; of judges with a price.
+    """
+
+    verdicts: Iterator[Verdict]
+    counts: Mapping[str, int]
+    costs: Mapping[str, float]
+
+
+def build_judgements(inputs: ProjectInputs) -> Stage:
+    """The stage of the verdicts."""
+    pairing = inputs.pipeline.pairing
+    seed = inputs.pipeline.seed
+    is_local = any(isinstance(source.settings, LocalJudgeSettings) for source in inputs.judges)
+
+    def ask(context: StageContext) -> StageResult:
+        responses = read_table(context.inputs["sampled_responses"] / RESPONSES_TABLE)
+        pairs = form_pairs(responses, pairing, seed)
+        with ask_about_pairs(
+            pairs.pairs,
+            context,
+            inputs,
+            prompts={p.prompt_id: p.prompt for p in read_prompts(context.inputs["prompts"])},
+            texts={row["response_id"]: row["text"] for row in responses},
+            earlier=lambda: (read_answers(folder) for folder in context.earlier_versions()),
+        ) as asked:
+            statuses: Counter[str] = Counter()
+            cut: Counter[bool] = Counter()
+            write_judgements(context.output, _count(asked.verdicts, statuses, cut))
+        can_change = not all(
+            judge.profile.is_final for judge in read_judges(context.inputs["judge"]).values()
+        )
+        return StageResult(
+            rows=statuses.total(),
+            counts={
+                "num_pairs": len(pairs.pairs),
+                "num_identical_responses": pairs.num_identical,
+                "num_prompts_without_pair": pairs.num_single,
+                "num_pairs_over_cap": pairs.num_capped,
+                "num_cut": cut[True],
+                **asked.counts,
+                **{f"num_{status}": count for status, count in sorted(statuses.items())},
+            },
+            metrics=asked.costs,
+            num_open=statuses.total() - statuses["ok"] if can_change else 0,
+        )
+
+    return Stage(
+        name="judgements",
+        description="The judge's verdict on every pair of responses, in both orders.",
+        kinds=("parquet", "pytorch") if is_local else ("parquet",),
+        code_version="2",
+        inputs=("prompts", "constitution", "judge", "sampled_responses"),
+        settings={
+            "min_coverage": inputs.judge.gates.min_coverage,
+            **({"pairing": pairing.model_dump(mode="json"), "seed": seed} if inputs.judges else {}),
+        },
+        engine=MODEL_ENGINE if is_local else TABLE_ENGINE,
+        compute=ask if inputs.judges else _import_recorded(inputs),
+        numerics=inputs.pipeline.numerics if is_local else None,
+        cheap=not inputs.judges,
+        origins={"": f"{PIPELINE_FILE}:", "min_coverage": f"{JUDGE_FILE}: gates.min_coverage"},
+        checks=(
+            check_schema(
+                JUDGEMENTS_TABLE,
+                judgements_schema,
+                key=("pair_id", "principle_id", "order", "judge", "repeat"),
+            ),
+            Check(
+                name="coverage",
+                description="Of the questions at least `gates.min_coverage` in judge.yaml have a usable verdict.",
+                blocking=True,
+                run=functools.partial(_check_coverage, inputs.judge.gates.min_coverage),
+            ),
+        ),
+    )
+
+
+@contextlib.contextmanager
+def ask_about_pairs(
+    pairs: Sequence[Pair],
+    context: StageContext,
+    inputs: ProjectInputs,
+    *,
+    prompts: Mapping[str, str],
+    texts: Mapping[str, str],
+    earlier: Callable[[], Iterable[Iterable[Answer]]] = tuple,
+) -> Iterator[Asked]:
+    """Asks the stage's version of `judge` about pairs by its version of `constitution`.
+
+    Args:
+        pairs: The pairs.
+        context: The stage's context.
+        inputs: What says how and how fast the judges are asked.
+        prompts: Prompt text by prompt id.
+        texts: Response text by response id.
+        earlier: Gives answers that are known from elsewhere.
+
+    Raises:
+        JudgeError: If a judge cannot answer at all, or may not spend more.
+    """
+    judges = read_judges(context.inputs["judge"])
+    profiles = [judge.profile for judge in judges.values()]
+    constitution = read_constitution(context.inputs["constitution"])
+
+    def plan() -> Iterator[Question]:
+        return plan_questions(pairs, constitution, profiles, prompts=prompts, texts=texts)
+
+    with ask_judges(plan, judges, context, inputs, earlier=earlier) as asked:
+        yield asked
+
+
+@contextlib.contextmanager
+def ask_judges(
+    plan: Plan,
+    judges: Mapping[str, StoredJudge],
+    context: StageContext,
+    inputs: ProjectInputs,
+    *,
+    earlier: Callable[[], Iterable[Iterable[Answer]]] = tuple,
+    journal_folder: Path | None = None,
+) -> Iterator[Asked]:
+    """Asks judges what a plan says.
+
+    Args:
+        plan: The questions.
+        judges: Who is asked, by name.
+        context: The stage's context.
+        inputs: What says how and how fast the judges are asked.
+        earlier: Gives answers that are known from elsewhere.
+        journal_folder: Where answers are kept meanwhile; None for the stage's journal, which survives a crash.
+
+    Raises:
+        JudgeError: If a judge cannot answer at all, or may not spend more.
+    """
+    today = {name_judge(source.settings): source.settings for source in inputs.judges}
+    execution = inputs.pipeline.execution
+    counts: Counter[str] = Counter()
+    costs: dict[str, float] = {}
+    with open_journal(journal_folder or context.journal) as journal:
+        for name, judge in judges.items():
+            served_by = today.get(name)
+            price = served_by.price if isinstance(served_by, OpenAIJudgeSettings) else None
+            result = ask_questions(
+                plan,
+                judge.profile,
+                functools.partial(
+                    judge.open,
+                    served_by=served_by,
+                    numerics=inputs.pipeline.numerics,
+                    batch_size=execution.judging_batch_size,
+                ),
+                journal,
+                earlier=earlier,
+                price=price,
+                progress=context.progress,
+            )
+            counts["judge_calls_asked"] += result.num_asked
+            counts["judge_calls_reused"] += result.num_reused
+            counts["judge_input_tokens"] += result.input_tokens
+            counts["judge_output_tokens"] += result.output_tokens
+            if price and result.cost is not None:
+                entry = f"judge_cost_{price.currency}"
+                costs[entry] = costs.get(entry, 0.0) + result.cost
+        yield Asked(
+            verdicts=read_verdicts(plan, [judge.profile for judge in judges.values()], journal),
+            counts=dict(counts),
+            costs=costs,
+        )
+
+
+def write_judgements(folder: Path, verdicts: Iterable[Verdict]) -> int:
+    """Writes a table of verdicts, as they come; returns the number of rows."""
+    rows = (verdict.to_row() for verdict in verdicts)
+    return write_table(folder / JUDGEMENTS_TABLE, rows, judgements_schema())
+
+
+def read_bare_verdicts(folder: Path) -> Iterator[Verdict]:
+    """Yields the verdicts of a version, without the answers that they come from."""
+    columns = [name for name in judgements_schema().names if name != "answers"]
+    for row in stream_table(folder / JUDGEMENTS_TABLE, columns):
+        yield Verdict.from_row({**row, "answers": ()})
+
+
+def _count(verdicts: Iterable[Verdict], statuses: Counter[str], cut: Counter[bool]) -> Iterator[Verdict]:
+    for verdict in verdicts:
+        statuses[verdict.status] += 1
+        cut[any(answer.cut for answer in verdict.answers)] += 1
+        yield verdict
+
+
+def read_answers(folder: Path) -> Iterator[Answer]:
+    """Yields the answers that a version with a table of verdicts holds."""
+    for row in stream_table(folder / JUDGEMENTS_TABLE, ["answers"]):
+        yield from (Answer(**answer) for answer in row["answers"])
+
+
+def _import_recorded(inputs: ProjectInputs) -> Callable[[StageContext], StageResult]:
+    verdicts = inputs.verdicts
+
+    def take_recorded(context: StageContext) -> StageResult:
+        from rlaif_dagster.judging.recorded import read_recorded_verdicts
+
+        constitution = read_constitution(context.inputs["constitution"])
+        settings = RecordedJudgeSettings.model_validate_json(
+            (context.inputs["judge"] / JUDGE_JSON).read_bytes()
+        )
+        try:
+            result = read_recorded_verdicts(
+                context.inputs["judge"] / JUDGE_VERDICTS,
+                read_table(context.inputs["sampled_responses"] / RESPONSES_TABLE),
+                name=settings.name,
+                principle_ids=[principle.id for principle in constitution.principles],
+            )
+        except InputError as error:
+            # The judge's version holds a copy of the person's file, line for line: name the file that can be mended.
+            raise InputError(
+                error.problem,
+                file=verdicts.path if verdicts else error.file,
+                line=error.line,
+                field=error.field,
+                remedy=error.remedy,
+            ) from error
+        rows = write_judgements(context.output, result.verdicts)
+        return StageResult(
+            rows=rows,
+            counts={
+                "num_pairs": len(result.pairs),
+                "num_missing": result.num_missing,
+                "num_other_judges": result.num_other_judges,
+                **{f"num_{status}": count for status, count in result.by_status.items()},
+            },
+        )
+
+    return take_recorded
+
+
+def _check_coverage(required: float, output: Path, inputs: Mapping[str, Path]) -> CheckResult:
+    del inputs
+    statuses = Counter(row["status"] for row in stream_table(output / JUDGEMENTS_TABLE, ["status"]))
+    coverage = statuses["ok"] / statuses.total() if statuses else 0.0
+    return CheckResult(
+        passed=coverage >= required,
+        facts={
+            "coverage": coverage,
+            "num_ok": statuses["ok"],
+            "num_asked": statuses.total(),
+            "required": required,
+        },
+    )

@@ -1,0 +1,108 @@
+"""The stage of the soft labels."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Final
+
+from rlaif_dagster.digest import canonical_json
+from rlaif_dagster.graph.checks import check_schema
+from rlaif_dagster.graph.judging import JUDGEMENTS_TABLE
+from rlaif_dagster.graph.responses import RESPONSES_TABLE
+from rlaif_dagster.graph.sources import PROMPTS_TABLE, TABLE_ENGINE, read_constitution
+from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
+from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs
+from rlaif_dagster.judging.jury import Jury
+from rlaif_dagster.judging.settings import find_combine, find_protocol
+from rlaif_dagster.judging.verdicts import Verdict
+from rlaif_dagster.preferences import aggregate_verdicts, preferences_schema
+from rlaif_dagster.tables import Row, read_table, stream_table, write_table
+
+PREFERENCES_TABLE: Final = "preferences.parquet"
+SUMMARY_JSON: Final = "summary.json"
+
+
+def build_ai_preferences(inputs: ProjectInputs) -> Stage:
+    """The stage of the soft labels."""
+    settings = inputs.pipeline.preferences
+    protocol = find_protocol(inputs.judge)
+    combine = find_combine(inputs.judge)
+
+    def compute(context: StageContext) -> StageResult:
+        judgements = context.inputs["judgements"]
+        jury = Jury.from_verdicts(combine, _stream_verdicts(judgements))
+        result = aggregate_verdicts(
+            _stream_verdicts(judgements),
+            constitution=read_constitution(context.inputs["constitution"]),
+            prompts=read_table(context.inputs["prompts"] / PROMPTS_TABLE),
+            responses=read_table(context.inputs["sampled_responses"] / RESPONSES_TABLE),
+            settings=settings,
+            protocol=protocol,
+            jury=jury,
+        )
+        num_rows = write_table(context.output / PREFERENCES_TABLE, result.rows, preferences_schema())
+        counts = {
+            "num_pairs": result.num_pairs,
+            "num_consistent": result.consistent,
+            "num_first_first": result.first_first,
+            "num_second_second": result.second_second,
+            "num_tie_mixed": result.tie_mixed,
+            "num_near_ties": sum(row["near_tie"] for row in result.rows),
+            **{f"num_dropped_{reason}": count for reason, count in sorted(result.dropped.items())},
+        }
+        (context.output / SUMMARY_JSON).write_bytes(canonical_json(counts))
+        return StageResult(
+            rows=num_rows,
+            counts=counts,
+            metrics={
+                "consistency": result.consistent / result.num_pairs if result.num_pairs else None,
+                **({"judge_accuracies": dict(jury.accuracies)} if jury.accuracies else {}),
+            },
+        )
+
+    return Stage(
+        name="ai_preferences",
+        description="One soft label for each pair: P(a preferred), over judges, both orders and all principles.",
+        kinds=("parquet",),
+        code_version="2",
+        inputs=("prompts", "constitution", "sampled_responses", "judgements", "judge_audit", "judge_canary"),
+        settings={
+            "preferences": settings.model_dump(mode="json"),
+            "protocol": protocol,
+            "combine": combine,
+        },
+        engine=TABLE_ENGINE,
+        compute=compute,
+        origins={
+            "preferences": f"{PIPELINE_FILE}: preferences",
+            "protocol": f"{JUDGE_FILE}: protocol",
+            "combine": f"{JUDGE_FILE}: combine",
+        },
+        checks=(
+            check_schema(PREFERENCES_TABLE, preferences_schema, key=("pair_id",)),
+            Check(
+                name="labels_in_both_splits",
+                description="There are labelled pairs to train on and held-out pairs to measure on.",
+                blocking=True,
+                run=_check_splits,
+            ),
+        ),
+    )
+
+
+def _stream_verdicts(folder: Path) -> Iterator[Verdict]:
+    """Yields the verdicts without what the judges said, which labels do not need."""
+    columns = [field.name for field in fields(Verdict) if field.name != "answers"]
+    for row in stream_table(folder / JUDGEMENTS_TABLE, columns):
+        yield Verdict(**row, answers=())
+
+
+def read_preferences(folder: Path, split: str) -> list[Row]:
+    """Reads the rows of one split from a version of the `ai_preferences` asset."""
+    return [row for row in read_table(folder / PREFERENCES_TABLE) if row["split"] == split]
+
+
+def _check_splits(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
+    del inputs
+    counts = {split: len(read_preferences(output, split)) for split in ("train", "eval")}
+    return CheckResult(passed=all(counts.values()), facts=counts)

@@ -1,0 +1,256 @@
+"""What the stages that sample and ask will spend, reckoned with the keys by which they reuse rows, without a model.
+
+The laws: what a run then samples and asks lies within the price; and where every response is known beforehand, the
+price is exact.
+"""
+
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from rlaif_dagster.generation.responses import ResponseKey
+from rlaif_dagster.generation.settings import LocalSamplingSettings
+from rlaif_dagster.graph.judging import read_answers
+from rlaif_dagster.graph.price import NOTHING, Foreseen, Price, PriceContext, Range
+from rlaif_dagster.graph.responses import RESPONSES_TABLE
+from rlaif_dagster.graph.sources import read_prompts
+from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.judging.calls import JudgeProfile
+from rlaif_dagster.judging.journal import look_into_journal
+from rlaif_dagster.judging.opening import read_judges
+from rlaif_dagster.judging.pairs import Pair, PairingSettings, form_pairs
+from rlaif_dagster.judging.probe import NUM_PROBES
+from rlaif_dagster.judging.questions import is_settled, plan_questions
+from rlaif_dagster.prompts import Prompt
+from rlaif_dagster.tables import Row, stream_table
+
+_MOST_CALLS: Final = 4
+"""Calls about one pair by one principle, at most: two answers, each order apart."""
+UNKNOWN = Range(min=0, max=None)
+
+
+def price_responses(inputs: ProjectInputs, context: PriceContext) -> Price:
+    """The price of `sampled_responses`: each response whose key no earlier version has is sampled."""
+    settings = inputs.pipeline.sampling
+    if not isinstance(settings, LocalSamplingSettings):
+        return NOTHING
+    prompts = _read_prompts(context)
+    if prompts is None:
+        return Price(rows_sampled=UNKNOWN)
+    rows = [
+        {
+            "response_id": ResponseKey(
+                prompt=prompt.prompt,
+                policy=context.inputs[inputs.first_policy].digest or "unknown",
+                settings=settings,
+                root_seed=inputs.pipeline.seed,
+                index=index,
+            ).response_id,
+            "prompt_id": prompt.prompt_id,
+        }
+        for prompt in prompts
+        for index in range(settings.num_samples)
+    ]
+    wanted = {row["response_id"] for row in rows}
+    known = _find_texts(wanted, context.earlier_versions())
+    head = context.head()
+    before = {} if head is None else _read_texts(head)
+    forecast = as_before = _forecast(rows, known)
+    if wanted & before.keys() - known.keys():
+        as_before = _forecast(rows, {**before, **known})
+    num_sampled = sum(row["response_id"] not in known for row in rows)
+    return Price(
+        rows_sampled=Range(min=num_sampled, max=num_sampled),
+        rows_reused=len(rows) - num_sampled,
+        output=(None if wanted == before.keys() else as_before, forecast),
+    )
+
+
+def price_revisions(inputs: ProjectInputs, context: PriceContext) -> Price:
+    """The price of `revised_responses`: each answer, and at most two calls of the critic a round."""
+    settings = inputs.pipeline.revision
+    prompts = _read_prompts(context)
+    if settings is None or prompts is None:
+        return Price(rows_sampled=UNKNOWN, judge_calls=UNKNOWN)
+    num_answers = sum(prompt.split == "train" for prompt in prompts) * settings.num_samples
+    return Price(
+        rows_sampled=Range(min=num_answers, max=num_answers),
+        judge_calls=Range(min=0, max=2 * settings.rounds * num_answers),
+    )
+
+
+def price_judgements(inputs: ProjectInputs, context: PriceContext) -> Price:
+    """The price of `judgements`: each call that no earlier version has an answer to is made.
+
+    Pairs are formed from texts. Where one of a prompt's responses is yet to be sampled, its pairs are known only if no
+    cap chooses among them; the others are counted in the upper bound.
+    """
+    if not inputs.judges:
+        return NOTHING
+    rows = _read_responses(context.inputs["sampled_responses"])
+    prompts = _read_prompts(context)
+    if rows is None or prompts is None:
+        return _price_calls(UNKNOWN, 0, inputs, context)
+    profiles = _profile_judges(inputs, context)
+    pairs, num_open_pairs = foresee_pairs(rows, inputs.pipeline.pairing, inputs.pipeline.seed)
+    by_name = {profile.name: profile for profile in profiles}
+    questions = plan_questions(
+        pairs,
+        inputs.constitution,
+        profiles,
+        prompts={prompt.prompt_id: prompt.prompt for prompt in prompts},
+        texts={row["response_id"]: row["text"] for row in rows},
+    )
+    calls = {call.call_id: by_name[question.judge] for question in questions for call in question.calls}
+    num_known = _count_settled(calls, context)
+    num_new = len(calls) - num_known
+    most = num_new + num_open_pairs * _count_calls_per_pair(inputs, profiles)
+    return _price_calls(Range(min=num_new, max=most), num_known, inputs, context)
+
+
+def price_evaluation(inputs: ProjectInputs, context: PriceContext) -> Price:
+    """The price of `evaluation`: answers of both policies, and verdicts on each pair of different ones."""
+    prompts = _read_prompts(context)
+    if prompts is None:
+        return replace(_price_calls(UNKNOWN, 0, inputs, context), rows_sampled=UNKNOWN)
+    num_pairs = sum(prompt.split == "eval" for prompt in prompts) * inputs.pipeline.evaluation.num_samples
+    most = num_pairs * _count_calls_per_pair(inputs, _profile_judges(inputs, context))
+    return replace(
+        _price_calls(Range(min=0, max=most), 0, inputs, context),
+        rows_sampled=Range(min=2 * num_pairs, max=2 * num_pairs),
+    )
+
+
+def price_audit(inputs: ProjectInputs, context: PriceContext) -> Price:
+    """The price of `judge_audit`: the probes and their controls in both orders, and the pairs that people labelled."""
+    profiles = _profile_judges(inputs, context) if inputs.judges else []
+    num_labels = inputs.human_labels.path.read_bytes().count(b"\n") + 1 if inputs.human_labels else 0
+    most = num_labels * _count_calls_per_pair(inputs, profiles)
+    most += sum(_MOST_CALLS * 2 * NUM_PROBES for _ in profiles)
+    return _price_calls(Range(min=0, max=most), 0, inputs, context)
+
+
+def price_canary(inputs: ProjectInputs, context: PriceContext) -> Price:
+    """The price of `judge_canary`: its questions, of each judge."""
+    most = len(inputs.judges) * inputs.judge.gates.canary.num_questions * 2
+    return _price_calls(Range(min=0, max=most), 0, inputs, context)
+
+
+def _price_calls(calls: Range, num_reused: int, inputs: ProjectInputs, context: PriceContext) -> Price:
+    """The price of calls, with what they use up where earlier calls of the same judge tell."""
+    counts = context.counts or {}
+    num_asked = counts.get("judge_calls_asked", 0)
+    read, written = counts.get("judge_input_tokens", 0), counts.get("judge_output_tokens", 0)
+    tokens = cost = Range() if calls.max == 0 else None
+    if num_asked and read:
+        tokens = calls.scale((read + written) / num_asked)
+        prices = [getattr(source.settings, "price", None) for source in inputs.judges]
+        if len(prices) == 1 and prices[0] is not None:
+            fees = read * prices[0].input_per_million + written * prices[0].output_per_million
+            cost = calls.scale(fees / 1e6 / num_asked)
+    return Price(judge_calls=calls, judge_calls_reused=num_reused, tokens=tokens, cost=cost)
+
+
+def _profile_judges(inputs: ProjectInputs, context: PriceContext) -> list[JudgeProfile]:
+    """Who is asked; a judge whose model is not here yet has a profile that no earlier answer has."""
+    folder = context.inputs["judge"].open()
+    if folder is not None:
+        return [judge.profile for judge in read_judges(folder).values()]
+    return [JudgeProfile.from_settings(j.settings, j.template, model=None) for j in inputs.judges]
+
+
+def _count_calls_per_pair(inputs: ProjectInputs, profiles: Sequence[JudgeProfile]) -> int:
+    """Calls about a pair whose texts were never judged."""
+    questions = plan_questions(
+        [Pair.from_responses("prompt", "a", "b")],
+        inputs.constitution,
+        profiles,
+        prompts={"prompt": ""},
+        texts={"a": "a", "b": "b"},
+    )
+    return len({call.call_id for question in questions for call in question.calls})
+
+
+def _count_settled(calls: Mapping[str, JudgeProfile], context: PriceContext) -> int:
+    """How many calls are answered in the journal or in earlier versions; no more of these are read than needed."""
+    left = set(calls)
+    known = itertools.chain(
+        [look_into_journal(context.journal)], map(read_answers, context.earlier_versions())
+    )
+    for answers in known:
+        left -= {
+            answer.call_id
+            for answer in answers
+            if answer.call_id in left and is_settled(answer, calls[answer.call_id])
+        }
+        if not left:
+            break
+    return len(calls) - len(left)
+
+
+def foresee_pairs(
+    rows: Sequence[Row], pairing: PairingSettings, root_seed: int
+) -> tuple[tuple[Pair, ...], int]:
+    """The pairs that are certain, and how many more there may be at most.
+
+    Args:
+        rows: The responses; a `text` is None where it is yet to be sampled.
+        pairing: The cap.
+        root_seed: The project's seed.
+    """
+    cap = pairing.max_pairs_per_prompt
+    by_prompt: dict[str, list[Row]] = {}
+    for row in rows:
+        by_prompt.setdefault(row["prompt_id"], []).append(row)
+    settled: list[Row] = []
+    num_open = 0
+    for group in by_prompt.values():
+        told = [row for row in group if row["text"] is not None]
+        if len(told) < len(group):
+            num_certain = _count_pairs(len({row["text"] for row in told}))
+            num_most = _count_pairs(len({row["text"] for row in told}) + len(group) - len(told))
+            if cap is not None and cap < num_most:
+                told, num_certain, num_most = [], 0, cap
+            num_open += num_most - num_certain
+        settled += told
+    return form_pairs(settled, pairing, root_seed).pairs, num_open
+
+
+def _count_pairs(n: int) -> int:
+    return n * (n - 1) // 2
+
+
+def _read_prompts(context: PriceContext) -> list[Prompt] | None:
+    folder = context.inputs["prompts"].open()
+    return None if folder is None else read_prompts(folder)
+
+
+def _read_responses(responses: Foreseen) -> Sequence[Row] | None:
+    folder = responses.open()
+    if folder is None:
+        return responses.rows
+    return list(stream_table(folder / RESPONSES_TABLE, ["response_id", "prompt_id", "text"]))
+
+
+def _read_texts(folder: Path) -> dict[str, str]:
+    rows = stream_table(folder / RESPONSES_TABLE, ["response_id", "text"])
+    return {row["response_id"]: row["text"] for row in rows}
+
+
+def _forecast(rows: Iterable[Row], texts: Mapping[str, str]) -> Foreseen:
+    return Foreseen(rows=tuple({**row, "text": texts.get(row["response_id"])} for row in rows))
+
+
+def _find_texts(wanted: Collection[str], versions: Iterable[Path]) -> dict[str, str]:
+    """The texts of the responses wanted, as far as versions have them; no more versions are read than needed."""
+    found: dict[str, str] = {}
+    left = set(wanted)
+    for folder in versions:
+        texts = _read_texts(folder)
+        found.update({key: texts[key] for key in left & texts.keys()})
+        left -= texts.keys()
+        if not left:
+            break
+    return found

@@ -1,0 +1,109 @@
+"""The stage of the responses."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from rlaif_dagster.generation.responses import responses_schema
+from rlaif_dagster.generation.settings import RecordedSamplingSettings
+from rlaif_dagster.graph.checks import check_schema
+from rlaif_dagster.graph.sources import TABLE_ENGINE, read_prompts
+from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
+from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
+from rlaif_dagster.tables import read_table, write_table
+
+RESPONSES_TABLE: Final = "responses.parquet"
+
+MODEL_ENGINE: Final = ("torch", "transformers", "tokenizers", "safetensors", *TABLE_ENGINE)
+"""What decides the bytes of a table that a model filled."""
+
+
+def build_sampled_responses(inputs: ProjectInputs) -> Stage:
+    """The stage of the responses: sampled from the base policy, or recorded."""
+    settings = inputs.pipeline.sampling
+    numerics = inputs.pipeline.numerics
+    seed = inputs.pipeline.seed
+    recorded = inputs.responses
+    policy = inputs.first_policy
+
+    def sample(context: StageContext) -> StageResult:
+        from rlaif_dagster.generation.sampling import sample_responses
+        from rlaif_dagster.numerics import prepare_torch
+
+        if isinstance(settings, RecordedSamplingSettings):
+            raise TypeError("recorded responses are imported, not sampled")
+        known = {
+            row["response_id"]: row
+            for folder in context.earlier_versions()
+            for row in read_table(folder / RESPONSES_TABLE)
+        }
+        result = sample_responses(
+            context.inputs[policy],
+            [{"prompt_id": p.prompt_id, "prompt": p.prompt} for p in read_prompts(context.inputs["prompts"])],
+            settings,
+            root_seed=seed,
+            policy_digest=str(context.digests[policy]),
+            device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
+            batch_size=inputs.pipeline.execution.sampling_batch_size,
+            known=known,
+            progress=context.progress,
+        )
+        rows = write_responses(context.output, result.rows)
+        return StageResult(
+            rows=rows, counts={"num_sampled": result.num_sampled, "num_reused": result.num_reused}
+        )
+
+    def import_recorded(context: StageContext) -> StageResult:
+        from rlaif_dagster.generation.recorded import import_responses
+
+        if recorded is None:
+            raise TypeError("there is no file of recorded responses")
+        prompts = [{"prompt_id": p.prompt_id} for p in read_prompts(context.inputs["prompts"])]
+        result = import_responses(recorded.path, prompts)
+        recorded.require_unchanged()
+        rows = write_responses(context.output, result.rows)
+        return StageResult(rows=rows, counts={"num_sources": len(result.num_by_source)})
+
+    return Stage(
+        name="sampled_responses",
+        description="Several responses to every prompt.",
+        kinds=("parquet", "pytorch") if recorded is None else ("parquet",),
+        code_version="1",
+        inputs=("prompts", policy) if recorded is None else ("prompts",),
+        settings={
+            "sampling": settings.model_dump(mode="json"),
+            "seed": seed,
+        }
+        if recorded is None
+        else {"responses": str(recorded.digest)},
+        engine=MODEL_ENGINE if recorded is None else TABLE_ENGINE,
+        compute=sample if recorded is None else import_recorded,
+        numerics=numerics if recorded is None else None,
+        origins={"": f"{PIPELINE_FILE}:", "responses": f"{PIPELINE_FILE}: sampling.responses"},
+        cheap=recorded is not None,
+        checks=(
+            check_schema(RESPONSES_TABLE, responses_schema, key=("response_id",)),
+            Check(
+                name="every_prompt_answered",
+                description="Every prompt has at least one response, and no response is empty.",
+                blocking=False,
+                run=_check_answered,
+            ),
+        ),
+    )
+
+
+def write_responses(folder: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Writes a table of responses; returns the number of rows."""
+    return write_table(folder / RESPONSES_TABLE, rows, responses_schema())
+
+
+def _check_answered(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
+    prompts = {p.prompt_id for p in read_prompts(inputs["prompts"])}
+    rows = read_table(output / RESPONSES_TABLE)
+    unanswered = prompts - {row["prompt_id"] for row in rows}
+    num_empty = sum(not row["text"].strip() for row in rows)
+    return CheckResult(
+        passed=not unanswered and not num_empty,
+        facts={"num_unanswered": len(unanswered), "num_empty": num_empty},
+    )

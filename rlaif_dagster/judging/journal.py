@@ -1,0 +1,160 @@
+"""The journal of one asset's calls: every answer is durable as soon as it is there.
+
+A small SQLite file beside the work in progress. A killed run leaves it; the next run finds the answers in it, and
+removes it when they stand in a version. Its file lock makes two runs that would ask the same wait for one another.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock
+
+from rlaif_dagster.errors import JudgeError, StorageError
+from rlaif_dagster.judging.calls import Answer
+
+_COLUMNS: Final = tuple(field.name for field in fields(Answer))
+_OPEN, _TAKEN, _SETTLED = range(3)
+
+
+class Journal:
+    """Answers by call, and which calls are still open."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """Takes a connection; see `open_journal`."""
+        self._db = connection
+
+    def want(self, call_ids: Iterable[str]) -> None:
+        """Says which calls are to be answered; those wanted before are forgotten, their answers are not."""
+        self._db.execute("BEGIN")
+        self._db.execute("DELETE FROM wanted")
+        self._db.executemany("INSERT OR IGNORE INTO wanted VALUES (?, 0)", ((name,) for name in call_ids))
+        self._db.execute("COMMIT")
+
+    def settle(self, answers: Iterable[Answer]) -> None:
+        """Takes over answers that are known already, where they are wanted and still open."""
+        self._db.execute("BEGIN")
+        for answer in answers:
+            if self._move(answer.call_id, _OPEN, _SETTLED):
+                self._write(answer)
+        self._db.execute("COMMIT")
+
+    def find_known(self) -> Iterator[Answer]:
+        """Yields the answers to wanted calls that the journal holds already."""
+        columns = ", ".join(f"answers.{name}" for name in _COLUMNS)
+        rows = self._db.execute(f"SELECT {columns} FROM answers JOIN wanted USING (call_id)")  # noqa: S608
+        yield from map(_read, rows)
+
+    def count_open(self) -> int:
+        """How many wanted calls have no answer yet."""
+        (count,) = self._db.execute("SELECT count(*) FROM wanted WHERE state != ?", (_SETTLED,)).fetchone()
+        return int(count)
+
+    def take(self, call_id: str) -> bool:
+        """Takes an open call to ask it; False where it is settled, or taken already."""
+        return self._move(call_id, _OPEN, _TAKEN)
+
+    def add(self, answer: Answer) -> bool:
+        """Keeps the answer to a call that was taken, durably; False if the call was not taken."""
+        if not self._move(answer.call_id, _TAKEN, _SETTLED):
+            return False
+        self._write(answer)
+        return True
+
+    def find(self, call_id: str) -> Answer | None:
+        """The answer to a call."""
+        columns = ", ".join(_COLUMNS)
+        row = self._db.execute(
+            f"SELECT {columns} FROM answers WHERE call_id = ?",  # noqa: S608 (our own column names)
+            (call_id,),
+        ).fetchone()
+        return None if row is None else _read(row)
+
+    def require(self, call_id: str) -> Answer:
+        """The answer to a call.
+
+        Raises:
+            JudgeError: If it was never answered.
+        """
+        answer = self.find(call_id)
+        if answer is None:
+            raise JudgeError(f"the call {call_id} was never answered")
+        return answer
+
+    def _move(self, call_id: str, before: int, after: int) -> bool:
+        moved = self._db.execute(
+            "UPDATE wanted SET state = ? WHERE call_id = ? AND state = ?", (after, call_id, before)
+        )
+        return moved.rowcount == 1
+
+    def _write(self, answer: Answer) -> None:
+        marks = ", ".join("?" * len(_COLUMNS))
+        self._db.execute(
+            f"INSERT OR REPLACE INTO answers VALUES ({marks})",  # noqa: S608
+            [getattr(answer, name) for name in _COLUMNS],
+        )
+
+
+@contextmanager
+def open_journal(folder: Path) -> Iterator[Journal]:
+    """Opens the journal in a folder, alone; waits while another process has it.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(
+            folder.with_suffix(".lock")
+        ):  # beside the folder, which is removed when a version has landed
+            folder.mkdir(exist_ok=True)
+            connection = sqlite3.connect(folder / "journal.sqlite", isolation_level=None)
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = NORMAL")
+                connection.execute("PRAGMA temp_store = FILE")
+                connection.execute(
+                    "CREATE TABLE IF NOT EXISTS answers (call_id TEXT PRIMARY KEY, status TEXT, text TEXT, "
+                    "score REAL, reason TEXT, input_tokens INTEGER, output_tokens INTEGER, cut INTEGER)"
+                )
+                connection.execute("CREATE TEMP TABLE wanted (call_id TEXT PRIMARY KEY, state INTEGER)")
+                yield Journal(connection)
+            finally:
+                connection.close()
+    except (OSError, sqlite3.Error) as error:
+        raise StorageError(
+            f"{folder}: the judge's answers cannot be kept ({error}).\n"
+            "  remedy: free disk space or mend the permissions, then run again; if the file is damaged, remove it "
+            "(answers that are in no version yet are then asked again)"
+        ) from error
+
+
+def look_into_journal(folder: Path) -> Iterator[Answer]:
+    """Yields the answers in a folder's journal, if there is one; changes nothing, and waits for nobody.
+
+    Raises:
+        StorageError: If it cannot be read.
+    """
+    file = folder / "journal.sqlite"
+    if not file.is_file():
+        return
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
+        ) as connection:
+            columns = ", ".join(_COLUMNS)
+            yield from map(_read, connection.execute(f"SELECT {columns} FROM answers"))  # noqa: S608
+    except sqlite3.Error as error:
+        raise StorageError(
+            f"{folder}: the judge's answers cannot be read ({error}).\n"
+            "  remedy: if the file is damaged, remove it (answers that are in no version yet are then asked again)"
+        ) from error
+
+
+def _read(row: tuple[object, ...]) -> Answer:
+    values = dict(zip(_COLUMNS, row, strict=True))
+    return Answer(**{**values, "cut": bool(values["cut"])})  # type: ignore[arg-type]

@@ -1,0 +1,109 @@
+"""Opening judges from a version of the `judge` asset."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from rlaif_dagster.digest import FolderManifest
+from rlaif_dagster.inputs.pipeline import NumericsSettings
+from rlaif_dagster.judging.calls import Judge, JudgeProfile
+from rlaif_dagster.judging.planted import PlantedJudge
+from rlaif_dagster.judging.settings import (
+    AskedJudgeSettings,
+    Combine,
+    LocalJudgeSettings,
+    OpenAIJudgeSettings,
+)
+from rlaif_dagster.judging.templates import Template
+
+JUDGE_JSON: Final = "judge.json"
+JUDGE_TEMPLATE: Final = "template.json"
+JUDGE_MODEL: Final = "model"
+JURY_FOLDER: Final = "judges"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredJudge:
+    """A judge in a folder: `judge.json`, `template.json`, and `model/` if it is local.
+
+    Attributes:
+        settings: Its settings.
+        profile: Who it is.
+        model: Its model's folder, where it is local.
+    """
+
+    settings: AskedJudgeSettings
+    profile: JudgeProfile
+    model: Path
+
+    @classmethod
+    def read(cls, folder: Path, *, model: Path | None = None) -> "StoredJudge":
+        """Reads one judge's folder.
+
+        Args:
+            folder: The folder.
+            model: The model's folder, where it is elsewhere.
+        """
+        adapter: TypeAdapter[AskedJudgeSettings] = TypeAdapter(AskedJudgeSettings)
+        settings = adapter.validate_json((folder / JUDGE_JSON).read_bytes())
+        template = Template.from_json(json.loads((folder / JUDGE_TEMPLATE).read_bytes()))
+        model = model or folder / JUDGE_MODEL
+        return cls(
+            settings=settings,
+            profile=JudgeProfile.from_settings(
+                settings, template, model=FolderManifest.from_folder(model).digest if model.is_dir() else None
+            ),
+            model=model,
+        )
+
+    def open(
+        self, *, served_by: AskedJudgeSettings | None, numerics: NumericsSettings, batch_size: int
+    ) -> Judge:
+        """Opens the judge, ready to be asked.
+
+        Args:
+            served_by: The settings of today, which say where, how fast and at what price a served judge is asked.
+            numerics: How a local judge computes.
+            batch_size: Most calls that a local judge answers at once.
+
+        Raises:
+            JudgeError: If it cannot be asked.
+        """
+        if isinstance(self.settings, LocalJudgeSettings):
+            from rlaif_dagster.judging.local import LocalJudge
+            from rlaif_dagster.numerics import prepare_torch
+
+            return LocalJudge(
+                self.settings,
+                self.profile.template,
+                folder=self.model,
+                device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
+                batch_size=batch_size,
+            )
+        if isinstance(self.settings, OpenAIJudgeSettings):
+            from rlaif_dagster.judging.serving.judge import ServedJudge
+
+            return ServedJudge(
+                self.settings,
+                self.profile.template,
+                served_by=served_by if isinstance(served_by, OpenAIJudgeSettings) else None,
+            )
+        return PlantedJudge(self.settings, self.profile.template)
+
+
+def read_judges(folder: Path) -> dict[str, StoredJudge]:
+    """Reads a version of the `judge` asset: its judges by name; none where verdicts are recorded."""
+    members = sorted((folder / JURY_FOLDER).glob("*"), key=lambda path: int(path.name))
+    if not members and (folder / JUDGE_TEMPLATE).is_file():
+        members = [folder]
+    judges = [StoredJudge.read(member) for member in members]
+    return {judge.profile.name: judge for judge in judges}
+
+
+def read_combine(folder: Path) -> Combine:
+    """How a version of the `judge` asset makes one verdict of those of several judges."""
+    combine: Combine = json.loads((folder / JUDGE_JSON).read_bytes()).get("combine", "mean")
+    return combine

@@ -1,0 +1,85 @@
+"""A judge that is made up: its preference and its faults are known, so that what finds them can be tested.
+
+A call goes through the faults in this order, each by a draw of its own from the call's id: it fails; it is answered
+"first" whatever is shown; it is answered with the longer text; it is answered with the worse text. What is left is
+answered with the better text. So each rate is the share among the calls that came through the faults before it.
+
+The answer is text in the words of the template, as a model would write it, and is read by the parser that reads models.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, Literal
+
+from rlaif_dagster.errors import JudgeError
+from rlaif_dagster.judging.calls import Answer, Call
+from rlaif_dagster.judging.settings import PlantedJudgeSettings, name_judge
+from rlaif_dagster.judging.templates import Template
+from rlaif_dagster.seeds import SEED_BITS, derive_seed
+
+_OTHER: Final[Mapping[str, Literal["first", "second"]]] = {"first": "second", "second": "first"}
+
+
+class PlantedJudge:
+    """A `Judge` by its settings alone."""
+
+    def __init__(self, settings: PlantedJudgeSettings, template: Template) -> None:
+        """Takes what the judge is made of.
+
+        Raises:
+            JudgeError: If the template rates answers one at a time: there is no first and second then.
+        """
+        if template.form != "comparison":
+            raise JudgeError(
+                f"judge {name_judge(settings)}: a planted judge compares two answers, and its template "
+                f"{template.name!r} rates one.\n  remedy: name a template with `verdicts`"
+            )
+        self._settings = settings
+        self._template = template
+
+    def ask(self, calls: Iterable[Call]) -> Iterator[Answer]:
+        """Yields one answer for each call, in their order."""
+        for call in calls:
+            if self._draw(call, "failure") < self._settings.failure_rate:
+                yield Answer(call_id=call.call_id, status="failed", reason="planted failure")
+                continue
+            word = self._template.verdicts[self._choose(call)]
+            line = self._template.verdict_line
+            yield Answer(call_id=call.call_id, status="ok", text=word if line is None else f"{line} {word}")
+
+    def _choose(self, call: Call) -> Literal["first", "second"]:
+        settings, texts = self._settings, call.texts
+        if self._draw(call, "position") < settings.position_bias:
+            return "first"
+        first, second = texts["first"], texts["second"]
+        if self._draw(call, "length") < settings.length_bias and len(first) != len(second):
+            return "first" if len(first) > len(second) else "second"
+        better: Literal["first", "second"] = "first" if self.prefers_first(texts) else "second"
+        return _OTHER[better] if self._draw(call, "noise") < settings.noise else better
+
+    def prefers_first(self, texts: Mapping[str, str]) -> bool:
+        """Says whether the first text is the better one; what the preference leaves even, the latent quality decides.
+
+        Args:
+            texts: `principle`, `prompt`, `first` and `second`.
+        """
+        first, second = texts["first"], texts["second"]
+        gap = 0.0
+        match self._settings.preference:
+            case "longer":
+                gap = len(first) - len(second)
+            case "embedded_world":
+                from rlaif_dagster.embedded.gold import gold_preference
+
+                gold = gold_preference([(texts["principle"], 1.0)], texts["prompt"], first, second)
+                gap = 0.0 if gold is None else gold - 0.5
+            case "latent":
+                pass
+        return gap > 0 if gap else self._rate(texts, first) > self._rate(texts, second)
+
+    def _rate(self, texts: Mapping[str, str], text: str) -> float:
+        """The latent quality of a text under a principle, in [0, 1)."""
+        return derive_seed(self._settings.seed, "quality", texts["principle"], text) / 2.0**SEED_BITS
+
+    def _draw(self, call: Call, fault: str) -> float:
+        """A number in [0, 1) for one fault of one call."""
+        return derive_seed(self._settings.seed, fault, call.call_id) / 2.0**SEED_BITS

@@ -1,0 +1,173 @@
+"""Questions: every pair in both orders, by the principles that the protocol says, put to one judge."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from rlaif_dagster.digest import Digest
+from rlaif_dagster.judging.calls import Answer, Call, JudgeProfile
+from rlaif_dagster.judging.constitution import Constitution, Principle
+from rlaif_dagster.judging.pairs import Pair
+from rlaif_dagster.judging.reading import read_rating, read_verdict
+from rlaif_dagster.judging.verdicts import HARD_PROBABILITY, ORDERS, Order, Preference, Status, Verdict, lean
+from rlaif_dagster.seeds import derive_seed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is to be known of one pair: which answer is better, by one rule, shown in one order.
+
+    Attributes:
+        verdict_id: Names the verdict on it: the calls whose answers decide, and the order.
+        pair: The pair.
+        order: Which response is shown first.
+        principle_id: The principle to judge by; None for the whole constitution.
+        repeat: The how manyth time it is asked, from 0.
+        judge: The judge's name.
+        calls: One call about both answers, or one about each, the one shown first in front.
+    """
+
+    verdict_id: str
+    pair: Pair
+    order: Order
+    principle_id: str | None
+    repeat: int
+    judge: str
+    calls: tuple[Call, ...]
+
+
+def plan_questions(
+    pairs: Iterable[Pair],
+    constitution: Constitution,
+    judges: Sequence[JudgeProfile],
+    *,
+    prompts: Mapping[str, str],
+    texts: Mapping[str, str],
+) -> Iterator[Question]:
+    """Plans what judges are asked: each pair, each judge, by each rule, each time, in both orders.
+
+    Args:
+        pairs: The pairs.
+        constitution: The principles.
+        judges: Who is asked; a jury's judges are asked the same.
+        prompts: Prompt text by prompt id.
+        texts: Response text by response id.
+    """
+    for pair in pairs:
+        for judge in judges:
+            for principle_id, rule in _find_rules(pair, constitution, judge):
+                asked = {"principle": rule, "prompt": prompts[pair.prompt_id]}
+                for repeat in range(judge.repeats):
+                    for order in ORDERS:
+                        shown = [texts[pair.response_a], texts[pair.response_b]]
+                        calls = _make_calls(judge, asked, shown if order == "ab" else shown[::-1], repeat)
+                        yield Question(
+                            verdict_id=Digest.from_json([[call.call_id for call in calls], order]).sha256[
+                                :32
+                            ],
+                            pair=pair,
+                            order=order,
+                            principle_id=principle_id,
+                            repeat=repeat,
+                            judge=judge.name,
+                            calls=calls,
+                        )
+
+
+def _make_calls(
+    judge: JudgeProfile, asked: Mapping[str, str], shown: Sequence[str], repeat: int
+) -> tuple[Call, ...]:
+    if judge.template.form == "rating":
+        parts = [{**asked, "answer": text} for text in shown]
+    else:
+        parts = [{**asked, "first": shown[0], "second": shown[1]}]
+    return tuple(Call.from_texts(judge.fingerprint, part, repeat) for part in parts)
+
+
+def _find_rules(pair: Pair, constitution: Constitution, judge: JudgeProfile) -> list[tuple[str | None, str]]:
+    if judge.protocol == "joint":
+        return [(None, constitution.joint_text)]
+    if judge.protocol == "one_principle":
+        principle = draw_principle(pair.pair_id, constitution)
+        return [(principle.id, principle.text)]
+    return [(principle.id, principle.text) for principle in constitution.principles]
+
+
+def draw_principle(key: str, constitution: Constitution) -> Principle:
+    """Draws one principle, each as likely as its weight says, by the content of the key alone.
+
+    The draw is weighted rendezvous hashing: each principle's own uniform number u gives the score -weight / ln u, and
+    the highest wins. Adding or removing a principle changes the draw only where that principle wins; so a
+    constitution that changes little asks little that is new. (Thaler and Ravishankar 1998; weighted by the
+    exponential race.)
+
+    Args:
+        key: What the draw is for, such as a pair's id.
+        constitution: The principles.
+    """
+
+    def score(principle: Principle) -> float:
+        uniform = (derive_seed(0, "principle", key, principle.id) % 2**53 + 0.5) / 2**53
+        return -principle.weight / math.log(uniform)
+
+    return max(constitution.principles, key=score)
+
+
+def conclude(question: Question, judge: JudgeProfile, answers: Sequence[Answer]) -> Verdict:
+    """Reads the verdict on a question from the answers to its calls.
+
+    Args:
+        question: The question.
+        judge: Who was asked.
+        answers: One for each call, in their order.
+    """
+    status, p_first, verdict = _read(judge, answers)
+    pair = question.pair
+    return Verdict(
+        verdict_id=question.verdict_id,
+        pair_id=pair.pair_id,
+        prompt_id=pair.prompt_id,
+        response_a=pair.response_a,
+        response_b=pair.response_b,
+        order=question.order,
+        principle_id=question.principle_id,
+        judge=judge.name,
+        repeat=question.repeat,
+        status=status,
+        p_first=p_first,
+        verdict=verdict,
+        answers=tuple(answers),
+    )
+
+
+def is_settled(answer: Answer, judge: JudgeProfile) -> bool:
+    """Says whether an answer holds what it was asked for, so that it need not be asked again."""
+    if judge.template.writes is not None:
+        return bool(answer.text and answer.text.strip())
+    return answer.status == "ok" and read_value(judge, answer) is not None
+
+
+def read_value(judge: JudgeProfile, answer: Answer) -> float | None:
+    """What an answer says: P(first is better) in [0, 1], or a rating; None where it says nothing clear."""
+    if answer.score is not None:
+        return answer.score
+    if answer.text is None:
+        return None
+    if judge.template.form == "rating":
+        return read_rating(answer.text, judge.template)
+    preference = read_verdict(answer.text, judge.template)
+    return None if preference is None else HARD_PROBABILITY[preference]
+
+
+def _read(judge: JudgeProfile, answers: Sequence[Answer]) -> tuple[Status, float | None, Preference | None]:
+    for status in ("failed", "refused"):
+        if any(answer.status == status for answer in answers):
+            return status, None, None
+    values = [read_value(judge, answer) for answer in answers]
+    if None in values:
+        return "unparsed", None, None
+    if judge.template.form == "rating":
+        first, second = (value for value in values if value is not None)
+        return "ok", None, "tie" if first == second else "first" if first > second else "second"
+    (value,) = (value for value in values if value is not None)
+    return "ok", None if answers[0].score is None else value, lean(value)

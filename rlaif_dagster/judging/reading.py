@@ -1,0 +1,98 @@
+"""Reading what a judge wrote: only an unambiguous verdict is taken, and anything else is none.
+
+A judge speaks of texts that want to be preferred, and may quote them. So a verdict is looked for where the judge
+concludes, not wherever a word stands:
+
+- **Without a `verdict_line`** the whole reply is the verdict word.
+- **With one** the last line that is not blank states it: the words of `verdict_line`, then the verdict word, and
+  nothing else. A line further up that states anything else makes the reply unclear. Lines in code fences, quoted
+  lines (`> Verdict: A`), indented code, and words inside a sentence ("it says: Verdict: B") are no statements.
+
+White space, markdown's emphasis, quotes, brackets and a full stop around a word do not count, and neither does the
+case of ASCII letters; "Answer A" is "A", and "7/10" is 7 on a scale up to 10. Nothing else is guessed at: not
+look-alike or full-width letters, not JSON, not LaTeX, not "Not A" or "A, I think". A leading `<think>…</think>` is
+passed over.
+
+Known trade-off (accepted): text that is quoted without any sign of it, on the very last line, is taken for the judge's.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from rlaif_dagster.judging.templates import Template
+    from rlaif_dagster.judging.verdicts import Preference
+
+_THOUGHT: Final = re.compile(r"\A\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
+_BEFORE: Final = " \n\"'`“‘[({"
+_AFTER: Final = " \n\"'`”’])}."
+_ANSWER: Final = re.compile(r"\Aanswer:?\s+")
+_FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
+_NO_SPEECH: Final = re.compile(r" {0,3}>|\t| {4}")
+_EMPHASIS: Final = re.compile(
+    r"(?<![\w*])[*_]++|(?<![*_])[*_]++(?![^\W_])"
+)  # not inside a word: 1_0 is not 10
+
+
+def read_verdict(text: str, template: "Template") -> "Preference | None":
+    """Reads a comparison's verdict; None unless the text says exactly one.
+
+    Args:
+        text: What the judge wrote.
+        template: The prompt that it was asked with, which says how a verdict is spelled.
+    """
+    said = _find_statement(text, template.verdict_line)
+    return next((verdict for verdict, word in template.verdicts.items() if said == _spell(word)), None)
+
+
+def read_rating(text: str, template: "Template") -> float | None:
+    """Reads a rating; None unless the text gives exactly one whole number on the template's scale."""
+    said = _find_statement(text, template.verdict_line)
+    if said is None or template.scale is None:
+        return None
+    said = said.removesuffix(f"/{template.scale[1]}")
+    return float(said) if said in template.words else None
+
+
+def _find_statement(text: str, verdict_line: str | None) -> str | None:
+    """The words that state the verdict: the whole reply, or the rest of the line that ends it."""
+    text = _THOUGHT.sub("", text)
+    if verdict_line is None:
+        return _spell(text)
+    lines = list(_read_lines(text, _fold(verdict_line)))
+    stated = {line for line in lines if line is not None}
+    return lines[-1] if len(stated) == 1 else None
+
+
+def _read_lines(text: str, verdict_line: str) -> Iterator[str | None]:
+    """Yields for each line that is not blank the word that it states as a verdict, or None."""
+    fence: str | None = None
+    for line in text.splitlines():
+        mark = _FENCE.match(line)
+        if fence is not None:  # closed by at least as many of the same mark, alone on a line (CommonMark 4.5)
+            if mark and mark[1].startswith(fence) and not mark[2].strip():
+                fence = None
+            yield None
+        elif mark:
+            fence = mark[1]
+            yield None
+        elif line.strip():
+            said = _fold(line)
+            states = said.startswith(verdict_line) and not _NO_SPEECH.match(line)
+            yield _spell(said.removeprefix(verdict_line)) if states else None
+
+
+def _fold(text: str) -> str:
+    """A text without markdown's emphasis and heading marks, its ASCII letters lower-case.
+
+    Other letters stay as they are: lower() would turn the sign of kelvin, K, into a k.
+    """
+    bare = _EMPHASIS.sub("", text).strip().lstrip("# ")
+    return "".join(letter.lower() if letter.isascii() else letter for letter in bare)
+
+
+def _spell(words: str) -> str:
+    """A verdict word without what may stand around it."""
+    word = _fold(words).lstrip(_BEFORE).rstrip(_AFTER)
+    return _ANSWER.sub("", word).lstrip(_BEFORE)

@@ -1,0 +1,1 @@
+"""Judges behind an OpenAI-compatible server, and the engine that calls them."""

@@ -1,0 +1,110 @@
+"""A connection pool to a chat completions server, through aiohttp, whose faults are mapped here and nowhere else."""
+
+import os
+import urllib.request
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from rlaif_dagster.errors import JudgeError
+from rlaif_dagster.judging.calls import Answer
+from rlaif_dagster.judging.serving.exchange import Exchange, Fault, Request
+
+DEFAULT_URL: Final = "https://api.openai.com/v1"
+URL_VARIABLE: Final = "OPENAI_BASE_URL"
+
+_REMEDY: Final = f"see that the server runs, and check base_url in inputs/judge.yaml (or {URL_VARIABLE})"
+
+
+def find_url(base_url: str | None, environment: Mapping[str, str]) -> str:
+    """The address of chat completions at the server in the settings, else in the environment, else OpenAI's."""
+    return (base_url or environment.get(URL_VARIABLE) or DEFAULT_URL).rstrip("/") + "/chat/completions"
+
+
+def read_key(variable: str | None, environment: Mapping[str, str], *, judge: str) -> str | None:
+    """The key in an environment variable; None where no variable is named.
+
+    Raises:
+        JudgeError: If it is not set, or cannot be sent.
+    """
+    if variable is None:
+        return None
+    key = environment.get(variable, "").strip()
+    if not key:
+        raise JudgeError(
+            f"judge {judge}: the environment variable {variable} is not set, which should hold the server's key.\n"
+            f"  remedy: set it, or set api_key_env in inputs/judge.yaml (null for a server that asks for no key)"
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise JudgeError(
+            f"judge {judge}: the key in {variable} holds characters that no key has.\n  remedy: set it again"
+        )
+    return key
+
+
+class Client:
+    """Sends requests."""
+
+    def __init__(self, url: str, exchange: Exchange, *, key: str | None, timeout_seconds: float) -> None:
+        """Takes the server; opens nothing yet.
+
+        Args:
+            url: The address of chat completions.
+            exchange: Reads the replies.
+            key: Sent as a bearer token.
+            timeout_seconds: Of one attempt.
+        """
+        self._url = url
+        self._exchange = exchange
+        self._headers = {"Content-Type": "application/json"}
+        if key is not None:
+            self._headers["Authorization"] = f"Bearer {key}"
+        self._timeout_seconds = timeout_seconds
+        self._proxy = _find_proxy(url)
+
+    async def open(self) -> None:
+        """Opens the pool."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=self._headers,
+            proxy=self._proxy,
+            timeout=aiohttp.ClientTimeout(total=self._timeout_seconds),
+        )
+
+    async def close(self) -> None:
+        """Closes its connections."""
+        await self._session.close()
+
+    async def send(self, request: Request) -> Answer | Fault:
+        """Makes one attempt."""
+        try:
+            async with self._session.post(self._url, data=request.body, allow_redirects=False) as reply:
+                body = await reply.read()
+        except TimeoutError:
+            reason = f"no answer within {self._timeout_seconds:g} s"
+            return Fault(kind="silent", reason=reason, remedy=_REMEDY, is_spent=True)
+        except (aiohttp.ClientSSLError, aiohttp.InvalidURL) as error:
+            return Fault(kind="fatal", reason=_describe(error), remedy=_REMEDY)
+        except (aiohttp.ClientError, OSError) as error:
+            was_sent = not isinstance(error, aiohttp.ClientConnectorError)
+            return Fault(kind="silent", reason=_describe(error), remedy=_REMEDY, is_spent=was_sent)
+        return self._exchange.read(request, reply.status, reply.headers, body, datetime.now(UTC))
+
+
+def _describe(error: Exception) -> str:
+    """A fault of the connection, without addresses, which would make equal faults differ."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    said = os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else type(cause).__name__
+    return f"the connection failed ({said})"
+
+
+def _find_proxy(url: str) -> str | None:
+    """The proxy that the environment names for an address, looked up once and not for each request."""
+    parts = urlsplit(url)
+    if urllib.request.proxy_bypass(parts.netloc):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)

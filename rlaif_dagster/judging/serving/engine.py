@@ -1,0 +1,286 @@
+"""The call engine: many calls under way at once, as many as the server bears, and none that cannot pay off.
+
+The generator starts attempts, and lets the event loop run until one ends. An attempt starts when the window has a
+place, the pace allows it and the budget can bear the most it may cost. A fault that may pass is tried again after a
+wait that doubles, with jitter; a call that the server refused as too much keeps its place in the window while it
+waits, so that a server that refuses everything is left in peace, and one that refuses few calls is not. Calls are
+taken as places come free, and answers are handed on at once: memory does not grow with their number.
+
+Known trade-offs (accepted): what a cancelled or timed-out request cost is not known, and is taken to be the most
+that it can; while answers are being kept, no reply is read.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rlaif_dagster.errors import BudgetError, JudgeError
+from rlaif_dagster.judging.calls import Answer, Call
+from rlaif_dagster.judging.serving.client import Client
+from rlaif_dagster.judging.serving.exchange import Exchange, Fault, Request
+from rlaif_dagster.judging.serving.limits import Budget, Pace, Spend, Window
+from rlaif_dagster.judging.settings import LimitSettings, PriceSettings
+from rlaif_dagster.seeds import SEED_BITS, derive_seed
+
+FIRST_WAIT_SECONDS: Final = 1.0
+"""Before the second attempt; doubles with each further one."""
+LONGEST_WAIT_SECONDS: Final = 60.0
+LONGEST_ASKED_WAIT_SECONDS: Final = 600.0
+"""A server that asks to wait for longer is not waited for."""
+SILENT_CALLS: Final = 100
+"""Calls in a row that may fail before the judge is taken to be down."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Attempt:
+    """A call between its first attempt and its answer."""
+
+    request: Request
+    most: Spend
+    num_made: int = 0
+
+
+class Engine:
+    """Answers calls through a client; one engine for one pass over the calls."""
+
+    def __init__(
+        self,
+        client: Client,
+        exchange: Exchange,
+        *,
+        judge: str,
+        limits: LimitSettings,
+        price: PriceSettings | None,
+    ) -> None:
+        """Takes what it works with.
+
+        Args:
+            client: Makes the attempts.
+            exchange: Writes the requests.
+            judge: The judge's name, for messages.
+            limits: How much may be asked.
+            price: What tokens cost.
+        """
+        self._client = client
+        self._exchange = exchange
+        self._judge = judge
+        self._limits = limits
+        self._price = price
+        self._window = Window(limits.concurrency)
+        self._request_pace = Pace(limits.requests_per_minute)
+        self._token_pace = Pace(limits.tokens_per_minute)
+        self._budget = Budget(limits.budget)
+        self._num_counted = self._num_reserved = 1
+        self._ready: deque[_Attempt] = deque()
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._num_waiting = 0
+        self._num_held = 0
+        self._finished: list[Answer] = []
+        self._stopping = asyncio.Event()
+        self._was_heard = self._has_answered = False
+        self._num_failed = 0
+        self._stopped: JudgeError | None = None
+        self._crash: BaseException | None = None
+
+    def ask(self, calls: Iterable[Call]) -> Generator[Answer, None, None]:
+        """Yields one answer for each call, each as soon as it is known.
+
+        Raises:
+            JudgeError: If no call can be answered, once the calls under way have ended.
+            BudgetError: If the next call might cost more than may be spent, likewise.
+        """
+        waiting = iter(calls)
+        loop = self._loop = asyncio.new_event_loop()
+        self._event = loop.create_future()  # done when an attempt has ended, or a wait
+        loop.set_exception_handler(self._see_error)
+        try:
+            loop.run_until_complete(self._client.open())
+            while True:
+                self._start(waiting)
+                if self._finished:
+                    finished, self._finished = self._finished, []
+                    yield from finished
+                elif self._under_way or (self._num_waiting and not self._stopped):
+                    self._event = loop.create_future()
+                    loop.run_until_complete(self._event)
+                    if self._crash is not None:
+                        raise self._crash
+                elif self._stopped:
+                    raise self._stopped
+                else:
+                    return
+        finally:
+            loop.run_until_complete(self._close())
+            loop.close()
+
+    async def _close(self) -> None:
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await self._client.close()
+
+    def _start(self, waiting: Iterator[Call]) -> None:
+        """Starts as many attempts as there is room for."""
+        while self._stopped is None and len(self._under_way) + self._num_held < self._window.size:
+            attempt = self._take(waiting)
+            if attempt is None:
+                return
+            if not self._budget.reserve(attempt.most):
+                self._ready.appendleft(attempt)
+                if not self._under_way:  # else one that ends may take less than was set aside for it
+                    self._stop_spending(attempt)
+                return
+            foreseen = self._foresee(attempt)
+            now = time.monotonic()
+            delay = max(self._request_pace.book(1, now), self._token_pace.book(foreseen, now))
+            task = self._loop.create_task(self._make(attempt, foreseen, delay))
+            self._under_way.add(task)
+            task.add_done_callback(self._end)
+
+    def _take(self, waiting: Iterator[Call]) -> _Attempt | None:
+        if self._ready:
+            return self._ready.popleft()
+        if len(self._under_way) + self._num_waiting >= 2 * self._limits.concurrency:
+            return None
+        call = next(waiting, None)
+        if call is None:
+            return None
+        request = self._exchange.encode(call)
+        most = Spend.of_call(request.most_input_tokens, request.most_output_tokens, self._price)
+        return _Attempt(request=request, most=most)
+
+    def _foresee(self, attempt: _Attempt) -> float:
+        """The tokens that an attempt will likely take, by what those before it took of the most that they could."""
+        return attempt.most.tokens * self._num_counted / self._num_reserved
+
+    async def _make(self, attempt: _Attempt, foreseen: float, delay: float) -> None:
+        if delay > 0 and await self._wait_or_stop(delay):
+            self._budget.settle(attempt.most, Spend())
+            return
+        attempt.num_made += 1
+        outcome = await self._client.send(attempt.request)
+        if isinstance(outcome, Answer):
+            self._take_answer(attempt, outcome, foreseen)
+        else:
+            self._take_fault(attempt, outcome, foreseen)
+
+    async def _wait_or_stop(self, delay: float) -> bool:
+        """Waits; True if the engine was stopped before."""
+        try:
+            async with asyncio.timeout(delay):
+                await self._stopping.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _see_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An interruption may strike while the loop is in a callback, which would swallow it."""
+        error = context.get("exception")
+        if isinstance(error, Exception) or error is None:
+            loop.default_exception_handler(context)
+        else:
+            self._crash = error
+            self._wake_up()
+
+    def _wake_up(self) -> None:
+        if not self._event.done():
+            self._event.set_result(None)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._crash = error
+        self._wake_up()
+
+    def _take_answer(self, attempt: _Attempt, answer: Answer, foreseen: float) -> None:
+        self._was_heard = self._has_answered = True
+        self._num_failed = 0
+        self._window.widen()
+        used = attempt.most
+        if answer.input_tokens is not None and answer.output_tokens is not None:
+            used = Spend.of_call(answer.input_tokens, answer.output_tokens, self._price)
+            self._num_counted += used.tokens
+            self._num_reserved += attempt.most.tokens
+            self._token_pace.correct(used.tokens - foreseen)
+        self._budget.settle(attempt.most, used)
+        self._finished.append(answer)
+
+    def _take_fault(self, attempt: _Attempt, fault: Fault, foreseen: float) -> None:
+        self._was_heard |= fault.kind != "silent"
+        self._budget.settle(attempt.most, attempt.most if fault.is_spent else Spend())
+        if not fault.is_spent:
+            self._token_pace.correct(-foreseen)
+        if fault.kind == "busy":
+            self._window.narrow()
+        if fault.kind == "fatal":
+            self._stop(fault.reason, fault.remedy)
+        elif (fault.wait_seconds or 0.0) > LONGEST_ASKED_WAIT_SECONDS:
+            self._stop(f"the server asks to wait {fault.wait_seconds:.0f} s ({fault.reason})", "wait as long")
+        elif fault.kind == "lasting" or attempt.num_made >= self._limits.max_attempts:
+            self._fail(attempt, fault)
+        else:
+            self._wait(attempt, fault)
+
+    def _fail(self, attempt: _Attempt, fault: Fault) -> None:
+        many = f" (the last of {attempt.num_made} attempts)" if attempt.num_made > 1 else ""
+        self._finished.append(
+            Answer(
+                call_id=attempt.request.call_id,
+                status="failed",
+                reason=fault.reason + many,
+                cut=attempt.request.cut,
+            )
+        )
+        if fault.kind != "lasting" or not self._has_answered:
+            self._num_failed += 1
+        if self._num_failed >= (SILENT_CALLS if self._was_heard else 1):
+            self._stop(
+                f"{self._num_failed} calls in a row failed, the last with: {fault.reason}", fault.remedy
+            )
+
+    def _wait(self, attempt: _Attempt, fault: Fault) -> None:
+        chance = derive_seed(0, "wait", attempt.request.call_id, attempt.num_made) / 2**SEED_BITS
+        doubled = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** (attempt.num_made - 1))
+        seconds = fault.wait_seconds * (1 + chance / 10) if fault.wait_seconds else doubled * (1 + chance) / 2
+        is_held = fault.kind == "busy"
+        self._num_waiting += 1
+        self._num_held += is_held
+        self._loop.call_later(seconds, self._return, attempt, is_held)
+
+    def _return(self, attempt: _Attempt, is_held: bool) -> None:
+        self._num_waiting -= 1
+        self._num_held -= is_held
+        self._ready.append(attempt)
+        self._wake_up()
+
+    def _stop(self, reason: str, remedy: str) -> None:
+        self._stop_by(
+            JudgeError(
+                f"judge {self._judge}: {reason}.\n"
+                f"  remedy: {remedy}; then run again: what was answered is kept, and only the rest is asked"
+            )
+        )
+
+    def _stop_spending(self, attempt: _Attempt) -> None:
+        spent, most = self._budget.spent, attempt.most
+        self._stop_by(
+            BudgetError(
+                f"judge {self._judge}: the budget of this run is spent: {self._describe(spent)} so far, and the next "
+                f"call may take up to {self._describe(most)}.\n"
+                "  remedy: run again to go on from here with a new budget (what was answered is kept), or raise "
+                "limits.budget in inputs/judge.yaml"
+            )
+        )
+
+    def _stop_by(self, error: JudgeError) -> None:
+        """Starts nothing more; the first reason counts."""
+        if self._stopped is None:
+            self._stopped = error
+            self._stopping.set()
+
+    def _describe(self, spend: Spend) -> str:
+        cost = f", {spend.cost:.4f} {self._price.currency}" if self._price else ""
+        return f"{spend.calls} call{'s' * (spend.calls != 1)}, {spend.tokens} tokens{cost}"

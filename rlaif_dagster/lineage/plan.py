@@ -1,0 +1,288 @@
+"""What a run would do, why, and what it would cost, told before it runs. Nothing is changed.
+
+The plan walks the graph as `materialise` does, upstream first. Where the versions of all inputs are certain, so is the
+recipe: the newest version has it (`fresh`), another version has it (`reused`), or it will be `computed`. A recalled
+version is certain again, and so is a cheap stage's, which the plan computes in a temporary folder: an edit that leaves
+an asset's bytes as they were is known to stop there.
+
+Behind a stage that costs something there are two worlds. In one everything that is made again comes out as it was, and
+cuts off early; in the other it does not. An asset that is computed in the second world alone is `perhaps` computed. The
+two worlds give the lower and the upper bound of the price.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from rlaif_dagster.digest import Digest, FolderManifest
+from rlaif_dagster.errors import InputError
+from rlaif_dagster.graph.build import Graph, with_ancestors
+from rlaif_dagster.graph.price import NOTHING, Foreseen, Price, PriceContext, Range, add_ranges
+from rlaif_dagster.graph.stage import Stage, StageContext
+from rlaif_dagster.lineage.causes import Cause, CauseFinder
+from rlaif_dagster.lineage.gates import list_failed
+from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.lineage.recall import find_earlier, find_journal, find_recallable, make_recipe, run_checks
+from rlaif_dagster.lineage.record import CheckVerdict, MaterialisationRecord, Recipe
+from rlaif_dagster.progress import ignore_progress
+
+PlannedStatus = Literal["fresh", "reused", "computed", "perhaps", "blocked"]
+"""`perhaps`: computed, unless what it reads comes out as it was; `blocked`: a gate upstream is shut."""
+
+UNKNOWN = Foreseen()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedAsset:
+    """What will become of one asset.
+
+    Attributes:
+        asset: The asset.
+        status: What will become of it.
+        causes: The root causes that reach it, upstream first; empty if it is fresh.
+        price: What it will spend.
+        blocked_by: The failed checks that keep it from being made, as `asset: check`.
+    """
+
+    asset: str
+    status: PlannedStatus
+    causes: tuple[Cause, ...]
+    price: Price
+    blocked_by: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run of some assets, and of all that they are made from, will do; upstream first."""
+
+    assets: tuple[PlannedAsset, ...]
+
+    @property
+    def stale(self) -> tuple[PlannedAsset, ...]:
+        """The assets whose newest version is not, or may not be, what the inputs say."""
+        return tuple(item for item in self.assets if item.status != "fresh")
+
+    @property
+    def fresh(self) -> tuple[PlannedAsset, ...]:
+        """The assets whose newest version is what the inputs say."""
+        return tuple(item for item in self.assets if item.status == "fresh")
+
+    @property
+    def price(self) -> Price:
+        """What the whole run will spend."""
+        prices = [item.price for item in self.assets]
+        return Price(
+            rows_sampled=sum((price.rows_sampled for price in prices), Range()),
+            rows_reused=sum(price.rows_reused for price in prices),
+            judge_calls=sum((price.judge_calls for price in prices), Range()),
+            judge_calls_reused=sum(price.judge_calls_reused for price in prices),
+            tokens=add_ranges(price.tokens for price in prices),
+            cost=add_ranges(price.cost for price in prices),
+        )
+
+
+def make_plan(project: Project, graph: Graph, assets: Sequence[str] = (), *, priced: bool = True) -> Plan:
+    """Plans a run of assets and of all that they are made from.
+
+    Args:
+        project: The project.
+        graph: Its graph, from the inputs as they are now.
+        assets: Names; all assets if empty.
+        priced: Reckon prices; without them a plan takes less time.
+
+    Raises:
+        InputError: If an asset does not exist, or an input is wrong in a way that only its content shows.
+        LedgerError: If the ledger is damaged.
+        StorageError: If the store cannot be read.
+    """
+    unknown = sorted(set(assets) - set(graph))
+    if unknown:
+        raise InputError(
+            f"there is no asset {unknown[0]!r}", file=project.root, remedy=f"name one of {', '.join(graph)}"
+        )
+    with tempfile.TemporaryDirectory(prefix="rlaif-plan-") as folder:
+        planner = _Planner(project=project, graph=graph, folder=Path(folder), priced=priced)
+        return Plan(assets=tuple(planner.plan(graph[name]) for name in with_ancestors(graph, assets)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outlook:
+    """What becomes of an asset in one world; `output` is None where it will be computed and is not known."""
+
+    status: Literal["fresh", "reused", "computed"]
+    output: Foreseen | None = None
+    price: Price = NOTHING
+    failed: tuple[CheckVerdict, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Planner:
+    """Walks the graph; knows of each asset seen what its version will be in either world."""
+
+    project: Project
+    graph: Graph
+    folder: Path
+    priced: bool
+    heads: dict[str, MaterialisationRecord] = field(init=False)
+    finder: CauseFinder = field(init=False)
+    same: dict[str, Foreseen] = field(default_factory=dict)
+    new: dict[str, Foreseen] = field(default_factory=dict)
+    expected: dict[str, Foreseen] = field(default_factory=dict)
+    failed: dict[str, tuple[CheckVerdict, ...]] = field(default_factory=dict)
+    shut: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    views: dict[str, Path] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.heads = self.project.ledger.find_heads()
+        self.finder = CauseFinder(
+            graph=self.graph,
+            ledger=self.project.ledger,
+            heads=self.heads,
+            expected=self.expected,
+            open_version=self._view,
+        )
+
+    def plan(self, stage: Stage) -> PlannedAsset:
+        blocked_by = tuple(
+            dict.fromkeys(gate for name in stage.inputs for gate in self._find_shut(stage, name))
+        )
+        if blocked_by:
+            status, price = self._block(stage, blocked_by)
+        else:
+            status, price = self._foresee(stage)
+        causes = () if status == "fresh" else self.finder.find(stage.name, self.heads.get(stage.name))
+        return PlannedAsset(
+            asset=stage.name, status=status, causes=causes, price=price, blocked_by=blocked_by
+        )
+
+    def _find_shut(self, stage: Stage, parent: str) -> Iterator[str]:
+        """Yields the gates that keep a stage from an input: those that block the input, and its own failed checks."""
+        yield from self.shut[parent]
+        for check in self.failed[parent]:
+            if check.blocking or check.name in stage.requires.get(parent, ()):
+                yield f"{parent}: {check.name}"
+
+    def _block(self, stage: Stage, gates: tuple[str, ...]) -> tuple[PlannedStatus, Price]:
+        self.shut[stage.name], self.failed[stage.name] = gates, ()
+        self.same[stage.name] = self.new[stage.name] = self.expected[stage.name] = UNKNOWN
+        return "blocked", NOTHING
+
+    def _foresee(self, stage: Stage) -> tuple[PlannedStatus, Price]:
+        name = stage.name
+        same_inputs = {parent: self.same[parent] for parent in stage.inputs}
+        new_inputs = {parent: self.new[parent] for parent in stage.inputs}
+        low = high = self._look_ahead(stage, same_inputs)
+        if new_inputs != same_inputs:
+            high = self._look_ahead(stage, new_inputs)
+        told = low.price.output or (None, UNKNOWN), high.price.output or (None, UNKNOWN)
+        head = self.heads.get(name)
+        self.same[name] = low.output or told[0][0] or (UNKNOWN if head is None else self._describe(head))
+        self.new[name] = high.output or told[1][1]
+        self.expected[name] = self.new[name] if low is high else UNKNOWN
+        self.shut[name], self.failed[name] = (), low.failed if low is high else ()
+        price = Price(
+            rows_sampled=Range(min=low.price.rows_sampled.min, max=high.price.rows_sampled.max),
+            rows_reused=min(low.price.rows_reused, high.price.rows_reused),
+            judge_calls=Range(min=low.price.judge_calls.min, max=high.price.judge_calls.max),
+            judge_calls_reused=min(low.price.judge_calls_reused, high.price.judge_calls_reused),
+            tokens=_span(low.price.tokens, high.price.tokens),
+            cost=_span(low.price.cost, high.price.cost),
+        )
+        if low is high or low.status == "computed":
+            return low.status, price
+        return "perhaps", price
+
+    def _look_ahead(self, stage: Stage, inputs: Mapping[str, Foreseen]) -> _Outlook:
+        digests = {name: version.digest for name, version in inputs.items() if version.digest is not None}
+        recipe = make_recipe(stage, digests)
+        certain = len(digests) == len(inputs)
+        record = self._find_recallable(recipe) if certain else None
+        if record is not None:
+            head = self.heads[stage.name]
+            is_head = (head.recipe, head.output.digest) == (record.recipe, record.output.digest)
+            return _Outlook(
+                status="fresh" if is_head else "reused",
+                output=self._describe(record),
+                failed=list_failed(stage, record.output.digest, record.checks),
+            )
+        if certain and stage.cheap:
+            return self._preview(stage, inputs)
+        price = NOTHING
+        if self.priced and stage.price is not None:
+            head_record = self.heads.get(stage.name)
+            price = stage.price(
+                PriceContext(
+                    inputs=inputs,
+                    head=lambda: None if head_record is None else self._view(head_record),
+                    journal=find_journal(self.project, recipe),
+                    earlier_versions=lambda: self._view_earlier(recipe),
+                    counts=self._find_counts(recipe),
+                )
+            )
+        return _Outlook(status="computed", price=price)
+
+    def _find_counts(self, recipe: Recipe) -> Mapping[str, int] | None:
+        """What the newest version by the same code counted, of those for which the same judge was asked."""
+        for record in find_earlier(self.project, recipe):
+            same_judge = record.recipe_parts.inputs.get("judge") == recipe.inputs.get("judge")
+            if same_judge and record.counts.get("judge_calls_asked"):
+                return record.counts
+        return None
+
+    def _find_recallable(self, recipe: Recipe) -> MaterialisationRecord | None:
+        store = self.project.store
+        records = find_recallable(self.project, recipe)
+        return next((record for record in records if store.has(record.output.md5) or store.has_remote), None)
+
+    def _preview(self, stage: Stage, inputs: Mapping[str, Foreseen]) -> _Outlook:
+        """Computes a cheap stage; an outcome that is not known where an input's files are not at hand."""
+        opened = {name: version.open() for name, version in inputs.items()}
+        folders = {name: folder for name, folder in opened.items() if folder is not None}
+        if len(folders) < len(inputs):
+            return _Outlook(status="computed")
+        output, scratch = (self.folder / f"{stage.name}-{kind}" for kind in ("output", "scratch"))
+        for folder in (output, scratch):
+            folder.mkdir(parents=True)
+        stage.compute(
+            StageContext(
+                inputs=folders,
+                digests={name: Digest.parse(version.digest or "") for name, version in inputs.items()},
+                output=output,
+                scratch=scratch,
+                journal=scratch,
+                earlier_versions=lambda: iter(()),
+                recorded_version=lambda digest: self.folder / digest.short,
+                progress=ignore_progress,
+                preview=True,
+            )
+        )
+        digest = str(FolderManifest.from_folder(output).digest)
+        return _Outlook(
+            status="computed",
+            output=Foreseen(digest, lambda: output),
+            failed=list_failed(stage, digest, run_checks(stage, output, folders)),
+        )
+
+    def _describe(self, record: MaterialisationRecord) -> Foreseen:
+        return Foreseen(record.output.digest, lambda: self._view(record))
+
+    def _view(self, record: MaterialisationRecord) -> Path | None:
+        """A folder that shows a version, its bytes not verified, or None where they are not here."""
+        md5 = record.output.md5
+        if md5 not in self.views and self.project.store.has(md5):
+            self.views[md5] = self.folder / f"version-{len(self.views)}"
+            self.project.store.view(md5, self.views[md5])
+        return self.views.get(md5)
+
+    def _view_earlier(self, recipe: Recipe) -> Iterator[Path]:
+        for record in find_earlier(self.project, recipe):
+            folder = self._view(record)
+            if folder is not None:
+                yield folder
+
+
+def _span(low: Range | None, high: Range | None) -> Range | None:
+    """From the lower bound of one range to the upper bound of another."""
+    return None if low is None or high is None else Range(min=low.min, max=high.max)

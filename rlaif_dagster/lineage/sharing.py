@@ -1,0 +1,108 @@
+"""Sharing: ledger and versions over the project's DVC remote.
+
+Versions travel before the records that name them, so whoever pulls a record can have its bytes. Records are never
+changed and named by their bytes: two people's ledgers merge by union.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rlaif_dagster.digest import Digest
+from rlaif_dagster.lineage.ledger import SUFFIX
+from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.lineage.recall import show_newest
+from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.progress import Progress
+from rlaif_dagster.versioning.scratch import raising_storage_errors, scratch_folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareResult:
+    """What a push or a pull moved.
+
+    Attributes:
+        remote: The remote's name.
+        num_records: Records moved.
+        num_versions: Versions that are now whole on the other side.
+        lost: Versions that neither side has, as `asset@digest`.
+    """
+
+    remote: str
+    num_records: int
+    num_versions: int
+    lost: tuple[str, ...]
+
+
+def push_project(project: Project, *, progress: Progress) -> ShareResult:
+    """Sends every version that the ledger names, then the ledger, to the DVC remote.
+
+    Raises:
+        CorruptVersionError: If a version is damaged here; nothing that names it is sent.
+        LedgerError: If the ledger is damaged.
+        StorageError: If there is no remote, or it cannot be written.
+    """
+    records = project.ledger.records()
+    versions = _list_versions(records)
+    pinned = project.store.read_pinned()
+    sent = project.store.push([*versions, *([pinned] if pinned else [])], progress=progress)
+    lost = set(sent.lost) - {pinned}
+    files = [project.ledger.folder / f"{record.record_id}{SUFFIX}" for record in records]
+    return ShareResult(
+        remote=sent.remote,
+        num_records=project.store.require_remote().send_records(files),
+        num_versions=len(versions) - len(lost),
+        lost=_name(versions, lost),
+    )
+
+
+def pull_project(project: Project, *, heads_only: bool, progress: Progress) -> ShareResult:
+    """Takes over the remote's ledger and the versions that it names, each verified, and shows the newest in `data/`.
+
+    Args:
+        project: The project.
+        heads_only: Fetch only the newest version of each asset; others are fetched when they are needed.
+        progress: Told how far the work is.
+
+    Raises:
+        CorruptVersionError: If what arrived is not what was recorded; it is not taken.
+        LedgerError: If the remote's ledger is damaged; no record is taken.
+        StorageError: If there is no remote, or it cannot be read.
+    """
+    remote = project.store.require_remote()
+    with (
+        raising_storage_errors(project.scratch),
+        scratch_folder(project.scratch / "scratch") as scratch,
+    ):
+        here = {path.name for path in project.ledger.folder.glob(f"*{SUFFIX}")}
+        names = sorted(name for name in remote.list_records() if name.endswith(SUFFIX) and name not in here)
+        remote.fetch_records(names, scratch)
+        num_records = project.ledger.adopt(scratch / name for name in names)
+    records = project.ledger.records()
+    heads = list(project.ledger.find_heads().values())
+    versions = _list_versions(heads if heads_only else records)
+    lost = set()
+    for done, (md5, record) in enumerate(versions.items(), start=1):
+        if project.store.verify(md5, Digest.parse(record.output.digest)) is None:
+            lost.add(md5)
+        progress("versions fetched", done, len(versions))
+    for head in heads:
+        if head.output.md5 not in lost:
+            show_newest(project, head.asset)
+    return ShareResult(
+        remote=remote.name,
+        num_records=num_records,
+        num_versions=len(versions) - len(lost),
+        lost=_name(versions, lost),
+    )
+
+
+def _list_versions(records: "list[MaterialisationRecord]") -> dict[str, MaterialisationRecord]:
+    return {record.output.md5: record for record in records}
+
+
+def _name(versions: Mapping[str, MaterialisationRecord], md5s: "set[str]") -> tuple[str, ...]:
+    return tuple(
+        f"{record.asset}@{Digest.parse(record.output.digest).short}"
+        for md5, record in versions.items()
+        if md5 in md5s
+    )

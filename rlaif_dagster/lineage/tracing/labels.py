@@ -1,0 +1,110 @@
+"""What one principle did to the labels: read in columns, so that a million verdicts take a moment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlaif_dagster.digest import JsonValue
+from rlaif_dagster.preferences import NUM_DECIMALS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelsWithout:
+    """Labels with a principle beside the same labels without it.
+
+    Attributes:
+        num_labels: Labels in which the principle has a part.
+        num_alone: Labels that rest on it alone, and would not be there.
+        num_flipped: Labels that would prefer the other answer.
+        num_moved: Labels that would have another value.
+        mean_shift: Mean of |label - label without it| where both are there; None where there is none.
+        examples: (pair id, label, label without it) of the largest flips.
+    """
+
+    num_labels: int
+    num_alone: int
+    num_flipped: int
+    num_moved: int
+    mean_shift: float | None
+    examples: tuple[tuple[str, float, float], ...]
+
+
+def count_verdicts(table: Path, column: str, value: str) -> Mapping[str, JsonValue]:
+    """Counts the verdicts in which a column has a value: all, by status, and which answer shown they prefer.
+
+    Args:
+        table: A judgements table.
+        column: `principle_id` or `judge`.
+        value: The value.
+    """
+    from pyarrow import parquet
+
+    rows = parquet.read_table(table, columns=["status", "verdict"], filters=[(column, "=", value)])
+
+    def count(name: str) -> dict[str, JsonValue]:
+        counted = rows.column(name).value_counts().to_pylist()
+        return {
+            item["values"]: item["counts"]
+            for item in sorted(counted, key=lambda item: item["values"] or "")
+            if item["values"] is not None
+        }
+
+    return {"num_verdicts": rows.num_rows, "by_status": count("status"), "by_preference": count("verdict")}
+
+
+def list_values(table: Path, column: str) -> list[str]:
+    """The different values of a text column, sorted; nulls left out."""
+    from pyarrow import parquet
+
+    values = parquet.read_table(table, columns=[column]).column(0).unique().to_pylist()
+    return sorted(value for value in values if value is not None)
+
+
+def compare_labels_without(table: Path, principle_id: str, *, num_examples: int = 5) -> LabelsWithout:
+    """Computes what each label would have been without a principle: the weighted mean over the others.
+
+    Args:
+        table: A preferences table.
+        principle_id: The principle.
+        num_examples: Most examples.
+    """
+    import numpy as np
+    import pyarrow as pa
+    from pyarrow import compute, parquet
+
+    rows = parquet.read_table(table, columns=["pair_id", "p_a", "principles"])
+    lists = rows.column("principles").combine_chunks()
+    parts = lists.flatten()
+    # Through DLPack, since to_numpy would import pandas first.
+    owner = np.from_dlpack(compute.list_parent_indices(lists))
+    p_a: Any
+    weight: Any
+    p_a, weight = (np.from_dlpack(parts.field(name)) for name in ("p_a", "weight"))
+    same = compute.fill_null(compute.equal(parts.field("principle_id"), principle_id), False)
+    is_it = np.from_dlpack(same.cast(pa.int8())).astype(bool)
+    has_it = np.zeros(rows.num_rows, dtype=bool)
+    has_it[owner[is_it]] = True
+
+    def total(values: Any) -> Any:
+        return np.bincount(owner, weights=np.where(is_it, 0.0, values), minlength=rows.num_rows)
+
+    rest = total(weight)
+    label: Any = np.from_dlpack(rows.column("p_a").combine_chunks())
+    both = has_it & (rest > 0)
+    without = np.full(rows.num_rows, np.nan)
+    without[both] = np.round(total(weight * p_a)[both] / rest[both], NUM_DECIMALS)
+    shift = np.abs(label - without)
+    flipped = both & (np.sign(label - 0.5) != np.sign(without - 0.5))
+    order = np.argsort(-np.where(flipped, shift, -1.0), kind="stable")[
+        : min(num_examples, int(flipped.sum()))
+    ]
+    pair_ids = rows.column("pair_id")
+    return LabelsWithout(
+        num_labels=int(has_it.sum()),
+        num_alone=int((has_it & ~both).sum()),
+        num_flipped=int(flipped.sum()),
+        num_moved=int((both & (shift > 0)).sum()),
+        mean_shift=float(shift[both].mean()) if both.any() else None,
+        examples=tuple((pair_ids[int(i)].as_py(), float(label[i]), float(without[i])) for i in order),
+    )

@@ -1,0 +1,81 @@
+"""What can be traced, and what a trace says."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rlaif_dagster.digest import Digest, JsonValue
+from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.lineage.recall import view_version, work_folder
+from rlaif_dagster.lineage.record import MaterialisationRecord
+
+SUBJECTS = ("pair", "response", "principle", "judge")
+"""What a row-level trace may be of, as in `pair:ID`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One version on the way.
+
+    Attributes:
+        asset: The asset.
+        digest: The version.
+        inputs: Digest of each version that it was made from.
+        settings: What a person had set, as in its recipe.
+        ended_at: When it was made or taken, in UTC.
+    """
+
+    asset: str
+    digest: str
+    inputs: Mapping[str, str]
+    settings: JsonValue
+    ended_at: str
+
+    @classmethod
+    def from_record(cls, record: MaterialisationRecord) -> "Step":
+        """The step that a record tells of."""
+        return cls(
+            asset=record.asset,
+            digest=record.output.digest,
+            inputs={name: ref.digest for name, ref in record.inputs.items()},
+            settings=record.recipe_parts.settings,
+            ended_at=record.ended_at.isoformat(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """What is known of a subject.
+
+    Attributes:
+        subject: As the person named it.
+        facts: What it is and what it did; JSON.
+        made_from: The versions behind it, sources first.
+        went_into: The versions made from it, oldest first.
+    """
+
+    subject: str
+    facts: Mapping[str, JsonValue] = field(default_factory=dict)
+    made_from: tuple[Step, ...] = ()
+    went_into: tuple[Step, ...] = ()
+
+
+@contextmanager
+def open_versions(project: Project, **records: MaterialisationRecord) -> Iterator[dict[str, Path]]:
+    """Shows verified versions as folders, by name, for as long as the context lasts.
+
+    Raises:
+        CorruptVersionError: If stored bytes are not those recorded.
+        StorageError: If they cannot be had.
+    """
+    with work_folder(project) as work:
+        folders = {name: work / name for name in records}
+        for name, record in records.items():
+            view_version(project, record, folders[name])
+        yield folders
+
+
+def short(digest: str) -> str:
+    """The first digits of a digest's text, for people."""
+    return Digest.parse(digest).short

@@ -1,0 +1,258 @@
+"""The traces: of versions, pairs, responses, principles and judges."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from rlaif_dagster.digest import JsonValue
+from rlaif_dagster.errors import InputError
+from rlaif_dagster.graph.judging import JUDGEMENTS_TABLE
+from rlaif_dagster.graph.preferences import PREFERENCES_TABLE
+from rlaif_dagster.graph.responses import RESPONSES_TABLE
+from rlaif_dagster.graph.sources import PROMPTS_TABLE, read_constitution
+from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.tracing.labels import compare_labels_without, count_verdicts, list_values
+from rlaif_dagster.lineage.tracing.subjects import SUBJECTS, Step, Trace, open_versions
+from rlaif_dagster.lineage.versions import find_ancestors, find_descendants, find_version, version_of
+
+_NUM_NAMED: Final = 20  # ids listed in an error
+
+Records = Sequence[MaterialisationRecord]
+
+
+def trace_subject(project: Project, subject: str) -> Trace:
+    """Traces whatever a person names.
+
+    Args:
+        project: The project.
+        subject: `ASSET`, `ASSET@DIGEST`, `pair:ID`, `response:ID`, `principle:ID` or `judge:NAME`. An ID may be its
+            first characters.
+
+    Raises:
+        InputError: If there is no such thing, or several.
+        LedgerError: If the ledger is damaged.
+        StorageError: If versions that it takes cannot be read.
+    """
+    kind, colon, name = subject.partition(":")
+    if not colon or kind not in SUBJECTS:
+        return trace_version(project, subject)
+    heads = _require_heads(project)
+    tracers: Mapping[str, Callable[[Project, Mapping[str, MaterialisationRecord], str], Trace]] = {
+        "pair": trace_pair,
+        "response": trace_response,
+        "principle": trace_principle,
+        "judge": trace_judge,
+    }
+    return tracers[kind](project, heads, name)
+
+
+def trace_version(project: Project, target: str) -> Trace:
+    """What a version was made from, back to the sources, and what was made from it."""
+    record = find_version(project, target)
+    records = project.ledger.records()
+    facts: dict[str, JsonValue] = {"asset": record.asset, "digest": record.output.digest}
+    *behind, itself = find_ancestors(records, record)
+    constitution = next((maker for maker in behind if maker.asset == "constitution"), None)
+    if constitution is not None:
+        with open_versions(project, constitution=constitution) as folders:
+            facts["principles"] = _state_principles(folders["constitution"])
+    return Trace(
+        subject=target,
+        facts=facts,
+        made_from=tuple(map(Step.from_record, [*behind, itself])),
+        went_into=_list_steps(find_descendants(records, [version_of(record)])),
+    )
+
+
+def trace_pair(project: Project, heads: Mapping[str, MaterialisationRecord], pair_id: str) -> Trace:
+    """A pair: its prompt, its two responses, every verdict with the judge's own words, and its label."""
+    names = ("prompts", "sampled_responses", "judgements", "ai_preferences")
+    with open_versions(project, **{name: heads[name] for name in names}) as folders:
+        pair_id = _complete(project, folders["judgements"] / JUDGEMENTS_TABLE, pair_id, what="pair")
+        verdicts = _select(folders["judgements"] / JUDGEMENTS_TABLE, "pair_id", [pair_id])
+        responses = _select(
+            folders["sampled_responses"] / RESPONSES_TABLE,
+            "response_id",
+            [verdicts[0]["response_a"], verdicts[0]["response_b"]],
+        )
+        prompts = _select(folders["prompts"] / PROMPTS_TABLE, "prompt_id", [verdicts[0]["prompt_id"]])
+        labels = _select(folders["ai_preferences"] / PREFERENCES_TABLE, "pair_id", [pair_id])
+    return Trace(
+        subject=f"pair:{pair_id}",
+        facts={
+            "prompt": prompts[0] if prompts else None,
+            "responses": responses,
+            "verdicts": verdicts,
+            "label": {name: labels[0][name] for name in ("p_a", "p_a_ab", "p_a_ba", "principles", "split")}
+            if labels
+            else None,
+        },
+        made_from=_list_steps([heads[name] for name in names]),
+        went_into=_find_uses(project, [heads["ai_preferences"]]) if labels else (),
+    )
+
+
+def trace_response(project: Project, heads: Mapping[str, MaterialisationRecord], response_id: str) -> Trace:
+    """A response: who wrote it to what, and the pairs and labels that it stands in."""
+    names = ("prompts", "sampled_responses", "ai_preferences")
+    with open_versions(project, **{name: heads[name] for name in names}) as folders:
+        table = folders["sampled_responses"] / RESPONSES_TABLE
+        response_id = _complete(project, table, response_id, what="response")
+        (response,) = _select(table, "response_id", [response_id])
+        prompts = _select(folders["prompts"] / PROMPTS_TABLE, "prompt_id", [response["prompt_id"]])
+        preferences = folders["ai_preferences"] / PREFERENCES_TABLE
+        pairs = [row for side in "ab" for row in _select(preferences, f"response_{side}", [response_id])]
+    return Trace(
+        subject=f"response:{response_id}",
+        facts={
+            "prompt": prompts[0] if prompts else None,
+            "response": response,
+            "pairs": [
+                {
+                    "pair_id": row["pair_id"],
+                    "p_preferred": row["p_a"] if row["response_a"] == response_id else 1.0 - row["p_a"],
+                    "other": row["response_b"] if row["response_a"] == response_id else row["response_a"],
+                }
+                for row in sorted(pairs, key=lambda row: str(row["pair_id"]))
+            ],
+        },
+        made_from=_list_steps([heads["prompts"], heads["sampled_responses"]]),
+        went_into=_find_uses(project, [heads["ai_preferences"]]) if pairs else (),
+    )
+
+
+def trace_principle(project: Project, heads: Mapping[str, MaterialisationRecord], principle_id: str) -> Trace:
+    """A principle: its verdicts, the labels that would differ without it, and all that ever learned from it."""
+    names = ("constitution", "judgements", "ai_preferences")
+    with open_versions(project, **{name: heads[name] for name in names}) as folders:
+        principles = {
+            principle.id: principle for principle in read_constitution(folders["constitution"]).principles
+        }
+        wordings = _find_wordings(project, principle_id)
+        if not wordings:
+            raise InputError(
+                f"no constitution of this project ever had a principle {principle_id!r}",
+                file=project.root,
+                remedy=f"name one of {', '.join(principles)}",
+            )
+        verdicts = count_verdicts(folders["judgements"] / JUDGEMENTS_TABLE, "principle_id", principle_id)
+        labels = compare_labels_without(folders["ai_preferences"] / PREFERENCES_TABLE, principle_id)
+    today = principles.get(principle_id)
+    return Trace(
+        subject=f"principle:{principle_id}",
+        facts={
+            "today": {"text": today.text, "weight": today.weight} if today else None,
+            "wordings": [{"text": text, "constitutions": digests} for text, digests in wordings.items()],
+            "verdicts": verdicts,
+            "labels": dataclasses.asdict(labels),
+        },
+        made_from=_list_steps([heads["constitution"]]) if today else (),
+        went_into=_list_steps(
+            find_descendants(
+                project.ledger.records(),
+                [("constitution", digest) for digests in wordings.values() for digest in digests],
+            )
+        ),
+    )
+
+
+def trace_judge(project: Project, heads: Mapping[str, MaterialisationRecord], judge: str) -> Trace:
+    """A judge: its verdicts, and all that learned from a version of `judgements` that holds any of them."""
+    with open_versions(project, judgements=heads["judgements"]) as folders:
+        verdicts = count_verdicts(folders["judgements"] / JUDGEMENTS_TABLE, "judge", judge)
+    holders: dict[str, MaterialisationRecord] = {}
+    names: set[str] = set()
+    for record in project.ledger.records():
+        if record.asset == "judgements" and record.output.digest not in holders:
+            with open_versions(project, version=record) as folders:
+                found = list_values(folders["version"] / JUDGEMENTS_TABLE, "judge")
+            names.update(found)
+            if judge in found:
+                holders[record.output.digest] = record
+    if not holders:
+        raise InputError(
+            f"no judge {judge!r} ever gave a verdict here",
+            file=project.root,
+            remedy=f"name one of {', '.join(sorted(names))}",
+        )
+    return Trace(
+        subject=f"judge:{judge}",
+        facts={"verdicts": verdicts, "judgements": list(holders)},
+        made_from=_list_steps(
+            maker
+            for record in holders.values()
+            for maker in find_ancestors(project.ledger.records(), record)
+            if maker.asset == "judge"
+        ),
+        went_into=_find_uses(project, list(holders.values())),
+    )
+
+
+def _require_heads(project: Project) -> dict[str, MaterialisationRecord]:
+    heads = project.ledger.find_heads()
+    needed = ("prompts", "constitution", "sampled_responses", "judgements", "ai_preferences")
+    missing = [name for name in needed if name not in heads]
+    if missing:
+        raise InputError(
+            f"{missing[0]} has never been materialised here, so there are no rows to trace",
+            file=project.root,
+            remedy="run `rlaif run ai_preferences` first",
+        )
+    return heads
+
+
+def _find_wordings(project: Project, principle_id: str) -> dict[str, list[str]]:
+    """The texts that a principle ever had, oldest first, each with the constitutions that had it."""
+    wordings: dict[str, list[str]] = {}
+    for record in project.ledger.records():
+        if record.asset != "constitution":
+            continue
+        principles = record.recipe_parts.settings["principles"]
+        for principle in principles:
+            digests = wordings.setdefault(principle["text"], []) if principle["id"] == principle_id else None
+            if digests is not None and record.output.digest not in digests:
+                digests.append(record.output.digest)
+    return wordings
+
+
+def _find_uses(project: Project, records: Records) -> tuple[Step, ...]:
+    return _list_steps(find_descendants(project.ledger.records(), [version_of(record) for record in records]))
+
+
+def _list_steps(records: Any) -> tuple[Step, ...]:
+    steps = {(record.asset, record.output.digest): Step.from_record(record) for record in records}
+    return tuple(steps.values())
+
+
+def _state_principles(folder: Path) -> JsonValue:
+    value: JsonValue = json.loads(json.dumps(read_constitution(folder).to_json()))
+    return value["principles"] if isinstance(value, Mapping) else value
+
+
+def _select(table: Path, column: str, values: Sequence[str]) -> list[dict[str, Any]]:
+    from pyarrow import parquet
+
+    rows: list[dict[str, Any]] = parquet.read_table(table, filters=[(column, "in", list(values))]).to_pylist()
+    return rows
+
+
+def _complete(project: Project, table: Path, start: str, *, what: str) -> str:
+    """The one id in a table that is, or begins with, what a person gave."""
+    known = list_values(table, f"{what}_id")
+    found = [start] if start in known else [value for value in known if start and value.startswith(start)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise InputError(
+            f"{start!r} begins the name of {len(found)} of them: {', '.join(found[:_NUM_NAMED])}",
+            file=project.root,
+            remedy=f"give more of the {what}'s id",
+        )
+    raise InputError(
+        f"there is no {what} {start!r} in the newest version",
+        file=project.root,
+        remedy=f"name a {what} by its id or its beginning, for example {known[0] if known else '-'}",
+    )

@@ -1,0 +1,114 @@
+"""Versions by the names that people give them, and what was made from what."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from rlaif_dagster.errors import InputError
+from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.lineage.record import MaterialisationRecord
+
+_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
+
+Version = tuple[str, str]
+"""An asset and a content digest."""
+
+
+def version_of(record: MaterialisationRecord) -> Version:
+    """The version that a record made or took."""
+    return record.asset, record.output.digest
+
+
+def find_version(project: Project, target: str) -> MaterialisationRecord:
+    """The newest record of the version that a person means.
+
+    Args:
+        project: The project.
+        target: `ASSET` for its newest version, `ASSET@DIGEST` or `DIGEST`, in full or its first hex digits.
+
+    Raises:
+        InputError: If the target names no version, or several.
+        LedgerError: If the ledger is damaged.
+    """
+    records = project.ledger.records()
+    heads = {record.asset: record for record in records}
+    if target in heads:
+        return heads[target]
+    asset, at, text = target.rpartition("@")
+    match = _DIGEST.fullmatch(text)
+    found = {
+        version_of(record): record
+        for record in records
+        if match is not None
+        and record.output.digest.startswith(f"sha256:{match[1]}")
+        and (not at or record.asset == asset)
+    }
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if found:
+        names = ", ".join(f"{name}@{digest.removeprefix('sha256:')[:12]}" for name, digest in found)
+        raise InputError(
+            f"{target!r} names several versions: {names}", file=project.root, remedy="give more of the digest"
+        )
+    raise InputError(
+        f"the ledger has no record of {target!r}",
+        file=project.root,
+        remedy=f"name one of {', '.join(heads) or 'the assets that `rlaif run` makes'}, or ASSET@DIGEST with at least "
+        "4 hex digits",
+    )
+
+
+def find_ancestors(
+    records: Sequence[MaterialisationRecord], record: MaterialisationRecord
+) -> list[MaterialisationRecord]:
+    """The newest record, before it, of everything that a version was made from; itself last.
+
+    A version that a person returned to was made when it was first recorded, whatever its newest record read.
+
+    Args:
+        records: All records, oldest first.
+        record: The version.
+    """
+    makers: dict[Version, list[MaterialisationRecord]] = {}
+    for maker in records:
+        makers.setdefault(version_of(maker), []).append(maker)
+    found: dict[Version, MaterialisationRecord] = {}
+
+    def visit(child: MaterialisationRecord) -> None:
+        if version_of(child) in found:
+            return
+        for name, version in child.inputs.items():
+            for maker in reversed(makers.get((name, version.digest), ())):
+                if maker.sequence < child.sequence:
+                    visit(maker)
+                    break
+        found[version_of(child)] = child
+
+    making = (
+        maker
+        for maker in reversed(makers.get(version_of(record), ()))
+        if maker.reason is None and maker.sequence <= record.sequence
+    )
+    visit(next(making, record))
+    return list(found.values())
+
+
+def find_descendants(
+    records: Sequence[MaterialisationRecord], versions: Iterable[Version]
+) -> list[MaterialisationRecord]:
+    """One record of each version that was made from any of the given ones, directly or not, oldest first.
+
+    Args:
+        records: All records, oldest first.
+        versions: Where to start; these are not among the result.
+    """
+    reached = set(versions)
+    start = set(reached)
+    found: dict[Version, MaterialisationRecord] = {}
+    for record in records:
+        if record.reason is not None:
+            continue  # a person returned to it; it was not made from what was read
+        from_reached = any((name, ref.digest) in reached for name, ref in record.inputs.items())
+        if from_reached and version_of(record) not in start:
+            reached.add(version_of(record))
+            found.setdefault(version_of(record), record)
+    return list(found.values())

@@ -1,0 +1,51 @@
+"""Settings of critique and revision, spelled as in the `revision` section of `inputs/pipeline.yaml`."""
+
+from typing import Annotated, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rlaif_dagster.judging.settings import LocalJudgeSettings, OpenAIJudgeSettings
+from rlaif_dagster.training.settings import OptimizerSettings
+
+BASE_POLICY: Final = "base_policy"
+"""As `critic.model`: the policy criticises itself."""
+
+
+class SupervisedSettings(OptimizerSettings):
+    """Supervised fine-tuning on the revised answers: cross-entropy over their tokens."""
+
+    learning_rate: float = Field(default=1e-5, gt=0, allow_inf_nan=False)
+    """A model of a million parameters wants about 3e-4; large ones 1e-6 to 2e-5."""
+    num_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+
+
+class RevisionSettings(BaseModel):
+    """Whether and how the policy's answers are criticised, revised and learned from before sampling."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    critic: Annotated[LocalJudgeSettings | OpenAIJudgeSettings, Field(discriminator="provider")]
+    """Who criticises and revises, as in judge.yaml with `verdict: text`; the local model `base_policy` is the policy
+    itself."""
+    num_samples: int = Field(default=1, ge=1)
+    """Answers to each training prompt that are revised; they are sampled as `sampling` says."""
+    rounds: int = Field(default=1, ge=1, le=16)
+    """How often an answer is criticised and revised, each time under a principle of its own."""
+    critique_template: str = Field(default="critique", min_length=1)
+    """A packaged template or a `.yaml` file inside the project."""
+    revision_template: str = Field(default="revision", min_length=1)
+    training: SupervisedSettings = SupervisedSettings()
+
+    @model_validator(mode="after")
+    def _check_critic(self) -> Self:
+        if self.critic.verdict != "text":
+            raise ValueError(
+                "critic.verdict is logprob, but a critic writes; remedy: set critic.verdict to text"
+            )
+        given = self.critic.model_fields_set & {"template", "protocol", "repeats"}
+        if given:
+            raise ValueError(
+                f"critic.{min(given)} means nothing for a critic; "
+                "remedy: remove it; the prompts are critique_template and revision_template"
+            )
+        return self

@@ -1,0 +1,314 @@
+"""What is sent, and what every kind of reply means."""
+
+import json
+import math
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from rlaif_dagster.judging.calls import Answer, Call
+from rlaif_dagster.judging.serving.exchange import (
+    LONGEST_REASON,
+    Exchange,
+    Fault,
+    TopToken,
+    read_retry_after,
+    read_score,
+)
+from rlaif_dagster.judging.settings import OpenAIJudgeSettings
+from rlaif_dagster.judging.templates import Template, TemplateMessage, load_template
+
+NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+CALL = Call(
+    call_id="c",
+    texts={"principle": "Be brief.", "prompt": "How?", "first": "So.", "second": "Thus."},
+    repeat=3,
+)
+RATING = Template(
+    name="rate",
+    messages=(TemplateMessage(role="user", content="{{ principle }}{{ prompt }}{{ answer }}"),),
+    verdicts={},
+    scale=(1, 3),
+    verdict_line=None,
+)
+KEY = "sk-canary-0123456789"
+
+
+def make_exchange(*, key: str | None = None, template: Template | None = None, **fields: Any) -> Exchange:
+    settings = OpenAIJudgeSettings.model_validate({"provider": "openai", "model": "m", **fields})
+    return Exchange(settings, template or load_template("compact"), key=key)
+
+
+def read(
+    exchange: Exchange, reply: object, status: int = 200, headers: dict[str, str] | None = None
+) -> Answer | Fault:
+    body = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
+    return exchange.read(exchange.encode(CALL), status, headers or {}, body, NOW)
+
+
+def complete(text: str | None, finish: str = "stop", **message: Any) -> dict[str, Any]:
+    return {
+        "choices": [{"message": {"content": text, **message}, "finish_reason": finish}],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 2},
+    }
+
+
+def list_logprobs(**probabilities: float) -> dict[str, Any]:
+    top = [{"token": token, "logprob": math.log(p), "bytes": None} for token, p in probabilities.items()]
+    reply = complete("A", finish="length")
+    reply["choices"][0]["logprobs"] = {"content": [{"token": "A", "logprob": 0.0, "top_logprobs": top}]}
+    return reply
+
+
+def test_a_written_verdict_is_asked_for_with_the_settings_and_the_repeat_as_seed() -> None:
+    request = make_exchange(temperature=0.5, max_tokens=9).encode(CALL)
+    assert json.loads(request.body) == {
+        "model": "m",
+        "messages": load_template("compact").render(CALL.texts),
+        "temperature": 0.5,
+        "max_tokens": 9,
+        "seed": 3,
+    }
+    assert (request.most_input_tokens, request.most_output_tokens) == (len(request.body), 9)
+
+
+def test_probabilities_are_asked_for_one_token_at_temperature_1() -> None:
+    request = make_exchange(verdict="logprob").encode(CALL)
+    sent = json.loads(request.body)
+    assert {name: sent[name] for name in ("logprobs", "top_logprobs", "max_tokens", "temperature")} == {
+        "logprobs": True,
+        "top_logprobs": 20,
+        "max_tokens": 1,
+        "temperature": 1,
+    }
+    assert request.most_output_tokens == 1
+
+
+def test_more_fields_go_into_the_request_and_null_takes_one_out() -> None:
+    exchange = make_exchange(extra_body={"max_tokens": None, "max_completion_tokens": 50, "seed": None})
+    request = exchange.encode(CALL)
+    sent = json.loads(request.body)
+    assert sent["max_completion_tokens"] == 50
+    assert not {"max_tokens", "seed"} & set(sent)
+    assert request.most_output_tokens == 50
+    with pytest.raises(ValueError, match="'messages' is not free"):
+        make_exchange(extra_body={"messages": []})
+
+
+def test_long_answers_are_cut_and_marked() -> None:
+    cut = make_exchange(max_answer_chars=4).encode(CALL)
+    whole = make_exchange(max_answer_chars=5).encode(CALL)
+    assert (cut.cut, whole.cut) == (True, False)
+    assert b"Thus." not in cut.body
+
+
+def test_an_answer_has_its_text_and_its_tokens() -> None:
+    assert read(make_exchange(), complete("A")) == Answer(
+        call_id="c", status="ok", text="A", input_tokens=7, output_tokens=2
+    )
+    assert read(make_exchange(), {"choices": [{"message": {"content": None}}], "usage": None}) == Answer(
+        call_id="c", status="ok", text=""
+    )
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "reason"),
+    [
+        (complete("Verdict: 1", finish="length"), "failed", "cut off"),
+        (complete(None, finish="content_filter"), "refused", "content filter"),
+        (complete(None, refusal="I can't help with that."), "refused", "I can't help"),
+    ],
+)
+def test_an_answer_that_is_none_says_why(reply: dict[str, Any], status: str, reason: str) -> None:
+    answer = read(make_exchange(), reply)
+    assert isinstance(answer, Answer)
+    assert answer.status == status
+    assert reason in (answer.reason or "")
+    assert answer.input_tokens == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "status"),
+    [
+        (" A", ("A", "B"), "ok"),
+        ("A", ("A", "AB"), "failed"),  # it may have gone on
+        ("A and", ("A", "B"), "failed"),
+        ("", ("A", "B"), "failed"),
+    ],
+)
+def test_an_answer_that_was_cut_off_counts_if_it_can_be_nothing_but_a_verdict(
+    text: str, words: tuple[str, str], status: str
+) -> None:
+    template = replace(load_template("compact"), verdicts={"first": words[0], "second": words[1]})
+    answer = read(make_exchange(template=template), complete(text, finish="length"))
+    assert isinstance(answer, Answer)
+    assert (answer.status, answer.text) == (status, text)
+    lined = replace(template, verdict_line="Verdict:")
+    answer = read(make_exchange(template=lined), complete(f"Verdict: {text}", finish="length"))
+    assert isinstance(answer, Answer)
+    assert answer.status == "failed"
+
+
+def test_a_filtered_request_is_a_refusal() -> None:
+    answer = read(make_exchange(), {"error": {"code": "content_filter", "message": "hate"}}, 400)
+    assert isinstance(answer, Answer)
+    assert answer.status == "refused"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b"[]", b"null", b'{"choices": []}', b'{"choices": [{}]}', b'{"error": {}}', b'"\xff"'],
+)
+def test_what_is_no_completion_may_pass_and_may_be_billed(body: bytes) -> None:
+    fault = read(make_exchange(), body)
+    assert isinstance(fault, Fault)
+    assert (fault.kind, fault.is_spent) == ("passing", True)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        *((status, "fatal") for status in (301, 302, 307, 401, 402, 403, 404, 405)),
+        *((status, "passing") for status in (408, 409, 425, 500, 502, 503, 504, 529)),
+        *((status, "lasting") for status in (400, 413, 415, 422, 451)),
+        (429, "busy"),
+    ],
+)
+def test_every_status_is_tried_again_only_if_it_may_pass(status: int, kind: str) -> None:
+    fault = read(make_exchange(), {"error": {"message": "no\n such thing"}}, status)
+    assert isinstance(fault, Fault)
+    assert (fault.kind, fault.reason, fault.is_spent) == (kind, f"HTTP {status}: no such thing", False)
+
+
+def test_a_quota_that_is_used_up_does_not_pass() -> None:
+    fault = read(make_exchange(), {"error": {"message": "pay", "code": "insufficient_quota"}}, 429)
+    assert isinstance(fault, Fault)
+    assert fault.kind == "fatal"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "too long"}},
+        {"error": "too long"},
+        {"detail": "too long"},
+        {"message": "too long", "code": 400},
+        b"too long",
+    ],
+)
+def test_servers_say_why_in_several_places(body: object) -> None:
+    fault = read(make_exchange(), body, 400)
+    assert isinstance(fault, Fault)
+    assert fault.reason == "HTTP 400: too long"
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("7", 7.0),
+        ("0.5", 0.5),
+        ("-3", 0.0),
+        ("Thu, 01 Jan 2026 12:01:30 GMT", 90.0),
+        ("Thu, 01 Jan 2026 11:00:00 GMT", 0.0),
+        ("Thu, 01 Jan 2026 13:00:10 +0100", 10.0),
+        ("soon", None),
+        ("", None),
+        ("nan", None),
+        ("inf", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(said: str, seconds: float | None) -> None:
+    assert read_retry_after({"retry-after": said}, NOW) == seconds
+
+
+def test_only_faults_that_may_pass_ask_to_wait() -> None:
+    headers = {"retry-after": "7"}
+    waits = {
+        status: fault.wait_seconds
+        for status in (400, 429, 503)
+        if isinstance(fault := read(make_exchange(), b"", status, headers), Fault)
+    }
+    assert waits == {400: None, 429: 7.0, 503: 7.0}
+
+
+def test_probabilities_become_a_score() -> None:
+    """A has 0.5 + 0.1 (with a blank before it), B 0.2, the rest 0.1: 0.6 / 0.8."""
+    exchange = make_exchange(verdict="logprob")
+    answer = read(exchange, list_logprobs(**{"A": 0.5, "B": 0.2, " A": 0.1, "The": 0.1, "a": 0.05}))
+    assert answer == Answer(call_id="c", status="ok", score=0.75, input_tokens=7, output_tokens=2)
+
+
+def test_a_rating_is_the_expected_value_on_its_scale() -> None:
+    """1 x 0.2 + 2 x 0.2 + 3 x 0.4 over 0.8."""
+    assert read_score(
+        [TopToken(token=t, logprob=math.log(p)) for t, p in (("1", 0.2), ("2", 0.2), (" 3", 0.4))],
+        {"1": 1.0, "2": 2.0, "3": 3.0},
+    ) == pytest.approx(2.25)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "score"),
+    [
+        ({"A": 0.9, "C": 0.05, "D": 0.001}, 1.0),  # B has at most 0.001 of 0.9: little to doubt
+        ({"A": 0.9, "C": 0.05, "D": 0.02}, None),  # B may have 0.02
+        ({"C": 0.9, "D": 0.1}, None),
+        ({"A": 1e-9, "B": 1e-9, "C": 1.0}, 0.5),
+    ],
+)
+def test_a_word_that_is_not_listed_counts_as_none_only_if_it_hardly_matters(
+    probabilities: dict[str, float], score: float | None
+) -> None:
+    top = [TopToken(token=token, logprob=math.log(p)) for token, p in probabilities.items()]
+    assert read_score(top, {"A": 1.0, "B": 0.0}) == score
+
+
+def test_probabilities_without_a_verdict_are_unparsed_not_a_guess() -> None:
+    from rlaif_dagster.judging.reading import read_verdict
+
+    answer = read(make_exchange(verdict="logprob"), list_logprobs(A=0.1, The=0.5, I=0.05))
+    assert isinstance(answer, Answer)
+    assert (answer.status, answer.score, answer.text) == (
+        "ok",
+        None,
+        "next token: 'The' 0.5, 'A' 0.1, 'I' 0.05",
+    )
+    assert read_verdict(answer.text or "", load_template("compact")) is None
+
+
+def test_a_server_without_probabilities_can_answer_no_call() -> None:
+    fault = read(make_exchange(verdict="logprob"), complete("A"))
+    assert isinstance(fault, Fault)
+    assert fault.kind == "fatal"
+    assert "verdict to text" in fault.remedy
+
+
+def test_the_key_is_taken_out_of_all_that_a_server_says() -> None:
+    exchange = make_exchange(key=KEY)
+    said = [
+        read(exchange, complete(f"A {KEY}")),
+        read(exchange, complete(None, refusal=f"No, Bearer {KEY}")),
+        read(exchange, {"error": {"message": f"Bearer {KEY}"}}, 400),
+        read(exchange, {"detail": [{"headers": KEY}]}, 422),
+        read(exchange, KEY.encode(), 500),
+        read(exchange, {"error": {"message": "x" * (LONGEST_REASON - 5) + KEY}}, 400),
+        read(make_exchange(key=KEY, verdict="logprob"), list_logprobs(**{KEY: 1.0})),
+    ]
+    assert not [outcome for outcome in said if KEY[:5] in repr(outcome)]
+    assert "[key]" in repr(said[0])
+
+
+def test_a_placeholder_for_a_key_is_no_secret() -> None:
+    answer = read(make_exchange(key="EMPTY"), complete("EMPTY"))
+    assert isinstance(answer, Answer)
+    assert answer.text == "EMPTY"
+
+
+def test_ratings_are_read_from_probabilities_of_their_numbers() -> None:
+    exchange = make_exchange(template=RATING, verdict="logprob")
+    call = Call(call_id="c", texts={"principle": "p", "prompt": "q", "answer": "a"}, repeat=0)
+    body = json.dumps(list_logprobs(**{"1": 0.25, "2": 0.25, "3": 0.5})).encode()
+    answer = exchange.read(exchange.encode(call), 200, {}, body, NOW)
+    assert isinstance(answer, Answer)
+    assert answer.score == 2.25

@@ -1,0 +1,239 @@
+"""Two machines and one remote: what one made, the other proves and reuses; and both may edit at once."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlaif_dagster.digest import Digest
+from rlaif_dagster.errors import LedgerError, StorageError
+from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.lineage.sharing import pull_project, push_project
+from rlaif_dagster.progress import ignore_progress
+from tests.conftest import REPOSITORY, edit_yaml, run_assets, run_rlaif
+from tests.lineage.audited_projects import audit, make_text_stage, name_findings, run
+from tests.lineage.traced_project import make_traced_project
+from tests.versioning.conftest import run_dvc, run_git
+
+
+def reword(project: Path, place: int, text: str) -> None:
+    def change(constitution: dict[str, Any]) -> None:
+        constitution["principles"][place]["text"] = text
+
+    edit_yaml(project / "inputs" / "constitution.yaml", change)
+
+
+def add_remote(root: Path, url: str, **settings: str) -> Project:
+    run_dvc(root, "remote", "add", "--default", "team", url)
+    for name, value in settings.items():
+        run_dvc(root, "remote", "modify", "team", name, value)
+    return Project.open(root)
+
+
+def clone(root: Path, target: Path) -> Path:
+    run_git(root, "add", "--all")
+    run_git(root, "commit", "--quiet", "--allow-empty", "--message", "all")
+    run_git(root.parent, "clone", "--quiet", str(root), str(target))
+    return target
+
+
+def push(root: Path) -> None:
+    result = push_project(Project.open(root), progress=ignore_progress)
+    assert result.lost == ()
+
+
+def pull(root: Path) -> int:
+    result = pull_project(Project.open(root), heads_only=False, progress=ignore_progress)
+    assert result.lost == ()
+    return result.num_records
+
+
+@pytest.fixture
+def ssh_remote(tmp_path: Path) -> Iterator[dict[str, str]]:
+    if importlib.util.find_spec("sshfs") is None:
+        pytest.skip("the extra `ssh` is not installed")
+    import asyncssh
+
+    folder = tmp_path / "ssh"
+    folder.mkdir()
+    for name in ("host_key", "user_key"):
+        key = asyncssh.generate_private_key("ssh-ed25519")
+        key.write_private_key(folder / name)
+        key.write_public_key(folder / f"{name}.pub")
+        (folder / name).chmod(0o600)
+    server = subprocess.Popen([sys.executable, "-m", "tests.lineage.ssh_server", str(folder)], cwd=REPOSITORY)
+    try:
+        deadline = time.monotonic() + 30
+        while not (folder / "port").is_file():
+            assert server.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield {
+            "url": f"ssh://tester@127.0.0.1/{tmp_path}/remote",
+            "port": (folder / "port").read_text(),
+            "keyfile": str(folder / "user_key"),
+        }
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.mark.slow
+def test_two_machines_and_one_ssh_remote(tmp_path: Path, ssh_remote: dict[str, str]) -> None:
+    """Make on one; pull, audit and reuse on the other; edit there, and back; then both edit at once."""
+    one = make_traced_project(tmp_path / "one")
+    add_remote(one, **ssh_remote)
+    run_assets("ai_preferences", project=one)
+    two = clone(one, tmp_path / "two")
+    done = run_rlaif("push", project=one)
+    assert "versions are whole on both sides" in done.stdout
+
+    shutil.rmtree(two / "lineage")  # git brought it too; let the remote bring it alone
+    assert run_rlaif("pull", project=two).returncode == 0
+    assert (two / "data.dvc").read_bytes() == (one / "data.dvc").read_bytes()
+    assert run_rlaif("audit", project=two).returncode == 0
+    assert {asset["status"] for asset in run_assets("ai_preferences", project=two).values()} == {"reused"}
+
+    reword(two, 0, "Be very brief.")
+    statuses = {name: asset["status"] for name, asset in run_assets("ai_preferences", project=two).items()}
+    assert statuses["constitution"] == "computed"
+    assert run_rlaif("push", project=two).returncode == 0
+    assert run_rlaif("pull", project=one).returncode == 0
+    assert run_rlaif("audit", project=one).returncode == 0
+    assert run_rlaif("audit", project=two).returncode == 0
+    assert heads(one) == heads(two)
+
+    reword(one, 1, "Be kind to all.")
+    reword(two, 1, "Be kind to some.")
+    for root in (one, two):
+        run_assets("ai_preferences", project=root)
+    for root in (one, two, one):
+        push(root)
+        pull(root)
+    assert heads(one) == heads(two)
+    texts = {
+        principle["text"]
+        for record in Project.open(one).ledger.records()
+        if record.asset == "constitution"
+        for principle in record.recipe_parts.settings["principles"]
+    }
+    assert {"Be kind to all.", "Be kind to some."} <= texts
+    for root in (one, two):
+        assert run_rlaif("audit", project=root).returncode == 0
+
+
+def heads(root: Path) -> dict[str, str]:
+    return {name: head.record_id for name, head in Project.open(root).ledger.find_heads().items()}
+
+
+@pytest.fixture
+def pair_of_machines(tmp_path: Path) -> tuple[Path, Path]:
+    """Two projects without inputs, on one folder as their remote; the first has two records."""
+    from rlaif_dagster.versioning.store import init_store
+
+    roots = []
+    for name in ("one", "two"):
+        root = tmp_path / name
+        root.mkdir()
+        run_git(root, "init", "--quiet")
+        init_store(root)
+        add_remote(root, str(tmp_path / "remote"))
+        roots.append(root)
+    project = Project.open(roots[0])
+    run(project, make_text_stage("a", "x"))
+    run(project, make_text_stage("b", "y", ("a",)))
+    return roots[0], roots[1]
+
+
+def test_a_push_that_was_cut_off_goes_on(pair_of_machines: tuple[Path, Path], tmp_path: Path) -> None:
+    """Whatever part of the remote is missing or half there, the next push makes it whole."""
+    one, two = pair_of_machines
+    push(one)
+    for number, path in enumerate(
+        sorted(path for path in (tmp_path / "remote").rglob("*") if path.is_file())
+    ):
+        path.chmod(0o644)
+        if number % 2:
+            path.unlink()
+        else:
+            os.truncate(path, path.stat().st_size // 2)
+    push(one)
+    assert pull(two) == 2
+    assert name_findings(audit(two).findings) == []
+    assert pull(two) == 0
+
+
+def test_a_version_that_only_the_remote_has_is_not_lost(pair_of_machines: tuple[Path, Path]) -> None:
+    one, two = pair_of_machines
+    push(one)
+    pull_project(Project.open(two), heads_only=True, progress=ignore_progress)
+    shutil.rmtree(two / ".dvc" / "cache")
+    result = push_project(Project.open(two), progress=ignore_progress)
+    assert (result.lost, result.num_versions) == ((), 2)
+
+
+def test_a_version_in_neither_place_is_named(pair_of_machines: tuple[Path, Path]) -> None:
+    one, _ = pair_of_machines
+    shutil.rmtree(one / ".dvc" / "cache")
+    lost = push_project(Project.open(one), progress=ignore_progress).lost
+    assert [name.split("@")[0] for name in lost] == ["a", "b"]
+    assert run_rlaif("push", project=one, check=False).returncode == 1
+
+
+def test_a_changed_record_of_the_remote_is_refused_and_nothing_taken(
+    pair_of_machines: tuple[Path, Path], tmp_path: Path
+) -> None:
+    one, two = pair_of_machines
+    push(one)
+    record = next((tmp_path / "remote" / "lineage").iterdir())
+    record.chmod(0o644)
+    record.write_bytes(record.read_bytes().replace(b'"a"', b'"c"', 1))
+    with pytest.raises(LedgerError, match="do not hash to its name"):
+        pull(two)
+    assert Project.open(two).ledger.records() == []
+
+
+def test_a_missing_record_of_the_remote_is_named_and_nothing_taken(
+    pair_of_machines: tuple[Path, Path], tmp_path: Path
+) -> None:
+    one, two = pair_of_machines
+    push(one)
+    first = Project.open(one).ledger.records()[0]
+    (tmp_path / "remote" / "lineage" / f"{first.record_id}.json").unlink()
+    with pytest.raises(LedgerError, match=first.record_id):
+        pull(two)
+    assert Project.open(two).ledger.records() == []
+
+
+def test_damaged_bytes_of_the_remote_are_not_taken(
+    pair_of_machines: tuple[Path, Path], tmp_path: Path
+) -> None:
+    one, two = pair_of_machines
+    push(one)
+    stored = next(
+        path for path in (tmp_path / "remote" / "files").rglob("*") if path.is_file() and not path.suffix
+    )
+    stored.chmod(0o644)
+    stored.write_bytes(b"other")
+    with pytest.raises(StorageError, match="damaged"):
+        pull(two)
+    assert not any(
+        Digest.from_file(path).sha256 == Digest.from_bytes(b"other").sha256
+        for path in (two / ".dvc").rglob("*")
+        if path.is_file()
+    )
+
+
+def test_without_a_remote_the_remedy_is_named(tmp_path: Path) -> None:
+    from rlaif_dagster.versioning.store import init_store
+
+    init_store(tmp_path)
+    with pytest.raises(StorageError, match="dvc remote add"):
+        push_project(Project.open(tmp_path), progress=ignore_progress)
