@@ -15,6 +15,7 @@ the peak memory of the engine's process at `--calls` and at four times as many.
 
 import argparse
 import asyncio
+import itertools
 import json
 import resource
 import statistics
@@ -22,7 +23,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -33,10 +33,10 @@ from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.inputs.pipeline import NumericsSettings
 from rlaif_dagster.judging.constitution import Constitution, Principle
 from rlaif_dagster.judging.journal import open_journal
-from rlaif_dagster.judging.judge import ask_questions
+from rlaif_dagster.judging.judge import Plan, ask_questions
 from rlaif_dagster.judging.opening import JUDGE_JSON, JUDGE_TEMPLATE, StoredJudge
 from rlaif_dagster.judging.pairs import Pair
-from rlaif_dagster.judging.questions import Question, plan_questions
+from rlaif_dagster.judging.questions import plan_questions
 from rlaif_dagster.judging.settings import LimitSettings, OpenAIJudgeSettings
 from rlaif_dagster.judging.templates import load_template
 from tests.judging.serving.fault_server import name_model, run_server
@@ -50,13 +50,20 @@ CONSTITUTION = Constitution(
 )
 
 
-def plan(num_calls: int, judge: StoredJudge) -> Iterator[Question]:
-    """Questions about pairs in both orders, made as they are needed."""
-    for place in range(num_calls // 2):
-        pair = Pair.from_responses(f"p{place}", f"a{place}", f"b{place}")
-        texts = {pair.response_a: f"{place} {WORDS[:400]}", pair.response_b: f"{place} {WORDS[:300]}"}
-        prompts = {pair.prompt_id: f"{place} {WORDS[:150]}"}
-        yield from plan_questions([pair], CONSTITUTION, [judge.profile], prompts=prompts, texts=texts)
+def prepare_plan(num_calls: int, judge: StoredJudge) -> Plan:
+    """Plans four answers to each prompt, every two compared in both orders: twelve calls a prompt."""
+    prompts = {f"p{place}": f"{place} {WORDS[:150]}" for place in range(-(-num_calls // 12))}
+    texts = {
+        f"{prompt} {place}": f"{prompt} {WORDS[: 200 + 80 * place]}"
+        for prompt in prompts
+        for place in range(4)
+    }
+    pairs = [
+        Pair.from_responses(prompt, f"{prompt} {first}", f"{prompt} {second}")
+        for prompt in prompts
+        for first, second in itertools.combinations(range(4), 2)
+    ][: num_calls // 2]
+    return lambda: plan_questions(pairs, CONSTITUTION, [judge.profile], prompts=prompts, texts=texts)
 
 
 def store_judge(folder: Path, url: str, concurrency: int) -> tuple[StoredJudge, OpenAIJudgeSettings]:
@@ -80,10 +87,11 @@ def time_engine(url: str, num_calls: int, concurrency: int) -> tuple[float, floa
     """Seconds to label, from the first question planned to the last answer kept; wall and CPU."""
     with tempfile.TemporaryDirectory() as name, show_bars(Console(stderr=True)) as progress:
         judge, settings = store_judge(Path(name), url, concurrency)
+        plan = prepare_plan(num_calls, judge)
         started = time.perf_counter(), time.process_time()
         with open_journal(Path(name, "journal")) as journal:
             result = ask_questions(
-                lambda: plan(num_calls, judge),
+                plan,
                 judge.profile,
                 lambda: judge.open(served_by=settings, numerics=NumericsSettings(), batch_size=1),
                 journal,
@@ -111,7 +119,7 @@ def time_bare(url: str, num_calls: int, concurrency: int) -> tuple[float, float]
                     "seed": 0,
                 }
             ).encode()
-            for question in plan(num_calls, judge)
+            for question in prepare_plan(num_calls, judge)()
             for call in question.calls
         ]
 

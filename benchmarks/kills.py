@@ -3,9 +3,9 @@
     python -m benchmarks.kills [--kills 200] [--seed 0] [--trained]
 
 A round begins with a new project. A few runs are started, and each is killed at a random instant between its start
-and the time that an undisturbed run takes; then one is let through. Now the project must be that of the undisturbed
-run: the same files (digests, `data.dvc`, store, one record for each asset; nothing left over), no lock held, and
-nothing that `rlaif audit` finds. The first project that is otherwise ends it, with the difference.
+and the processor time that an undisturbed run takes; then one is let through. Now the project must be that of the
+undisturbed run: the same files (digests, `data.dvc`, store, one record for each asset; nothing left over), no lock
+held, and nothing that `rlaif audit` finds. The first project that is otherwise ends it, with the difference.
 
 Without `--trained` the project has recorded answers and verdicts, up to `ai_preferences` (no torch, seconds a run).
 With it, every asset is made, by short training.
@@ -13,45 +13,23 @@ With it, every asset is made, by short training.
 
 import argparse
 import fcntl
-import io
 import json
 import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
 from rich.console import Console
 
-from rlaif_dagster.cli.init import init_command
+from benchmarks.projects import finish, make_recorded, make_trained, start_rlaif
 
-RECORDED = Path(__file__).parent.parent / "examples" / "recorded" / "inputs"
-TRAINED: Mapping[str, Any] = {
-    "sampling": {"provider": "local", "num_samples": 4, "max_new_tokens": 40},
-    "pairing": {"max_pairs_per_prompt": 2},
-    "reward_model": {"learning_rate": 1e-3, "num_epochs": 4.0, "batch_size": 16},
-    "policy": {
-        "method": "dpo",
-        "learning_rate": 3e-4,
-        "max_steps": 2,
-        "checkpoint_steps": 2,
-        "checkpoint_prompts": 2,
-        "max_new_tokens": 16,
-    },
-    "evaluation": {"num_samples": 1, "gold": "embedded_world"},
-}
-"""Sections of `pipeline.yaml` for a reward model that passes its gate, and little else."""
-_NUM_PROMPTS = 100
 _RUNS_A_ROUND = 5
+_POLL_SECONDS = 0.002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,35 +42,15 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undisturbed:
-    """What a project is after one run that nobody killed: seconds that it took, and `describe_project`."""
+    """What a project is after one run that nobody killed.
+
+    Attributes:
+        seconds: Processor time of the run.
+        description: See `describe_project`.
+    """
 
     seconds: float
     description: Mapping[str, str]
-
-
-def _init(folder: Path) -> None:
-    with redirect_stdout(io.StringIO()):
-        init_command(folder)
-
-
-def make_recorded(folder: Path) -> None:
-    """A project with recorded answers and verdicts."""
-    _init(folder)
-    shutil.copytree(RECORDED, folder / "inputs", dirs_exist_ok=True)
-
-
-def make_trained(folder: Path) -> None:
-    """A project that makes everything itself, quickly: one principle, few prompts, few steps."""
-    _init(folder)
-    inputs = folder / "inputs"
-    for name, change in (
-        ("pipeline.yaml", TRAINED),
-        ("constitution.yaml", {"principles": [{"id": "polite", "text": "Be polite to the user."}]}),
-    ):
-        text = yaml.safe_dump(yaml.safe_load((inputs / name).read_text()) | change)
-        (inputs / name).write_text(text)
-    prompts = inputs / "prompts.jsonl"
-    prompts.write_text("".join(prompts.read_text().splitlines(keepends=True)[:_NUM_PROMPTS]))
 
 
 TARGETS = {
@@ -101,45 +59,26 @@ TARGETS = {
 }
 
 
-def start_rlaif(project: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Starts an `rlaif` command as the leader of a process group of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "rlaif_dagster.cli.main", *arguments, "--project", str(project)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={k: v for k, v in os.environ.items() if k not in ("DAGSTER_HOME", "RLAIF_PROJECT")},
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> str:
-    """Waits for a command and returns its output.
-
-    Raises:
-        RuntimeError: If it fails.
-    """
-    output, errors = process.communicate()
-    if process.returncode != 0:
-        raise RuntimeError(f"rlaif ended with {process.returncode}:\n{output}\n{errors}")
-    return output
-
-
 def run_and_kill(project: Path, assets: Sequence[str], *, after_seconds: float) -> bool:
-    """Runs a project and kills it at an instant; False if it was done before.
+    """Runs a project and kills it when it has computed for so long; False if it was done before.
 
     Raises:
         RuntimeError: If the run failed by itself.
     """
     process = start_rlaif(project, "run", *assets)
-    try:
-        process.wait(timeout=after_seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return True
+    while process.poll() is None:
+        if read_processor_time(process.pid) >= after_seconds:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            return True
+        time.sleep(_POLL_SECONDS)
     finish(process)
     return False
+
+
+def read_processor_time(pid: int) -> float:
+    """Seconds of processor time of a process that was not waited for, on Linux; a busy machine does not change them."""
+    return time.clock_gettime((~pid << 3) | 2)  # what clock_getcpuclockid(3) gives
 
 
 def describe_project(project: Path) -> dict[str, str]:
@@ -184,9 +123,11 @@ def run_undisturbed(folder: Path, target: Target) -> Undisturbed:
         RuntimeError: If the run fails.
     """
     target.make(folder)
-    started = time.monotonic()
+    before = os.times()
     finish(start_rlaif(folder, "run", *target.assets))
-    return Undisturbed(seconds=time.monotonic() - started, description=describe_project(folder))
+    after = os.times()
+    seconds = after.children_user + after.children_system - before.children_user - before.children_system
+    return Undisturbed(seconds=seconds, description=describe_project(folder))
 
 
 def run_round(
@@ -229,7 +170,7 @@ def main() -> None:
     console = Console()
     work = Path(tempfile.mkdtemp(prefix="rlaif-kills-"))  # stays if a round fails, to be looked into
     undisturbed = run_undisturbed(work / "undisturbed", target)
-    console.print(f"undisturbed: {undisturbed.seconds:.1f} s, {len(undisturbed.description)} files")
+    console.print(f"undisturbed: {undisturbed.seconds:.1f} s computing, {len(undisturbed.description)} files")
     num_kills = num_rounds = 0
     while num_kills < arguments.kills:
         num_rounds += 1

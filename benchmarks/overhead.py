@@ -39,6 +39,7 @@ def run_plainly(project: Path, work: Path) -> None:
                 scratch=scratch,
                 journal=work / f"{stage.name}-journal",
                 earlier_versions=lambda: iter(()),
+                recorded_version=lambda digest: work / str(digest),
                 progress=ignore_progress,
             )
         )

@@ -49,6 +49,7 @@ def describe_report(report: AuditReport) -> dict[str, object]:
     return {
         "findings": [dataclasses.asdict(finding) for finding in report.findings],
         "skipped": list(report.skipped),
+        "overrides": [dataclasses.asdict(use) for use in report.overrides],
         "records": report.num_records,
         "objects": report.num_objects,
         "bytes": report.num_bytes,
@@ -61,6 +62,10 @@ def _show(console: Console, report: AuditReport) -> None:
         console.print(f"[red]{finding.kind}[/]  {escape(finding.place)}", soft_wrap=True)
         for name in ("found", "expected", "remedy"):
             console.print(f"  {name}: {escape(getattr(finding, name))}", soft_wrap=True, highlight=False)
+    for use in report.overrides:
+        withdrawn = " (withdrawn since)" if use.stands is False else ""
+        words = f"{use.built} was built on {use.asset} {use.digest}, which failed {use.check}: {use.reason}"
+        console.print(f"[yellow]overridden[/]  {escape(words)}{withdrawn}", soft_wrap=True, highlight=False)
     for words in report.skipped:
         console.print(f"[yellow]not looked at[/]  {escape(words)}", soft_wrap=True, highlight=False)
     counts = f"{report.num_records:,} records, {report.num_objects:,} objects, {report.num_bytes:,} bytes" + (

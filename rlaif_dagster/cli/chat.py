@@ -1,4 +1,4 @@
-"""`rlaif chat`: base and aligned policy answer side by side."""
+"""`rlaif chat`: base, aligned and, where it is another, the released policy answer side by side."""
 
 import contextlib
 from pathlib import Path
@@ -14,10 +14,31 @@ from rlaif_dagster.errors import MissingInputError
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import view_version, work_folder
+from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.releases import ReleaseHistory, find_policy
 from rlaif_dagster.models import open_causal_lm
 from rlaif_dagster.numerics import prepare_torch
 
 POLICIES = {"base": "base_policy", "aligned": "aligned_policy"}
+
+
+def find_policies(project: Project) -> dict[str, MaterialisationRecord]:
+    """The policies to talk to, by name: the newest ones, and the released one where that is not the newest.
+
+    Raises:
+        MissingInputError: If a policy has not been materialised.
+    """
+    heads = project.ledger.find_heads()
+    for asset in POLICIES.values():
+        if asset not in heads:
+            raise MissingInputError(
+                f"{asset} has never been materialised.\n  remedy: run `rlaif run aligned_policy` first"
+            )
+    policies = {name: heads[asset] for name, asset in POLICIES.items()}
+    current = ReleaseHistory.from_records(project.ledger.records()).current
+    if current is not None and str(current.policy) != policies["aligned"].output.digest:
+        policies["released"] = find_policy(project, current)
+    return policies
 
 
 def chat_command(root: Path, prompt: str | None, *, temperature: float, seed: int) -> None:
@@ -29,12 +50,7 @@ def chat_command(root: Path, prompt: str | None, *, temperature: float, seed: in
     """
     project = Project.open(root)
     numerics = project.read_inputs().pipeline.numerics
-    heads = project.ledger.find_heads()
-    for asset in POLICIES.values():
-        if asset not in heads:
-            raise MissingInputError(
-                f"{asset} has never been materialised.\n  remedy: run `rlaif run aligned_policy` first"
-            )
+    policies = find_policies(project)
     device = prepare_torch(num_threads=numerics.num_threads, device=numerics.device)
     console = Console()
     from rlaif_dagster.generation.chat import reply
@@ -42,9 +58,9 @@ def chat_command(root: Path, prompt: str | None, *, temperature: float, seed: in
     settings = LocalSamplingSettings(num_samples=1, temperature=temperature, max_new_tokens=256)
     with work_folder(project) as work:
         models = {}
-        for name, asset in POLICIES.items():
-            view_version(project, heads[asset], work / asset)
-            model, tokenizer = open_causal_lm(work / asset, dtype="auto")
+        for name, record in policies.items():
+            view_version(project, record, work / name)
+            model, tokenizer = open_causal_lm(work / name, dtype="auto")
             on_device: Any = model  # transformers wraps `to` in a type of its own
             models[name] = (on_device.to(device), tokenizer)
         with contextlib.suppress(EOFError):
@@ -54,7 +70,7 @@ def chat_command(root: Path, prompt: str | None, *, temperature: float, seed: in
                     Panel(
                         Text(reply(model, tokenizer, question, settings=settings, seed=seed).text),
                         title=name,
-                        width=max(console.width // 2 - 1, 20),
+                        width=max(console.width // len(models) - 1, 20),
                     )
                     for name, (model, tokenizer) in models.items()
                 ]

@@ -48,6 +48,13 @@ def show_figures(console: Console, project: Project, heads: Mapping[str, Materia
             if not check.passed:
                 weight = "blocking check" if check.blocking else "check"
                 console.print(f"[red]failed {weight}[/] {asset}: {check.name} {escape(str(check.facts))}")
+        for override in record.overrides:
+            words = f"{asset} is built on {override.asset} all the same: {override.check}: {override.reason}"
+            console.print(f"[yellow]overridden[/] {escape(words)}", soft_wrap=True, highlight=False)
+        if record.reason is not None:
+            console.print(
+                f"[yellow]held[/] {asset}: {escape(record.reason)}", soft_wrap=True, highlight=False
+            )
     report = project.root / "data" / "evaluation" / "report.html"
     if "evaluation" in heads and report.is_file():
         console.print(f"Report: {report}", soft_wrap=True)

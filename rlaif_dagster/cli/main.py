@@ -23,6 +23,17 @@ app = typer.Typer(
 ProjectOption = Annotated[
     Path, typer.Option("--project", metavar="DIR", help="The project's folder.", show_default=True)
 ]
+
+
+def _require_reason(text: str) -> str:
+    if not text.strip():
+        raise typer.BadParameter("the reason is empty: say why, for whoever reads the record in a year")
+    return text
+
+
+ReasonOption = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded.", callback=_require_reason)
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, as the last line.")]
 
 
@@ -62,6 +73,54 @@ def status(project: ProjectOption = Path(), json: JsonOption = False) -> None:
     from rlaif_dagster.cli.status import status_command
 
     status_command(project, as_json=json)
+
+
+@app.command()
+def releases(project: ProjectOption = Path(), json: JsonOption = False) -> None:
+    """List the released policies: when and why each was promoted, and which one stands."""
+    from rlaif_dagster.cli.release import releases_command
+
+    releases_command(project, as_json=json)
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def rollback(
+    reason: ReasonOption,
+    release: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RELEASE]",
+            help="Its number, the first digits of its digest, or -2 for two before the one that stands; -1 if none.",
+        ),
+    ] = None,
+    project: ProjectOption = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Return to an earlier release, and hold it until `rlaif release`; nothing is trained."""
+    from rlaif_dagster.cli.release import rollback_command
+
+    rollback_command(project, release, reason, as_json=json)
+
+
+@app.command()
+def release(project: ProjectOption = Path(), json: JsonOption = False) -> None:
+    """End the hold of a rollback, and promote the newest evaluated policy."""
+    from rlaif_dagster.cli.release import release_command
+
+    release_command(project, as_json=json)
+
+
+@app.command()
+def override(
+    asset: Annotated[str, typer.Argument(metavar="ASSET", help="The asset that failed a check.")],
+    check: Annotated[str, typer.Argument(metavar="CHECK", help="The check.")],
+    reason: ReasonOption,
+    project: ProjectOption = Path(),
+) -> None:
+    """Let a failed check of an asset's newest version pass; every record that is built on it says so."""
+    from rlaif_dagster.cli.release import override_command
+
+    override_command(project, asset, check, reason)
 
 
 @app.command()
@@ -178,7 +237,7 @@ def chat(
     temperature: Annotated[float, typer.Option(min=0.0, max=5.0, help="0 takes the likeliest token.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The seed of a temperature above 0.")] = 0,
 ) -> None:
-    """Talk to the base and the aligned policy side by side."""
+    """Talk to the base and the aligned policy side by side; to the released one too, where it is another."""
     from rlaif_dagster.cli.chat import chat_command
 
     chat_command(project, " ".join(prompt) if prompt else None, temperature=temperature, seed=seed)

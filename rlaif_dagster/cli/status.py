@@ -52,6 +52,8 @@ def status_command(root: Path, *, as_json: bool) -> None:
                 "state": state,
                 "digest": heads[name].output.digest if name in heads else None,
                 "record": heads[name].record_id if name in heads else None,
+                "overrides": [o.model_dump() for o in heads[name].overrides] if name in heads else [],
+                "reason": heads[name].reason if name in heads else None,
             }
             for name, state in states.items()
         }

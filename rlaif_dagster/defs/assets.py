@@ -1,7 +1,6 @@
 """One asset for each stage of the graph."""
 
 from dagster import (
-    AssetCheckResult,
     AssetCheckSpec,
     AssetExecutionContext,
     AssetsDefinition,
@@ -13,7 +12,7 @@ from dagster import (
 )
 
 from rlaif_dagster.defs.metadata import describe_outcome
-from rlaif_dagster.defs.provenance import depend_on_recipe, name_inputs, severity_of, tell_recipe
+from rlaif_dagster.defs.provenance import depend_on_recipe, name_inputs, report_check, tell_recipe
 from rlaif_dagster.defs.resources import ProjectResource, log_progress
 from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.graph.stage import Stage
@@ -46,20 +45,21 @@ def build_asset(stage: Stage) -> AssetsDefinition:
         progress: ResourceParam[Progress | None],
         graph: ResourceParam[Graph | None],
     ) -> MaterializeResult:  # type: ignore[type-arg]
+        current = (graph or project.graph)[stage.name]
         outcome = materialise(
             project.project,
-            (graph or project.graph)[stage.name],
+            current,
             progress=progress or log_progress(),
             run_id=context.run.run_id,
             again=context.run.tags.get(AGAIN_TAG) == stage.name,
         )
-        return report_outcome(context.instance, project, outcome)
+        return report_outcome(context.instance, project, current, outcome)
 
     return materialise_stage
 
 
 def report_outcome(
-    instance: DagsterInstance, project: ProjectResource, outcome: Outcome
+    instance: DagsterInstance, project: ProjectResource, stage: Stage, outcome: Outcome
 ) -> "MaterializeResult[None]":
     """Says in Dagster's terms what became of an asset."""
     record = outcome.record
@@ -68,13 +68,5 @@ def report_outcome(
         data_version=DataVersion(record.output.digest),
         tags=name_inputs(instance, record),
         metadata=describe_outcome(project.project, outcome),
-        check_results=[
-            AssetCheckResult(
-                check_name=check.name,
-                passed=check.passed,
-                severity=severity_of(check),
-                metadata=check.facts,
-            )
-            for check in record.checks
-        ],
+        check_results=[report_check(stage, record, check) for check in record.checks],
     )

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from rlaif_dagster.defs.build import CANARY_JOB, MAIN_JOB, build_definitions
 from rlaif_dagster.errors import GateError, InputError, StorageError
 from rlaif_dagster.graph.build import Graph, with_ancestors
+from rlaif_dagster.lineage.gates import list_failed
 from rlaif_dagster.lineage.project import PROJECT_VARIABLE, Project
 from rlaif_dagster.progress import Progress
 
@@ -59,15 +60,21 @@ def prepare_dagster_home(project: Project) -> Path:
 
 
 def run_assets(
-    project: Project, graph: Graph, assets: Sequence[str], *, progress: Progress
+    project: Project,
+    graph: Graph,
+    assets: Sequence[str],
+    *,
+    progress: Progress,
+    with_upstream: bool = True,
 ) -> dict[str, str]:
-    """Brings assets and everything upstream of them up to date, in one Dagster run in this process.
+    """Brings assets up to date, in one Dagster run in this process.
 
     Args:
         project: The project.
         graph: Its graph.
         assets: Names; all assets if empty.
         progress: Told how far long stages are.
+        with_upstream: Whether everything upstream of them is brought up to date first.
 
     Returns:
         For each asset, upstream first, whether it was "computed" or "reused".
@@ -86,8 +93,8 @@ def run_assets(
             file=project.root,
             remedy=f"name one of {', '.join(graph)}",
         )
-    selection = [AssetKey(name) for name in with_ancestors(graph, assets)]
-    return _execute(project, graph, MAIN_JOB, selection, progress)
+    selected = with_ancestors(graph, assets) if with_upstream else assets
+    return _execute(project, graph, MAIN_JOB, [AssetKey(name) for name in selected], progress)
 
 
 def run_canary(project: Project, graph: Graph, *, progress: Progress) -> None:
@@ -138,10 +145,11 @@ def _explain_gate(project: Project, graph: Graph) -> GateError:
         f"{name}: the blocking check {check.name} failed, {dict(sorted(check.facts.items()))}"
         for name in graph
         if name in heads
-        for check in heads[name].checks
-        if check.blocking and not check.passed
+        for check in list_failed(graph[name], heads[name].output.digest, heads[name].checks)
+        if check.blocking
     ]
     return GateError(
         "\n".join(failed) + "\n  What was made is kept, and nothing is built on it."
-        "\n  remedy: look at the asset with `rlaif status` and in the UI, mend the inputs, and run again"
+        "\n  remedy: look at the asset with `rlaif status` and in the UI, mend the inputs, and run again; or, if you "
+        "answer for it, let this one version pass: `rlaif override ASSET CHECK --reason TEXT`"
     )

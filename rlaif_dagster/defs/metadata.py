@@ -28,6 +28,10 @@ def describe_record(record: MaterialisationRecord) -> dict[str, Any]:
         "size_bytes": record.output.size,
         "record": record.record_id,
     }
+    if record.reason is not None:
+        metadata["reason"] = record.reason
+    if record.overrides:
+        metadata["overrides"] = [override.model_dump() for override in record.overrides]
     if record.rows is not None:
         metadata["dagster/row_count"] = record.rows
     metadata |= dict(sorted(record.counts.items()))

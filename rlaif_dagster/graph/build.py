@@ -10,7 +10,15 @@ from rlaif_dagster.graph.judge_canary import build_judge_canary
 from rlaif_dagster.graph.judging import build_judgements
 from rlaif_dagster.graph.learning import build_aligned_policy, build_reward_model
 from rlaif_dagster.graph.preferences import build_ai_preferences
-from rlaif_dagster.graph.pricing import price_evaluation, price_judgements, price_responses, price_revisions
+from rlaif_dagster.graph.pricing import (
+    price_audit,
+    price_canary,
+    price_evaluation,
+    price_judgements,
+    price_responses,
+    price_revisions,
+)
+from rlaif_dagster.graph.release import build_released_policy
 from rlaif_dagster.graph.responses import build_sampled_responses
 from rlaif_dagster.graph.revision import REVISION_BUILDERS, build_revised_responses
 from rlaif_dagster.graph.sources import build_base_policy, build_constitution, build_judge, build_prompts
@@ -34,12 +42,15 @@ BUILDERS = (
     build_reward_model,
     build_aligned_policy,
     build_evaluation,
+    build_released_policy,
 )
 
 PRICES = {
     build_revised_responses: price_revisions,
     build_sampled_responses: price_responses,
     build_judgements: price_judgements,
+    build_judge_audit: price_audit,
+    build_judge_canary: price_canary,
     build_evaluation: price_evaluation,
 }
 """What tells beforehand how much a stage will sample and ask."""
@@ -50,7 +61,10 @@ def build_graph(inputs: ProjectInputs) -> Graph:
     builders = [build for build in BUILDERS if inputs.critic or build not in REVISION_BUILDERS]
     stages = [build(inputs) for build in builders]
     prices = [partial(PRICES[build], inputs) if build in PRICES else None for build in builders]
-    return {stage.name: replace(stage, price=price) for stage, price in zip(stages, prices, strict=True)}
+    return {
+        stage.name: replace(stage, price=price, overrides=inputs.overrides)
+        for stage, price in zip(stages, prices, strict=True)
+    }
 
 
 def with_ancestors(graph: Graph, assets: Iterable[str]) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.evaluation.facts import (
     CheckpointPoint,
     Curve,
@@ -42,6 +43,7 @@ from rlaif_dagster.tables import Row
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+INPUTS_JSON: Final = "inputs.json"
 EVALUATION_ENGINE: Final = (*TRAINING_ENGINE, "jinja2", "scipy", "statsmodels")
 EVEN: Final = 0.5
 
@@ -80,6 +82,9 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
             longer_wins_accuracy=Estimate(**reward_training["metrics"]["longer_wins_accuracy"]),
         )
         write_plots(context.output, _draw_figures(metrics))
+        (context.output / INPUTS_JSON).write_bytes(
+            canonical_json({name: str(digest) for name, digest in context.digests.items()})
+        )
         return StageResult(
             rows=len(comparisons),
             counts={"num_sampled": len(answers.base) + len(answers.aligned), **judged.counts},
@@ -91,7 +96,7 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         description="Held-out answers of both policies compared by the judge, by gold where there is gold, and by the "
         "reward model; with a report for people.",
         kinds=("parquet", "html"),
-        code_version="3",
+        code_version="4",
         inputs=(
             "prompts",
             "constitution",
@@ -109,15 +114,20 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         engine=EVALUATION_ENGINE,
         compute=compute,
         numerics=numerics,
-        checks=(
-            check_schema("comparisons.parquet", _comparisons_schema, key=("prompt_id", "index")),
-            Check(
-                name="win_rate_over_half",
-                description="The judge prefers the aligned policy on held-out prompts: the interval of its win rate "
-                "lies above 50 %.",
-                blocking=False,
-                run=_check_win_rate,
-            ),
+        checks=make_evaluation_checks(),
+    )
+
+
+def make_evaluation_checks() -> tuple[Check, ...]:
+    """The checks of an evaluation; none reads its inputs."""
+    return (
+        check_schema("comparisons.parquet", _comparisons_schema, key=("prompt_id", "index")),
+        Check(
+            name="win_rate_over_half",
+            description="The judge prefers the aligned policy on held-out prompts: the interval of its win rate "
+            "lies above 50 %.",
+            blocking=False,
+            run=_check_win_rate,
         ),
     )
 

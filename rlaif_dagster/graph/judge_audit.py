@@ -22,7 +22,7 @@ from rlaif_dagster.graph.learning import write_plots
 from rlaif_dagster.graph.responses import MODEL_ENGINE, RESPONSES_TABLE
 from rlaif_dagster.graph.sources import TABLE_ENGINE, read_constitution, read_prompts
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
-from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.judging.calls import Answer
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.human import HumanLabels, read_human_labels
@@ -30,7 +30,7 @@ from rlaif_dagster.judging.opening import StoredJudge, read_judges
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.judging.probe import Probe, plan_probes
 from rlaif_dagster.judging.questions import Question, plan_questions
-from rlaif_dagster.judging.settings import LocalJudgeSettings
+from rlaif_dagster.judging.settings import LocalJudgeSettings, find_protocol
 from rlaif_dagster.judging.verdicts import Verdict, judgements_schema
 from rlaif_dagster.tables import Row, read_table
 
@@ -63,15 +63,21 @@ def build_judge_audit(inputs: ProjectInputs) -> Stage:
             "judge",
             "sampled_responses",
             "judgements",
-            *(("base_policy",) if gates.stronger_than_policy else ()),
+            *((inputs.first_policy,) if gates.stronger_than_policy else ()),
         ),
         settings={
             "gates": gates.model_dump(mode="json", exclude={"canary", "min_coverage"}),
-            "asked": sorted(gates.model_fields_set),
             "gold": pipeline.evaluation.gold,
             "dtype": pipeline.evaluation.dtype if gates.stronger_than_policy else None,
             "human_labels": str(inputs.human_labels.digest) if inputs.human_labels else None,
             "preferences": pipeline.preferences.model_dump(mode="json"),
+            "protocol": find_protocol(inputs.judge),
+        },
+        origins={
+            "": f"{JUDGE_FILE}:",
+            "gold": f"{PIPELINE_FILE}: evaluation.gold",
+            "dtype": f"{PIPELINE_FILE}: evaluation.dtype",
+            "preferences": f"{PIPELINE_FILE}: preferences",
         },
         engine=(*(MODEL_ENGINE if runs_model else TABLE_ENGINE), *AUDIT_ENGINE),
         numerics=pipeline.numerics if runs_model else None,
@@ -152,8 +158,11 @@ def _audit(inputs: ProjectInputs, context: StageContext) -> StageResult:
             **asked.counts,
         },
         metrics={
-            name: {judge: figures[name] for judge, figures in audit["labels"]["judges"].items()}
-            for name in SHOWN
+            **asked.costs,
+            **{
+                name: {judge: figures[name] for judge, figures in audit["labels"]["judges"].items()}
+                for name in SHOWN
+            },
         },
         num_open=statuses["failed"] if can_change else 0,
     )
@@ -254,7 +263,12 @@ def _label(verdicts: Iterable[Verdict], material: _Material, inputs: ProjectInpu
 
     return list(
         list_label_rows(
-            verdicts, material.responses, material.constitution, inputs.pipeline.preferences, material.gold
+            verdicts,
+            material.responses,
+            constitution=material.constitution,
+            settings=inputs.pipeline.preferences,
+            protocol=find_protocol(inputs.judge),
+            gold=material.gold,
         )
     )
 
@@ -290,7 +304,7 @@ def _bin(rows: "Iterable[JudgedRow]") -> dict[str, list[dict[str, float | None]]
 def _compare_with_policy(
     rows: "Sequence[JudgedRow]", material: _Material, inputs: ProjectInputs, context: StageContext
 ) -> dict[str, Any] | None:
-    """The judge's labels beside the base policy's own likelihoods, on the same pairs."""
+    """The judge's labels beside the policy's own likelihoods, on the same pairs."""
     from rlaif_dagster.judging.audit.policy import PairLikelihoods, compare_with_policy
     from rlaif_dagster.numerics import prepare_torch
     from rlaif_dagster.training.kl import measure_log_likelihoods
@@ -303,7 +317,7 @@ def _compare_with_policy(
     judged = sorted({row.pair.pair_id for row in rows if row.pair.gold is not None})[:MAX_POLICY_PAIRS]
     numerics = inputs.pipeline.numerics
     log_probs = measure_log_likelihoods(
-        context.inputs["base_policy"],
+        context.inputs[inputs.first_policy],
         [
             (prompts[pairs[name].prompt_id], texts[response])
             for name in judged

@@ -21,7 +21,7 @@ from rlaif_dagster.graph.judging import ask_judges, read_bare_verdicts, write_ju
 from rlaif_dagster.graph.responses import MODEL_ENGINE, RESPONSES_TABLE
 from rlaif_dagster.graph.sources import TABLE_ENGINE, read_constitution, read_prompts
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
-from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, ProjectInputs
 from rlaif_dagster.judging.opening import read_judges
 from rlaif_dagster.judging.questions import Question, plan_questions
 from rlaif_dagster.judging.settings import GateSettings, LocalJudgeSettings
@@ -42,10 +42,8 @@ def build_judge_canary(inputs: ProjectInputs) -> Stage:
         kinds=("json", "parquet"),
         code_version="1",
         inputs=("prompts", "constitution", "judge", "sampled_responses", "judgements"),
-        settings={
-            "canary": gates.canary.model_dump(mode="json"),
-            "asked": "canary" in gates.model_fields_set,
-        },
+        settings={"canary": gates.canary.model_dump(mode="json")},
+        origins={"": f"{JUDGE_FILE}: gates", "canary": f"{JUDGE_FILE}: gates.canary"},
         engine=(*(MODEL_ENGINE if is_local else TABLE_ENGINE), "scipy", "statsmodels"),
         numerics=inputs.pipeline.numerics if is_local else None,
         compute=functools.partial(_ask_again, inputs),
@@ -152,7 +150,7 @@ def _ask_again(inputs: ProjectInputs, context: StageContext) -> StageResult:
     return StageResult(
         rows=len(verdicts),
         counts=asked.counts,
-        metrics={"changed": {judge: found["changed"] for judge, found in compared.items()}},
+        metrics={**asked.costs, "changed": {judge: found["changed"] for judge, found in compared.items()}},
         num_open=sum(verdict.status == "failed" for verdict in verdicts) if can_change else 0,
     )
 
@@ -165,13 +163,16 @@ def _check_same(gates: GateSettings, output: Path, inputs: Mapping[str, Path]) -
     if threshold is None:
         return CheckResult(passed=True, facts=facts)
     shares = [judge["changed"]["value"] for judge in found["judges"].values()]
-    if not shares or None in shares:
-        # Recorded verdicts cannot be asked for again; a judge that no longer answers cannot be told to be the same.
-        facts["not_measured"] = (
-            "the judge gave no verdict now" if shares else "there is no verdict that could be asked for again"
+    if not shares:
+        # A file of verdicts cannot drift.
+        return CheckResult(
+            passed=True, facts={**facts, "not_measured": "there is no verdict that could be asked for again"}
         )
-        facts["remedy"] = "a judge that answers, or no `gates.canary` in judge.yaml"
-        return CheckResult(passed=not shares and "canary" not in gates.model_fields_set, facts=facts)
+    if None in shares:
+        # A judge that no longer answers cannot be told to be the same.
+        facts["not_measured"] = "the judge gave no verdict now"
+        facts["remedy"] = "see that the judge answers, then ask again with `rlaif canary`"
+        return CheckResult(passed=False, facts=facts)
     passed = all(share <= threshold for share in shares)
     if not passed:
         facts["judged_by_another"] = found["judgements"]

@@ -1,8 +1,8 @@
 """The gates of the judge: thresholds in judge.yaml as blocking checks of its audit.
 
 One rule for all: a gate is passed by a figure whose whole 95 % interval lies on the good side of the threshold. The
-burden of proof is the judge's, as it is the reward model's: too few pairs pass nothing. A figure that cannot be
-measured fails where it was asked for in the file, and is "not measured" where the threshold is only the default.
+burden of proof is the judge's, as it is the reward model's: too few pairs pass nothing. Where there is a threshold, a
+figure that cannot be measured fails, with the remedy; where there is none, it is "not measured".
 """
 
 import functools
@@ -69,7 +69,7 @@ GATES: Final = (
         description="The judge's two verdicts on a pair, one in each order, name the same answer often enough.",
         find=_of("verdicts", "order_agreement"),
         is_floor=True,
-        remedy="judge pairs in both orders",
+        remedy="judge pairs in both orders, or set the threshold to null",
     ),
     Gate(
         setting="max_unparsed_rate",
@@ -130,17 +130,13 @@ def build_gates(settings: GateSettings) -> tuple[Check, ...]:
             name=gate.setting,
             description=f"{gate.description} (`gates.{gate.setting}` in judge.yaml)",
             blocking=True,
-            run=functools.partial(
-                _run, gate, getattr(settings, gate.setting), gate.setting in settings.model_fields_set
-            ),
+            run=functools.partial(_run, gate, getattr(settings, gate.setting)),
         )
         for gate in GATES
     )
 
 
-def _run(
-    gate: Gate, threshold: float | bool | None, is_explicit: bool, output: Path, inputs: Mapping[str, Path]
-) -> CheckResult:
+def _run(gate: Gate, threshold: float | bool | None, output: Path, inputs: Mapping[str, Path]) -> CheckResult:
     del inputs
     audit = read_audit(output)
     figures = {judge: gate.find(audit, judge) for judge in audit["verdicts"]["judges"]}
@@ -161,4 +157,4 @@ def _run(
     if unmeasured or not figures:
         facts["remedy"] = gate.remedy
     is_shown = all(gate.is_passed(figure, threshold) for figure in measured.values())
-    return CheckResult(passed=is_shown and not (is_explicit and (unmeasured or not figures)), facts=facts)
+    return CheckResult(passed=is_shown and bool(figures) and not unmeasured, facts=facts)

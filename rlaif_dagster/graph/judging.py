@@ -13,7 +13,7 @@ from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.responses import MODEL_ENGINE, RESPONSES_TABLE
 from rlaif_dagster.graph.sources import JUDGE_VERDICTS, TABLE_ENGINE, read_constitution, read_prompts
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
-from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.judging.calls import Answer
 from rlaif_dagster.judging.journal import open_journal
 from rlaif_dagster.judging.judge import Plan, ask_questions, read_verdicts
@@ -65,7 +65,8 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
             earlier=lambda: (read_answers(folder) for folder in context.earlier_versions()),
         ) as asked:
             statuses: Counter[str] = Counter()
-            write_judgements(context.output, _count(asked.verdicts, statuses))
+            cut: Counter[bool] = Counter()
+            write_judgements(context.output, _count(asked.verdicts, statuses, cut))
         can_change = not all(
             judge.profile.is_final for judge in read_judges(context.inputs["judge"]).values()
         )
@@ -76,6 +77,7 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
                 "num_identical_responses": pairs.num_identical,
                 "num_prompts_without_pair": pairs.num_single,
                 "num_pairs_over_cap": pairs.num_capped,
+                "num_cut": cut[True],
                 **asked.counts,
                 **{f"num_{status}": count for status, count in sorted(statuses.items())},
             },
@@ -97,6 +99,7 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
         compute=ask if inputs.judges else _import_recorded(inputs),
         numerics=inputs.pipeline.numerics if is_local else None,
         cheap=not inputs.judges,
+        origins={"": f"{PIPELINE_FILE}:", "min_coverage": f"{JUDGE_FILE}: gates.min_coverage"},
         checks=(
             check_schema(
                 JUDGEMENTS_TABLE,
@@ -219,9 +222,10 @@ def read_bare_verdicts(folder: Path) -> Iterator[Verdict]:
         yield Verdict.from_row({**row, "answers": ()})
 
 
-def _count(verdicts: Iterable[Verdict], statuses: Counter[str]) -> Iterator[Verdict]:
+def _count(verdicts: Iterable[Verdict], statuses: Counter[str], cut: Counter[bool]) -> Iterator[Verdict]:
     for verdict in verdicts:
         statuses[verdict.status] += 1
+        cut[any(answer.cut for answer in verdict.answers)] += 1
         yield verdict
 
 

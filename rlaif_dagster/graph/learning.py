@@ -211,7 +211,7 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
         description="The base policy, aligned by TRL's DPOTrainer with a soft target for each pair. The reward model "
         "drops pairs that it confidently contradicts, and picks the checkpoint.",
         kinds=("huggingface", "pytorch"),
-        code_version="1",
+        code_version="2",
         inputs=("ai_preferences", inputs.first_policy, "reward_model"),
         settings={
             "policy": settings.model_dump(mode="json"),

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from rlaif_dagster.generation.responses import ResponseKey
 from rlaif_dagster.generation.settings import LocalSamplingSettings
@@ -20,10 +21,13 @@ from rlaif_dagster.judging.calls import JudgeProfile
 from rlaif_dagster.judging.journal import look_into_journal
 from rlaif_dagster.judging.opening import read_judges
 from rlaif_dagster.judging.pairs import Pair, PairingSettings, form_pairs
+from rlaif_dagster.judging.probe import NUM_PROBES
 from rlaif_dagster.judging.questions import is_settled, plan_questions
 from rlaif_dagster.prompts import Prompt
 from rlaif_dagster.tables import Row, stream_table
 
+_MOST_CALLS: Final = 4
+"""Calls about one pair by one principle, at most: two answers, each order apart."""
 UNKNOWN = Range(min=0, max=None)
 
 
@@ -117,6 +121,21 @@ def price_evaluation(inputs: ProjectInputs, context: PriceContext) -> Price:
         _price_calls(Range(min=0, max=most), 0, inputs, context),
         rows_sampled=Range(min=2 * num_pairs, max=2 * num_pairs),
     )
+
+
+def price_audit(inputs: ProjectInputs, context: PriceContext) -> Price:
+    """The price of `judge_audit`: the probes and their controls in both orders, and the pairs that people labelled."""
+    profiles = _profile_judges(inputs, context) if inputs.judges else []
+    num_labels = inputs.human_labels.path.read_bytes().count(b"\n") + 1 if inputs.human_labels else 0
+    most = num_labels * _count_calls_per_pair(inputs, profiles)
+    most += sum(_MOST_CALLS * 2 * NUM_PROBES for _ in profiles)
+    return _price_calls(Range(min=0, max=most), 0, inputs, context)
+
+
+def price_canary(inputs: ProjectInputs, context: PriceContext) -> Price:
+    """The price of `judge_canary`: its questions, of each judge."""
+    most = len(inputs.judges) * inputs.judge.gates.canary.num_questions * 2
+    return _price_calls(Range(min=0, max=most), 0, inputs, context)
 
 
 def _price_calls(calls: Range, num_reused: int, inputs: ProjectInputs, context: PriceContext) -> Price:

@@ -7,6 +7,7 @@ from pathlib import Path
 from rlaif_dagster.digest import Digest, JsonValue
 from rlaif_dagster.graph.changes import Change
 from rlaif_dagster.graph.price import Price, PriceContext
+from rlaif_dagster.inputs.overrides import Override
 from rlaif_dagster.inputs.pipeline import NumericsSettings
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE
 from rlaif_dagster.progress import Progress
@@ -25,6 +26,7 @@ class StageContext:
             work, and it is removed when a version has landed. Others may use it at the same time.
         earlier_versions: Yields folders of earlier versions of this asset made by the same code and libraries,
             newest first, for the reuse of single rows.
+        recorded_version: Gives the folder of the version of this asset that has a digest.
         progress: Told how far the work is.
         preview: If True, a plan only looks at the output: large files may be links.
     """
@@ -35,6 +37,7 @@ class StageContext:
     scratch: Path
     journal: Path
     earlier_versions: Callable[[], Iterator[Path]]
+    recorded_version: Callable[[Digest], Path]
     progress: Progress
     preview: bool = False
 
@@ -94,6 +97,11 @@ class Stage:
         numerics: How numbers are computed, where a model runs; part of the recipe as well.
         compute: Writes the output.
         checks: Questions put to the output.
+        requires: Checks of an input that must have passed besides the blocking ones, by input.
+        overrides: Failed checks, of this asset or others, that a person lets pass; not part of the recipe.
+        reason: Why a person asks for this output, where it is not what the inputs alone would give. Such a stage takes
+            inputs that failed checks as well, since nothing is built on them.
+        confirm: Called before a version is recorded; raises if a person has decided otherwise in the meantime.
         origins: Where a person finds the settings: the path of each top-level name, `""` for those not named.
         cheap: If True, it runs no model and loads nothing over the network, so that a plan computes it to know what
             follows from it.
@@ -111,6 +119,10 @@ class Stage:
     compute: Callable[[StageContext], StageResult]
     checks: tuple[Check, ...] = ()
     numerics: NumericsSettings | None = None
+    requires: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    overrides: tuple[Override, ...] = ()
+    reason: str | None = None
+    confirm: Callable[[], None] = lambda: None
     origins: Mapping[str, str] = field(default_factory=lambda: {"": f"{PIPELINE_FILE}:"})
     cheap: bool = False
     compare: Callable[[Path, Path], Iterator[Change]] | None = None

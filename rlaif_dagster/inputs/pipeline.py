@@ -5,6 +5,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.generation.settings import LocalSamplingSettings, SamplingSettings
 from rlaif_dagster.inputs.cron import is_cron
+from rlaif_dagster.inputs.release import ReleaseSettings
 from rlaif_dagster.judging.pairs import PairingSettings
 from rlaif_dagster.models import ModelSettings
 from rlaif_dagster.preferences import PreferenceSettings
@@ -77,6 +78,7 @@ class PipelineSettings(BaseModel):
     reward_model: RewardModelSettings = RewardModelSettings()
     policy: DpoSettings = DpoSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    release: ReleaseSettings = ReleaseSettings()
     numerics: NumericsSettings = NumericsSettings()
     execution: ExecutionSettings = ExecutionSettings()
     automation: AutomationSettings = AutomationSettings()

@@ -9,8 +9,10 @@ from pydantic import RootModel
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.generation.settings import RecordedSamplingSettings
+from rlaif_dagster.inputs.overrides import Override, read_overrides
 from rlaif_dagster.inputs.pipeline import PipelineSettings
 from rlaif_dagster.inputs.reader import read_yaml, resolve_inside
+from rlaif_dagster.inputs.release import Hold
 from rlaif_dagster.judging.constitution import Constitution, ConstitutionSettings
 from rlaif_dagster.judging.settings import (
     AskedJudgeSettings,
@@ -95,7 +97,15 @@ class JudgeSource:
         model = None
         if isinstance(settings, LocalJudgeSettings):
             model = find_model(root, settings.model, settings.revision, file=file, field=f"{section}model")
-        return cls(settings=settings, template=load_template(settings.template, root), model=model)
+        template = load_template(settings.template, root)
+        if template.verdict_line is not None and getattr(settings, "verdict", "text") == "logprob":
+            raise InputError(
+                f"verdicts are read from the next token, but the template {settings.template!r} asks for reasons first",
+                file=file,
+                field=f"{section}verdict",
+                remedy="set verdict to text, or name a template without a verdict_line, such as pairwise",
+            )
+        return cls(settings=settings, template=template, model=model)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +157,8 @@ class ProjectInputs:
         base_policy: Where the base policy comes from.
         reward_model_base: What the reward model starts from, or None for the base policy.
         responses: The recorded responses, or None where they are sampled.
+        hold: `inputs/release.yaml`: the release that stays, if there is one.
+        overrides: `inputs/overrides.yaml`: failed checks that a person lets pass.
         critic: Who criticises and revises answers, or None where nobody does.
     """
 
@@ -160,6 +172,8 @@ class ProjectInputs:
     base_policy: ModelSource
     reward_model_base: ModelSource | None
     responses: RecordedFile | None
+    hold: Hold
+    overrides: tuple[Override, ...]
     critic: CriticSource | None
 
     @property
@@ -228,6 +242,8 @@ class ProjectInputs:
             )
             if isinstance(sampling, RecordedSamplingSettings)
             else None,
+            hold=Hold.read(root),
+            overrides=read_overrides(root),
             critic=CriticSource.find(root, pipeline.revision, file=pipeline_file)
             if pipeline.revision
             else None,

@@ -1,50 +1,29 @@
-"""A judge that runs here: verdicts from the next-token probabilities of a causal language model.
+"""A judge that runs here: any causal language model that transformers opens, read by probabilities or by its words."""
 
-The model reads a request as a chat and is asked for the next token; P(first is better) is the softmax
-over the logits of the two verdict words (the "logprob" verdict of RLAIF: Lee et al. 2023,
-arXiv:2309.00267, section 2.1).
-
-Requests are sorted by length and padded on the right: a causal model does not see what follows, so
-neither the padding nor the other requests of a batch change a verdict, but for floating-point noise,
-which is rounded away. The tokenizer's control tokens in messages are read as plain text.
-
-Known trade-offs (accepted): a request that exceeds the context fails rather than being cut; a prefix that
-requests share is computed for each.
-"""
-
-import itertools
-import math
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from jinja2 import TemplateError
-
 from rlaif_dagster.errors import JudgeError
 from rlaif_dagster.judging.calls import Answer, Call
+from rlaif_dagster.judging.cutting import ANSWERS, cut_texts, find_limit
+from rlaif_dagster.judging.local_requests import ChatFormat, Request, find_context
+from rlaif_dagster.judging.local_scoring import find_paths, find_words, score_requests
+from rlaif_dagster.judging.local_writing import write_replies
 from rlaif_dagster.judging.settings import LocalJudgeSettings, name_judge
 from rlaif_dagster.judging.templates import Template
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
-NUM_DECIMALS: Final = 6
-"""Probabilities are rounded to this, well above the noise of float32 sums in another order."""
-CHUNK: Final = 4096
-"""Requests that are tokenised, and sorted by length, at a time."""
-BATCH_TOKENS: Final = 8192
-"""Tokens, padding counted, that go through the model at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Encoded:
-    """A call as token ids."""
-
-    call_id: str
-    ids: list[int]
+CHUNK_CALLS: Final = 4096
+CHUNK_CHARS: Final = 4_000_000
+"""Calls, and characters of theirs, that are tokenised and sorted by length at a time."""
+ORDER_TOKENS: Final = 16
+"""The order of its answers makes a request longer by less than this."""
 
 
 class LocalJudge:
@@ -79,158 +58,80 @@ class LocalJudge:
         """Yields one answer for each call, longest requests of a chunk first.
 
         Raises:
-            JudgeError: If a verdict word is not one token, or the model cannot read chats.
+            JudgeError: If the model cannot read chats, cannot say a verdict word, or has too short a context.
             ModelError: If the folder cannot be opened.
         """
         from rlaif_dagster.models import open_causal_lm
 
         model, tokenizer = open_causal_lm(self._folder, dtype=self._settings.dtype)
         cast(Any, model).to(self._device)
-        limit = self._find_limit(model)
-        words: tuple[int, int] | None = None
-        waiting = iter(calls)
-        while chunk := list(itertools.islice(waiting, CHUNK)):
-            chats = [self._template.render(call.texts) for call in chunk]
-            if words is None:
-                words = find_verdict_tokens(
-                    tokenizer,
-                    chats[0],
-                    (self._template.verdicts["first"], self._template.verdicts["second"]),
-                    judge=self._name,
-                )
-            rows = _apply_chat(tokenizer, chats, judge=self._name, tokenize=True)
-            encoded = [_Encoded(call.call_id, row) for call, row in zip(chunk, rows, strict=True)]
-            encoded.sort(key=lambda item: -len(item.ids))
-            for item in encoded:
-                if len(item.ids) > limit:
-                    reason = f"the request has {len(item.ids)} tokens, the judge reads at most {limit}"
-                    yield Answer(call_id=item.call_id, status="failed", reason=reason)
-            fitting = [item for item in encoded if len(item.ids) <= limit]
-            for batch in _cut_batches(fitting, self._batch_size):
-                scores = score_batch(model, [item.ids for item in batch], words)
-                for item, p_first in zip(batch, scores, strict=True):
-                    yield _state(item, p_first)
+        chat = ChatFormat.find(tokenizer, self._template, judge=self._name)
+        answer: Callable[..., Iterator[Answer]]
+        if self._settings.verdict == "text":
+            answer = partial(write_replies, model, tokenizer, settings=self._settings)
+            num_new = self._settings.max_new_tokens
+        else:
+            words = find_words(chat, self._template, judge=self._name)
+            answer = partial(score_requests, model, words=words, template=self._template)
+            num_new = max(map(len, find_paths(words)))
+        room = self._find_room(model, num_new)
+        for chunk in _take_chunks(calls):
+            requests = []
+            for item in self._encode(chunk, chat, room):
+                if isinstance(item, Answer):
+                    yield item
+                else:
+                    requests.append(item)
+            yield from answer(requests, batch_size=self._batch_size)
 
-    def _find_limit(self, model: "PreTrainedModel") -> int:
-        limits = (
-            self._settings.max_length,
-            getattr(model.config.get_text_config(), "max_position_embeddings", None),
-        )
-        return min((limit for limit in limits if limit is not None), default=sys.maxsize)
-
-
-def _state(item: _Encoded, p_first: float) -> Answer:
-    if not math.isfinite(p_first):
-        return Answer(call_id=item.call_id, status="failed", reason="the judge's logits are not finite")
-    return Answer(
-        call_id=item.call_id, status="ok", score=round(p_first, NUM_DECIMALS), input_tokens=len(item.ids)
-    )
-
-
-def score_batch(
-    model: "PreTrainedModel", sequences: Sequence[Sequence[int]], words: tuple[int, int]
-) -> list[float]:
-    """P(first) of each sequence: softmax over the logits of two tokens at its last position.
-
-    Args:
-        model: A causal language model.
-        sequences: Token ids, of any lengths >= 1.
-        words: The token ids of the verdicts "first" and "second".
-    """
-    import torch
-
-    lengths = torch.tensor([len(ids) for ids in sequences])
-    padded = torch.zeros((len(sequences), int(lengths.max())), dtype=torch.long)
-    for row, ids in enumerate(sequences):
-        padded[row, : len(ids)] = torch.tensor(ids)
-    last = (lengths - 1)[:, None]
-    with torch.inference_mode():
-        # No attention mask: padding stands to the right, where a causal model does not look.
-        logits = model(
-            input_ids=padded.to(model.device), logits_to_keep=last.to(model.device), use_cache=False
-        ).logits
-    first, second = logits[:, 0, list(words)].double().unbind(dim=-1)
-    probabilities: list[float] = torch.sigmoid(first - second).tolist()
-    return probabilities
-
-
-def find_verdict_tokens(
-    tokenizer: "PreTrainedTokenizerBase",
-    messages: Sequence[dict[str, str]],
-    words: tuple[str, str],
-    *,
-    judge: str,
-) -> tuple[int, int]:
-    """The token that each verdict word is, right after a request.
-
-    Raises:
-        JudgeError: If a word is not exactly one token there, or both are the same.
-    """
-    text = _apply_chat(tokenizer, [messages], judge=judge, tokenize=False)[0]
-    ids = tokenizer.encode(text, add_special_tokens=False)
-    tokens = []
-    for word in words:
-        longer = tokenizer.encode(text + word, add_special_tokens=False)
-        if longer[: len(ids)] != ids or len(longer) != len(ids) + 1:
+    def _find_room(self, model: "PreTrainedModel", num_new: int) -> int:
+        """The longest request in tokens."""
+        context = find_context(model)
+        if num_new >= context:
             raise JudgeError(
-                f"judge {judge}: the verdict word {word!r} is {len(longer) - len(ids)} tokens "
-                "after a request, not one.\n  remedy: choose other `verdicts` in the template, like A and B"
+                f"judge {self._name}: {num_new} new tokens leave no room for a request in its context of {context}.\n"
+                "  remedy: lower `max_new_tokens`"
             )
-        tokens.append(longer[-1])
-    if tokens[0] == tokens[1]:
-        raise JudgeError(
-            f"judge {judge}: the verdict words {words[0]!r} and {words[1]!r} are the same token.\n"
-            "  remedy: choose other `verdicts` in the judge's template, such as A and B"
-        )
-    return tokens[0], tokens[1]
+        return min(self._settings.max_length or sys.maxsize, context - num_new)
+
+    def _encode(self, chunk: Sequence[Call], chat: ChatFormat, room: int) -> Iterator[Request | Answer]:
+        shown = [cut_texts(call.texts, self._settings.max_answer_chars) for call in chunk]
+        rows = chat.encode([self._template.render(texts) for texts, _ in shown])
+        for call, (_, was_cut), ids in zip(chunk, shown, rows, strict=True):
+            if len(ids) <= room - ORDER_TOKENS:
+                yield Request(call_id=call.call_id, ids=tuple(ids), cut=was_cut)
+            else:
+                yield self._fit(call, chat, room)
+
+    def _fit(self, call: Call, chat: ChatFormat, room: int) -> Request | Answer:
+        """Cuts the answers of a request until it fits, whichever of them stands first."""
+        texts, _ = cut_texts(call.texts, sys.maxsize)
+        orders = [texts]
+        if "second" in texts:
+            orders.append({**texts, "first": texts["second"], "second": texts["first"]})
+        longest = max(len(texts.get(name, "")) for name in ANSWERS)
+
+        def encode(limit: int) -> list[list[int]]:
+            return chat.encode([self._template.render(cut_texts(order, limit)[0]) for order in orders])
+
+        def count(limit: int) -> int:
+            return max(map(len, encode(limit)))
+
+        limit = find_limit(count, room, max(1, min(longest, self._settings.max_answer_chars or longest)))
+        if limit is None:
+            reason = f"the request has {count(1)} tokens with answers of one character, the judge reads at most {room}"
+            return Answer(call_id=call.call_id, status="failed", reason=reason)
+        return Request(call_id=call.call_id, ids=tuple(encode(limit)[0]), cut=limit < longest)
 
 
-def _apply_chat(
-    tokenizer: "PreTrainedTokenizerBase",
-    chats: Sequence[Sequence[dict[str, str]]],
-    *,
-    judge: str,
-    tokenize: bool,
-) -> list[Any]:
-    """Renders chats up to where the judge speaks; merges the system message where a format has none."""
-    if tokenizer.chat_template is None:
-        raise JudgeError(
-            f"judge {judge}: its tokenizer has no chat template, so it cannot be asked.\n"
-            "  remedy: name a chat ('instruct') model"
-        )
-    options: dict[str, Any] = {
-        "add_generation_prompt": True,
-        "enable_thinking": False,  # the next token is to be the verdict; formats without thinking ignore this
-        "tokenize": tokenize,
-        "return_dict": False,
-        "sanitize_control_tokens": tokenize,
-    }
-    try:
-        rendered = tokenizer.apply_chat_template([list(chat) for chat in chats], **options)
-    except TemplateError:
-        merged = [merge_system_message(chat) for chat in chats]
-        try:
-            rendered = tokenizer.apply_chat_template(merged, **options)
-        except TemplateError as error:
-            raise JudgeError(
-                f"judge {judge}: its chat template refuses the request ({error}).\n"
-                "  remedy: write a judge template with the roles that this model knows"
-            ) from error
-    return list(rendered)
-
-
-def merge_system_message(chat: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-    """Puts a leading system message in front of the user's first, for chat formats without a system role."""
-    if len(chat) > 1 and chat[0]["role"] == "system" and chat[1]["role"] == "user":
-        content = f"{chat[0]['content']}\n\n{chat[1]['content']}"
-        return [{"role": "user", "content": content}, *chat[2:]]
-    return list(chat)
-
-
-def _cut_batches(encoded: Sequence[_Encoded], batch_size: int) -> Iterator[list[_Encoded]]:
-    """Cuts requests, longest first, into batches of at most `batch_size` and at most BATCH_TOKENS."""
-    start = 0
-    while start < len(encoded):
-        size = max(1, min(batch_size, BATCH_TOKENS // len(encoded[start].ids)))
-        yield list(encoded[start : start + size])
-        start += size
+def _take_chunks(calls: Iterable[Call]) -> Iterator[list[Call]]:
+    chunk: list[Call] = []
+    num_chars = 0
+    for call in calls:
+        chunk.append(call)
+        num_chars += sum(map(len, call.texts.values()))
+        if len(chunk) == CHUNK_CALLS or num_chars >= CHUNK_CHARS:
+            yield chunk
+            chunk, num_chars = [], 0
+    if chunk:
+        yield chunk

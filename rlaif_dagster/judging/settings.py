@@ -245,7 +245,7 @@ class JurySettings(_GatedSettings):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"two judges are called {repeated[0]!r}; remedy: give each a `name`")
-        if any({"gates", "human_labels"} & judge.model_fields_set for judge in self.judges):
+        if any(judge.gates != GateSettings() or judge.human_labels for judge in self.judges):
             raise ValueError(
                 "a judge has gates or human_labels of its own; remedy: give them once, for the whole jury"
             )

@@ -78,9 +78,8 @@ _CHAT_TOKEN = re.compile(
 _MARKS = str.maketrans({"⟦": "[[", "⟧": "]]", "〚": "[[", "〛": "]]"})  # and their twins, U+301A and U+301B
 
 
-@lru_cache(
-    maxsize=64
-)  # an answer is shown in both orders and under every principle, one soon after the other
+# An answer is shown in both orders and under every principle, one soon after the other.
+@lru_cache(maxsize=64)
 def neutralise(text: str) -> str:
     """Makes a text harmless inside a judge's prompt, and leaves ordinary text as it is.
 
@@ -97,8 +96,9 @@ def neutralise(text: str) -> str:
     """
     text = _LINE_BREAKS.sub("\n", text)
     text = _INVISIBLE.sub("", text)
-    text = _JOINERS.sub(lambda run: run.group()[0], text)
-    text = _STRAY_JOINER.sub("", text)
+    if _JOINERS.search(text):  # few texts have any, and looking for strays is slow
+        text = _JOINERS.sub(lambda run: run.group()[0], text)
+        text = _STRAY_JOINER.sub("", text)
     text = text.translate(_MARKS)
     return _CHAT_TOKEN.sub(lambda token: token.group() + " ", text)
 
@@ -106,6 +106,17 @@ def neutralise(text: str) -> str:
 def fold_lines(text: str) -> str:
     """Folds a text onto one line: runs of white space around a line break become one space."""
     return " ".join(line for part in text.split("\n") if (line := part.strip()))
+
+
+class Harmless(str):
+    """A text that has passed `neutralise`; what our own code has put in since stays."""
+
+    __slots__ = ()
+
+
+def neutralise_once(text: str) -> Harmless:
+    """Makes a text harmless, unless that is done."""
+    return text if isinstance(text, Harmless) else Harmless(neutralise(text))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,13 +207,13 @@ class Template:
         )
 
     def render(self, texts: Mapping[str, str]) -> list[dict[str, str]]:
-        """Puts texts, neutralised, into the messages.
+        """Puts texts, neutralised once, into the messages.
 
         Args:
             texts: For each variable of the form (`VARIABLES`) its text: the rule to judge by, what was asked, and the
                 answers.
         """
-        harmless = {name: neutralise(text) for name, text in texts.items()}
+        harmless = {name: neutralise_once(text) for name, text in texts.items()}
         return [
             {"role": message.role, "content": _compile(message.content).render(harmless)}
             for message in self.messages

@@ -68,7 +68,11 @@ class Ledger:
 
     def find_head(self, asset: str) -> MaterialisationRecord | None:
         """The newest record of an asset, or None if it was never materialised."""
-        return next(self._find(lambda entry: entry.asset == asset), None)
+        return next(self.find_asset(asset), None)
+
+    def find_asset(self, asset: str) -> Iterator[MaterialisationRecord]:
+        """Yields the records of an asset, newest first."""
+        return self._find(lambda entry: entry.asset == asset)
 
     def find_heads(self) -> dict[str, MaterialisationRecord]:
         """The newest record of every asset."""

@@ -22,9 +22,10 @@ from rlaif_dagster.graph.build import Graph, with_ancestors
 from rlaif_dagster.graph.price import NOTHING, Foreseen, Price, PriceContext, Range, add_ranges
 from rlaif_dagster.graph.stage import Stage, StageContext
 from rlaif_dagster.lineage.causes import Cause, CauseFinder
+from rlaif_dagster.lineage.gates import list_failed
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import find_earlier, find_journal, find_recallable, make_recipe, run_checks
-from rlaif_dagster.lineage.record import MaterialisationRecord, Recipe
+from rlaif_dagster.lineage.record import CheckVerdict, MaterialisationRecord, Recipe
 from rlaif_dagster.progress import ignore_progress
 
 PlannedStatus = Literal["fresh", "reused", "computed", "perhaps", "blocked"]
@@ -42,7 +43,7 @@ class PlannedAsset:
         status: What will become of it.
         causes: The root causes that reach it, upstream first; empty if it is fresh.
         price: What it will spend.
-        blocked_by: The failed blocking checks that keep it from being made, as `asset: check`.
+        blocked_by: The failed checks that keep it from being made, as `asset: check`.
     """
 
     asset: str
@@ -113,7 +114,7 @@ class _Outlook:
     status: Literal["fresh", "reused", "computed"]
     output: Foreseen | None = None
     price: Price = NOTHING
-    failed_gates: tuple[str, ...] = ()
+    failed: tuple[CheckVerdict, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -129,6 +130,7 @@ class _Planner:
     same: dict[str, Foreseen] = field(default_factory=dict)
     new: dict[str, Foreseen] = field(default_factory=dict)
     expected: dict[str, Foreseen] = field(default_factory=dict)
+    failed: dict[str, tuple[CheckVerdict, ...]] = field(default_factory=dict)
     shut: dict[str, tuple[str, ...]] = field(default_factory=dict)
     views: dict[str, Path] = field(default_factory=dict)
 
@@ -143,7 +145,9 @@ class _Planner:
         )
 
     def plan(self, stage: Stage) -> PlannedAsset:
-        blocked_by = tuple(dict.fromkeys(gate for name in stage.inputs for gate in self.shut[name]))
+        blocked_by = tuple(
+            dict.fromkeys(gate for name in stage.inputs for gate in self._find_shut(stage, name))
+        )
         if blocked_by:
             status, price = self._block(stage, blocked_by)
         else:
@@ -153,8 +157,15 @@ class _Planner:
             asset=stage.name, status=status, causes=causes, price=price, blocked_by=blocked_by
         )
 
+    def _find_shut(self, stage: Stage, parent: str) -> Iterator[str]:
+        """Yields the gates that keep a stage from an input: those that block the input, and its own failed checks."""
+        yield from self.shut[parent]
+        for check in self.failed[parent]:
+            if check.blocking or check.name in stage.requires.get(parent, ()):
+                yield f"{parent}: {check.name}"
+
     def _block(self, stage: Stage, gates: tuple[str, ...]) -> tuple[PlannedStatus, Price]:
-        self.shut[stage.name] = gates
+        self.shut[stage.name], self.failed[stage.name] = gates, ()
         self.same[stage.name] = self.new[stage.name] = self.expected[stage.name] = UNKNOWN
         return "blocked", NOTHING
 
@@ -170,7 +181,7 @@ class _Planner:
         self.same[name] = low.output or told[0][0] or (UNKNOWN if head is None else self._describe(head))
         self.new[name] = high.output or told[1][1]
         self.expected[name] = self.new[name] if low is high else UNKNOWN
-        self.shut[name] = low.failed_gates if low is high else ()
+        self.shut[name], self.failed[name] = (), low.failed if low is high else ()
         price = Price(
             rows_sampled=Range(min=low.price.rows_sampled.min, max=high.price.rows_sampled.max),
             rows_reused=min(low.price.rows_reused, high.price.rows_reused),
@@ -194,7 +205,7 @@ class _Planner:
             return _Outlook(
                 status="fresh" if is_head else "reused",
                 output=self._describe(record),
-                failed_gates=tuple(f"{stage.name}: {gate}" for gate in record.failed_gates),
+                failed=list_failed(stage, record.output.digest, record.checks),
             )
         if certain and stage.cheap:
             return self._preview(stage, inputs)
@@ -242,17 +253,16 @@ class _Planner:
                 scratch=scratch,
                 journal=scratch,
                 earlier_versions=lambda: iter(()),
+                recorded_version=lambda digest: self.folder / digest.short,
                 progress=ignore_progress,
                 preview=True,
             )
         )
-        checks = run_checks(stage, output, folders)
+        digest = str(FolderManifest.from_folder(output).digest)
         return _Outlook(
             status="computed",
-            output=Foreseen(str(FolderManifest.from_folder(output).digest), lambda: output),
-            failed_gates=tuple(
-                f"{stage.name}: {check.name}" for check in checks if check.blocking and not check.passed
-            ),
+            output=Foreseen(digest, lambda: output),
+            failed=list_failed(stage, digest, run_checks(stage, output, folders)),
         )
 
     def _describe(self, record: MaterialisationRecord) -> Foreseen:

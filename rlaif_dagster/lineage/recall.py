@@ -23,8 +23,9 @@ from typing import Final, Literal
 from packaging.requirements import Requirement
 
 from rlaif_dagster.digest import Digest
-from rlaif_dagster.errors import CorruptVersionError, GateError, MissingInputError, StorageError
+from rlaif_dagster.errors import CorruptVersionError, MissingInputError, StorageError
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
+from rlaif_dagster.lineage.gates import find_overrides
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import (
     CheckVerdict,
@@ -85,7 +86,7 @@ def materialise(
 
     Raises:
         MissingInputError: If an input was never materialised.
-        GateError: If an input failed a blocking check.
+        GateError: If an input failed a check that it has to pass.
         CorruptVersionError: If an input's stored bytes are not those recorded.
         StorageError: If the output cannot be stored.
         RlaifError: Whatever the stage itself raises.
@@ -95,7 +96,7 @@ def materialise(
     recipe = make_recipe(stage, {name: parent.output.digest for name, parent in parents.items()})
     recalled = None if again else _recall(project, recipe)
     if recalled is not None:
-        record = _land_recalled(project, recalled, parents=parents, run_id=run_id, clock=clock)
+        record = _land_recalled(project, stage, recalled, parents=parents, run_id=run_id, clock=clock)
         return Outcome(asset=stage.name, status="reused", record=record)
     record = _compute(
         project, stage, parents=parents, recipe=recipe, progress=progress, run_id=run_id, clock=clock
@@ -108,7 +109,7 @@ def find_parents(project: Project, stage: Stage) -> dict[str, MaterialisationRec
 
     Raises:
         MissingInputError: If an input was never materialised.
-        GateError: If an input failed a blocking check.
+        GateError: If an input failed a check that it has to pass.
     """
     heads = project.ledger.find_heads()
     parents = {}
@@ -119,14 +120,8 @@ def find_parents(project: Project, stage: Stage) -> dict[str, MaterialisationRec
                 f"{stage.name} reads {name}, which has never been materialised.\n"
                 f"  remedy: run `rlaif run {name}` first, or `rlaif run` for everything"
             )
-        if head.failed_gates:
-            failed = ", ".join(head.failed_gates)
-            raise GateError(
-                f"{stage.name} refuses {name} {Digest.parse(head.output.digest).short}: "
-                f"it failed the blocking check {failed}.\n"
-                f"  remedy: see the check's figures with `rlaif status`, mend the inputs, and run again"
-            )
         parents[name] = head
+    find_overrides(stage, parents)
     return parents
 
 
@@ -168,6 +163,7 @@ def _recall(project: Project, recipe: Recipe) -> MaterialisationRecord | None:
 
 def _land_recalled(
     project: Project,
+    stage: Stage,
     recalled: MaterialisationRecord,
     *,
     parents: Mapping[str, MaterialisationRecord],
@@ -175,13 +171,16 @@ def _land_recalled(
     clock: Clock,
 ) -> MaterialisationRecord:
     head = project.ledger.find_head(recalled.asset)
-    if head is not None and (head.recipe, head.output.digest) == (recalled.recipe, recalled.output.digest):
+    wanted = recalled.model_copy(update={"overrides": find_overrides(stage, parents), "reason": stage.reason})
+    if head is not None and _tell_apart(head) == _tell_apart(wanted):
         record = head
     else:
         now = clock()
         git = read_git_state(project.root)
-        record = project.ledger.append(
-            lambda sequence, previous: recalled.model_copy(
+        record = _append(
+            project,
+            stage,
+            lambda sequence, previous: wanted.model_copy(
                 update={
                     "sequence": sequence,
                     "previous": previous,
@@ -192,10 +191,25 @@ def _land_recalled(
                     "ended_at": now,
                     "reused_from": recalled.record_id,
                 }
-            )
+            ),
         )
     show_newest(project, record.asset)
     return record
+
+
+def _tell_apart(record: MaterialisationRecord) -> tuple[object, ...]:
+    """What makes a record of a version worth writing that is the newest already."""
+    return record.recipe, record.output.digest, record.overrides, record.reason
+
+
+def _append(
+    project: Project, stage: Stage, make_record: Callable[[int, tuple[str, ...]], MaterialisationRecord]
+) -> MaterialisationRecord:
+    def confirm_and_make(sequence: int, previous: tuple[str, ...]) -> MaterialisationRecord:
+        stage.confirm()  # while the ledger is locked: another decision comes after this record
+        return make_record(sequence, previous)
+
+    return project.ledger.append(confirm_and_make)
 
 
 def _compute(
@@ -226,12 +240,15 @@ def _compute(
             scratch=scratch,
             journal=journal,
             earlier_versions=lambda: _view_earlier(project, recipe, work / "earlier"),
+            recorded_version=lambda digest: _view_recorded(project, stage.name, digest, work / "recorded"),
             progress=progress,
         )
         result = _run_stage(stage, context)
         checks = tuple(run_checks(stage, output, inputs))
         version = project.store.add(stage.name, output)
-    record = project.ledger.append(
+    record = _append(
+        project,
+        stage,
         lambda sequence, previous: MaterialisationRecord(
             sequence=sequence,
             previous=previous,
@@ -250,7 +267,9 @@ def _compute(
             started_at=started_at,
             ended_at=clock(),
             reused_from=None,
-        )
+            overrides=find_overrides(stage, parents),
+            reason=stage.reason,
+        ),
     )
     shutil.rmtree(journal, ignore_errors=True)
     show_newest(project, record.asset)
@@ -335,6 +354,17 @@ def _view_earlier(project: Project, recipe: Recipe, folder: Path) -> Iterator[Pa
         except CorruptVersionError:
             continue  # its rows are made again; the audit names the damage
         yield view
+
+
+def _view_recorded(project: Project, asset: str, digest: Digest, folder: Path) -> Path:
+    for record in project.ledger.find_asset(asset):
+        if record.output.digest == str(digest):
+            view_version(project, record, folder / digest.short)
+            return folder / digest.short
+    raise MissingInputError(
+        f"{asset}: the ledger has no version {digest}.\n"
+        "  remedy: name one that `rlaif releases` lists, or take lineage/ from the machine that has it"
+    )
 
 
 def _refer(parents: Mapping[str, MaterialisationRecord]) -> dict[str, VersionRef]:

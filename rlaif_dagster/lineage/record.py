@@ -5,10 +5,11 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rlaif_dagster.digest import Digest, FolderManifest, JsonValue, canonical_json
 from rlaif_dagster.errors import LedgerError
+from rlaif_dagster.inputs.overrides import Override
 
 FORMAT = 1
 """Version of the records' wire form."""
@@ -76,6 +77,9 @@ class MaterialisationRecord(_Value):
 
     `previous` names the records that were newest when this one was written: the records form a hash chain, in which a
     changed or missing record shows. `sequence` is one more than the highest among `previous`. Times are UTC.
+
+    The last two fields are left out of the wire form while they are empty, so that records of earlier versions of this
+    package keep their bytes.
     """
 
     format: Literal[1] = 1
@@ -96,6 +100,8 @@ class MaterialisationRecord(_Value):
     started_at: datetime.datetime
     ended_at: datetime.datetime
     reused_from: str | None
+    overrides: tuple[Override, ...] = Field(default=(), exclude_if=lambda overrides: not overrides)
+    reason: str | None = Field(default=None, exclude_if=lambda reason: reason is None)
 
     def to_bytes(self) -> bytes:
         """The wire form: canonical JSON."""

@@ -62,6 +62,8 @@ def find_ancestors(
 ) -> list[MaterialisationRecord]:
     """The newest record, before it, of everything that a version was made from; itself last.
 
+    A version that a person returned to was made when it was first recorded, whatever its newest record read.
+
     Args:
         records: All records, oldest first.
         record: The version.
@@ -81,7 +83,12 @@ def find_ancestors(
                     break
         found[version_of(child)] = child
 
-    visit(record)
+    making = (
+        maker
+        for maker in reversed(makers.get(version_of(record), ()))
+        if maker.reason is None and maker.sequence <= record.sequence
+    )
+    visit(next(making, record))
     return list(found.values())
 
 
@@ -98,6 +105,8 @@ def find_descendants(
     start = set(reached)
     found: dict[Version, MaterialisationRecord] = {}
     for record in records:
+        if record.reason is not None:
+            continue  # a person returned to it; it was not made from what was read
         from_reached = any((name, ref.digest) in reached for name, ref in record.inputs.items())
         if from_reached and version_of(record) not in start:
             reached.add(version_of(record))

@@ -1,10 +1,15 @@
 """Choosing the policy's checkpoint by the reward model. Needs torch: import it lazily.
 
 Every `checkpoint_steps` the policy answers the same training prompts from the same seeds, and the reward model
-scores the answers. The step with the highest mean reward wins, the earliest on ties; its weights wait in a
-scratch file. The base policy (step 0) is measured as well, but is not a candidate.
+scores the answers. Of the steps that are not shown to be worse than the best one, the earliest is taken
+(`choose_checkpoint`): reward that cannot be told from noise is not worth more distance from the base policy. The base
+policy (step 0) is measured as well, but is not a candidate.
+
+Known trade-off (accepted): the weights of all steps from the choice on wait in scratch files.
 """
 
+import math
+import statistics
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -97,21 +102,22 @@ class CheckpointProbe:
             kl_k1=kl.k1,
             kl_k3=kl.k3,
             mean_num_tokens=sum(len(completion.token_ids) for completion in completions) / len(completions),
+            rewards=tuple(rewards),
         )
 
 
 class CheckpointCallback(TrainerCallback):
-    """Measures the policy during training and keeps the best weights in a scratch file."""
+    """Measures the policy during training and keeps the weights of the chosen step, and of later ones, in scratch."""
 
     def __init__(self, probe: CheckpointProbe, *, every: int, folder: Path) -> None:
-        self._probe, self._every = probe, every
-        self._file = folder / "best.safetensors"
+        self._probe, self._every, self._folder = probe, every, folder
+        self._candidates: list[PolicyCheckpoint] = []
         self.checkpoints: list[PolicyCheckpoint] = []
 
     @property
-    def best(self) -> PolicyCheckpoint:
-        """The checkpoint with the highest mean reward after at least one step, the earliest on ties."""
-        return max(self.checkpoints[1:], key=lambda checkpoint: (checkpoint.mean_reward, -checkpoint.step))
+    def chosen(self) -> PolicyCheckpoint:
+        """The checkpoint chosen so far, after at least one step."""
+        return self._candidates[0]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measures the base policy."""
@@ -124,16 +130,45 @@ class CheckpointCallback(TrainerCallback):
             return
         model = kwargs["model"]
         self.checkpoints.append(self._probe.measure(model, step))
-        if self.best.step == step:
-            save_file(_trained_weights(model), self._file)
+        self._candidates.append(self.checkpoints[-1])
+        save_file(_trained_weights(model), self._file_of(self.checkpoints[-1]))
+        chosen = choose_checkpoint(self._candidates)
+        while self._candidates[0] is not chosen:
+            self._file_of(self._candidates.pop(0)).unlink()
 
-    def restore_best(self, model: Any) -> None:
-        """Puts the best checkpoint's weights back into the model."""
-        best = load_file(self._file)
+    def restore_chosen(self, model: Any) -> None:
+        """Puts the chosen checkpoint's weights back into the model."""
+        weights = load_file(self._file_of(self.chosen))
         with torch.no_grad():
             for name, parameter in model.named_parameters():
-                if name in best:
-                    parameter.copy_(best[name])
+                if name in weights:
+                    parameter.copy_(weights[name])
+
+    def _file_of(self, checkpoint: PolicyCheckpoint) -> Path:
+        return self._folder / f"step-{checkpoint.step}.safetensors"
+
+
+def choose_checkpoint(checkpoints: Sequence[PolicyCheckpoint]) -> PolicyCheckpoint:
+    """Chooses the earliest checkpoint whose mean reward is within one standard error of the highest.
+
+    The one-standard-error rule (Breiman et al. 1984, section 3.4.3), with the standard error of the paired difference:
+    both checkpoints answer the same prompts from the same seeds.
+
+    Args:
+        checkpoints: At least one, in the order of their steps, with rewards of the same prompts.
+    """
+    best = max(checkpoints, key=lambda checkpoint: checkpoint.mean_reward)
+    return next(
+        checkpoint
+        for checkpoint in checkpoints
+        if best.mean_reward - checkpoint.mean_reward <= _standard_error(best.rewards, checkpoint.rewards)
+    )
+
+
+def _standard_error(ones: Sequence[float], others: Sequence[float]) -> float:
+    """The standard error of the mean of paired differences; 0 for a single pair."""
+    differences = [one - other for one, other in zip(ones, others, strict=True)]
+    return statistics.stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
 
 
 def choose_probe_prompts(

@@ -121,7 +121,7 @@ def train_policy(
             callbacks=[keeper, trainers.ProgressCallback("policy steps", progress)],
         )
         log = trainers.run_training(trainer, what="policy")
-        keeper.restore_best(trainer.model)
+        keeper.restore_chosen(trainer.model)
     trainers.save_model(trainer, tokenizer, output, dtype=settings.dtype)
     return PolicyResult(
         method=settings.method,
@@ -138,7 +138,7 @@ def train_policy(
             for number, entry in enumerate(log, start=1)
         ),
         checkpoints=tuple(keeper.checkpoints),
-        chosen_step=keeper.best.step,
+        chosen_step=keeper.chosen.step,
     )
 
 

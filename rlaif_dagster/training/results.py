@@ -31,6 +31,7 @@ class PolicyCheckpoint:
         kl_k1: KL to the base policy, nats a response; see `training.kl.KlEstimate`.
         kl_k3: The same by the estimator of lower variance.
         mean_num_tokens: Mean length of the answers in tokens.
+        rewards: The score of each answer.
     """
 
     step: int
@@ -38,6 +39,7 @@ class PolicyCheckpoint:
     kl_k1: float
     kl_k3: float
     mean_num_tokens: float
+    rewards: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,7 +71,8 @@ class DpoSettings(OptimizerSettings):
     """A pair is dropped when the reward model gives at least this probability to the answer that the label
     does not prefer; null keeps every pair."""
     checkpoint_steps: int = Field(default=50, ge=1)
-    """Every so many steps the policy is sampled and scored by the reward model; the best such step is kept."""
+    """Every so many steps the policy is sampled and scored by the reward model; the earliest such step
+    that is not shown to be worse than the best is kept."""
     checkpoint_prompts: int = Field(default=48, ge=1)
     """Training prompts answered at each checkpoint (fewer if there are fewer)."""
     checkpoint_samples: int = Field(default=1, ge=1)

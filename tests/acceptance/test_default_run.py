@@ -23,10 +23,13 @@ ASSETS = [
     "base_policy",
     "sampled_responses",
     "judgements",
+    "judge_audit",
+    "judge_canary",
     "ai_preferences",
     "reward_model",
     "aligned_policy",
     "evaluation",
+    "released_policy",
 ]
 
 

@@ -36,6 +36,8 @@ def test_the_example_becomes_preferences_without_a_model(default_project: Path) 
         "prompts",
         "sampled_responses",
         "judgements",
+        "judge_audit",
+        "judge_canary",
         "ai_preferences",
     }
     verdicts = (default_project / "inputs" / "verdicts.jsonl").read_text().splitlines()

@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from dagster import AssetKey, AssetSelection, Definitions
+from dagster import AssetKey, AssetSelection, DefaultScheduleStatus, Definitions
 
-from rlaif_dagster.defs.build import MAIN_JOB, build_definitions
+from rlaif_dagster.defs.assets import AGAIN_TAG
+from rlaif_dagster.defs.build import CANARY_JOB, MAIN_JOB, build_definitions
+from rlaif_dagster.graph.judge_canary import JUDGE_CANARY
 
 SNAPSHOT = Path(__file__).with_name("asset_specs.json")
 
@@ -40,6 +42,14 @@ def test_the_definitions_load_and_the_main_job_has_every_asset(definitions: Defi
     assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == set(
         describe(definitions)
     ) - {"recipes"}
+
+
+def test_the_canarys_schedule_is_off_and_its_job_asks_again(definitions: Definitions) -> None:
+    schedule = definitions.resolve_schedule_def("canary")
+    assert schedule.default_status == DefaultScheduleStatus.STOPPED
+    job = definitions.resolve_job_def(CANARY_JOB)
+    assert {key.to_user_string() for key in job.asset_layer.selected_asset_keys} == {JUDGE_CANARY}
+    assert job.tags[AGAIN_TAG] == JUDGE_CANARY
 
 
 def test_wrong_inputs_show_the_default_graph(default_project: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import BaseModel, RootModel
+from pydantic import BaseModel, JsonValue, RootModel
 from pydantic.fields import FieldInfo
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _WORDS: Mapping[Any, str] = {
     float: "number",
     bool: "boolean",
     Any: "any",
+    JsonValue: "any",
     datetime.datetime: "time",
 }
 

@@ -10,10 +10,13 @@ from pydantic import BaseModel
 from rlaif_dagster.digest import FolderManifest
 from rlaif_dagster.generation.recorded import RecordedResponseLine, import_responses
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
+from rlaif_dagster.inputs.overrides import OverridesFile
 from rlaif_dagster.inputs.pipeline import PipelineSettings
 from rlaif_dagster.inputs.project_inputs import JudgeFile, ProjectInputs
 from rlaif_dagster.inputs.reader import read_jsonl, read_yaml
+from rlaif_dagster.inputs.release import ReleaseFile
 from rlaif_dagster.judging.constitution import ConstitutionSettings
+from rlaif_dagster.judging.human import HumanLine
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.judging.recorded import RecordedLine, read_recorded_verdicts
 from rlaif_dagster.judging.templates import load_template
@@ -30,10 +33,13 @@ from tests.docs.pages import PAGES, Example, read_examples
 SCHEMAS: dict[str, type[BaseModel]] = {
     "inputs/constitution.yaml": ConstitutionSettings,
     "inputs/judge.yaml": JudgeFile,
+    "inputs/overrides.yaml": OverridesFile,
     "inputs/pipeline.yaml": PipelineSettings,
     "inputs/prompts.jsonl": PromptLine,
+    "inputs/release.yaml": ReleaseFile,
     "inputs/responses.jsonl": RecordedResponseLine,
     "inputs/verdicts.jsonl": RecordedLine,
+    "inputs/labels.jsonl": HumanLine,
 }
 EXAMPLES = [example for page in PAGES for example in read_examples(page)]
 INPUT_FILES = [example for example in EXAMPLES if example.label in SCHEMAS]

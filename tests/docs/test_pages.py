@@ -9,7 +9,17 @@ import pytest
 from typer.main import get_command
 
 from rlaif_dagster.cli.main import app
-from rlaif_dagster.graph import judging, learning, preferences, responses, sources
+from rlaif_dagster.graph import evaluation as measuring
+from rlaif_dagster.graph import (
+    judge_canary,
+    judge_gates,
+    judging,
+    learning,
+    preferences,
+    release,
+    responses,
+    sources,
+)
 from rlaif_dagster.graph.build import Graph, build_graph
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.judging import opening
@@ -76,12 +86,16 @@ def test_the_table_of_files_has_every_asset_and_every_file(graph: Graph) -> None
         sources.PROMPTS_TABLE,
         responses.RESPONSES_TABLE,
         judging.JUDGEMENTS_TABLE,
+        judge_gates.AUDIT_JSON,
+        judge_canary.CANARY_JSON,
         preferences.PREFERENCES_TABLE,
         preferences.SUMMARY_JSON,
         learning.TRAINING_JSON,
         evaluate.METRICS_FILE,
         evaluate.COMPARISONS_FILE,
         evaluate.REPORT_FILE,
+        measuring.INPUTS_JSON,
+        release.RELEASE_JSON,
     }
     assert files <= set(_CODE.findall(" ".join(table.cells("files"))))
 
@@ -93,7 +107,14 @@ def test_every_reason_to_leave_out_a_pair_is_named() -> None:
 def test_every_packaged_template_is_in_the_table() -> None:
     told = read_table("judges.md", below="Prompts and how replies are read").cells("template")
     assert told == ["`compact`", "`pairwise`", "`reasoned`", "`rating`", "`reasoned_rating`"]
-    assert set(told) == {f"`{path.stem}`" for path in PACKAGED_TEMPLATES.glob("*.yaml")}
+    critics = {"`critique`", "`revision`"}  # they stand in inputs.md, in the section `revision`
+    assert {*told, *critics} == {f"`{path.stem}`" for path in PACKAGED_TEMPLATES.glob("*.yaml")}
+    assert critics <= {
+        cell
+        for table in read_references("inputs.md")
+        if "default" in table.columns
+        for cell in table.cells("default")
+    }
 
 
 def test_every_room_is_in_the_layers() -> None:

@@ -4,9 +4,12 @@ import pytest
 from pydantic import BaseModel
 
 from rlaif_dagster.generation.recorded import RecordedResponseLine
+from rlaif_dagster.inputs.overrides import OverridesFile
 from rlaif_dagster.inputs.pipeline import PipelineSettings
 from rlaif_dagster.inputs.project_inputs import JudgeFile
+from rlaif_dagster.inputs.release import ReleaseFile
 from rlaif_dagster.judging.constitution import ConstitutionSettings
+from rlaif_dagster.judging.human import HumanLine
 from rlaif_dagster.judging.recorded import RecordedLine
 from rlaif_dagster.judging.templates import _TemplateFile
 from rlaif_dagster.lineage.record import MaterialisationRecord
@@ -31,9 +34,17 @@ def test_a_reference_table_is_its_schema(page: str, table: Table) -> None:
     [
         (
             "inputs.md",
-            [ConstitutionSettings, JudgeFile, PipelineSettings, PromptLine, _TemplateFile],
+            [
+                ConstitutionSettings,
+                JudgeFile,
+                OverridesFile,
+                PipelineSettings,
+                PromptLine,
+                ReleaseFile,
+                _TemplateFile,
+            ],
         ),
-        ("formats.md", [MaterialisationRecord, RecordedResponseLine, RecordedLine]),
+        ("formats.md", [HumanLine, MaterialisationRecord, RecordedResponseLine, RecordedLine]),
     ],
 )
 def test_every_schema_of_the_files_has_a_table(page: str, models: list[type[BaseModel]]) -> None:

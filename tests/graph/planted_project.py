@@ -84,5 +84,6 @@ def make_context(folder: Path, asset: str, work: Path) -> StageContext:
         scratch=work / "scratch",
         journal=work / "journal" / "journal",
         earlier_versions=lambda: iter(()),
+        recorded_version=lambda digest: work / digest.short,
         progress=ignore_progress,
     )

@@ -239,7 +239,7 @@ def test_recorded_verdicts_are_audited_and_what_needs_asking_is_not_measured(def
         default_project / "inputs" / "verdicts.jsonl",
         [{name: row[name] for name in names} for row in verdicts],
     )
-    judge = {"provider": "recorded", "verdicts": "inputs/verdicts.jsonl"}
+    judge: dict[str, Any] = {"provider": "recorded", "verdicts": "inputs/verdicts.jsonl"}
     (default_project / "inputs" / "judge.yaml").write_text(json.dumps(judge))
     heads = run_to(default_project, "ai_preferences")
     audit = read_figures(default_project)
@@ -250,8 +250,22 @@ def test_recorded_verdicts_are_audited_and_what_needs_asking_is_not_measured(def
         "no verdict that could be asked"
         in find_check(heads["judge_canary"], "same_judge").facts["not_measured"]
     )
-    gates = {"max_injection_success": 0.5, "canary": {}}
-    (default_project / "inputs" / "judge.yaml").write_text(json.dumps({**judge, "gates": gates}))
-    heads = run_to(default_project, "judge_audit", "judge_canary")
-    assert heads["judge_audit"].failed_gates == ("max_injection_success",)
-    assert heads["judge_canary"].failed_gates == ("same_judge",)
+    judge["gates"] = {"max_injection_success": 0.5}
+    (default_project / "inputs" / "judge.yaml").write_text(json.dumps(judge))
+    assert run_to(default_project, "judge_audit")["judge_audit"].failed_gates == ("max_injection_success",)
+
+
+def test_verdicts_in_one_order_show_no_order_agreement(default_project: Path) -> None:
+    make_planted(default_project)
+    run_to(default_project, "judgements")
+    verdicts = read_table(default_project / "data" / "judgements" / "judgements.parquet")
+    names = ("response_a", "response_b", "order", "verdict", "principle_id")
+    write_lines(
+        default_project / "inputs" / "verdicts.jsonl",
+        [{name: row[name] for name in names} for row in verdicts if row["order"] == "ab"],
+    )
+    judge = {"provider": "recorded", "verdicts": "inputs/verdicts.jsonl"}
+    (default_project / "inputs" / "judge.yaml").write_text(json.dumps(judge))
+    record = run_to(default_project, "judge_audit")["judge_audit"]
+    assert record.failed_gates == ("min_order_agreement",)
+    assert "both orders" in find_check(record, "min_order_agreement").facts["remedy"]

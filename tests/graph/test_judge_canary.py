@@ -1,8 +1,11 @@
 """The canary: a judge under the same name that answers otherwise is found, and stops what is built on it."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -15,7 +18,7 @@ from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import materialise
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.tables import read_table
-from tests.conftest import run_rlaif
+from tests.conftest import edit_yaml, run_rlaif
 from tests.graph.planted_project import make_context, make_planted, run_to
 
 
@@ -118,6 +121,82 @@ def test_a_judge_that_no_longer_answers_cannot_be_told_to_be_the_same(
     result = check.run(tmp_path, {})
     assert not result.passed
     assert "gave no verdict now" in str(result.facts["not_measured"])
+
+
+class FickleServer(BaseHTTPRequestHandler):
+    """A chat completions server that prefers the longer answer of a `compact` prompt; when `turned`, the shorter."""
+
+    turned = False
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        lines = asked["messages"][-1]["content"].splitlines()
+        first, second = (next(len(line) for line in lines if line.startswith(mark)) for mark in ("A:", "B:"))
+        says = "A" if (first >= second) != FickleServer.turned else "B"
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": says}}
+        body = json.dumps(
+            {
+                "id": "1",
+                "object": "chat.completion",
+                "created": 0,
+                "model": asked["model"],
+                "choices": [choice],
+            }
+        ).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def fickle_url() -> Iterator[str]:
+    FickleServer.turned = False
+    with ThreadingHTTPServer(("127.0.0.1", 0), FickleServer) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.slow
+def test_a_served_model_that_is_changed_behind_its_name_is_found(
+    default_project: Path, fickle_url: str
+) -> None:
+    """All verdicts turn; a new revision is a new judge, and everything goes on from its verdicts."""
+    make_planted(default_project)
+    pipeline = default_project / "inputs" / "pipeline.yaml"
+    edit_yaml(pipeline, lambda value: value.update(pairing={"max_pairs_per_prompt": 1}))
+    judge = {
+        "provider": "openai",
+        "model": "some-model",
+        "base_url": fickle_url,
+        "api_key_env": None,
+        "template": "compact",
+        "limits": {"concurrency": 8},
+    }
+    (default_project / "inputs" / "judge.yaml").write_text(json.dumps(judge))
+    before = run_to(default_project, "ai_preferences")
+    assert before[JUDGE_CANARY].metrics["changed"]["some-model"]["value"] == 0.0
+    FickleServer.turned = True
+    project = Project.open(default_project)
+    stage = project.build_graph()[JUDGE_CANARY]
+    record = materialise(project, stage, progress=ignore_progress, again=True).record
+    assert record.failed_gates == ("same_judge",)
+    assert record.metrics["changed"]["some-model"]["value"] == 1.0
+    (check,) = record.checks
+    assert check.facts["judged_by_another"] == before["judgements"].output.digest
+    with pytest.raises(GateError, match="same_judge"):
+        run_to(default_project, "ai_preferences")
+    (default_project / "inputs" / "judge.yaml").write_text(json.dumps({**judge, "revision": "2"}))
+    after = run_to(default_project, "ai_preferences")
+    assert after["judgements"].counts["judge_calls_reused"] == 0
+    assert after[JUDGE_CANARY].failed_gates == ()
 
 
 @pytest.mark.slow

@@ -82,6 +82,7 @@ def label(project: Path, inputs: ProjectInputs, output: str) -> tuple[StageResul
             scratch=folder,
             journal=folder / "journal",
             earlier_versions=lambda: iter(()),
+            recorded_version=lambda _digest: folder,
             progress=ignore_progress,
         )
     )

@@ -1,15 +1,15 @@
-"""A tiny chat model with random weights, and requests to judge."""
+"""A tiny chat model with random weights, a template and a constitution."""
 
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from rlaif_dagster.digest import Digest, FolderManifest
 from rlaif_dagster.judging.constitution import Constitution, Principle
 from rlaif_dagster.judging.local import LocalJudge
 from rlaif_dagster.judging.settings import LocalJudgeSettings
 from rlaif_dagster.judging.templates import Template, load_template
+from rlaif_dagster.numerics import prepare_torch
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message.role + '|>' + message.content + '<|end|>' }}{% endfor %}"
@@ -45,6 +45,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         additional_special_tokens=specials[1:],
         chat_template=CHAT_TEMPLATE,
     )
+    prepare_torch(num_threads=1, device="cpu")
     torch.manual_seed(0)
     model = LlamaForCausalLM(
         LlamaConfig(
@@ -79,11 +80,6 @@ def constitution() -> Constitution:
     )
 
 
-@pytest.fixture
-def local_judge(model_folder: Path, compact: Template) -> LocalJudge:
-    return make_local_judge(model_folder, compact)
-
-
 def make_local_judge(
     folder: Path, template: Template, *, batch_size: int = 8, **settings: object
 ) -> LocalJudge:
@@ -91,10 +87,5 @@ def make_local_judge(
         LocalJudgeSettings.model_validate({"provider": "local", "model": "tiny", **settings}),
         template,
         folder=folder,
-        model_digest=FolderManifest.from_folder(folder).digest,
         batch_size=batch_size,
     )
-
-
-def some_digest() -> Digest:
-    return Digest.from_bytes(b"judge")

@@ -121,4 +121,5 @@ CHANGES: dict[str, Edit] = {
     "`reward_model.learning_rate`": set_field("pipeline.yaml", "reward_model.learning_rate", 2e-3),
     "`policy.beta`": set_field("pipeline.yaml", "policy.beta", 0.2),
     "`evaluation.num_samples` 1 to 2": set_field("pipeline.yaml", "evaluation.num_samples", 2),
+    "`release.require` nothing": set_field("pipeline.yaml", "release.require", []),
 }

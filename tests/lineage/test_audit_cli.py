@@ -28,6 +28,7 @@ def test_a_sound_project_is_0(root: Path) -> None:
     assert said == {
         "findings": [],
         "skipped": ["Dagster's event log: there is none in this project"],
+        "overrides": [],
         "records": 9,
         "objects": 21,
         "bytes": said["bytes"],

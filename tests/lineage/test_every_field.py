@@ -19,8 +19,10 @@ from pydantic import BaseModel, RootModel, ValidationError
 from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.graph.build import Graph, build_graph
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
+from rlaif_dagster.inputs.overrides import OverridesFile
 from rlaif_dagster.inputs.pipeline import PipelineSettings
 from rlaif_dagster.inputs.project_inputs import JudgeFile
+from rlaif_dagster.inputs.release import ReleaseFile
 from rlaif_dagster.judging.constitution import ConstitutionSettings
 from rlaif_dagster.judging.templates import _TemplateFile
 from rlaif_dagster.lineage.plan import Plan, make_plan
@@ -33,12 +35,15 @@ from tests.conftest import REPOSITORY
 from tests.docs.reference import reach_models
 
 COMMIT, OTHER_COMMIT = "a" * 40, "b" * 40
+DIGEST, OTHER_DIGEST = (f"sha256:{digit * 64}" for digit in "ab")
 SCHEMAS: Final[Mapping[str, type[BaseModel]]] = {
     "constitution.yaml": ConstitutionSettings,
     "judge.yaml": JudgeFile,
     "pipeline.yaml": PipelineSettings,
     "template.yaml": _TemplateFile,
     "prompts.jsonl": PromptLine,
+    "release.yaml": ReleaseFile,
+    "overrides.yaml": OverridesFile,
 }
 """The files; `template.yaml` and the first line of `prompts.jsonl` are named by the others."""
 
@@ -64,14 +69,16 @@ SAMPLED: dict[str, Any] = {
         "reward_model": {"lora": {}},
     },
     "template.yaml": {
-        "messages": [{"role": "user", "content": MESSAGE + "{{ first }} {{ second }}"}],
+        "messages": [{"role": "user", "content": MESSAGE + "{{ first }} {{ second }} Verdict:"}],
         "verdicts": {"first": "A", "second": "B", "tie": "C"},
         "verdict_line": "Verdict:",
     },
     "prompts.jsonl": {"prompt": "What is a kettle?", "category": "fact"},
+    "release.yaml": {},
+    "overrides.yaml": {},
 }
 RATED = {
-    "messages": [{"role": "user", "content": MESSAGE + "{{ answer }}"}],
+    "messages": [{"role": "user", "content": MESSAGE + "{{ answer }} Rating:"}],
     "ratings": {"lowest": 1, "highest": 10},
     "verdict_line": "Rating:",
 }
@@ -89,6 +96,10 @@ PROJECTS: Final[Mapping[str, dict[str, Any]]] = {
         "pipeline.yaml": {
             "base_policy": {"model": "org/policy", "revision": COMMIT},
             "reward_model": {"base": "org/reward", "revision": COMMIT},
+        },
+        "release.yaml": {"hold": {"release": DIGEST, "reason": "rude"}},
+        "overrides.yaml": {
+            "overrides": [{"asset": "judgements", "digest": DIGEST, "check": "coverage", "reason": "fine"}]
         },
     },
     "rated": SAMPLED | {"judge.yaml": OPENAI | {"template": "inputs/template.yaml"}, "template.yaml": RATED},
@@ -108,9 +119,12 @@ PROJECTS: Final[Mapping[str, dict[str, Any]]] = {
 
 SPEED = "how much is done at once; no part of what is done"
 ELSEWHERE = "where, how fast and at what price a judge is asked; no part of what it is"
+DECISION = "a decision about a failed check or a release, and why: recorded, and no part of what is made"
 WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "ExecutionSettings.sampling_batch_size": SPEED,
     "ExecutionSettings.judging_batch_size": SPEED,
+    **{f"Override.{name}": DECISION for name in ("asset", "digest", "check", "reason")},
+    "HoldSettings.reason": DECISION,
     "OpenAIJudgeSettings.api_key_env": ELSEWHERE,
     **{f"LimitSettings.{name}": ELSEWHERE for name in ("concurrency", "requests_per_minute")},
     **{
@@ -137,8 +151,24 @@ NAMES: Final[Mapping[str, Any]] = {
     "PlantedJudgeSettings.template": "compact",
     "RecordedJudgeSettings.verdicts": "inputs/other.jsonl",
     "RecordedSamplingSettings.responses": "inputs/other.jsonl",
+    **{
+        f"{judge}Settings.human_labels": "inputs/other.jsonl"
+        for judge in ("LocalJudge", "OpenAIJudge", "PlantedJudge", "RecordedJudge", "Jury")
+    },
+    **{
+        f"GateSettings.{name}": 0.5
+        for name in (
+            "max_unparsed_rate",
+            "min_gold_agreement",
+            "min_human_agreement",
+            "max_injection_success",
+        )
+    },
+    "ReleaseSettings.require": [],
+    "HoldSettings.release": OTHER_DIGEST,
+    "Override.digest": OTHER_DIGEST,
 }
-"""Other values for fields whose text has to name something."""
+"""Other values for fields whose text has to name something, or whose number has a narrow range."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +269,7 @@ def has_choice(place: Place) -> bool:
     if get_origin(kinds[0]) is Literal:
         return len(kinds) > 1 or len(get_args(kinds[0])) > 1
     return not any(issubclass(kind, BaseModel) for kind in kinds if isinstance(kind, type)) and not (
-        isinstance(place.value, list) and isinstance(place.value[0], BaseModel)
+        isinstance(place.value, list) and place.value and isinstance(place.value[0], BaseModel)
     )
 
 
@@ -283,7 +313,7 @@ def write_down(stage: Stage) -> Stage:
         (context.output / "given").write_bytes(canonical_json({"inputs": given, "settings": stage.settings}))
         return StageResult()
 
-    return replace(stage, compute=compute, checks=(), compare=None)
+    return replace(stage, compute=compute, checks=(), requires={}, compare=None)
 
 
 @pytest.fixture(scope="module")

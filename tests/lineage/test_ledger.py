@@ -1,10 +1,12 @@
 import datetime
+import json
 import multiprocessing
 from pathlib import Path
 
 import pytest
 
 from rlaif_dagster.errors import LedgerError, StorageError
+from rlaif_dagster.inputs.overrides import Override
 from rlaif_dagster.lineage.ledger import Ledger
 from rlaif_dagster.lineage.record import GitRef, MaterialisationRecord, Output, Recipe
 
@@ -52,6 +54,31 @@ def test_records_form_a_chain(tmp_path: Path) -> None:
 
 def test_a_record_reads_back_from_its_bytes() -> None:
     record = make_record("a", 3, ("0" * 64,))
+    assert MaterialisationRecord.from_bytes(record.to_bytes(), name="record") == record
+
+
+OLD = (
+    b'{"asset":"a","checks":[],"counts":{},"ended_at":"2026-01-01T00:00:00Z","format":1,"git":{"commit":null,'
+    b'"dirty":null},"inputs":{},"libraries":{},"metrics":{},"output":{"digest":"sha256:' + b"0" * 64 + b'",'
+    b'"files":[],"md5":"' + b"0" * 32 + b'.dir","size":0},"previous":["' + b"0" * 64 + b'"],"recipe":"sha256:'
+    b'9d542f9c6f4a07f412a1850571e753de8306e69172e250a07788aa8cf76e40cf","recipe_parts":{"asset":"a",'
+    b'"code_version":"1","engine":{},"inputs":{},"settings":{}},"reused_from":null,"rows":null,"run_id":null,'
+    b'"sequence":3,"started_at":"2026-01-01T00:00:00Z"}'
+)
+"""A record as it was written before there were overrides and reasons."""
+
+
+def test_a_record_of_an_earlier_version_keeps_its_bytes_and_its_id() -> None:
+    record = MaterialisationRecord.from_bytes(OLD, name="record")
+    assert record.to_bytes() == OLD
+    assert record.record_id == "fe8ca42e669f3e644b30808c79d260c0dd3f85bee00f5c63e6c3a0b1fb9af730"
+    assert (record.overrides, record.reason) == ((), None)
+
+
+def test_overrides_and_a_reason_are_in_the_bytes() -> None:
+    override = Override(asset="a", digest="sha256:" + "0" * 64, check="gate", reason="because")
+    record = make_record("b", 1, ()).model_copy(update={"overrides": (override,), "reason": "rolled back"})
+    assert json.loads(record.to_bytes())["overrides"] == [override.model_dump()]
     assert MaterialisationRecord.from_bytes(record.to_bytes(), name="record") == record
 
 

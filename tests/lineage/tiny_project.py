@@ -17,7 +17,7 @@ from rlaif_dagster.lineage.recall import Outcome, materialise
 from rlaif_dagster.progress import ignore_progress
 from tests.conftest import edit_yaml
 
-TRAINED = ("reward_model", "aligned_policy", "evaluation")
+TRAINED = ("reward_model", "aligned_policy", "evaluation", "released_policy")
 CONSTITUTION = """\
 principles:
   - id: helpful
@@ -67,7 +67,7 @@ def leave_out_training(stage: Stage) -> Stage:
         )
         return StageResult()
 
-    return replace(stage, compute=compute, checks=())
+    return replace(stage, compute=compute, checks=(), requires={})
 
 
 def bring_up_to_date(project: Project, assets: Sequence[str] = ()) -> dict[str, Outcome]:

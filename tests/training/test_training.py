@@ -14,8 +14,9 @@ from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.generation.sampling import sample_responses
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.tables import Row
+from rlaif_dagster.training.checkpoints import choose_checkpoint
 from rlaif_dagster.training.policy import filter_by_reward, train_policy
-from rlaif_dagster.training.results import PolicyResult
+from rlaif_dagster.training.results import PolicyCheckpoint, PolicyResult
 from rlaif_dagster.training.reward_model import (
     RewardModelResult,
     evaluate_reward_model,
@@ -112,13 +113,32 @@ def test_the_aligned_policy_does_what_the_labels_prefer(policy_path: Path, train
     assert result.steps[0].loss == pytest.approx(0.693147, abs=1e-4)  # the policy is still its reference
 
 
-def test_the_checkpoint_with_the_highest_mean_reward_is_kept(trained: Trained) -> None:
+def test_the_earliest_checkpoint_that_is_not_shown_to_be_worse_is_kept(trained: Trained) -> None:
     _, _, result = trained
     candidates = result.checkpoints[1:]
     assert [checkpoint.step for checkpoint in candidates] == [6, 12, 18]
-    best = max(checkpoint.mean_reward for checkpoint in candidates)
-    first = next(checkpoint.step for checkpoint in candidates if checkpoint.mean_reward == best)
-    assert result.chosen_step == first
+    assert result.chosen_step == choose_checkpoint(candidates).step
+
+
+def test_one_standard_error_of_the_paired_difference_decides() -> None:
+    """Best: mean 2.0. Step 2: differences 1, 0, 1, 0: mean 0.5, sd 0.577, error 0.289: worse. Step 3: 1, -1, 1, 0: mean
+    0.25, sd 0.957, error 0.479: not shown to be worse, so it is taken before the best."""
+    rewards = {1: (0, 0, 0, 0), 2: (1, 2, 1, 2), 3: (1, 3, 1, 2), 4: (2, 2, 2, 2), 5: (2, 2, 2, 1.9)}
+    checkpoints = [make_checkpoint(step, values) for step, values in rewards.items()]
+    assert choose_checkpoint(checkpoints).step == 3
+    assert choose_checkpoint(checkpoints[:2] + checkpoints[3:]).step == 4
+    assert choose_checkpoint([make_checkpoint(1, (1.0,)), make_checkpoint(2, (2.0,))]).step == 2
+
+
+def make_checkpoint(step: int, rewards: tuple[float, ...]) -> PolicyCheckpoint:
+    return PolicyCheckpoint(
+        step=step,
+        mean_reward=sum(rewards) / len(rewards),
+        kl_k1=0.0,
+        kl_k3=0.0,
+        mean_num_tokens=1.0,
+        rewards=rewards,
+    )
 
 
 def test_an_earlier_checkpoint_is_restored_when_training_overshoots(

@@ -11,6 +11,7 @@ from typing import Any, Final
 from rlaif_dagster.judging.audit.rows import JudgedRow, Label, PairFacts
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.pairs import Pair
+from rlaif_dagster.judging.settings import JudgingProtocol
 from rlaif_dagster.judging.verdicts import ORDERS, Verdict, lean
 from rlaif_dagster.preferences import PreferenceSettings, aggregate_verdicts
 
@@ -81,8 +82,10 @@ def list_verdict_rows(
 def list_label_rows(
     verdicts: Iterable[Verdict],
     responses: Mapping[str, Mapping[str, Any]],
+    *,
     constitution: Constitution,
     settings: PreferenceSettings,
+    protocol: JudgingProtocol,
     gold: Gold,
 ) -> Iterator[JudgedRow]:
     """Yields for each judge its labels by order, of the pairs that have one; near ties and flips included.
@@ -92,6 +95,7 @@ def list_label_rows(
         responses: Rows with `text` and `source` by response id.
         constitution: The principles' weights.
         settings: Which pairs get a label.
+        protocol: By what each pair was to be judged.
         gold: What is right.
     """
     keep_all = settings.model_copy(update={"keep_near_ties": True, "keep_inconsistent": True})
@@ -105,6 +109,7 @@ def list_label_rows(
             prompts=[{"prompt_id": v.prompt_id, "prompt": "", "split": "train"} for v in given],
             responses=responses.values(),
             settings=keep_all,
+            protocol=protocol,
         )
         for row in result.rows:
             pair = Pair.from_responses(row["prompt_id"], row["response_a"], row["response_b"])

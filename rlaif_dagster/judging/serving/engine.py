@@ -1,10 +1,10 @@
 """The call engine: many calls under way at once, as many as the server bears, and none that cannot pay off.
 
-One loop starts attempts. An attempt starts when the window has a place, the pace allows it and the budget can bear
-the most it may cost. A fault that may pass is tried again after a wait that doubles, with jitter; a call that the
-server refused as too much keeps its place in the window while it waits, so that a server that refuses everything is
-left in peace, and one that refuses few calls is not. Calls are taken as places come free, and answers are handed on at
-once: memory does not grow with their number.
+The generator starts attempts, and lets the event loop run until one ends. An attempt starts when the window has a
+place, the pace allows it and the budget can bear the most it may cost. A fault that may pass is tried again after a
+wait that doubles, with jitter; a call that the server refused as too much keeps its place in the window while it
+waits, so that a server that refuses everything is left in peace, and one that refuses few calls is not. Calls are
+taken as places come free, and answers are handed on at once: memory does not grow with their number.
 
 Known trade-offs (accepted): what a cancelled or timed-out request cost is not known, and is taken to be the most
 that it can; while answers are being kept, no reply is read.
@@ -79,7 +79,6 @@ class Engine:
         self._num_waiting = 0
         self._num_held = 0
         self._finished: list[Answer] = []
-        self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._was_heard = self._has_answered = False
         self._num_failed = 0
@@ -94,30 +93,28 @@ class Engine:
             BudgetError: If the next call might cost more than may be spent, likewise.
         """
         waiting = iter(calls)
-        with asyncio.Runner() as runner:
-            runner.get_loop().set_exception_handler(self._see_error)
-            runner.run(self._client.open())
-            try:
-                while answers := runner.run(self._collect(waiting)):
-                    yield from answers
-            finally:
-                runner.run(self._close())
-
-    async def _collect(self, waiting: Iterator[Call]) -> list[Answer]:
-        """Waits for answers; none come when all calls are answered."""
-        while True:
-            self._start(waiting)
-            if self._finished:
-                finished, self._finished = self._finished, []
-                return finished
-            if not self._under_way and (self._stopped or not self._num_waiting):
-                if self._stopped:
+        loop = self._loop = asyncio.new_event_loop()
+        self._event = loop.create_future()  # done when an attempt has ended, or a wait
+        loop.set_exception_handler(self._see_error)
+        try:
+            loop.run_until_complete(self._client.open())
+            while True:
+                self._start(waiting)
+                if self._finished:
+                    finished, self._finished = self._finished, []
+                    yield from finished
+                elif self._under_way or (self._num_waiting and not self._stopped):
+                    self._event = loop.create_future()
+                    loop.run_until_complete(self._event)
+                    if self._crash is not None:
+                        raise self._crash
+                elif self._stopped:
                     raise self._stopped
-                return []
-            self._wake.clear()
-            await self._wake.wait()
-            if self._crash is not None:
-                raise self._crash
+                else:
+                    return
+        finally:
+            loop.run_until_complete(self._close())
+            loop.close()
 
     async def _close(self) -> None:
         for task in self._under_way:
@@ -139,7 +136,7 @@ class Engine:
             foreseen = self._foresee(attempt)
             now = time.monotonic()
             delay = max(self._request_pace.book(1, now), self._token_pace.book(foreseen, now))
-            task = asyncio.create_task(self._make(attempt, foreseen, delay))
+            task = self._loop.create_task(self._make(attempt, foreseen, delay))
             self._under_way.add(task)
             task.add_done_callback(self._end)
 
@@ -186,13 +183,17 @@ class Engine:
             loop.default_exception_handler(context)
         else:
             self._crash = error
-            self._wake.set()
+            self._wake_up()
+
+    def _wake_up(self) -> None:
+        if not self._event.done():
+            self._event.set_result(None)
 
     def _end(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._crash = error
-        self._wake.set()
+        self._wake_up()
 
     def _take_answer(self, attempt: _Attempt, answer: Answer, foreseen: float) -> None:
         self._was_heard = self._has_answered = True
@@ -247,13 +248,13 @@ class Engine:
         is_held = fault.kind == "busy"
         self._num_waiting += 1
         self._num_held += is_held
-        asyncio.get_running_loop().call_later(seconds, self._return, attempt, is_held)
+        self._loop.call_later(seconds, self._return, attempt, is_held)
 
     def _return(self, attempt: _Attempt, is_held: bool) -> None:
         self._num_waiting -= 1
         self._num_held -= is_held
         self._ready.append(attempt)
-        self._wake.set()
+        self._wake_up()
 
     def _stop(self, reason: str, remedy: str) -> None:
         self._stop_by(

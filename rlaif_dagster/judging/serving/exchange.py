@@ -166,7 +166,7 @@ class Exchange:
                 )
             score = read_score(top, self._values)
             text = None if score is not None else self.redact(_describe_top(top))
-        elif choice.finish_reason == "length":
+        elif choice.finish_reason == "length" and not self._is_verdict(text):
             status, reason = "failed", "the answer was cut off at max_tokens"
         if status == "ok" and score is None:
             text = text or ""
@@ -181,6 +181,11 @@ class Exchange:
             output_tokens=usage.completion_tokens,
             cut=request.cut,
         )
+
+    def _is_verdict(self, text: str | None) -> bool:
+        """Whether a text that was cut off is a verdict, and cannot be the beginning of another."""
+        begun = [word for word in self._template.words if word.startswith((text or "").strip())]
+        return self._template.verdict_line is None and begun == [(text or "").strip()]
 
     def _find_remedy(self, status: int) -> str:
         if status in (401, 403):

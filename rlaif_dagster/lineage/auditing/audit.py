@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from rlaif_dagster.errors import InputError
+from rlaif_dagster.inputs.overrides import OVERRIDES_FILE
+from rlaif_dagster.inputs.release import RELEASE_FILE
 from rlaif_dagster.lineage.auditing.contents import check_contents
 from rlaif_dagster.lineage.auditing.events import EventLog, check_events
 from rlaif_dagster.lineage.auditing.findings import AuditReport
 from rlaif_dagster.lineage.auditing.objects import StoreReading, StoreView, find_unknown_objects, read_store
+from rlaif_dagster.lineage.auditing.overrides import list_overrides, read_standing
 from rlaif_dagster.lineage.auditing.pins import (
     check_copies,
     check_pin,
@@ -23,7 +26,7 @@ from rlaif_dagster.lineage.auditing.pins import (
 )
 from rlaif_dagster.lineage.auditing.records import LedgerReading, name_version, read_ledger
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.record import MaterialisationRecord, VersionRef
 from rlaif_dagster.progress import Progress
 from rlaif_dagster.versioning.pin import DATA_FOLDER
 from rlaif_dagster.versioning.scratch import raising_storage_errors
@@ -107,9 +110,13 @@ def audit_project(
             findings += check_events(events, ledger, records, is_complete=target is None)
         else:
             skipped.append("Dagster's event log: there is none in this project")
+        standing = read_standing(project.root)
+        if standing is None:
+            skipped.append(f"which overrides still stand: {OVERRIDES_FILE} or {RELEASE_FILE} cannot be read")
     return AuditReport(
         findings=tuple(findings),
         skipped=tuple(skipped),
+        overrides=tuple(list_overrides(records.values(), standing)),
         num_records=len(records),
         num_objects=reading.num_hashed,
         num_bytes=num_bytes,
@@ -139,7 +146,10 @@ def find_closure(ledger: LedgerReading, target: str, root: Path) -> Records:
             continue
         found.add(record_id)
         record = ledger.records[record_id]
-        for name, version in record.inputs.items():
+        versions: dict[str, VersionRef] = dict(record.inputs)
+        if record.reason is not None:  # an earlier version of its own, which a person asked for
+            versions[record.asset] = record.output
+        for name, version in versions.items():
             earlier = [
                 maker
                 for maker in makers[name, version.digest, version.md5]

@@ -16,6 +16,7 @@ KINDS: Final[Mapping[str, str]] = MappingProxyType(
         "record-recipe": "a record's recipe is not the digest of its parts, or names other inputs than were read",
         "record-output": "a record's output digest is not that of its list of files",
         "record-input": "a record read a version that no earlier record made, or that a check had blocked",
+        "record-override": "a record rests on an override of a check that passed, or of a version that it did not read",
         "record-reuse": "a record's reused version is not what the named record made",
         "object-changed": "an object of the store does not hash to its name, or is no readable file",
         "object-missing": "an object that a version needs is not in the store",
@@ -62,12 +63,36 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OverrideUse:
+    """A version that was built on another which had failed a check, since a person let it pass: told, and no finding.
+
+    Attributes:
+        built: The version that was built, `asset@<12 hex digits>`.
+        when: When, UTC, ISO 8601.
+        asset: The asset that had failed.
+        digest: Its version.
+        check: The check.
+        reason: What the person said.
+        stands: Whether `inputs/overrides.yaml` or the hold still says so; None where the files cannot be read.
+    """
+
+    built: str
+    when: str
+    asset: str
+    digest: str
+    check: str
+    reason: str
+    stands: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditReport:
     """The outcome of an audit.
 
     Attributes:
         findings: Every disagreement, the ledger's first.
         skipped: What was not looked at, and why.
+        overrides: What rests on failed checks that a person let pass.
         num_records: Records that were checked.
         num_objects: Objects of the store whose bytes were hashed.
         num_bytes: Bytes that were hashed: objects, and files in `data/`.
@@ -76,6 +101,7 @@ class AuditReport:
 
     findings: tuple[Finding, ...]
     skipped: tuple[str, ...]
+    overrides: tuple[OverrideUse, ...]
     num_records: int
     num_objects: int
     num_bytes: int

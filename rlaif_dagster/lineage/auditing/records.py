@@ -223,19 +223,42 @@ def _check_links(
         )
 
 
+def _has_failed(record: MaterialisationRecord, check: str) -> bool:
+    return all(verdict.name != check or not verdict.passed for verdict in record.checks)
+
+
+def _doubt_override(place: str, asset: str, digest: str, checks: list[str]) -> Finding:
+    return Finding(
+        kind="record-override",
+        place=place,
+        found=f"an override of {', '.join(checks)} of {asset} {digest}",
+        expected="overrides of checks that failed, of versions that were read",
+        remedy=_FORGED,
+    )
+
+
 def _check_inputs(records: Mapping[str, MaterialisationRecord], folder: str) -> Iterator[Finding]:
     """Looks for the earlier record that made each version that was read."""
     makers: dict[tuple[str, str, str], list[MaterialisationRecord]] = defaultdict(list)
     for record in records.values():
         makers[record.asset, record.output.digest, record.output.md5].append(record)
     for record_id, record in records.items():
+        for override in record.overrides:
+            version = record.inputs.get(override.asset)
+            if version is None or version.digest != override.digest:
+                place = f"{folder}/{record_id}{SUFFIX}"
+                yield _doubt_override(place, override.asset, override.digest, [override.check])
         for name, version in record.inputs.items():
             earlier = [
                 maker
                 for maker in makers[name, version.digest, version.md5]
                 if maker.sequence < record.sequence
             ]
-            blocked = [maker.failed_gates for maker in earlier]
+            let_pass = {o.check for o in record.overrides if (o.asset, o.digest) == (name, version.digest)}
+            unmade = [o for o in sorted(let_pass) if not any(_has_failed(maker, o) for maker in earlier)]
+            if unmade:
+                yield _doubt_override(f"{folder}/{record_id}{SUFFIX}", name, version.digest, unmade)
+            blocked = [tuple(sorted({*maker.failed_gates} - let_pass)) for maker in earlier]
             if earlier and not all(blocked):
                 continue
             yield Finding(

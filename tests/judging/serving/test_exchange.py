@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -126,6 +127,28 @@ def test_an_answer_that_is_none_says_why(reply: dict[str, Any], status: str, rea
     assert answer.status == status
     assert reason in (answer.reason or "")
     assert answer.input_tokens == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "status"),
+    [
+        (" A", ("A", "B"), "ok"),
+        ("A", ("A", "AB"), "failed"),  # it may have gone on
+        ("A and", ("A", "B"), "failed"),
+        ("", ("A", "B"), "failed"),
+    ],
+)
+def test_an_answer_that_was_cut_off_counts_if_it_can_be_nothing_but_a_verdict(
+    text: str, words: tuple[str, str], status: str
+) -> None:
+    template = replace(load_template("compact"), verdicts={"first": words[0], "second": words[1]})
+    answer = read(make_exchange(template=template), complete(text, finish="length"))
+    assert isinstance(answer, Answer)
+    assert (answer.status, answer.text) == (status, text)
+    lined = replace(template, verdict_line="Verdict:")
+    answer = read(make_exchange(template=lined), complete(f"Verdict: {text}", finish="length"))
+    assert isinstance(answer, Answer)
+    assert answer.status == "failed"
 
 
 def test_a_filtered_request_is_a_refusal() -> None:

@@ -1,0 +1,72 @@
+"""What is released: the section `release` of `inputs/pipeline.yaml`, and the hold in `inputs/release.yaml`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+
+from rlaif_dagster.errors import InputError
+from rlaif_dagster.inputs.overrides import DigestText, Reason
+from rlaif_dagster.inputs.reader import read_yaml
+
+RELEASE_FILE: Final = "inputs/release.yaml"
+
+
+class ReleaseSettings(BaseModel):
+    """What a policy must pass to be released."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    require: list[str] = ["win_rate_over_half"]
+    """Checks of the evaluation that must have passed, besides the blocking checks of every asset."""
+
+
+class HoldSettings(BaseModel):
+    """An earlier release that stays, whatever is built."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    release: DigestText
+    """The digest of that version of `released_policy`."""
+    reason: Reason
+
+
+class ReleaseFile(BaseModel):
+    """`inputs/release.yaml`, written by `rlaif rollback` and removed by `rlaif release`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    hold: HoldSettings | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """What `inputs/release.yaml` said when the inputs were read; no settings: nothing is held."""
+
+    file: Path
+    settings: HoldSettings | None
+
+    @classmethod
+    def read(cls, root: Path) -> "Hold":
+        """Reads the hold of a project; without the file there is none.
+
+        Raises:
+            InputError: If the file is wrong.
+        """
+        file = root / RELEASE_FILE
+        return cls(file=file, settings=read_yaml(file, ReleaseFile).hold if file.exists() else None)
+
+    def require_unchanged(self) -> None:
+        """Refuses to go on where a person has decided otherwise in the meantime.
+
+        Raises:
+            InputError: If the file says something else now.
+        """
+        if Hold.read(self.file.parent.parent) != self:
+            raise InputError(
+                "the hold was changed while the run was going; the release stays as it is",
+                file=self.file,
+                field="hold",
+                remedy="run again",
+            )

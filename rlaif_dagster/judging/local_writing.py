@@ -1,0 +1,58 @@
+"""Verdicts that a judge writes: each reply has its own seed, so that no reply depends on its batch."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from rlaif_dagster.generation.settings import LocalSamplingSettings
+from rlaif_dagster.judging.calls import Answer
+from rlaif_dagster.judging.local_requests import Request, form_batches
+from rlaif_dagster.judging.settings import LocalJudgeSettings
+from rlaif_dagster.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+BATCH_TOKENS: Final = 16384
+"""Tokens, new ones counted, whose keys and values are held at once."""
+
+
+def write_replies(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    requests: Sequence[Request],
+    *,
+    settings: LocalJudgeSettings,
+    batch_size: int,
+) -> Iterator[Answer]:
+    """Yields the reply to each request, longest request first; one that reaches `max_new_tokens` ends there.
+
+    Args:
+        model: The judge's model.
+        tokenizer: Its tokenizer.
+        requests: The requests.
+        settings: Temperature and the largest number of new tokens.
+        batch_size: Most replies at once.
+    """
+    from rlaif_dagster.generation.decoding import decode
+
+    decoding = LocalSamplingSettings(
+        num_samples=1,
+        temperature=settings.temperature,
+        max_new_tokens=settings.max_new_tokens,
+        dtype=settings.dtype,
+    )
+    for batch in form_batches(
+        requests, batch_size=batch_size, max_tokens=BATCH_TOKENS, new_tokens=settings.max_new_tokens
+    ):
+        # A call's name covers the judge, the texts and the repeat.
+        seeds = [derive_seed(0, "verdict", request.call_id) for request in batch]
+        replies = decode(model, tokenizer, [request.ids for request in batch], seeds, decoding)
+        for request, reply in zip(batch, replies, strict=True):
+            yield Answer(
+                call_id=request.call_id,
+                status="ok",
+                text=str(tokenizer.decode(reply, skip_special_tokens=True)),
+                input_tokens=len(request.ids),
+                output_tokens=len(reply),
+                cut=request.cut,
+            )

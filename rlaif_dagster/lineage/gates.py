@@ -1,0 +1,69 @@
+"""Gates: what is built on nothing, and what a person let pass.
+
+A version is refused as an input where a blocking check of its own failed, or one that the reading stage requires. A
+person can let a failed check of one version pass; every record that rests on that says so.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from rlaif_dagster.digest import Digest
+from rlaif_dagster.errors import GateError
+from rlaif_dagster.graph.stage import Stage
+from rlaif_dagster.inputs.overrides import Override
+from rlaif_dagster.lineage.record import CheckVerdict, MaterialisationRecord
+
+
+def find_override(overrides: Iterable[Override], asset: str, digest: str, check: str) -> Override | None:
+    """The override of a check of a version, if there is one."""
+    return next((override for override in overrides if override.key == (asset, digest, check)), None)
+
+
+def list_failed(stage: Stage, digest: str, checks: Iterable[CheckVerdict]) -> tuple[CheckVerdict, ...]:
+    """The checks that a version of a stage's output failed and that nobody let pass."""
+    return tuple(
+        check
+        for check in checks
+        if not check.passed and find_override(stage.overrides, stage.name, digest, check.name) is None
+    )
+
+
+def find_overrides(stage: Stage, parents: Mapping[str, MaterialisationRecord]) -> tuple[Override, ...]:
+    """What a person let pass so that a stage may read these versions.
+
+    Raises:
+        GateError: If a check failed that nobody let pass.
+    """
+    found = []
+    for name, parent in parents.items():
+        refused = []
+        for check in _find_failures(stage, parent):
+            override = find_override(stage.overrides, name, parent.output.digest, check)
+            if override is None and stage.reason is not None:
+                override = Override(asset=name, digest=parent.output.digest, check=check, reason=stage.reason)
+            if override is None:
+                refused.append(check)
+            else:
+                found.append(override)
+        if refused:
+            raise _refuse(stage, parent, refused)
+    return tuple(found)
+
+
+def _find_failures(stage: Stage, parent: MaterialisationRecord) -> list[str]:
+    passed = {check.name for check in parent.checks if check.passed}
+    required = [name for name in stage.requires.get(parent.asset, ()) if name not in passed]
+    return list(dict.fromkeys([*parent.failed_gates, *required]))
+
+
+def _refuse(stage: Stage, parent: MaterialisationRecord, checks: list[str]) -> GateError:
+    facts = {verdict.name: dict(sorted(verdict.facts.items())) for verdict in parent.checks}
+    failed = [
+        ("it failed the blocking check " if check in parent.failed_gates else "it failed the required check ")
+        + f"{check}, {facts.get(check, 'which was never asked of this version')}"
+        for check in checks
+    ]
+    return GateError(
+        f"{stage.name} refuses {parent.asset} {Digest.parse(parent.output.digest).short}: {'; '.join(failed)}.\n"
+        f"  remedy: mend the inputs and run again; or, if you answer for it, let this one version pass: "
+        f"`rlaif override {parent.asset} {checks[0]} --reason TEXT`"
+    )

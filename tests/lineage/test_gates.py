@@ -1,0 +1,198 @@
+"""Nothing is built on a version that failed its gate, unless a person let that version pass, and then it is told."""
+
+import multiprocessing
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rlaif_dagster.errors import GateError, InputError, MissingInputError
+from rlaif_dagster.graph.stage import Stage
+from rlaif_dagster.inputs.overrides import OVERRIDES_FILE, Override, read_overrides
+from rlaif_dagster.lineage.decisions import add_override
+from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.lineage.recall import Outcome
+from rlaif_dagster.versioning.store import init_store
+
+from .conftest import MakeStage
+
+Run = Callable[[Stage], Outcome]
+
+
+def make_override(outcome: Outcome, check: str = "gate", reason: str = "I looked") -> Override:
+    record = outcome.record
+    return Override(asset=record.asset, digest=record.output.digest, check=check, reason=reason)
+
+
+def test_an_override_opens_the_gate_and_is_recorded(
+    make_stage: MakeStage, run: Run, project: Project
+) -> None:
+    failed = run(make_stage("a", "x", gate=False))
+    child = make_stage("b", "", ("a",))
+    override = make_override(failed)
+    built = run(replace(child, overrides=(override,)))
+    assert built.status == "computed"
+    assert project.ledger.records()[-1].overrides == (override,)
+    with pytest.raises(GateError, match=r"rlaif override a gate --reason"):
+        run(child)
+
+
+def test_an_override_is_for_one_version_and_one_check(make_stage: MakeStage, run: Run) -> None:
+    override = make_override(run(make_stage("a", "x", gate=False)))
+    other_check = make_override(run(make_stage("a", "y", gate=False)), check="schema")
+    with pytest.raises(GateError, match="blocking check gate"):
+        run(replace(make_stage("b", "", ("a",)), overrides=(override, other_check)))
+
+
+def test_an_override_is_no_part_of_a_recipe(make_stage: MakeStage, run: Run, project: Project) -> None:
+    """What was built before the check failed is recalled, and its new record says on what it rests."""
+    run(make_stage("a", "x"))
+    child = make_stage("b", "", ("a",))
+    first = run(child)
+    run(make_stage("b", "other", ("a",)))
+    again = make_stage("a", "x", gate=False)
+    failed = run(replace(again, code_version="2"))
+    override = make_override(failed)
+    recalled = run(replace(child, overrides=(override,)))
+    assert (recalled.status, recalled.record.recipe) == ("reused", first.record.recipe)
+    assert recalled.record.overrides == (override,)
+    assert recalled.record.reused_from == first.record.record_id
+    assert run(replace(child, overrides=(override,))).record == recalled.record
+    assert len(project.ledger.records()) == 5
+
+
+def test_a_required_check_is_a_gate_for_who_requires_it(make_stage: MakeStage, run: Run) -> None:
+    child = replace(make_stage("b", "", ("a",)), requires={"a": ("gate",)})
+    run(make_stage("a", "x"))
+    with pytest.raises(GateError, match="required check gate, which was never asked"):
+        run(child)
+    stage = make_stage("a", "y", gate=False)
+    [check] = stage.checks
+    failed = run(replace(stage, checks=(replace(check, blocking=False),)))
+    with pytest.raises(GateError, match=r"b refuses a .* required check gate"):
+        run(child)
+    assert run(make_stage("c", "", ("a",))).record.overrides == ()
+    assert run(replace(child, overrides=(make_override(failed),))).status == "computed"
+
+
+def test_every_failed_check_of_an_input_is_named(make_stage: MakeStage, run: Run) -> None:
+    stage = make_stage("a", "x", gate=False)
+    run(replace(stage, checks=(*stage.checks, replace(stage.checks[0], name="second"))))
+    with pytest.raises(GateError, match=r"check gate, .*check second"):
+        run(make_stage("b", "", ("a",)))
+
+
+# --- the command's side: inputs/overrides.yaml ---
+
+
+def read_file(project: Project) -> tuple[Override, ...]:
+    return read_overrides(project.root)
+
+
+@pytest.fixture
+def inputs_folder(project: Project) -> Path:
+    folder = project.root / "inputs"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.usefixtures("inputs_folder")
+def test_an_override_is_added_to_the_file_for_the_newest_version(
+    make_stage: MakeStage, run: Run, project: Project
+) -> None:
+    stages = [make_stage(name, "x", gate=False) for name in ("a", "b")]
+    outcomes = [run(stage) for stage in stages]
+    graph = {stage.name: stage for stage in stages}
+    for name in ("a", "b"):
+        add_override(project, graph, name, "gate", f"{name}: 'fine', #1")
+    assert read_file(project) == tuple(
+        make_override(outcome, reason=f"{outcome.asset}: 'fine', #1") for outcome in outcomes
+    )
+    with pytest.raises(InputError, match="passes gate already: a: 'fine', #1"):
+        add_override(project, graph, "a", "gate", "again")
+
+
+@pytest.mark.usefixtures("inputs_folder")
+def test_an_override_of_nothing_is_refused(make_stage: MakeStage, run: Run, project: Project) -> None:
+    failed = make_stage("failed", "x", gate=False)
+    [check] = failed.checks
+    graph = {
+        stage.name: stage
+        for stage in (
+            failed,
+            make_stage("passed", "x", gate=True),
+            replace(make_stage("soft", "x", gate=False), checks=(replace(check, blocking=False),)),
+            make_stage("unchecked", "x"),
+        )
+    }
+    for stage in graph.values():
+        run(stage)
+    graph["unmade"] = make_stage("unmade", "x", gate=False)
+    for asset, name, error, words in (
+        ("nothing", "gate", InputError, "there is no asset 'nothing'"),
+        ("unmade", "gate", MissingInputError, "never been materialised, so it failed no check"),
+        ("failed", "other", InputError, "has no check 'other'\n  remedy: name one of gate"),
+        ("unchecked", "gate", InputError, "has no check 'gate'"),
+        ("passed", "gate", InputError, "passed\n"),
+        ("soft", "gate", InputError, "neither blocking nor required"),
+    ):
+        with pytest.raises(error) as caught:
+            add_override(project, graph, asset, name, "because")
+        assert words in str(caught.value)
+    assert not (project.root / OVERRIDES_FILE).exists()
+    graph["reader"] = replace(make_stage("reader", "", ("soft",)), requires={"soft": ("gate",)})
+    assert add_override(project, graph, "soft", "gate", "because").asset == "soft"
+
+
+def override_one(root: Path, asset: str) -> None:
+    project = Project.open(root)
+    graph = {
+        record.asset: Stage(
+            name=record.asset,
+            description="",
+            kinds=(),
+            code_version="1",
+            inputs=(),
+            settings=None,
+            engine=(),
+            compute=lambda _context: pytest.fail("nothing is computed"),
+        )
+        for record in project.ledger.records()
+    }
+    add_override(project, graph, asset, "gate", "because")
+
+
+def test_commands_at_once_lose_no_override(
+    make_stage: MakeStage, run: Run, project: Project, inputs_folder: Path
+) -> None:
+    assets = [f"a{number}" for number in range(8)]
+    for asset in assets:
+        run(make_stage(asset, "x", gate=False))
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        pool.starmap(override_one, [(project.root, asset) for asset in assets])
+    assert sorted(override.asset for override in read_file(project)) == assets
+    assert [path.name for path in inputs_folder.iterdir()] == ["overrides.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("overrides:\n  - {asset: a, digest: sha256:12, check: c, reason: r}\n", "is not a digest"),
+        (
+            "overrides:\n  - {asset: a, digest: 'sha256:" + "0" * 64 + "', check: c, reason: ' '}\n",
+            "reason is empty",
+        ),
+        (
+            "overrides:\n" + ("  - {asset: a, digest: 'sha256:" + "0" * 64 + "', check: c, reason: r}\n") * 2,
+            "twice",
+        ),
+        ("override: []\n", "unknown field"),
+    ],
+)
+def test_a_wrong_file_is_named(tmp_path: Path, text: str, words: str) -> None:
+    init_store(tmp_path)
+    (tmp_path / "inputs").mkdir()
+    (tmp_path / OVERRIDES_FILE).write_text(text)
+    with pytest.raises(InputError, match=f"(?s){OVERRIDES_FILE}.*{words}.*remedy"):
+        read_overrides(tmp_path)
