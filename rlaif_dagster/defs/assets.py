@@ -1,8 +1,6 @@
 """One asset for each stage of the graph."""
 
 from dagster import (
-    AssetCheckResult,
-    AssetCheckSeverity,
     AssetCheckSpec,
     AssetExecutionContext,
     AssetsDefinition,
@@ -14,14 +12,11 @@ from dagster import (
 )
 
 from rlaif_dagster.defs.metadata import describe_outcome
-from rlaif_dagster.defs.provenance import depend_on_recipe, name_inputs, severity_of, tell_recipe
+from rlaif_dagster.defs.provenance import depend_on_recipe, name_inputs, report_check, tell_recipe
 from rlaif_dagster.defs.resources import ProjectResource, log_progress
 from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.graph.stage import Stage
-from rlaif_dagster.inputs.overrides import Override
-from rlaif_dagster.lineage.gates import find_override
 from rlaif_dagster.lineage.recall import Outcome, materialise
-from rlaif_dagster.lineage.record import CheckVerdict
 from rlaif_dagster.progress import Progress
 
 AGAIN_TAG = "rlaif/again"
@@ -66,26 +61,12 @@ def build_asset(stage: Stage) -> AssetsDefinition:
 def report_outcome(
     instance: DagsterInstance, project: ProjectResource, stage: Stage, outcome: Outcome
 ) -> "MaterializeResult[None]":
-    """Says in Dagster's terms what became of an asset; a check that a person let pass stops nothing."""
+    """Says in Dagster's terms what became of an asset."""
     record = outcome.record
     tell_recipe(instance, record.asset, record.recipe)
     return MaterializeResult(
         data_version=DataVersion(record.output.digest),
         tags=name_inputs(instance, record),
         metadata=describe_outcome(project.project, outcome),
-        check_results=[
-            _report_check(
-                check, find_override(stage.overrides, record.asset, record.output.digest, check.name)
-            )
-            for check in record.checks
-        ],
-    )
-
-
-def _report_check(check: CheckVerdict, override: Override | None) -> AssetCheckResult:
-    return AssetCheckResult(
-        check_name=check.name,
-        passed=check.passed,
-        severity=severity_of(check) if override is None else AssetCheckSeverity.WARN,
-        metadata=check.facts if override is None else check.facts | {"overridden": override.reason},
+        check_results=[report_check(stage, record, check) for check in record.checks],
     )

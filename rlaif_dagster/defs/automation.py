@@ -128,7 +128,7 @@ def request_rebuild(instance: DagsterInstance, project: Project, graph: Graph) -
         return SkipReason(_NOTHING)
     gates = sorted({gate for item in plan.stale for gate in item.blocked_by})
     if gates:
-        return SkipReason(f"a blocking check failed: {', '.join(gates)}; see its figures and mend the inputs")
+        return SkipReason(f"a check failed that nobody let pass: {', '.join(gates)}")
     heads = project.ledger.find_heads()
     inputs = str(digest_graph(graph))
     roots = [heads.get(name) for name in stale if set(graph[name].inputs).isdisjoint(stale)]
@@ -153,7 +153,7 @@ def report_state(instance: DagsterInstance, project: Project, graph: Graph) -> S
     stale = {item.asset: item.causes for item in make_plan(project, graph, priced=False).stale}
     for asset, recipe in find_wanted_recipes(graph, heads, stale).items():
         if asset in heads:
-            tell_head(instance, heads[asset])
+            tell_head(instance, graph[asset], heads[asset])
         tell_recipe(instance, asset, recipe, stale.get(asset, ()))
     return SkipReason(f"stale: {', '.join(stale)}" if stale else _NOTHING)
 

@@ -14,6 +14,7 @@ from typing import Final
 
 from dagster import (
     AssetCheckEvaluation,
+    AssetCheckResult,
     AssetCheckSeverity,
     AssetDep,
     AssetKey,
@@ -38,7 +39,9 @@ from dagster._core.definitions.data_version import (
 from rlaif_dagster.defs.metadata import describe_record
 from rlaif_dagster.digest import JsonValue, canonical_json
 from rlaif_dagster.graph.build import Graph
+from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.lineage.causes import Cause
+from rlaif_dagster.lineage.gates import find_override
 from rlaif_dagster.lineage.record import CheckVerdict, MaterialisationRecord
 
 RECIPES: Final = AssetKey("recipes")
@@ -97,7 +100,7 @@ def tell_recipe(instance: DagsterInstance, asset: str, recipe: str, causes: Sequ
         )
 
 
-def tell_head(instance: DagsterInstance, record: MaterialisationRecord) -> None:
+def tell_head(instance: DagsterInstance, stage: Stage, record: MaterialisationRecord) -> None:
     """Tells Dagster an asset's newest version, if it takes another for the newest.
 
     That is so after a rollback, after records came from another machine, and after runs that overlapped.
@@ -122,21 +125,29 @@ def tell_head(instance: DagsterInstance, record: MaterialisationRecord) -> None:
         )
     )
     for check in record.checks:
+        result = report_check(stage, record, check)
         instance.report_runless_asset_event(
             AssetCheckEvaluation(
                 asset_key=key,
                 check_name=check.name,
-                passed=check.passed,
-                severity=severity_of(check),
-                metadata=check.facts,
+                passed=result.passed,
+                severity=result.severity,
+                metadata=result.metadata,
                 blocking=check.blocking,
             )
         )
 
 
-def severity_of(check: CheckVerdict) -> AssetCheckSeverity:
-    """A failed check that blocks is an error, another a warning."""
-    return AssetCheckSeverity.ERROR if check.blocking else AssetCheckSeverity.WARN
+def report_check(stage: Stage, record: MaterialisationRecord, check: CheckVerdict) -> AssetCheckResult:
+    """Says in Dagster's terms what a check said of a version; a check that a person let pass stops nothing."""
+    override = find_override(stage.overrides, record.asset, record.output.digest, check.name)
+    stops = check.blocking and override is None
+    return AssetCheckResult(
+        check_name=check.name,
+        passed=check.passed,
+        severity=AssetCheckSeverity.ERROR if stops else AssetCheckSeverity.WARN,
+        metadata=check.facts if override is None else check.facts | {"overridden": override.reason},
+    )
 
 
 def _name_versions(record: MaterialisationRecord) -> dict[str, str]:

@@ -18,9 +18,9 @@ SECONDS = 900
 """How long anything may take on a busy machine."""
 SCREENSHOTS_VARIABLE = "RLAIF_SCREENSHOTS"
 """Environment variable that names a folder for the pictures in the documentation."""
-VIEWPORT: "ViewportSize" = {"width": 2600, "height": 1700}
+VIEWPORT: "ViewportSize" = {"width": 3300, "height": 2000}
 """So large that the boxes of the graph show their text."""
-_GRAPH: "FloatRect" = {"x": 560, "y": 120, "width": 2000, "height": 1460}
+_GRAPH: "FloatRect" = {"x": 560, "y": 120, "width": 2700, "height": 1860}
 """Where the graph is on the page."""
 _LOCATION = "rlaif_dagster.definitions"
 

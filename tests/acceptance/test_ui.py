@@ -55,7 +55,7 @@ def ui(project: Path) -> Iterator[DagsterPage]:
 
     with serve_ui(project) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport=VIEWPORT, device_scale_factor=0.7)
+        page = browser.new_page(viewport=VIEWPORT, device_scale_factor=0.55)
         page.set_default_timeout(60_000)
         yield DagsterPage(page, address)
         browser.close()

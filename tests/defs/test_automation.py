@@ -1,5 +1,6 @@
 """The sensors and the schedule request exactly what is stale, once; nothing that is wrong makes them crash."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -21,6 +22,7 @@ from dagster import (
 from rlaif_dagster.defs.automation import report_state, request_rebuild
 from rlaif_dagster.defs.build import MAIN_JOB, build_definitions
 from rlaif_dagster.graph.build import Graph
+from rlaif_dagster.inputs.overrides import Override
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.running import find_running, hold_run
 from tests.conftest import edit_yaml
@@ -115,8 +117,20 @@ def test_nothing_is_requested_on_a_version_that_failed_its_gate(
 ) -> None:
     graph = make_graph(c=FAILING)
     assert not obey(instance, project, graph, request(instance, project, graph))
-    assert "a blocking check failed: c: good" in refuse(instance, project, graph)
+    assert refuse(instance, project, graph) == "a check failed that nobody let pass: c: good"
     assert name_assets(request(instance, project, make_graph(c="better"))) == ["c", "d"]
+
+
+def test_what_a_person_lets_pass_is_built_on(project: Project, instance: DagsterInstance) -> None:
+    graph = make_graph(c=FAILING)
+    assert not obey(instance, project, graph, request(instance, project, graph))
+    failed = project.ledger.find_heads()["c"].output.digest
+    override = Override(asset="c", digest=failed, check="good", reason="read by hand")
+    opened = {name: dataclasses.replace(stage, overrides=(override,)) for name, stage in graph.items()}
+    assert run_graph(instance, project, opened, ["d"]).success
+    assert refuse(instance, project, opened) == "nothing is stale"
+    report_state(instance, project, opened)
+    assert find_badges(instance, project, opened) == set()
 
 
 def test_one_run_at_a_time(project: Project, instance: DagsterInstance) -> None:

@@ -11,6 +11,7 @@ from dagster._core.loader import LoadingContext
 
 from rlaif_dagster.defs.build import build_definitions
 from rlaif_dagster.defs.execution import run_assets
+from rlaif_dagster.defs.provenance import RECIPES
 from rlaif_dagster.errors import GateError
 from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.graph.release import RELEASED_POLICY
@@ -93,7 +94,7 @@ def test_the_ui_shows_the_release_that_a_rollback_returned_to(project: Project) 
     write_hold(project, make_hold(project, str(first.digest), "rude"))
     held = make_graph(project, "two")
     assert run(project, held, RELEASED_POLICY, with_upstream=False) == {RELEASED_POLICY: "computed"}
-    fresh = dict.fromkeys(held, StaleStatus.FRESH)
+    fresh = dict.fromkeys((*held, RECIPES.to_user_string()), StaleStatus.FRESH)
     assert read_badges(project, held) == (fresh, str(first.digest))
     newer = make_graph(project, "three")
     run(project, newer)

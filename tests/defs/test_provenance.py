@@ -172,8 +172,8 @@ def test_what_dagster_knows_already_is_not_told_again(project: Project, instance
     assert run_graph(instance, project, make_graph()).success
     before = instance.event_log_storage.get_maximum_record_id()
     report_state(instance, project, make_graph())
-    for head in project.ledger.find_heads().values():
-        tell_head(instance, head)
+    for name, head in project.ledger.find_heads().items():
+        tell_head(instance, make_graph()[name], head)
     assert instance.event_log_storage.get_maximum_record_id() == before
 
 

@@ -339,3 +339,12 @@ def test_pairs_that_are_foreseen_are_formed_and_no_more_than_foreseen(
     assert len(certain) <= len(formed) <= len(certain) + num_open
     if all(row["text"] is not None for row in told):
         assert (certain, num_open) == (formed, 0)
+
+
+def test_a_setting_that_the_code_no_longer_has_is_a_cause(
+    make_stage: MakeStage, run: Run, project: Project
+) -> None:
+    """A stage may name a place for each of its settings; an older version had one more."""
+    stage = replace(make_stage("a", "x"), origins={"setting": f"{PIPELINE} a.setting"})
+    run(replace(stage, settings={"setting": "x", "removed": 1}))
+    assert read_causes(make_plan(project, {"a": stage})) == {"a": [(f"{PIPELINE} removed", 1, None)]}
