@@ -6,6 +6,7 @@ from dagster import (
     AssetCheckSpec,
     AssetExecutionContext,
     AssetsDefinition,
+    DagsterInstance,
     DataVersion,
     MaterializeResult,
     ResourceParam,
@@ -13,6 +14,7 @@ from dagster import (
 )
 
 from rlaif_dagster.defs.metadata import describe_outcome
+from rlaif_dagster.defs.provenance import depend_on_recipe, name_inputs, severity_of, tell_recipe
 from rlaif_dagster.defs.resources import ProjectResource, log_progress
 from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.graph.stage import Stage
@@ -31,7 +33,7 @@ def build_asset(stage: Stage) -> AssetsDefinition:
 
     @asset(
         name=stage.name,
-        deps=list(stage.inputs),
+        deps=[*stage.inputs, depend_on_recipe(stage.name)],
         description=stage.description,
         kinds=set(stage.kinds),
         code_version=stage.code_version,
@@ -56,16 +58,20 @@ def build_asset(stage: Stage) -> AssetsDefinition:
             run_id=context.run.run_id,
             again=context.run.tags.get(AGAIN_TAG) == stage.name,
         )
-        return report_outcome(project, current, outcome)
+        return report_outcome(context.instance, project, current, outcome)
 
     return materialise_stage
 
 
-def report_outcome(project: ProjectResource, stage: Stage, outcome: Outcome) -> "MaterializeResult[None]":
+def report_outcome(
+    instance: DagsterInstance, project: ProjectResource, stage: Stage, outcome: Outcome
+) -> "MaterializeResult[None]":
     """Says in Dagster's terms what became of an asset; a check that a person let pass stops nothing."""
     record = outcome.record
+    tell_recipe(instance, record.asset, record.recipe)
     return MaterializeResult(
         data_version=DataVersion(record.output.digest),
+        tags=name_inputs(instance, record),
         metadata=describe_outcome(project.project, outcome),
         check_results=[
             _report_check(
@@ -77,10 +83,9 @@ def report_outcome(project: ProjectResource, stage: Stage, outcome: Outcome) -> 
 
 
 def _report_check(check: CheckVerdict, override: Override | None) -> AssetCheckResult:
-    stops = check.blocking and override is None
     return AssetCheckResult(
         check_name=check.name,
         passed=check.passed,
-        severity=AssetCheckSeverity.ERROR if stops else AssetCheckSeverity.WARN,
+        severity=severity_of(check) if override is None else AssetCheckSeverity.WARN,
         metadata=check.facts if override is None else check.facts | {"overridden": override.reason},
     )

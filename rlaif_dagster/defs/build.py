@@ -13,6 +13,8 @@ from dagster import (
 )
 
 from rlaif_dagster.defs.assets import AGAIN_TAG, build_asset
+from rlaif_dagster.defs.automation import build_automation
+from rlaif_dagster.defs.provenance import build_recipes_spec
 from rlaif_dagster.defs.resources import ProjectResource
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.graph.build import Graph, build_graph
@@ -39,9 +41,31 @@ def build_definitions(
 
     Args:
         root: The project's folder.
-        graph: The graph, where the caller has built it already.
+        graph: The graph, where the caller has built it already, for a run in this process; then there is no automation.
         progress: Where long stages report; the run's log if None.
     """
+    if graph is not None:
+        return _build_assets(root, graph, given=graph, progress=progress)
+    inputs = read_inputs(root)
+    shown = build_graph(inputs)
+    return Definitions.merge(
+        _build_assets(root, shown, given=None, progress=progress),
+        build_automation(root, shown, inputs.pipeline.automation, job_name=MAIN_JOB),
+    )
+
+
+def read_inputs(root: Path) -> ProjectInputs:
+    """The inputs of a project, or the default inputs where they are wrong."""
+    try:
+        return ProjectInputs.read(root)
+    except InputError as error:
+        logging.getLogger(__name__).warning(
+            "%s\nThe graph of the default inputs is shown until this is mended.", error
+        )
+        return ProjectInputs.read(TEMPLATE_ROOT)
+
+
+def _build_assets(root: Path, shown: Graph, *, given: Graph | None, progress: Progress | None) -> Definitions:
     canary = define_asset_job(
         CANARY_JOB,
         selection=AssetSelection.assets(JUDGE_CANARY),
@@ -49,7 +73,7 @@ def build_definitions(
         description="Asks the judge of the newest judgements a fixed set of its questions again.",
     )
     return Definitions(
-        assets=[build_asset(stage) for stage in (graph or read_graph(root)).values()],
+        assets=[build_recipes_spec(shown), *(build_asset(stage) for stage in shown.values())],
         jobs=[
             define_asset_job(
                 MAIN_JOB,
@@ -62,18 +86,7 @@ def build_definitions(
         resources={
             "project": ProjectResource(root=str(root)),
             "progress": ResourceDefinition.hardcoded_resource(progress),
-            "graph": ResourceDefinition.hardcoded_resource(graph),
+            "graph": ResourceDefinition.hardcoded_resource(given),
         },
         executor=in_process_executor,
     )
-
-
-def read_graph(root: Path) -> Graph:
-    """The graph of a project's inputs, or that of the default inputs where they are wrong."""
-    try:
-        return build_graph(ProjectInputs.read(root))
-    except InputError as error:
-        logging.getLogger(__name__).warning(
-            "%s\nThe graph of the default inputs is shown until this is mended.", error
-        )
-        return build_graph(ProjectInputs.read(TEMPLATE_ROOT))

@@ -17,6 +17,7 @@ from dagster._core.definitions.data_version import DATA_VERSION_TAG, INPUT_DATA_
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster_shared.serdes import deserialize_value
 
+from rlaif_dagster.defs.provenance import RECIPES
 from rlaif_dagster.lineage.auditing.events import SUCCESS, EventLog, MaterialisationEvent
 
 _PAGE = 1000
@@ -67,7 +68,8 @@ def _copy_databases(home: Path, copy: Path) -> Iterator[tuple[str, str]]:
 
 
 def _read_instance(instance: DagsterInstance) -> EventLog:
-    numbered = [event for key in instance.get_asset_keys() for event in _read_asset(instance, key)]
+    assets = [key for key in instance.get_asset_keys() if key != RECIPES]
+    numbered = [event for key in assets for event in _read_asset(instance, key)]
     events = tuple(event for _, event in sorted(numbered, key=lambda item: item[0]))
     runs = {run.dagster_run.run_id: run.dagster_run.status.value for run in instance.get_run_records()}
     storage = instance.event_log_storage
@@ -135,17 +137,21 @@ def _describe(entry: EventLogEntry) -> MaterialisationEvent | None:
     materialization = entry.asset_materialization
     if materialization is None:
         return None
+    asset = materialization.asset_key.to_user_string()
     tags = materialization.tags or {}
     record = materialization.metadata.get("record")
     prefix = f"{INPUT_DATA_VERSION_TAG_PREFIX}/"
+    inputs = {
+        name.removeprefix(prefix): version
+        for name, version in sorted(tags.items())
+        if name.startswith(prefix)
+    }
+    recipe = inputs.pop(RECIPES.to_user_string(), None)
     return MaterialisationEvent(
-        asset=materialization.asset_key.to_user_string(),
+        asset=asset,
         run_id=entry.run_id,
         digest=tags.get(DATA_VERSION_TAG),
         record=None if record is None else str(record.value),
-        inputs={
-            name.removeprefix(prefix): version
-            for name, version in sorted(tags.items())
-            if name.startswith(prefix)
-        },
+        inputs=inputs,
+        recipe=recipe,
     )

@@ -17,8 +17,12 @@ _NUM_CELL_CHARACTERS = 160
 def describe_outcome(project: Project, outcome: Outcome) -> dict[str, Any]:
     """Makes the metadata of a materialisation from its record and from the version's own files."""
     record = outcome.record
+    return {"status": outcome.status, **describe_record(record), **_show_files(project, record)}
+
+
+def describe_record(record: MaterialisationRecord) -> dict[str, Any]:
+    """Makes the metadata that a record alone can give."""
     metadata: dict[str, Any] = {
-        "status": outcome.status,
         "digest": record.output.digest,
         "dvc_md5": record.output.md5,
         "size_bytes": record.output.size,
@@ -32,7 +36,7 @@ def describe_outcome(project: Project, outcome: Outcome) -> dict[str, Any]:
         metadata["dagster/row_count"] = record.rows
     metadata |= dict(sorted(record.counts.items()))
     metadata |= {name: value for name, value in sorted(record.metrics.items()) if value is not None}
-    return metadata | _show_files(project, record)
+    return metadata
 
 
 def _show_files(project: Project, record: MaterialisationRecord) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 """Resources: the project, and where progress goes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from dagster import ConfigurableResource, get_dagster_logger
+from dagster import ConfigurableResource, InitResourceContext, get_dagster_logger
 from pydantic import PrivateAttr
 
 from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.lineage.running import hold_run
 from rlaif_dagster.progress import Progress
 
 _LOG_STEPS = 4  # a long stage logs its progress about this many times
@@ -18,6 +21,12 @@ class ProjectResource(ConfigurableResource):  # type: ignore[type-arg]
     root: str
     _project: Project | None = PrivateAttr(default=None)
     _graph: Graph | None = PrivateAttr(default=None)
+
+    @contextmanager
+    def yield_for_execution(self, context: InitResourceContext) -> Iterator["ProjectResource"]:
+        """Announces the run that uses the project for as long as it lasts."""
+        with hold_run(self.project, context.run.run_id) if context.run else nullcontext():
+            yield self
 
     @property
     def project(self) -> Project:

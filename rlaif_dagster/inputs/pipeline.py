@@ -1,9 +1,10 @@
 """The schema of `inputs/pipeline.yaml`; each section's settings stand beside the code that they configure."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.generation.settings import LocalSamplingSettings, SamplingSettings
+from rlaif_dagster.inputs.cron import is_cron
 from rlaif_dagster.inputs.release import ReleaseSettings
 from rlaif_dagster.judging.pairs import PairingSettings
 from rlaif_dagster.models import ModelSettings
@@ -38,6 +39,28 @@ class ExecutionSettings(BaseModel):
     """Most verdicts asked of a local judge at once."""
 
 
+class AutomationSettings(BaseModel):
+    """When the sensors and the schedule look at the inputs; no part of a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    cron: str = "0 3 * * *"
+    """When the schedule looks, in UTC: minute, hour, day of the month, month, day of the week."""
+    interval_seconds: int = Field(default=30, ge=1)
+    """How often the sensors look."""
+
+    @field_validator("cron")
+    @classmethod
+    def _require_cron(cls, text: str) -> str:
+        if not is_cron(text):
+            raise ValueError(
+                f"{text!r} is not a time table of five fields (minute, hour, day of month, month, day of week) "
+                "that comes to pass; "
+                'remedy: write for example "0 3 * * *" for every night at three, or "*/15 * * * *"'
+            )
+        return text
+
+
 class PipelineSettings(BaseModel):
     """Everything about a run that is neither constitution, judge nor prompts."""
 
@@ -58,3 +81,4 @@ class PipelineSettings(BaseModel):
     release: ReleaseSettings = ReleaseSettings()
     numerics: NumericsSettings = NumericsSettings()
     execution: ExecutionSettings = ExecutionSettings()
+    automation: AutomationSettings = AutomationSettings()

@@ -41,7 +41,7 @@ def test_the_definitions_load_and_the_main_job_has_every_asset(definitions: Defi
     job = definitions.resolve_job_def(MAIN_JOB)
     assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == set(
         describe(definitions)
-    )
+    ) - {"recipes"}
 
 
 def test_the_canarys_schedule_is_off_and_its_job_asks_again(definitions: Definitions) -> None:
@@ -69,7 +69,7 @@ def test_recorded_responses_are_not_sampled_from_the_policy(default_project: Pat
         text[:start] + "sampling: {provider: recorded, responses: inputs/responses.jsonl}\n" + text[end:]
     )
     shown = build_definitions(default_project).resolve_asset_graph().get(AssetKey("sampled_responses"))
-    assert shown.parent_keys == {AssetKey("prompts")}
+    assert shown.parent_keys == {AssetKey("prompts"), AssetKey("recipes")}
 
 
 def test_text_selections_work_with_the_antlr4_that_is_installed(definitions: Definitions) -> None:

@@ -186,8 +186,8 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def list_databases(root: Path) -> list[Path]:
-    """The index and the databases of the two runs."""
-    paths = sorted((root / ".dagster" / "history" / "runs").glob("*.db"))
+    """The index and the databases of the two runs; what is told outside runs is in `.db`."""
+    paths = sorted((root / ".dagster" / "history" / "runs").glob("[!.]*.db"))
     assert len(paths) == 3
     return paths
 

@@ -236,10 +236,10 @@ class Engine:
         )
         if fault.kind != "lasting" or not self._has_answered:
             self._num_failed += 1
-        if self._num_failed >= (SILENT_CALLS if self._was_heard else 1):
-            self._stop(
-                f"{self._num_failed} calls in a row failed, the last with: {fault.reason}", fault.remedy
-            )
+        if not self._was_heard:
+            self._stop(f"the server was not reached: {fault.reason}", fault.remedy)
+        elif self._num_failed >= SILENT_CALLS:
+            self._stop(f"{SILENT_CALLS} calls in a row failed, the last with: {fault.reason}", fault.remedy)
 
     def _wait(self, attempt: _Attempt, fault: Fault) -> None:
         chance = derive_seed(0, "wait", attempt.request.call_id, attempt.num_made) / 2**SEED_BITS

@@ -27,6 +27,7 @@ class MaterialisationEvent:
         digest: The data version: our content digest.
         record: The record's id, from the metadata.
         inputs: The data version of each input that Dagster noted.
+        recipe: The recipe that Dagster noted, or None if it noted none.
     """
 
     asset: str
@@ -34,6 +35,7 @@ class MaterialisationEvent:
     digest: str | None
     record: str | None
     inputs: Mapping[str, str]
+    recipe: str | None = None
 
     @property
     def place(self) -> str:
@@ -116,6 +118,8 @@ def _compare(event: MaterialisationEvent, record: MaterialisationRecord) -> Iter
     told = {"asset": event.asset, "version": event.digest, **event.inputs}
     made = {"asset": record.asset, "version": record.output.digest}
     made |= {name: version.digest for name, version in record.inputs.items() if name in event.inputs}
+    if event.recipe is not None:
+        told["recipe"], made["recipe"] = event.recipe, record.recipe
     if told != made:
         yield Finding(
             kind="event-differs",
