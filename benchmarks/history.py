@@ -79,7 +79,8 @@ def write_again(
     """Adds a record like another to the end of the chain; with an edit its settings had been others."""
     recipe = record.recipe_parts
     if edit is not None:
-        recipe = recipe.model_copy(update={"settings": {"edit": edit, "of": recipe.settings}})
+        settings = {name: {"edit": edit, "of": value} for name, value in recipe.settings.items()}
+        recipe = recipe.model_copy(update={"settings": settings})
     again = record.model_copy(
         update={
             "sequence": after.sequence + 1,

@@ -111,7 +111,11 @@ class CauseFinder:
                 yield from stage.compare(folders[0], folders[1])
                 return
         for key in dict.fromkeys((*before, *after)):
+<<<<<<< HEAD
             place = stage.origins.get(key) or join_path(stage.origins.get("", f"{PIPELINE_FILE}:"), key)
+=======
+            place = stage.origins.get(key) or join_path(stage.origins.get("", stage.name), key)
+>>>>>>> ledger
             yield from diff_values(before.get(key), after.get(key), place)
 
     def _find_version(self, asset: str, digest: str) -> MaterialisationRecord | None:
@@ -119,7 +123,4 @@ class CauseFinder:
         head = self.heads.get(asset)
         if head is not None and head.output.digest == digest:
             return head
-        for record in reversed(self.ledger.records()):
-            if (record.asset, record.output.digest) == (asset, digest):
-                return record
-        return None
+        return next((one for one in self.ledger.find_asset(asset) if one.output.digest == digest), None)

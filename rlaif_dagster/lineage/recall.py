@@ -13,7 +13,6 @@ next run recalls.
 import datetime
 import functools
 import importlib.metadata
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -39,7 +38,12 @@ from rlaif_dagster.lineage.record import (
 )
 from rlaif_dagster.progress import Progress
 from rlaif_dagster.versioning.git import read_git_state
-from rlaif_dagster.versioning.scratch import held_lock, raising_storage_errors, scratch_folder
+from rlaif_dagster.versioning.scratch import (
+    held_lock,
+    raising_storage_errors,
+    remove_unless_held,
+    scratch_folder,
+)
 
 OPEN_ROWS = "num_open_rows"
 """The count, in a record, of rows that the next run tries again; left out where there are none."""
@@ -271,7 +275,8 @@ def _compute(
             reason=stage.reason,
         ),
     )
-    shutil.rmtree(journal, ignore_errors=True)
+    if journal.exists():
+        remove_unless_held(journal)  # another run of this asset may be reading the answers in it
     show_newest(project, record.asset)
     return record
 

@@ -122,6 +122,9 @@ def test_the_dead_are_cleaned_up_after_and_the_living_are_not(tmp_path: Path) ->
             assert not dead.exists()
             assert (living / "file").exists()
             assert other != living
+        scratch.remove_unless_held(living)
+        assert (living / "file").exists()
+    scratch.remove_unless_held(write_folder(parent / "left", {"half": b"written"}))
     assert list(parent.iterdir()) == []
 
 
