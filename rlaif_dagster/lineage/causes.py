@@ -111,11 +111,7 @@ class CauseFinder:
                 yield from stage.compare(folders[0], folders[1])
                 return
         for key in dict.fromkeys((*before, *after)):
-<<<<<<< HEAD
             place = stage.origins.get(key) or join_path(stage.origins.get("", f"{PIPELINE_FILE}:"), key)
-=======
-            place = stage.origins.get(key) or join_path(stage.origins.get("", stage.name), key)
->>>>>>> ledger
             yield from diff_values(before.get(key), after.get(key), place)
 
     def _find_version(self, asset: str, digest: str) -> MaterialisationRecord | None:
