@@ -125,10 +125,12 @@ def open_journal(folder: Path, attempt: str) -> Iterator[Journal]:
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
+                connection.execute("PRAGMA wal_autocheckpoint = 10000")  # each one waits for the disk
                 connection.execute("PRAGMA temp_store = FILE")
                 connection.execute(
                     "CREATE TABLE IF NOT EXISTS answers (call_id TEXT PRIMARY KEY, status TEXT, text TEXT, "
-                    "score REAL, reason TEXT, input_tokens INTEGER, output_tokens INTEGER, cut INTEGER, attempt TEXT)"
+                    "score REAL, reason TEXT, input_tokens INTEGER, output_tokens INTEGER, cut INTEGER, attempt TEXT) "
+                    "WITHOUT ROWID"
                 )
                 for marker in folder.glob(f"*{LANDED}"):
                     connection.execute("DELETE FROM answers WHERE attempt = ?", (marker.stem,))
