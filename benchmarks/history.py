@@ -6,8 +6,8 @@ A small project is made by a real run. Then its history is lengthened: the run's
 each chained to the one before, every other time as if a setting had been another one; and the events that Dagster keeps
 across runs (assets, checks, the run's states) are given to its instance again, under runs of their own, with the new
 records' ids. The newest records are those of the inputs as they are. Each command is timed in a process of its own. A
-busy machine lengthens the wall time; the time spent computing hardly. The last column is the ledger's share: all that
-a no-op run asks it, by a ledger opened anew.
+busy machine lengthens the wall time, and hardly the time spent computing. The last column is the ledger's share: all
+that a no-op run asks it, by a ledger opened anew.
 """
 
 import argparse
