@@ -82,13 +82,14 @@ def read_processor_time(pid: int) -> float:
 
 
 def describe_project(project: Path) -> dict[str, str]:
-    """Every file but Dagster's own, by path: `data.dvc` by its text, the ledger by the number of its records.
+    """Every file by path, `data.dvc` with its text, the ledger as a number of records; no journals, nothing Dagster's.
 
     Objects of the store are named by their content, so their names say enough; whether the bytes are those is the
     audit's to say.
     """
     paths = [path.relative_to(project) for path in project.rglob("*") if not path.is_dir()]
-    described = {str(path): "" for path in paths if path.parts[0] not in (".dagster", "lineage", ".git")}
+    kept = (".dagster", "lineage", ".git", ".rlaif/journal")
+    described = {str(path): "" for path in paths if not str(path).startswith(kept)}
     described["lineage"] = str(sum(path.parts[0] == "lineage" for path in paths))
     described["data.dvc"] = (project / "data.dvc").read_text()
     return described

@@ -28,6 +28,7 @@ TRAINED: Mapping[str, Any] = {
         "max_new_tokens": 16,
     },
     "evaluation": {"num_samples": 1, "gold": "embedded_world"},
+    "release": {"require": []},
 }
 """Sections of `pipeline.yaml` for a reward model that passes its gate, and little else."""
 _NUM_PROMPTS = 100

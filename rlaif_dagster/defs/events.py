@@ -121,6 +121,8 @@ def _read_shard(path: str) -> Iterator[MaterialisationEvent]:
     if not Path(path).exists():
         return
     with closing(sqlite3.connect(path)) as database:
+        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'event_logs'").fetchone():
+            return  # the run was killed when it had only begun
         rows = database.execute(
             "SELECT event FROM event_logs WHERE dagster_event_type = ? ORDER BY id",
             (DagsterEventType.ASSET_MATERIALIZATION.value,),

@@ -119,7 +119,4 @@ class CauseFinder:
         head = self.heads.get(asset)
         if head is not None and head.output.digest == digest:
             return head
-        for record in reversed(self.ledger.records()):
-            if (record.asset, record.output.digest) == (asset, digest):
-                return record
-        return None
+        return next((one for one in self.ledger.find_asset(asset) if one.output.digest == digest), None)

@@ -50,6 +50,7 @@ class Ledger:
         self._records: dict[str, MaterialisationRecord] = {}
         self._ordered: list[IndexEntry] = []
         self._names: set[str] = set()
+        self._groups: dict[str, dict[str, list[str]]] = {}
         self._seen_ns: int | None = None
 
     @property
@@ -72,21 +73,19 @@ class Ledger:
 
     def find_asset(self, asset: str) -> Iterator[MaterialisationRecord]:
         """Yields the records of an asset, newest first."""
-        return self._find(lambda entry: entry.asset == asset)
+        return self._find("asset", asset)
 
     def find_heads(self) -> dict[str, MaterialisationRecord]:
         """The newest record of every asset."""
-        heads = {entry.asset: entry.record_id for entry in self._look()}
-        return {asset: self._read(record_id) for asset, record_id in heads.items()}
+        return {asset: self._read(names[-1]) for asset, names in self._group("asset").items()}
 
     def find_recipe(self, recipe: Digest) -> Iterator[MaterialisationRecord]:
         """Yields the records of a recipe, newest first."""
-        return self._find(lambda entry: entry.recipe == str(recipe))
+        return self._find("recipe", str(recipe))
 
     def find_made_alike(self, recipe: Recipe) -> Iterator[MaterialisationRecord]:
         """Yields the records of an asset that the same code and engine made, newest first."""
-        maker = identify_maker(recipe)
-        return self._find(lambda entry: entry.maker == maker)
+        return self._find("maker", identify_maker(recipe))
 
     def append(
         self, make_record: Callable[[int, tuple[str, ...]], MaterialisationRecord]
@@ -148,9 +147,18 @@ class Ledger:
         self._learn(new)
         return len(new)
 
-    def _find(self, wanted: Callable[[IndexEntry], bool]) -> Iterator[MaterialisationRecord]:
-        found = [entry.record_id for entry in reversed(self._look()) if wanted(entry)]
-        return map(self._read, found)
+    def _find(self, field: str, value: str) -> Iterator[MaterialisationRecord]:
+        return map(self._read, reversed(self._group(field).get(value, [])))
+
+    def _group(self, field: str) -> dict[str, list[str]]:
+        """The ids of the records by what an entry's field says, oldest first."""
+        entries = self._look()
+        if field not in self._groups:
+            groups: dict[str, list[str]] = {}
+            for entry in entries:
+                groups.setdefault(getattr(entry, field), []).append(entry.record_id)
+            self._groups[field] = groups
+        return self._groups[field]
 
     def _look(self) -> list[IndexEntry]:
         """Every record's entry, oldest first, after a look at what the folder holds now."""
@@ -166,6 +174,7 @@ class Ledger:
                 key=lambda entry: (entry.sequence, entry.ended_at, entry.record_id),
             )
             self._names = names
+            self._groups = {}
         self._seen_ns = changed_ns if changed_ns < now_ns - _CLOCK_GRAIN_NS else None
         return self._ordered
 

@@ -60,12 +60,18 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 def remove_leftovers(parent: Path) -> None:
     """Removes the scratch folders of dead processes."""
+    for lock_path in parent.glob("*.lock"):
+        remove_unless_held(lock_path.with_suffix(""))
+
+
+def remove_unless_held(folder: Path) -> None:
+    """Removes a folder, unless some process holds the lock beside it (its name, with `.lock` as suffix)."""
     from filelock import FileLock, Timeout
 
-    for leftover in parent.glob("*.lock"):
-        with suppress(Timeout, OSError), FileLock(leftover, blocking=False):
-            shutil.rmtree(leftover.with_suffix(""), ignore_errors=True)
-            leftover.unlink(missing_ok=True)
+    lock_path = folder.with_suffix(".lock")
+    with suppress(Timeout, OSError), FileLock(lock_path, blocking=False):
+        shutil.rmtree(folder, ignore_errors=True)
+        lock_path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,11 +1,7 @@
 """Any number of processes at once on one project: nothing is lost, nothing is read half-written."""
 
-import multiprocessing
 import os
-import time
-from collections.abc import Callable
 from functools import partial
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -14,15 +10,11 @@ from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.versioning.store import init_store
 
 from .audited_projects import audit, make_text_stage, run
+from .processes import start, wait_for
 
 NUM_WRITERS = 24
 NUM_TURNS = 6
 NAMES = ("a", "b", "c", "d")
-
-# Processes are forked from a server that has made the imports and nothing else: tqdm, which DVC uses, shares a
-# lock with whatever is forked after its first use.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload([__name__, "dvc.config", "dvc.lock"])
 
 
 @pytest.fixture
@@ -31,34 +23,6 @@ def root(tmp_path: Path) -> Path:
     folder.mkdir()
     init_store(folder)
     return folder
-
-
-def start(work: Callable[[int], object], num_processes: int, *, gate: Path) -> list[BaseProcess]:
-    """Starts processes that begin their work together, when a file is made; each is told its number."""
-    gate.unlink(missing_ok=True)
-    processes: list[BaseProcess] = [
-        PROCESSES.Process(target=wait_and_work, args=(gate, work, number)) for number in range(num_processes)
-    ]
-    for process in processes:
-        process.start()
-    gate.touch()
-    return processes
-
-
-def wait_and_work(gate: Path, work: Callable[[int], object], number: int) -> None:
-    while not gate.exists():
-        time.sleep(0.001)
-    work(number)
-
-
-def wait_for(processes: list[BaseProcess]) -> list[int | None]:
-    """Waits for processes; returns their exit codes, None for one that hangs."""
-    for process in processes:
-        process.join(timeout=120)
-    codes = [process.exitcode for process in processes]
-    for process in processes:
-        process.kill()
-    return codes
 
 
 def find_pinned(project: Project) -> dict[str, str | None]:

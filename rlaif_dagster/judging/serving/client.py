@@ -1,6 +1,7 @@
 """A connection pool to a chat completions server, through aiohttp, whose faults are mapped here and nowhere else."""
 
 import os
+import ssl
 import urllib.request
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -98,7 +99,11 @@ class Client:
 def _describe(error: Exception) -> str:
     """A fault of the connection, without addresses, which would make equal faults differ."""
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    said = os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else type(cause).__name__
+    said = type(cause).__name__
+    if isinstance(cause, ssl.SSLError):
+        said = getattr(cause, "verify_message", None) or cause.reason or said
+    elif isinstance(cause, OSError) and cause.errno:
+        said = os.strerror(cause.errno)
     return f"the connection failed ({said})"
 
 

@@ -1,6 +1,6 @@
 """The call engine: many calls under way at once, as many as the server bears, and none that cannot pay off.
 
-The generator starts attempts, and lets the event loop run until one ends. An attempt starts when the window has a
+Workers make attempts on an event loop, which runs until one ends. An attempt starts when the window has a
 place, the pace allows it and the budget can bear the most it may cost. A fault that may pass is tried again after a
 wait that doubles, with jitter; a call that the server refused as too much keeps its place in the window while it
 waits, so that a server that refuses everything is left in peace, and one that refuses few calls is not. Calls are
@@ -13,9 +13,9 @@ that it can; while answers are being kept, no reply is read.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from rlaif_dagster.errors import BudgetError, JudgeError
 from rlaif_dagster.judging.calls import Answer, Call
@@ -43,6 +43,20 @@ class _Attempt:
     num_made: int = 0
 
 
+class _Claim(NamedTuple):
+    """An attempt that may be made.
+
+    Attributes:
+        attempt: The call.
+        foreseen: The tokens that it will likely take, by what those before it took of the most that they could.
+        delay_seconds: To wait before.
+    """
+
+    attempt: _Attempt
+    foreseen: float
+    delay_seconds: float
+
+
 class Engine:
     """Answers calls through a client; one engine for one pass over the calls."""
 
@@ -54,6 +68,7 @@ class Engine:
         judge: str,
         limits: LimitSettings,
         price: PriceSettings | None,
+        budget: Budget,
     ) -> None:
         """Takes what it works with.
 
@@ -63,6 +78,7 @@ class Engine:
             judge: The judge's name, for messages.
             limits: How much may be asked.
             price: What tokens cost.
+            budget: What may be spent; it may have been drawn on before.
         """
         self._client = client
         self._exchange = exchange
@@ -72,13 +88,15 @@ class Engine:
         self._window = Window(limits.concurrency)
         self._request_pace = Pace(limits.requests_per_minute)
         self._token_pace = Pace(limits.tokens_per_minute)
-        self._budget = Budget(limits.budget)
+        self._budget = budget
         self._num_counted = self._num_reserved = 1
         self._ready: deque[_Attempt] = deque()
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._num_under_way = 0
         self._num_waiting = 0
         self._num_held = 0
         self._finished: list[Answer] = []
+        self._is_idle = False
         self._stopping = asyncio.Event()
         self._was_heard = self._has_answered = False
         self._num_failed = 0
@@ -92,71 +110,80 @@ class Engine:
             JudgeError: If no call can be answered, once the calls under way have ended.
             BudgetError: If the next call might cost more than may be spent, likewise.
         """
-        waiting = iter(calls)
+        self._calls = iter(calls)
         loop = self._loop = asyncio.new_event_loop()
-        self._event = loop.create_future()  # done when an attempt has ended, or a wait
         loop.set_exception_handler(self._see_error)
         try:
             loop.run_until_complete(self._client.open())
             while True:
-                self._start(waiting)
+                while claim := self._claim():
+                    task = loop.create_task(self._work(claim))
+                    self._workers.add(task)
+                    task.add_done_callback(self._end)
                 if self._finished:
                     finished, self._finished = self._finished, []
                     yield from finished
-                elif self._under_way or (self._num_waiting and not self._stopped):
-                    self._event = loop.create_future()
-                    loop.run_until_complete(self._event)
-                    if self._crash is not None:
-                        raise self._crash
+                elif self._crash is not None:
+                    raise self._crash
+                elif self._num_under_way or (self._num_waiting and not self._stopped):
+                    self._is_idle = True
+                    loop.run_forever()  # until an attempt ends, or a wait
+                    self._is_idle = False
                 elif self._stopped:
                     raise self._stopped
                 else:
                     return
         finally:
+            self._is_idle = False
             loop.run_until_complete(self._close())
             loop.close()
 
     async def _close(self) -> None:
-        for task in self._under_way:
+        for task in self._workers:
             task.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await asyncio.gather(*self._workers, return_exceptions=True)
         await self._client.close()
 
-    def _start(self, waiting: Iterator[Call]) -> None:
-        """Starts as many attempts as there is room for."""
-        while self._stopped is None and len(self._under_way) + self._num_held < self._window.size:
-            attempt = self._take(waiting)
-            if attempt is None:
-                return
-            if not self._budget.reserve(attempt.most):
-                self._ready.appendleft(attempt)
-                if not self._under_way:  # else one that ends may take less than was set aside for it
-                    self._stop_spending(attempt)
-                return
-            foreseen = self._foresee(attempt)
-            now = time.monotonic()
-            delay = max(self._request_pace.book(1, now), self._token_pace.book(foreseen, now))
-            task = self._loop.create_task(self._make(attempt, foreseen, delay))
-            self._under_way.add(task)
-            task.add_done_callback(self._end)
+    async def _work(self, claim: _Claim | None) -> None:
+        """Makes one attempt after the other, as long as there is room for it."""
+        while claim is not None:
+            await self._make(claim)
+            self._num_under_way -= 1
+            self._wake_up()
+            claim = self._claim()
 
-    def _take(self, waiting: Iterator[Call]) -> _Attempt | None:
+    def _claim(self) -> _Claim | None:
+        """The next attempt, if there is room for one."""
+        if self._stopped is not None or self._num_under_way + self._num_held >= self._window.size:
+            return None
+        attempt = self._take()
+        if attempt is None:
+            return None
+        if not self._budget.reserve(attempt.most):
+            self._ready.appendleft(attempt)
+            if not self._num_under_way:  # else one that ends may take less than was set aside for it
+                self._stop_spending(attempt)
+            return None
+        self._num_under_way += 1
+        foreseen = attempt.most.tokens * self._num_counted / self._num_reserved
+        now = time.monotonic()
+        delay = max(self._request_pace.book(1, now), self._token_pace.book(foreseen, now))
+        return _Claim(attempt, foreseen, delay)
+
+    def _take(self) -> _Attempt | None:
         if self._ready:
             return self._ready.popleft()
-        if len(self._under_way) + self._num_waiting >= 2 * self._limits.concurrency:
+        if self._num_under_way + self._num_waiting >= 2 * self._limits.concurrency:
             return None
-        call = next(waiting, None)
+        call = next(self._calls, None)
         if call is None:
             return None
         request = self._exchange.encode(call)
         most = Spend.of_call(request.most_input_tokens, request.most_output_tokens, self._price)
         return _Attempt(request=request, most=most)
 
-    def _foresee(self, attempt: _Attempt) -> float:
-        """The tokens that an attempt will likely take, by what those before it took of the most that they could."""
-        return attempt.most.tokens * self._num_counted / self._num_reserved
-
-    async def _make(self, attempt: _Attempt, foreseen: float, delay: float) -> None:
+    async def _make(self, claim: _Claim) -> None:
+        attempt, foreseen, delay = claim
         if delay > 0 and await self._wait_or_stop(delay):
             self._budget.settle(attempt.most, Spend())
             return
@@ -186,14 +213,14 @@ class Engine:
             self._wake_up()
 
     def _wake_up(self) -> None:
-        if not self._event.done():
-            self._event.set_result(None)
+        if self._is_idle:
+            self._loop.stop()
 
     def _end(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
+        self._workers.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._crash = error
-        self._wake_up()
+            self._wake_up()
 
     def _take_answer(self, attempt: _Attempt, answer: Answer, foreseen: float) -> None:
         self._was_heard = self._has_answered = True
@@ -236,10 +263,10 @@ class Engine:
         )
         if fault.kind != "lasting" or not self._has_answered:
             self._num_failed += 1
-        if self._num_failed >= (SILENT_CALLS if self._was_heard else 1):
-            self._stop(
-                f"{self._num_failed} calls in a row failed, the last with: {fault.reason}", fault.remedy
-            )
+        if not self._was_heard:
+            self._stop(f"the server was not reached: {fault.reason}", fault.remedy)
+        elif self._num_failed >= SILENT_CALLS:
+            self._stop(f"{SILENT_CALLS} calls in a row failed, the last with: {fault.reason}", fault.remedy)
 
     def _wait(self, attempt: _Attempt, fault: Fault) -> None:
         chance = derive_seed(0, "wait", attempt.request.call_id, attempt.num_made) / 2**SEED_BITS

@@ -150,7 +150,9 @@ def test_a_server_that_is_not_there_is_named_at_once(server: RunningServer) -> N
         taken.bind(("127.0.0.1", 0))  # and never listens
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
         judge = make_judge(server, base_url=url, limits={"max_attempts": 1})
-        with pytest.raises(JudgeError, match=r"Connection refused.*\n.*see that the server runs"):
+        with pytest.raises(
+            JudgeError, match=r"was not reached.*Connection refused.*\n.*see that the server runs"
+        ):
             list(judge.ask(make_calls(10)))
 
 
@@ -292,7 +294,7 @@ def test_after_the_budget_the_journal_holds_every_answer_and_the_next_run_asks_t
         notes.append(f"{what} {done} of {total}: {note}")
 
     def label(judge: ServedJudge) -> AskedResult:
-        with open_journal(tmp_path / "journal") as journal:
+        with open_journal(tmp_path / "journal", "test") as journal:
             return ask_questions(
                 plan,
                 profile,
