@@ -20,7 +20,7 @@ def hold_run(project: Project, run_id: str) -> Iterator[None]:
     with ExitStack() as stack:
         with raising_storage_errors(folder):
             remove_leftovers(folder)
-            stack.enter_context(held_lock(folder / f"{run_id}.{os.getpid()}.lock"))
+            stack.enter_context(held_lock(folder / f"{run_id}-{os.getpid()}.lock"))
         yield
 
 
@@ -33,7 +33,7 @@ def find_running(project: Project) -> tuple[str, ...]:
     folder = _lock_folder(project)
     with raising_storage_errors(folder):
         remove_leftovers(folder)
-        return tuple(sorted(path.name.partition(".")[0] for path in folder.glob("*.lock")))
+        return tuple(sorted(path.stem.rpartition("-")[0] for path in folder.glob("*.lock")))
 
 
 def _lock_folder(project: Project) -> Path:
