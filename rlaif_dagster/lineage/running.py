@@ -17,10 +17,12 @@ def hold_run(project: Project, run_id: str) -> Iterator[None]:
         StorageError: If the lock cannot be made.
     """
     folder = _lock_folder(project)
+    path = folder / f"{run_id}-{os.getpid()}.lock"
     with ExitStack() as stack:
         with raising_storage_errors(folder):
             remove_leftovers(folder)
-            stack.enter_context(held_lock(folder / f"{run_id}-{os.getpid()}.lock"))
+            stack.enter_context(held_lock(path))
+        stack.callback(path.unlink, missing_ok=True)
         yield
 
 
