@@ -30,7 +30,7 @@ class ServedJudge:
             settings: Who the judge is.
             template: Its prompt.
             served_by: Where its key is, how fast it may be asked, and at what price; None for `settings`.
-            budget: What may be spent, where it is shared with another judge; None for one of its own.
+            budget: What may be spent, over all passes and with other judges; None for one of its own in each pass.
             environment: Holds the key, and perhaps the server's address.
 
         Raises:
@@ -39,7 +39,7 @@ class ServedJudge:
         today = served_by or settings
         settings = settings.model_copy(update={name: getattr(today, name) for name in NO_IDENTITY})
         self._settings = settings
-        self._budget = budget or Budget(settings.limits.budget)
+        self._budget = budget
         key = read_key(settings.api_key_env, environment, judge=name_judge(settings))
         self._exchange = Exchange(settings, template, key=key)
         self._client = Client(
@@ -61,6 +61,6 @@ class ServedJudge:
             judge=name_judge(self._settings),
             limits=self._settings.limits,
             price=self._settings.price,
-            budget=self._budget,
+            budget=self._budget or Budget(self._settings.limits.budget),
         )
         return engine.ask(calls)
