@@ -179,9 +179,13 @@ def make_verdicts(judge: str, answers: Iterable[Mapping[str, Any]], *, keys: str
             "order": "ab",
             "principle_id": None,
             "judge": judge,
+            "repeat": 0,
             "status": "ok",
             "verdict": "first",
-            **answer,
+            **{name: value for name, value in answer.items() if name != "raw_text"},
+            "answers": [
+                {"call_id": f"{keys}{i}", "status": "ok", "text": answer.get("raw_text"), "cut": False}
+            ],
         }
         for i, answer in enumerate(answers)
     ]
