@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import pytest
 
@@ -21,6 +21,7 @@ from rlaif_dagster.judging.settings import LocalJudgeSettings
 from rlaif_dagster.judging.templates import (
     PACKAGED_TEMPLATES,
     VARIABLES,
+    Form,
     Template,
     fold_lines,
     load_template,
@@ -31,8 +32,17 @@ from tests.judging.attacks import ATTACKS, FILLER, SUFFIXES, WHOLE
 
 PACKAGED = sorted(path.stem for path in PACKAGED_TEMPLATES.glob("*.yaml"))
 PLACE = "\ue000"
-PLAIN = {"principle": "Be kind.", "prompt": "How?", "first": "So.", "second": "Like that.", "answer": "So."}
-PLACES = [(name, place) for name in PACKAGED for place in VARIABLES[load_template(name).form]]
+PLAIN = {
+    "principle": "Be kind.",
+    "prompt": "How?",
+    "first": "So.",
+    "second": "Like that.",
+    "answer": "So.",
+    "critique": "No.",
+}
+FORMS: tuple[Form, ...] = get_args(Form)
+JUDGES = [name for name in PACKAGED if name not in ("critique", "revision")]
+PLACES = [(name, place) for name in PACKAGED for place in VARIABLES[load_template(name, forms=FORMS).form]]
 
 
 def render(template: Template, **texts: str) -> list[str]:
@@ -44,7 +54,7 @@ def render(template: Template, **texts: str) -> list[str]:
 @pytest.mark.parametrize(("name", "place"), PLACES)
 def test_an_attack_changes_its_own_place_in_the_prompt_and_nothing_else(name: str, place: str) -> None:
     """Everything before and after the place is the template's own, to the letter."""
-    template = load_template(name)
+    template = load_template(name, forms=FORMS)
     plain = render(template, **{place: PLACE})
     for attack, text in ATTACKS.items():
         shown = neutralise(text)
@@ -61,7 +71,7 @@ def test_an_attack_changes_its_own_place_in_the_prompt_and_nothing_else(name: st
 
 @pytest.mark.parametrize("name", sorted({*PACKAGED} - {"compact"}))
 def test_an_attack_stays_between_the_marks_of_its_answer(name: str) -> None:
-    template = load_template(name)
+    template = load_template(name, forms=FORMS)
     fences = {
         "first": "ANSWER A",
         "second": "ANSWER B",
@@ -96,7 +106,7 @@ def test_the_suite_would_notice() -> None:
 @pytest.mark.parametrize(("name", "place"), PLACES)
 def test_no_chat_token_and_no_unseen_sign_reaches_a_judge(name: str, place: str) -> None:
     for attack, text in ATTACKS.items():
-        content = render(load_template(name), **{place: text})[-1]
+        content = render(load_template(name, forms=FORMS), **{place: text})[-1]
         assert not CHAT_TOKENS.search(content), attack
         assert not UNSEEN.search(content), attack
         content.encode()
@@ -111,7 +121,7 @@ QUOTES: Final[Mapping[str, Callable[[str], str]]] = {
 
 
 @pytest.mark.parametrize("quote", QUOTES)
-@pytest.mark.parametrize("name", PACKAGED)
+@pytest.mark.parametrize("name", JUDGES)
 def test_what_a_judge_quotes_is_never_its_verdict(name: str, quote: str) -> None:
     """The judge's own verdict is read, or where nothing shows that it quotes, nothing is."""
     template = load_template(name)

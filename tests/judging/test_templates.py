@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -9,12 +10,16 @@ from rlaif_dagster.errors import InputError
 from rlaif_dagster.judging.templates import (
     PACKAGED_TEMPLATES,
     VARIABLES,
+    Form,
     Template,
     load_template,
     neutralise,
 )
 
 PACKAGED = sorted(path.stem for path in PACKAGED_TEMPLATES.glob("*.yaml"))
+CRITICS = ("critique", "revision")
+JUDGES = [name for name in PACKAGED if name not in CRITICS]
+FORMS: tuple[Form, ...] = get_args(Form)
 
 NASTY = st.text(
     alphabet=st.one_of(
@@ -76,7 +81,7 @@ def test_no_text_adds_or_ends_a_line_of_the_compact_prompt(prompt: str, first: s
 def test_the_only_marks_in_a_prompt_are_its_own(
     name: str, principle: str, prompt: str, first: str, second: str
 ) -> None:
-    template = load_template(name)
+    template = load_template(name, forms=FORMS)
     nasty = dict(zip(VARIABLES[template.form], (principle, prompt, first, second), strict=False))
     messages = template.render(nasty)
     plain = template.render(dict.fromkeys(nasty, "plain"))
@@ -135,14 +140,14 @@ def test_jinja_in_an_answer_is_text() -> None:
 
 
 def test_every_packaged_template_is_one() -> None:
-    assert set(PACKAGED) == {"compact", "pairwise", "rating", "reasoned", "reasoned_rating"}
+    assert set(PACKAGED) == {"compact", "pairwise", "rating", "reasoned", "reasoned_rating", *CRITICS}
     for name in PACKAGED:
-        template = load_template(name)
+        template = load_template(name, forms=FORMS)
         assert Template.from_json(template.to_json(), name=name) == template
 
 
 def test_the_forms_of_the_packaged_templates() -> None:
-    compact, pairwise, rating, reasoned, reasoned_rating = (load_template(name) for name in PACKAGED)
+    compact, pairwise, rating, reasoned, reasoned_rating = (load_template(name) for name in JUDGES)
     for template in (compact, pairwise, reasoned):
         assert (template.form, template.words) == ("comparison", ("A", "B"))
     for template in (rating, reasoned_rating):
