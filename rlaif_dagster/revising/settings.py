@@ -42,10 +42,15 @@ class RevisionSettings(BaseModel):
             raise ValueError(
                 "critic.verdict is logprob, but a critic writes; remedy: set critic.verdict to text"
             )
-        given = self.critic.model_fields_set & {"template", "protocol", "repeats"}
+        fields = type(self.critic).model_fields
+        given = [
+            name
+            for name in ("protocol", "repeats", "template")
+            if getattr(self.critic, name) != fields[name].default
+        ]
         if given:
             raise ValueError(
-                f"critic.{min(given)} means nothing for a critic; "
+                f"critic.{given[0]} means nothing for a critic; "
                 "remedy: remove it; the prompts are critique_template and revision_template"
             )
         return self

@@ -78,6 +78,7 @@ def test_an_attack_stays_between_the_marks_of_its_answer(name: str) -> None:
         "answer": "ANSWER",
         "prompt": "REQUEST",
         "principle": "RULE",
+        "critique": "CRITIQUE",
     }
     for place in VARIABLES[template.form]:
         for text in ATTACKS.values():

@@ -24,7 +24,7 @@ from rlaif_dagster.inputs.pipeline import PipelineSettings
 from rlaif_dagster.inputs.project_inputs import JudgeFile
 from rlaif_dagster.inputs.release import ReleaseFile
 from rlaif_dagster.judging.constitution import ConstitutionSettings
-from rlaif_dagster.judging.templates import _TemplateFile
+from rlaif_dagster.judging.templates import PACKAGED_TEMPLATES, _TemplateFile
 from rlaif_dagster.lineage.plan import Plan, make_plan
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import materialise
@@ -80,7 +80,6 @@ SAMPLED: dict[str, Any] = {
 RATED = {
     "messages": [{"role": "user", "content": MESSAGE + "{{ answer }} Rating:"}],
     "ratings": {"lowest": 1, "highest": 10},
-    "verdict_line": "Rating:",
 }
 OPENAI = {
     "provider": "openai",
@@ -104,6 +103,13 @@ PROJECTS: Final[Mapping[str, dict[str, Any]]] = {
     },
     "rated": SAMPLED | {"judge.yaml": OPENAI | {"template": "inputs/template.yaml"}, "template.yaml": RATED},
     "planted": SAMPLED | {"judge.yaml": {"provider": "planted"}},
+    "revised": SAMPLED
+    | {
+        "pipeline.yaml": {
+            "base_policy": {"model": "models/mine"},
+            "revision": {"critic": OPENAI | {"verdict": "text"}, "training": {"lora": {}}},
+        }
+    },
     "jury": SAMPLED
     | {"judge.yaml": {"provider": "jury", "judges": [{"provider": "planted"}, OPENAI | {"name": "other"}]}},
     "recorded": SAMPLED
@@ -125,6 +131,7 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "ExecutionSettings.judging_batch_size": SPEED,
     **{f"Override.{name}": DECISION for name in ("asset", "digest", "check", "reason")},
     "HoldSettings.reason": DECISION,
+    **{f"AutomationSettings.{name}": "when Dagster looks" for name in ("cron", "interval_seconds")},
     "OpenAIJudgeSettings.api_key_env": ELSEWHERE,
     **{f"LimitSettings.{name}": ELSEWHERE for name in ("concurrency", "requests_per_minute")},
     **{
@@ -165,6 +172,11 @@ NAMES: Final[Mapping[str, Any]] = {
         )
     },
     "ReleaseSettings.require": [],
+    "AutomationSettings.cron": "30 4 * * *",
+    "OpenAIJudgeSettings.extra_body": {"top_k": 1},
+    "_TemplateFile.verdict_line": "Verdict",
+    "RevisionSettings.critique_template": "inputs/critique.yaml",
+    "RevisionSettings.revision_template": "inputs/revision.yaml",
     "HoldSettings.release": OTHER_DIGEST,
     "Override.digest": OTHER_DIGEST,
 }
@@ -323,6 +335,9 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Project]:
     for name, files in PROJECTS.items():
         folder = tmp_path_factory.mktemp(name)
         shutil.copytree(REPOSITORY / "examples" / "recorded" / "inputs", folder / "inputs")
+        for kind in ("critique", "revision"):
+            words = (PACKAGED_TEMPLATES / f"{kind}.yaml").read_text().replace("Write", "Do write")
+            (folder / "inputs" / f"{kind}.yaml").write_text(words.replace("What is", "What exactly is"))
         (folder / "inputs" / "other.jsonl").write_text('{"prompt": "Something else?"}\n')
         for model in ("mine", "other"):
             (folder / "models" / model).mkdir(parents=True)
@@ -386,7 +401,8 @@ def test_every_field_of_every_schema_is_flipped() -> None:
         if has_choice(Place(file="", path=(), field="", annotation=info.annotation, value=info.get_default()))
         and not any(issubclass(kind, BaseModel) for kind in list_members(info.annotation))
     }
-    assert fields == {place.field for _, place, _ in CASES}
+    # What is written decides where a template may stand: another value is refused there.
+    assert fields - {"_TemplateFile.writes"} == {place.field for _, place, _ in CASES}
     assert fields >= set(WITHOUT_EFFECT)
 
 

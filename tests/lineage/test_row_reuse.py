@@ -97,7 +97,8 @@ def test_the_command_tells_the_plan_without_loading_a_heavy_library(project: Pro
     done = run_rlaif("plan", "ai_preferences", "--json", project=project.root, import_times=True)
     told = json.loads(done.stdout.splitlines()[-1])
     by_asset = {item["asset"]: item for item in told["stale"]}
-    assert list(by_asset) == ["constitution", "prompts", "sampled_responses", "judgements", "ai_preferences"]
+    feedback = ["sampled_responses", "judgements", "judge_audit", "judge_canary", "ai_preferences"]
+    assert list(by_asset) == ["constitution", "prompts", *feedback]
     assert told["fresh"] == ["judge", "base_policy"]
     assert [(cause["path"], cause["old"], cause["new"]) for cause in by_asset["judgements"]["causes"]] == [
         (
@@ -118,7 +119,8 @@ def test_the_command_tells_the_plan_without_loading_a_heavy_library(project: Pro
     ]
     assert by_asset["sampled_responses"]["rows_sampled"] == {"min": 3, "max": 3, "reused": 15}
     assert by_asset["judgements"]["judge_calls"] == {"min": 30, "max": 48, "reused": 60}
-    assert told["total"]["judge_calls"] == {"min": 30, "max": 48, "reused": 60}
+    calls = [by_asset[name]["judge_calls"] for name in ("judgements", "judge_audit", "judge_canary")]
+    assert told["total"]["judge_calls"] == {name: sum(each[name] for each in calls) for name in calls[0]}
     loaded = {
         line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time")
     }
@@ -132,4 +134,4 @@ def test_the_terminal_shows_the_cone_and_the_words_that_changed(project: Project
     shown = run_rlaif("plan", "ai_preferences", project=project.root).stdout
     assert "- Be polite to the user." in shown
     assert "+ Be kind and polite." in shown
-    assert "0 rows to sample, 36 verdicts to ask" in shown
+    assert "0 rows to sample, 36 to " in shown

@@ -87,7 +87,12 @@ def test_a_principle_leads_to_every_wording_and_all_that_was_made_by_it(traced: 
     facts: Any = trace.facts
     assert [wording["text"] for wording in facts["wordings"]] == ["Be kind.", "Be very kind."]
     assert facts["today"]["text"] == "Be very kind."
-    assert {step.asset for step in trace.went_into} == {"judgements", "ai_preferences"}
+    assert {step.asset for step in trace.went_into} == {
+        "judgements",
+        "judge_audit",
+        "judge_canary",
+        "ai_preferences",
+    }
     rows = read_table(traced / "data" / "judgements" / "judgements.parquet")
     assert facts["verdicts"]["num_verdicts"] == sum(row["principle_id"] == "kind" for row in rows) > 0
 
@@ -97,7 +102,7 @@ def test_a_judge_leads_to_what_learned_from_it(traced: Path) -> None:
     facts: Any = trace.facts
     rows = read_table(traced / "data" / "judgements" / "judgements.parquet")
     assert facts["verdicts"]["by_status"] == {"ok": len(rows)}
-    assert {step.asset for step in trace.went_into} == {"ai_preferences"}
+    assert {step.asset for step in trace.went_into} == {"judge_audit", "judge_canary", "ai_preferences"}
     assert {step.asset for step in trace.made_from} == {"judge"}
 
 
@@ -110,6 +115,8 @@ def test_a_version_leads_back_to_the_sources_and_their_sentences(traced: Path) -
         "prompts",
         "sampled_responses",
         "judgements",
+        "judge_audit",
+        "judge_canary",
         "ai_preferences",
     }
     for step in trace.made_from:

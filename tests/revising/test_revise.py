@@ -160,7 +160,7 @@ def test_a_judges_prompt_is_no_critics_prompt() -> None:
             {"provider": "local", "model": "m", "verdict": "text", "repeats": 2, "temperature": 1.0},
             "critic.repeats",
         ),
-        ({"provider": "local", "model": "m", "verdict": "text", "template": "pairwise"}, "critic.template"),
+        ({"provider": "local", "model": "m", "verdict": "text", "template": "reasoned"}, "critic.template"),
     ],
 )
 def test_fields_of_a_judge_that_mean_nothing_for_a_critic_are_refused(critic: object, words: str) -> None:
