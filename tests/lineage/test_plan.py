@@ -151,13 +151,13 @@ def test_settings_are_told_where_a_person_finds_them(
     assert (cause.path, cause.old, cause.new) == ("inputs/judge.yaml: model", "x", "y")
 
 
-def test_a_setting_that_only_an_earlier_release_had_is_told_by_the_assets_name(
+def test_a_setting_that_only_an_earlier_release_had_is_told_all_the_same(
     make_stage: MakeStage, run: Run, project: Project
 ) -> None:
     stage = replace(make_stage("a", "x"), origins={"setting": "inputs/judge.yaml: model"})
     run(replace(stage, settings={"setting": "x", "gone": 1}))
     [cause] = make_plan(project, {"a": stage}).assets[0].causes
-    assert (cause.path, cause.old, cause.new) == ("a.gone", 1, None)
+    assert (cause.path, cause.old, cause.new) == (f"{PIPELINE} gone", 1, None)
 
 
 def test_nothing_is_planned_behind_a_gate_that_is_shut(
