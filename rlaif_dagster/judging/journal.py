@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,8 @@ from rlaif_dagster.errors import JudgeError, StorageError
 from rlaif_dagster.judging.calls import Answer
 
 _COLUMNS: Final = tuple(field.name for field in fields(Answer))
+_INSERT: Final = f"INSERT OR REPLACE INTO answers VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
+_read_values: Final = attrgetter(*_COLUMNS)
 _OPEN, _TAKEN, _SETTLED = range(3)
 
 
@@ -92,11 +95,7 @@ class Journal:
         return moved.rowcount == 1
 
     def _write(self, answer: Answer) -> None:
-        marks = ", ".join("?" * len(_COLUMNS))
-        self._db.execute(
-            f"INSERT OR REPLACE INTO answers VALUES ({marks})",  # noqa: S608
-            [getattr(answer, name) for name in _COLUMNS],
-        )
+        self._db.execute(_INSERT, _read_values(answer))
 
 
 @contextmanager
