@@ -93,7 +93,7 @@ def time_engine(url: str, num_calls: int, concurrency: int) -> tuple[float, floa
         judge, settings = store_judge(Path(name), url, concurrency)
         plan = prepare_plan(num_calls, judge)
         started = time.perf_counter(), time.process_time()
-        with open_journal(Path(name, "journal")) as journal:
+        with open_journal(Path(name, "journal"), "benchmark") as journal:
             result = ask_questions(
                 plan,
                 judge.profile,

@@ -38,6 +38,7 @@ def run_plainly(project: Path, work: Path) -> None:
                 output=output,
                 scratch=scratch,
                 journal=work / f"{stage.name}-journal",
+                attempt="plain",
                 earlier_versions=lambda: iter(()),
                 recorded_version=lambda digest: work / str(digest),
                 progress=ignore_progress,

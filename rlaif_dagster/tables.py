@@ -57,6 +57,18 @@ def read_table(path: Path) -> list[Row]:
     return rows
 
 
+def has_columns(path: Path, schema: "pa.Schema", names: Sequence[str]) -> bool:
+    """Says whether a file is a table in which some columns have the types of a schema."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        found = parquet.read_schema(path)
+    except (OSError, pa.ArrowException):
+        return False
+    return all(name in found.names and found.field(name).equals(schema.field(name)) for name in names)
+
+
 def stream_table(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
     """Yields the rows of a parquet file at constant memory.
 

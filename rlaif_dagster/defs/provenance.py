@@ -9,7 +9,8 @@ external asset, `recipes`, whose data version is the recipe that the asset wants
 materialisation names the recipe that it was made by. The two differ exactly where the asset is stale.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from dagster import (
@@ -77,11 +78,11 @@ def name_inputs(instance: DagsterInstance, record: MaterialisationRecord) -> dic
     """
     events = {
         name: _find_event(
-            instance.fetch_materializations(AssetKey.from_user_string(name), _NUM_EVENTS), version.digest
+            partial(instance.fetch_materializations, AssetKey.from_user_string(name)), version.digest
         )
         for name, version in record.inputs.items()
     }
-    events[_RECIPES_NAME] = _find_event(_fetch_recipes(instance, record.asset, _NUM_EVENTS), record.recipe)
+    events[_RECIPES_NAME] = _find_event(partial(_fetch_recipes, instance, record.asset), record.recipe)
     return _name_versions(record) | {
         f"{INPUT_EVENT_POINTER_TAG_PREFIX}/{name}": event for name, event in events.items()
     }
@@ -89,7 +90,7 @@ def name_inputs(instance: DagsterInstance, record: MaterialisationRecord) -> dic
 
 def tell_recipe(instance: DagsterInstance, asset: str, recipe: str, causes: Sequence[Cause] = ()) -> None:
     """Tells Dagster which recipe an asset wants, and why it wants another, if it was last told another."""
-    if _find_event(_fetch_recipes(instance, asset, 1), recipe) == NULL_EVENT_POINTER:
+    if _find_event(partial(_fetch_recipes, instance, asset), recipe, limits=(1,)) == NULL_EVENT_POINTER:
         instance.report_runless_asset_event(
             AssetObservation(
                 RECIPES,
@@ -114,7 +115,7 @@ def tell_head(instance: DagsterInstance, stage: Stage, record: MaterialisationRe
     latest = instance.get_latest_materialization_event(key)
     if latest is not None and told.items() <= (latest.tags or {}).items():
         return
-    if _find_event(_fetch_recipes(instance, record.asset, _NUM_EVENTS), record.recipe) == NULL_EVENT_POINTER:
+    if _find_event(partial(_fetch_recipes, instance, record.asset), record.recipe) == NULL_EVENT_POINTER:
         tell_recipe(instance, record.asset, record.recipe)
     instance.report_runless_asset_event(
         AssetMaterialization(
@@ -167,9 +168,15 @@ def _fetch_recipes(instance: DagsterInstance, asset: str, limit: int) -> EventRe
     )
 
 
-def _find_event(events: EventRecordsResult, version: str) -> str:
-    """The storage id of the newest event that announced a version, or Dagster's word for none."""
-    for event in events.records:
-        if event.asset_event and (event.asset_event.tags or {}).get(DATA_VERSION_TAG) == version:
-            return str(event.storage_id)
+def _find_event(
+    fetch: Callable[[int], EventRecordsResult], version: str, limits: Sequence[int] = (1, _NUM_EVENTS)
+) -> str:
+    """The storage id of the newest event that announced a version, or Dagster's word for none.
+
+    Events hold whole plots: the newest, which mostly is the one, is fetched alone first.
+    """
+    for limit in limits:
+        for event in fetch(limit).records:
+            if event.asset_event and (event.asset_event.tags or {}).get(DATA_VERSION_TAG) == version:
+                return str(event.storage_id)
     return NULL_EVENT_POINTER

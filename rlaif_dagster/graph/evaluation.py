@@ -26,7 +26,7 @@ from rlaif_dagster.evaluation.win_rate import (
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.judge_gates import read_audit
-from rlaif_dagster.graph.judging import ask_about_pairs
+from rlaif_dagster.graph.judging import ask_about_pairs, read_answers, write_judgements
 from rlaif_dagster.graph.learning import TRAINING_ENGINE, read_training, write_plots
 from rlaif_dagster.graph.preferences import SUMMARY_JSON
 from rlaif_dagster.graph.sources import read_constitution, read_prompts
@@ -89,6 +89,7 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
             rows=len(comparisons),
             counts={"num_sampled": len(answers.base) + len(answers.aligned), **judged.counts},
             metrics={**metrics.to_json(), **judged.costs},
+            num_open=judged.num_open,
         )
 
     return Stage(
@@ -96,7 +97,7 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         description="Held-out answers of both policies compared by the judge, by gold where there is gold, and by the "
         "reward model; with a report for people.",
         kinds=("parquet", "html"),
-        code_version="4",
+        code_version="5",
         inputs=(
             "prompts",
             "constitution",
@@ -147,6 +148,7 @@ class _Judged:
     by_pair: Mapping[str, Row]
     counts: Mapping[str, int]
     costs: Mapping[str, float]
+    num_open: int
 
 
 def _sample_both(
@@ -199,7 +201,9 @@ def _judge_answers(
 ) -> _Judged:
     judges = read_judges(context.inputs["judge"])
     if not judges:
-        return _Judged(by_pair={}, counts={}, costs={})  # recorded verdicts say nothing of new answers
+        return _Judged(
+            by_pair={}, counts={}, costs={}, num_open=0
+        )  # recorded verdicts say nothing of new answers
     responses = [*answers.base.values(), *answers.aligned.values()]
     with ask_about_pairs(
         [pair for key in answers.base if (pair := _pair(answers, key)) is not None],
@@ -207,8 +211,11 @@ def _judge_answers(
         inputs,
         prompts={p.prompt_id: p.prompt for p in prompts},
         texts={row["response_id"]: row["text"] for row in responses},
+        earlier=lambda: (read_answers(folder) for folder in context.earlier_versions()),
     ) as asked:
         verdicts = list(asked.verdicts)
+    write_judgements(context.output, verdicts)
+    can_change = not all(judge.profile.is_final for judge in judges.values())
     preferences = aggregate_verdicts(
         verdicts,
         constitution=constitution,
@@ -219,7 +226,10 @@ def _judge_answers(
         jury=Jury.from_verdicts(read_combine(context.inputs["judge"]), verdicts),
     )
     return _Judged(
-        by_pair={row["pair_id"]: row for row in preferences.rows}, counts=asked.counts, costs=asked.costs
+        by_pair={row["pair_id"]: row for row in preferences.rows},
+        counts=asked.counts,
+        costs=asked.costs,
+        num_open=sum(verdict.status != "ok" for verdict in verdicts) if can_change else 0,
     )
 
 

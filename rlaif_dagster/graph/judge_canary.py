@@ -12,11 +12,13 @@ import heapq
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
 
 from rlaif_dagster.digest import canonical_json
+from rlaif_dagster.errors import StageError
 from rlaif_dagster.graph.judging import ask_judges, read_bare_verdicts, write_judgements
 from rlaif_dagster.graph.responses import MODEL_ENGINE, RESPONSES_TABLE
 from rlaif_dagster.graph.sources import TABLE_ENGINE, read_constitution, read_prompts
@@ -134,15 +136,24 @@ def _ask_again(inputs: ProjectInputs, context: StageContext) -> StageResult:
     constitution = read_constitution(context.inputs["constitution"])
     profiles = [judge.profile for judge in judges.values()]
     pairs = sorted({verdict.pair for verdict in chosen.values()})
+    known = all(
+        pair.prompt_id in prompts and pair.response_a in texts and pair.response_b in texts for pair in pairs
+    )
 
     def plan() -> Iterator[Question]:
         questions = plan_questions(pairs, constitution, profiles, prompts=prompts, texts=texts)
         return (question for question in questions if question.verdict_id in chosen)
 
-    with ask_judges(plan, judges, context, inputs, journal_folder=context.scratch / "journal") as asked:
+    if not known or sum(1 for _ in plan()) < len(chosen):
+        raise StageError(
+            f"{JUDGE_CANARY}: judgements was made from other prompts, responses, principles or judges than there are "
+            "now, so its questions cannot be put again.\n  remedy: `rlaif run judgements` first"
+        )
+    with ask_judges(plan, judges, context, inputs) as asked:
         verdicts = list(asked.verdicts)
     compared = compare_verdicts(chosen, verdicts)
-    write_judgements(context.output, verdicts)
+    # What was said is left out: a judge that answers the same in other words gives the same version.
+    write_judgements(context.output, [replace(verdict, answers=()) for verdict in verdicts])
     (context.output / CANARY_JSON).write_bytes(
         canonical_json({"judgements": str(context.digests["judgements"]), "judges": compared})
     )

@@ -27,7 +27,7 @@ from rlaif_dagster.judging.settings import (
     name_judge,
 )
 from rlaif_dagster.judging.verdicts import Verdict, judgements_schema
-from rlaif_dagster.tables import read_table, stream_table, write_table
+from rlaif_dagster.tables import has_columns, read_table, stream_table, write_table
 
 JUDGEMENTS_TABLE: Final = "judgements.parquet"
 
@@ -96,6 +96,7 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
             **({"pairing": pairing.model_dump(mode="json"), "seed": seed} if inputs.judges else {}),
         },
         engine=MODEL_ENGINE if is_local else TABLE_ENGINE,
+        rows_outlive_makers=not is_local,
         compute=ask if inputs.judges else _import_recorded(inputs),
         numerics=inputs.pipeline.numerics if is_local else None,
         cheap=not inputs.judges,
@@ -158,7 +159,6 @@ def ask_judges(
     inputs: ProjectInputs,
     *,
     earlier: Callable[[], Iterable[Iterable[Answer]]] = tuple,
-    journal_folder: Path | None = None,
 ) -> Iterator[Asked]:
     """Asks judges what a plan says.
 
@@ -168,7 +168,6 @@ def ask_judges(
         context: The stage's context.
         inputs: What says how and how fast the judges are asked.
         earlier: Gives answers that are known from elsewhere.
-        journal_folder: Where answers are kept meanwhile; None for the stage's journal, which survives a crash.
 
     Raises:
         JudgeError: If a judge cannot answer at all, or may not spend more.
@@ -177,7 +176,7 @@ def ask_judges(
     execution = inputs.pipeline.execution
     counts: Counter[str] = Counter()
     costs: dict[str, float] = {}
-    with open_journal(journal_folder or context.journal) as journal:
+    with open_journal(context.journal, context.attempt) as journal:
         for name, judge in judges.items():
             served_by = today.get(name)
             price = served_by.price if isinstance(served_by, OpenAIJudgeSettings) else None
@@ -230,7 +229,9 @@ def _count(verdicts: Iterable[Verdict], statuses: Counter[str], cut: Counter[boo
 
 
 def read_answers(folder: Path) -> Iterator[Answer]:
-    """Yields the answers that a version with a table of verdicts holds."""
+    """Yields the answers that a version with a table of verdicts holds; none where it is of another form."""
+    if not has_columns(folder / JUDGEMENTS_TABLE, judgements_schema(), ["answers"]):
+        return
     for row in stream_table(folder / JUDGEMENTS_TABLE, ["answers"]):
         yield from (Answer(**answer) for answer in row["answers"])
 

@@ -4,7 +4,7 @@ import functools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rlaif_dagster.digest import JsonValue, canonical_json
 from rlaif_dagster.graph.checks import check_schema
@@ -28,6 +28,9 @@ from rlaif_dagster.revising.revise import (
 )
 from rlaif_dagster.revising.settings import BASE_POLICY, RevisionSettings
 from rlaif_dagster.tables import read_table, stream_table, write_table
+
+if TYPE_CHECKING:
+    from rlaif_dagster.judging.serving.limits import Budget
 
 REVISIONS_TABLE: Final = "revisions.parquet"
 MIN_REVISED: Final = 0.5
@@ -82,8 +85,11 @@ def build_revised_responses(inputs: ProjectInputs) -> Stage:
             reviser=stored["revision"].profile,
             max_tokens=critic.settings.max_tokens_written,
         )
-        counts: Counter[str] = Counter()
-        with open_journal(context.journal) as journal:
+        counts: Counter[str] = Counter(num_sampled=len(responses))
+        costs: dict[str, float] = {}
+        served = critic.settings if isinstance(critic.settings, OpenAIJudgeSettings) else None
+        budget = _make_budget(served)
+        with open_journal(context.journal, context.attempt) as journal:
 
             def answer_all(profile: JudgeProfile, calls: Sequence[Call]) -> Mapping[str, Answer]:
                 kind = str(profile.template.writes)
@@ -95,17 +101,21 @@ def build_revised_responses(inputs: ProjectInputs) -> Stage:
                         served_by=critic.settings,
                         numerics=inputs.pipeline.numerics,
                         batch_size=inputs.pipeline.execution.judging_batch_size,
+                        budget=budget,
                     ),
                     journal,
                     what=f"{kind}s",
                     earlier=lambda: (_read_answers(folder) for folder in context.earlier_versions()),
-                    price=critic.settings.price if isinstance(critic.settings, OpenAIJudgeSettings) else None,
+                    price=served.price if served else None,
                     progress=context.progress,
                 )
-                counts["critic_calls_asked"] += result.num_asked
-                counts["critic_calls_reused"] += result.num_reused
-                counts["critic_input_tokens"] += result.input_tokens
-                counts["critic_output_tokens"] += result.output_tokens
+                counts["judge_calls_asked"] += result.num_asked
+                counts["judge_calls_reused"] += result.num_reused
+                counts["judge_input_tokens"] += result.input_tokens
+                counts["judge_output_tokens"] += result.output_tokens
+                if served and served.price and result.cost is not None:
+                    entry = f"judge_cost_{served.price.currency}"
+                    costs[entry] = costs.get(entry, 0.0) + result.cost
                 return {call.call_id: journal.require(call.call_id) for call in calls}
 
             revisions = revise_responses(
@@ -121,7 +131,8 @@ def build_revised_responses(inputs: ProjectInputs) -> Stage:
         is_final = stored["critique"].profile.is_final
         return StageResult(
             rows=len(revisions),
-            counts={"num_answers": len(responses), **counts, **dict(sorted(statuses.items()))},
+            counts={**counts, **dict(sorted(statuses.items()))},
+            metrics=costs,
             num_open=0 if is_final else statuses.total() - statuses["num_ok"],
         )
 
@@ -218,6 +229,15 @@ def build_supervised_policy(inputs: ProjectInputs) -> Stage:
 
 
 REVISION_BUILDERS: Final = (build_critic, build_revised_responses, build_supervised_policy)
+
+
+def _make_budget(critic: OpenAIJudgeSettings | None) -> "Budget | None":
+    """What critique and revision, and all rounds, may spend together."""
+    if critic is None:
+        return None
+    from rlaif_dagster.judging.serving.limits import Budget
+
+    return Budget(critic.limits.budget)
 
 
 def _read_critic(context: StageContext, critic: CriticSource) -> dict[str, StoredJudge]:

@@ -23,7 +23,8 @@ class StageContext:
         output: An empty folder; what is in it afterwards is the asset's new version.
         scratch: A folder for files that are of no use afterwards.
         journal: A folder of this asset's own that a crash leaves as it is: what is in it saves the next try some
-            work, and it is removed when a version has landed. Others may use it at the same time.
+            work. Others may use it at the same time.
+        attempt: Names this computation; when its version has landed, `journal` gets an empty file `ATTEMPT.landed`.
         earlier_versions: Yields folders of earlier versions of this asset made by the same code and libraries,
             newest first, for the reuse of single rows.
         recorded_version: Gives the folder of the version of this asset that has a digest.
@@ -36,6 +37,7 @@ class StageContext:
     output: Path
     scratch: Path
     journal: Path
+    attempt: str
     earlier_versions: Callable[[], Iterator[Path]]
     recorded_version: Callable[[Digest], Path]
     progress: Progress
@@ -97,6 +99,8 @@ class Stage:
         numerics: How numbers are computed, where a model runs; part of the recipe as well.
         compute: Writes the output.
         checks: Questions put to the output.
+        rows_outlive_makers: If True, rows of earlier versions may be reused whatever code and libraries made them:
+            their keys say all that matters.
         requires: Checks of an input that must have passed besides the blocking ones, by input.
         overrides: Failed checks, of this asset or others, that a person lets pass; not part of the recipe.
         reason: Why a person asks for this output, where it is not what the inputs alone would give. Such a stage takes
@@ -118,6 +122,7 @@ class Stage:
     engine: tuple[str, ...]
     compute: Callable[[StageContext], StageResult]
     checks: tuple[Check, ...] = ()
+    rows_outlive_makers: bool = False
     numerics: NumericsSettings | None = None
     requires: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     overrides: tuple[Override, ...] = ()

@@ -19,6 +19,7 @@ from rlaif_dagster.judging.settings import (
     JudgeSettings,
     LocalJudgeSettings,
     OpenAIJudgeSettings,
+    PlantedJudgeSettings,
     RecordedJudgeSettings,
     list_members,
 )
@@ -98,6 +99,13 @@ class JudgeSource:
         if isinstance(settings, LocalJudgeSettings):
             model = find_model(root, settings.model, settings.revision, file=file, field=f"{section}model")
         template = load_template(settings.template, root)
+        if template.form == "rating" and isinstance(settings, PlantedJudgeSettings):
+            raise InputError(
+                "a planted judge compares two answers, but the template rates one",
+                file=file,
+                field=f"{section}template",
+                remedy="name a template with `verdicts`, such as pairwise",
+            )
         if template.verdict_line is not None and getattr(settings, "verdict", "text") == "logprob":
             raise InputError(
                 f"verdicts are read from the next token, but the template {settings.template!r} asks for reasons first",

@@ -1,7 +1,9 @@
 """The journal of one asset's calls: every answer is durable as soon as it is there.
 
-A small SQLite file beside the work in progress. A killed run leaves it; the next run finds the answers in it, and
-removes it when they stand in a version. Its file lock makes two runs that would ask the same wait for one another.
+A small SQLite file beside the work in progress. A killed run leaves it, and the next run finds the answers in it. When
+a version has landed, its attempt is marked, and whoever opens the journal next drops the answers that this attempt
+used: they stand in the version now. Answers that stand in no version yet stay. Its file lock makes two runs that would
+ask the same wait for one another.
 """
 
 import contextlib
@@ -19,17 +21,20 @@ from rlaif_dagster.errors import JudgeError, StorageError
 from rlaif_dagster.judging.calls import Answer
 
 _COLUMNS: Final = tuple(field.name for field in fields(Answer))
-_INSERT: Final = f"INSERT OR REPLACE INTO answers VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
+_INSERT: Final = f"INSERT OR REPLACE INTO answers VALUES ({', '.join('?' * (len(_COLUMNS) + 1))})"  # noqa: S608
 _read_values: Final = attrgetter(*_COLUMNS)
 _OPEN, _TAKEN, _SETTLED = range(3)
+LANDED: Final = ".landed"
+"""Suffix of the empty file, named after an attempt, that says that its version has landed."""
 
 
 class Journal:
     """Answers by call, and which calls are still open."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        """Takes a connection; see `open_journal`."""
+    def __init__(self, connection: sqlite3.Connection, attempt: str) -> None:
+        """Takes a connection and the name of the attempt; see `open_journal`."""
         self._db = connection
+        self._attempt = attempt
 
     def want(self, call_ids: Iterable[str]) -> None:
         """Says which calls are to be answered; those wanted before are forgotten, their answers are not."""
@@ -95,12 +100,16 @@ class Journal:
         return moved.rowcount == 1
 
     def _write(self, answer: Answer) -> None:
-        self._db.execute(_INSERT, _read_values(answer))
+        self._db.execute(_INSERT, (*_read_values(answer), self._attempt))
 
 
 @contextmanager
-def open_journal(folder: Path) -> Iterator[Journal]:
+def open_journal(folder: Path, attempt: str) -> Iterator[Journal]:
     """Opens the journal in a folder, alone; waits while another process has it.
+
+    Args:
+        folder: The folder.
+        attempt: Names what the answers are for; see `mark_landed`.
 
     Raises:
         StorageError: If it cannot be written.
@@ -119,11 +128,14 @@ def open_journal(folder: Path) -> Iterator[Journal]:
                 connection.execute("PRAGMA temp_store = FILE")
                 connection.execute(
                     "CREATE TABLE IF NOT EXISTS answers (call_id TEXT PRIMARY KEY, status TEXT, text TEXT, "
-                    "score REAL, reason TEXT, input_tokens INTEGER, output_tokens INTEGER, cut INTEGER) "
+                    "score REAL, reason TEXT, input_tokens INTEGER, output_tokens INTEGER, cut INTEGER, attempt TEXT) "
                     "WITHOUT ROWID"
                 )
+                for marker in folder.glob(f"*{LANDED}"):
+                    connection.execute("DELETE FROM answers WHERE attempt = ?", (marker.stem,))
+                    marker.unlink()
                 connection.execute("CREATE TEMP TABLE wanted (call_id TEXT PRIMARY KEY, state INTEGER)")
-                yield Journal(connection)
+                yield Journal(connection, attempt)
             finally:
                 connection.close()
     except (OSError, sqlite3.Error) as error:

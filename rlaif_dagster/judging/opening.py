@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pydantic import TypeAdapter
 
@@ -18,6 +18,9 @@ from rlaif_dagster.judging.settings import (
     OpenAIJudgeSettings,
 )
 from rlaif_dagster.judging.templates import Template
+
+if TYPE_CHECKING:
+    from rlaif_dagster.judging.serving.limits import Budget
 
 JUDGE_JSON: Final = "judge.json"
 JUDGE_TEMPLATE: Final = "template.json"
@@ -60,7 +63,12 @@ class StoredJudge:
         )
 
     def open(
-        self, *, served_by: AskedJudgeSettings | None, numerics: NumericsSettings, batch_size: int
+        self,
+        *,
+        served_by: AskedJudgeSettings | None,
+        numerics: NumericsSettings,
+        batch_size: int,
+        budget: "Budget | None" = None,
     ) -> Judge:
         """Opens the judge, ready to be asked.
 
@@ -68,6 +76,7 @@ class StoredJudge:
             served_by: The settings of today, which say where, how fast and at what price a served judge is asked.
             numerics: How a local judge computes.
             batch_size: Most calls that a local judge answers at once.
+            budget: What a served judge may spend, where that is shared.
 
         Raises:
             JudgeError: If it cannot be asked.
@@ -90,6 +99,7 @@ class StoredJudge:
                 self.settings,
                 self.profile.template,
                 served_by=served_by if isinstance(served_by, OpenAIJudgeSettings) else None,
+                budget=budget,
             )
         return PlantedJudge(self.settings, self.profile.template)
 

@@ -182,6 +182,16 @@ class OpenAIJudgeSettings(_AskedJudgeSettings):
         """Longest text that it writes, in tokens."""
         return self.max_tokens
 
+    @field_validator("base_url")
+    @classmethod
+    def _refuse_secrets(cls, url: str | None) -> str | None:
+        if url is not None and ("@" in url or "?" in url or "#" in url):
+            raise ValueError(
+                "base_url holds more than an address, and it is recorded; remedy: leave out user, password and "
+                "everything from ? on; the key comes from the environment variable that api_key_env names"
+            )
+        return url
+
     @field_validator("extra_body")
     @classmethod
     def _keep_what_is_asked(cls, body: dict[str, JsonValue]) -> dict[str, JsonValue]:

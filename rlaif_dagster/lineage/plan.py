@@ -217,15 +217,15 @@ class _Planner:
                     inputs=inputs,
                     head=lambda: None if head_record is None else self._view(head_record),
                     journal=find_journal(self.project, recipe),
-                    earlier_versions=lambda: self._view_earlier(recipe),
-                    counts=self._find_counts(recipe),
+                    earlier_versions=lambda: self._view_earlier(stage, recipe),
+                    counts=self._find_counts(stage, recipe),
                 )
             )
         return _Outlook(status="computed", price=price)
 
-    def _find_counts(self, recipe: Recipe) -> Mapping[str, int] | None:
+    def _find_counts(self, stage: Stage, recipe: Recipe) -> Mapping[str, int] | None:
         """What the newest version by the same code counted, of those for which the same judge was asked."""
-        for record in find_earlier(self.project, recipe):
+        for record in find_earlier(self.project, stage, recipe):
             same_judge = record.recipe_parts.inputs.get("judge") == recipe.inputs.get("judge")
             if same_judge and record.counts.get("judge_calls_asked"):
                 return record.counts
@@ -252,6 +252,7 @@ class _Planner:
                 output=output,
                 scratch=scratch,
                 journal=scratch,
+                attempt="plan",
                 earlier_versions=lambda: iter(()),
                 recorded_version=lambda digest: self.folder / digest.short,
                 progress=ignore_progress,
@@ -276,8 +277,8 @@ class _Planner:
             self.project.store.view(md5, self.views[md5])
         return self.views.get(md5)
 
-    def _view_earlier(self, recipe: Recipe) -> Iterator[Path]:
-        for record in find_earlier(self.project, recipe):
+    def _view_earlier(self, stage: Stage, recipe: Recipe) -> Iterator[Path]:
+        for record in find_earlier(self.project, stage, recipe):
             folder = self._view(record)
             if folder is not None:
                 yield folder

@@ -41,7 +41,6 @@ from rlaif_dagster.versioning.git import read_git_state
 from rlaif_dagster.versioning.scratch import (
     held_lock,
     raising_storage_errors,
-    remove_unless_held,
     scratch_folder,
 )
 
@@ -243,7 +242,8 @@ def _compute(
             output=output,
             scratch=scratch,
             journal=journal,
-            earlier_versions=lambda: _view_earlier(project, recipe, work / "earlier"),
+            attempt=work.name,
+            earlier_versions=lambda: _view_earlier(project, stage, recipe, work / "earlier"),
             recorded_version=lambda digest: _view_recorded(project, stage.name, digest, work / "recorded"),
             progress=progress,
         )
@@ -275,8 +275,8 @@ def _compute(
             reason=stage.reason,
         ),
     )
-    if journal.exists():
-        remove_unless_held(journal)  # another run of this asset may be reading the answers in it
+    if journal.is_dir():
+        (journal / f"{work.name}.landed").touch()
     show_newest(project, record.asset)
     return record
 
@@ -340,22 +340,26 @@ def is_fresh(project: Project, stage: Stage) -> bool:
     return head.recipe == str(make_recipe(stage, inputs).digest)
 
 
-def find_earlier(project: Project, recipe: Recipe) -> Iterator[MaterialisationRecord]:
-    """Yields the asset's earlier versions by the same code and engine that are here, each once, newest first."""
+def find_earlier(project: Project, stage: Stage, recipe: Recipe) -> Iterator[MaterialisationRecord]:
+    """Yields the asset's earlier versions whose rows may be reused and that are here, each once, newest first."""
+    ledger = project.ledger
     seen: set[str] = set()
-    for record in project.ledger.find_made_alike(recipe):
+    for record in (
+        ledger.find_asset(stage.name) if stage.rows_outlive_makers else ledger.find_made_alike(recipe)
+    ):
         if record.output.md5 in seen or not project.store.has(record.output.md5):
             continue
         seen.add(record.output.md5)
         yield record
 
 
-def _view_earlier(project: Project, recipe: Recipe, folder: Path) -> Iterator[Path]:
+def _view_earlier(project: Project, stage: Stage, recipe: Recipe, folder: Path) -> Iterator[Path]:
     """Yields views of the versions whose rows may be reused, newest first."""
-    for number, record in enumerate(find_earlier(project, recipe)):
-        view = folder / str(number)
+    for record in find_earlier(project, stage, recipe):
+        view = folder / record.output.md5
         try:
-            view_version(project, record, view)
+            if not view.exists():  # else it was asked for before
+                view_version(project, record, view)
         except CorruptVersionError:
             continue  # its rows are made again; the audit names the damage
         yield view

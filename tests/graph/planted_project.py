@@ -83,6 +83,7 @@ def make_context(folder: Path, asset: str, work: Path) -> StageContext:
         output=work / "output",
         scratch=work / "scratch",
         journal=work / "journal" / "journal",
+        attempt="test",
         earlier_versions=lambda: iter(()),
         recorded_version=lambda digest: work / digest.short,
         progress=ignore_progress,

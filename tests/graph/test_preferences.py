@@ -81,6 +81,7 @@ def label(project: Path, inputs: ProjectInputs, output: str) -> tuple[StageResul
             output=folder / output,
             scratch=folder,
             journal=folder / "journal",
+            attempt="test",
             earlier_versions=lambda: iter(()),
             recorded_version=lambda _digest: folder,
             progress=ignore_progress,

@@ -67,7 +67,7 @@ def profile(compact: Template) -> JudgeProfile:
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    with open_journal(tmp_path / "work" / "journal") as journal:
+    with open_journal(tmp_path / "work" / "journal", "test") as journal:
         yield journal
 
 

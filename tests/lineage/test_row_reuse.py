@@ -70,7 +70,7 @@ def test_answers_that_a_killed_run_left_are_not_priced_again(
     answers = [a for a in read_answers(other.root / "data" / "judgements") if a.call_id not in before]
     assert len(answers) == 36
     stage = build_tiny_graph(project)["judgements"]
-    with open_journal(find_journal(project, make_recipe(stage, {}))) as journal:
+    with open_journal(find_journal(project, make_recipe(stage, {})), "killed") as journal:
         journal.want(answer.call_id for answer in answers[:10])
         journal.settle(answers[:10])
     price = plan(project)["judgements"].price

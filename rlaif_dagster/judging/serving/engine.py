@@ -68,6 +68,7 @@ class Engine:
         judge: str,
         limits: LimitSettings,
         price: PriceSettings | None,
+        budget: Budget,
     ) -> None:
         """Takes what it works with.
 
@@ -77,6 +78,7 @@ class Engine:
             judge: The judge's name, for messages.
             limits: How much may be asked.
             price: What tokens cost.
+            budget: What may be spent; it may have been drawn on before.
         """
         self._client = client
         self._exchange = exchange
@@ -86,7 +88,7 @@ class Engine:
         self._window = Window(limits.concurrency)
         self._request_pace = Pace(limits.requests_per_minute)
         self._token_pace = Pace(limits.tokens_per_minute)
-        self._budget = Budget(limits.budget)
+        self._budget = budget
         self._num_counted = self._num_reserved = 1
         self._ready: deque[_Attempt] = deque()
         self._workers: set[asyncio.Task[None]] = set()

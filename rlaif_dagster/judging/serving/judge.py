@@ -7,6 +7,7 @@ from rlaif_dagster.judging.calls import Answer, Call
 from rlaif_dagster.judging.serving.client import Client, find_url, read_key
 from rlaif_dagster.judging.serving.engine import Engine
 from rlaif_dagster.judging.serving.exchange import Exchange
+from rlaif_dagster.judging.serving.limits import Budget
 from rlaif_dagster.judging.settings import NO_IDENTITY, OpenAIJudgeSettings, name_judge
 from rlaif_dagster.judging.templates import Template
 
@@ -20,6 +21,7 @@ class ServedJudge:
         template: Template,
         *,
         served_by: OpenAIJudgeSettings | None = None,
+        budget: Budget | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         """Takes who is asked.
@@ -28,6 +30,7 @@ class ServedJudge:
             settings: Who the judge is.
             template: Its prompt.
             served_by: Where its key is, how fast it may be asked, and at what price; None for `settings`.
+            budget: What may be spent, where it is shared with another judge; None for one of its own.
             environment: Holds the key, and perhaps the server's address.
 
         Raises:
@@ -36,6 +39,7 @@ class ServedJudge:
         today = served_by or settings
         settings = settings.model_copy(update={name: getattr(today, name) for name in NO_IDENTITY})
         self._settings = settings
+        self._budget = budget or Budget(settings.limits.budget)
         key = read_key(settings.api_key_env, environment, judge=name_judge(settings))
         self._exchange = Exchange(settings, template, key=key)
         self._client = Client(
@@ -57,5 +61,6 @@ class ServedJudge:
             judge=name_judge(self._settings),
             limits=self._settings.limits,
             price=self._settings.price,
+            budget=self._budget,
         )
         return engine.ask(calls)

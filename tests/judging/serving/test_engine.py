@@ -294,7 +294,7 @@ def test_after_the_budget_the_journal_holds_every_answer_and_the_next_run_asks_t
         notes.append(f"{what} {done} of {total}: {note}")
 
     def label(judge: ServedJudge) -> AskedResult:
-        with open_journal(tmp_path / "journal") as journal:
+        with open_journal(tmp_path / "journal", "test") as journal:
             return ask_questions(
                 plan,
                 profile,
