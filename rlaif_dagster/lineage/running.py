@@ -17,10 +17,12 @@ def hold_run(project: Project, run_id: str) -> Iterator[None]:
         StorageError: If the lock cannot be made.
     """
     folder = _lock_folder(project)
+    path = folder / f"{run_id}-{os.getpid()}.lock"
     with ExitStack() as stack:
         with raising_storage_errors(folder):
             remove_leftovers(folder)
-            stack.enter_context(held_lock(folder / f"{run_id}.{os.getpid()}.lock"))
+            stack.enter_context(held_lock(path))
+        stack.callback(path.unlink, missing_ok=True)
         yield
 
 
@@ -33,7 +35,7 @@ def find_running(project: Project) -> tuple[str, ...]:
     folder = _lock_folder(project)
     with raising_storage_errors(folder):
         remove_leftovers(folder)
-        return tuple(sorted(path.name.partition(".")[0] for path in folder.glob("*.lock")))
+        return tuple(sorted(path.stem.rpartition("-")[0] for path in folder.glob("*.lock")))
 
 
 def _lock_folder(project: Project) -> Path:

@@ -18,9 +18,9 @@ SECONDS = 900
 """How long anything may take on a busy machine."""
 SCREENSHOTS_VARIABLE = "RLAIF_SCREENSHOTS"
 """Environment variable that names a folder for the pictures in the documentation."""
-VIEWPORT: "ViewportSize" = {"width": 3300, "height": 2000}
+VIEWPORT: "ViewportSize" = {"width": 3300, "height": 2300}
 """So large that the boxes of the graph show their text."""
-_GRAPH: "FloatRect" = {"x": 560, "y": 120, "width": 2700, "height": 1860}
+_GRAPH: "FloatRect" = {"x": 560, "y": 120, "width": 2700, "height": 2160}
 """Where the graph is on the page."""
 _LOCATION = "rlaif_dagster.definitions"
 
@@ -74,14 +74,16 @@ class DagsterPage:
         self.page.goto(self._address + path)
         self.page.get_by_text(text).first.wait_for()
 
-    def draw_graph(self, name: str) -> int:
-        """Opens the graph of all assets and returns how many wear the badge; keeps a picture if a folder is named."""
+    def draw_graph(self, name: str, *, num_badges: int) -> None:
+        """Opens the graph of all assets and waits for its badges; keeps a picture if a folder is named."""
+        from playwright.sync_api import expect
+
         self.open("/asset-groups", text="aligned_policy")
         self.page.get_by_text("Checks").first.wait_for()
-        self.page.wait_for_timeout(2000)  # until the badges, which come after the boxes, have been drawn
+        expect(self.page.get_by_text("Loading")).to_have_count(0, timeout=SECONDS * 1000)
+        expect(self.page.get_by_text("Unsynced")).to_have_count(num_badges, timeout=SECONDS * 1000)
         if folder := os.environ.get(SCREENSHOTS_VARIABLE):
             self.page.screenshot(path=str(Path(folder) / f"{name}.png"), clip=_GRAPH)
-        return self.page.get_by_text("Unsynced").count()
 
     def switch_on(self, automation: str) -> None:
         """Switches a sensor or schedule on."""

@@ -83,7 +83,7 @@ def test_an_edit_shows_and_the_sensor_rebuilds_exactly_what_it_must_once(
     ui: DagsterPage, project: Path, heads: dict[str, MaterialisationRecord]
 ) -> None:
     wait_until(lambda: ui.read_badges() == set())
-    assert ui.draw_graph("graph-fresh") == 0
+    ui.draw_graph("graph-fresh", num_badges=0)
 
     constitution = project / "inputs" / "constitution.yaml"
     constitution.write_text("# a comment changes nothing\n" + constitution.read_text())
@@ -95,7 +95,7 @@ def test_an_edit_shows_and_the_sensor_rebuilds_exactly_what_it_must_once(
     assert "Be polite to the user." in text
     constitution.write_text(text.replace("Be polite to the user.", "Use good manners and never be rude."))
     wait_until(lambda: ui.read_badges() == DOWNSTREAM)
-    assert ui.draw_graph("graph-stale") == len(DOWNSTREAM)
+    ui.draw_graph("graph-stale", num_badges=len(DOWNSTREAM))
     assert len(ui.read_runs()) == 1
 
     ui.switch_on("rebuild_on_edit")
@@ -112,4 +112,4 @@ def test_an_edit_shows_and_the_sensor_rebuilds_exactly_what_it_must_once(
     assert len(ui.read_runs()) == 2
     assert ui.read_sensor("rebuild_on_edit")["ticks"][0]["skipReason"] == "nothing is stale"
     assert ui.read_badges() == set()
-    assert ui.draw_graph("graph-rebuilt") == 0
+    ui.draw_graph("graph-rebuilt", num_badges=0)

@@ -109,7 +109,7 @@ PRINCIPLE = "- id: {}\n  text: {}\n"
         ),
         pytest.param(
             replace("judge.yaml", "provider: local", "provider: locl"),
-            ["inputs/judge.yaml", "locl", "'local', 'recorded'"],
+            ["inputs/judge.yaml", "locl", "'local', 'openai', 'planted', 'recorded', 'jury'"],
             id="unknown provider",
         ),
         pytest.param(
