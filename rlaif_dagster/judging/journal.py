@@ -38,18 +38,16 @@ class Journal:
 
     def want(self, call_ids: Iterable[str]) -> None:
         """Says which calls are to be answered; those wanted before are forgotten, their answers are not."""
-        self._db.execute("BEGIN")
-        self._db.execute("DELETE FROM wanted")
-        self._db.executemany("INSERT OR IGNORE INTO wanted VALUES (?, 0)", ((name,) for name in call_ids))
-        self._db.execute("COMMIT")
+        with self._transaction():
+            self._db.execute("DELETE FROM wanted")
+            self._db.executemany("INSERT OR IGNORE INTO wanted VALUES (?, 0)", ((name,) for name in call_ids))
 
     def settle(self, answers: Iterable[Answer]) -> None:
         """Takes over answers that are known already, where they are wanted and still open."""
-        self._db.execute("BEGIN")
-        for answer in answers:
-            if self._move(answer.call_id, _OPEN, _SETTLED):
-                self._write(answer)
-        self._db.execute("COMMIT")
+        with self._transaction():
+            for answer in answers:
+                if self._move(answer.call_id, _OPEN, _SETTLED):
+                    self._write(answer)
 
     def find_known(self) -> Iterator[Answer]:
         """Yields the answers to wanted calls that the journal holds already."""
@@ -66,12 +64,17 @@ class Journal:
         """Takes an open call to ask it; False where it is settled, or taken already."""
         return self._move(call_id, _OPEN, _TAKEN)
 
-    def add(self, answer: Answer) -> bool:
-        """Keeps the answer to a call that was taken, durably; False if the call was not taken."""
-        if not self._move(answer.call_id, _TAKEN, _SETTLED):
-            return False
-        self._write(answer)
-        return True
+    def add(self, answers: Iterable[Answer]) -> None:
+        """Keeps answers to calls that were taken, durably, in one step.
+
+        Raises:
+            JudgeError: If a call was not taken; the answers before it are kept.
+        """
+        with self._transaction():
+            for answer in answers:
+                if not self._move(answer.call_id, _TAKEN, _SETTLED):
+                    raise JudgeError(f"an answer nobody asked for came back: {answer.call_id}")
+                self._write(answer)
 
     def find(self, call_id: str) -> Answer | None:
         """The answer to a call."""
@@ -92,6 +95,14 @@ class Journal:
         if answer is None:
             raise JudgeError(f"the call {call_id} was never answered")
         return answer
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("COMMIT")
 
     def _move(self, call_id: str, before: int, after: int) -> bool:
         moved = self._db.execute(
