@@ -5,7 +5,7 @@ price is exact.
 """
 
 import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,7 @@ from rlaif_dagster.graph.price import NOTHING, Foreseen, Price, PriceContext, Ra
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
 from rlaif_dagster.graph.sources import read_prompts
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
-from rlaif_dagster.judging.calls import JudgeProfile
+from rlaif_dagster.judging.calls import Call, JudgeProfile
 from rlaif_dagster.judging.journal import look_into_journal
 from rlaif_dagster.judging.opening import read_judges
 from rlaif_dagster.judging.pairs import Pair, PairingSettings, form_pairs
@@ -164,22 +164,20 @@ def _price_pairs(
     """The price of the calls about pairs that are certain, and about others that there may be."""
     profiles = _profile_judges(inputs, context)
     by_name = {profile.name: profile for profile in profiles}
-    meter = Meter(inputs)
-    questions = plan_questions(
-        pairs,
-        inputs.constitution,
-        profiles,
-        prompts={prompt.prompt_id: prompt.prompt for prompt in prompts},
-        texts={row["response_id"]: row["text"] for row in responses},
-    )
-    calls = {
-        call.call_id: (by_name[question.judge], call) for question in questions for call in question.calls
-    }
-    new = _find_open({call_id: judge for call_id, (judge, _) in calls.items()}, context)
+    prompt_texts = {prompt.prompt_id: prompt.prompt for prompt in prompts}
+    texts = {row["response_id"]: row["text"] for row in responses}
+
+    def list_calls() -> Iterator[tuple[str, Call]]:
+        questions = plan_questions(pairs, inputs.constitution, profiles, prompts=prompt_texts, texts=texts)
+        return ((question.judge, call) for question in questions for call in question.calls)
+
+    calls = {call.call_id: by_name[judge] for judge, call in list_calls()}
+    new = _find_open(calls, context)
     most = len(new) + num_open_pairs * _count_calls_per_pair(inputs, profiles)
-    usage = None
+    usage, meter = None, Meter(inputs)
     if meter.tells:
-        usage = add_usages(meter.bound(judge.name, call) for judge, call in (calls[name] for name in new))
+        asked = {call.call_id: (judge, call) for judge, call in list_calls() if call.call_id in new}
+        usage = add_usages(meter.bound(judge, call) for judge, call in asked.values())
         if most > len(new):
             usage = add_usages([usage, (UNKNOWN, UNKNOWN)])
     return _price_calls(Range(min=len(new), max=most), len(calls) - len(new), inputs, context, usage)
