@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,8 @@ from rlaif_dagster.errors import JudgeError, StorageError
 from rlaif_dagster.judging.calls import Answer
 
 _COLUMNS: Final = tuple(field.name for field in fields(Answer))
+_INSERT: Final = f"INSERT OR REPLACE INTO answers VALUES ({', '.join('?' * (len(_COLUMNS) + 1))})"  # noqa: S608
+_read_values: Final = attrgetter(*_COLUMNS)
 _OPEN, _TAKEN, _SETTLED = range(3)
 LANDED: Final = ".landed"
 """Suffix of the empty file, named after an attempt, that says that its version has landed."""
@@ -97,11 +100,7 @@ class Journal:
         return moved.rowcount == 1
 
     def _write(self, answer: Answer) -> None:
-        marks = ", ".join("?" * (len(_COLUMNS) + 1))
-        self._db.execute(
-            f"INSERT OR REPLACE INTO answers VALUES ({marks})",  # noqa: S608
-            [*(getattr(answer, name) for name in _COLUMNS), self._attempt],
-        )
+        self._db.execute(_INSERT, (*_read_values(answer), self._attempt))
 
 
 @contextmanager

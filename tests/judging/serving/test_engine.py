@@ -168,13 +168,17 @@ def test_a_budget_of_calls_stops_before_it_is_exceeded_and_the_next_run_goes_on(
     calls = make_calls(100)
     answered: dict[str, Answer] = {}
     model = name_model("budget", **{"500": 0.05})
-    judge = make_judge(server, model, limits={"concurrency": 16, "budget": {"calls": 40}})
+    limits = {"concurrency": 16, "budget": {"calls": 40}}
     for _ in range(2):
         with pytest.raises(BudgetError, match=r"40 calls, 2040 tokens, 0\.0021 EUR so far"):
-            for answer in judge.ask(call for call in calls if call.call_id not in answered):
+            for answer in make_judge(server, model, limits=limits).ask(
+                call for call in calls if call.call_id not in answered
+            ):
                 answered[answer.call_id] = answer
     assert len(answered) == server.count_served(model)["ok"] == 80
-    for answer in judge.ask(call for call in calls if call.call_id not in answered):
+    for answer in make_judge(server, model, limits=limits).ask(
+        call for call in calls if call.call_id not in answered
+    ):
         answered[answer.call_id] = answer
     assert server.count_served(model)["ok"] == 100
     assert all(answered[call.call_id].text == find_truth(call) for call in calls)
