@@ -32,7 +32,9 @@ def draw_prompts(num_prompts: int, num_samples: int) -> list[str]:
     """Draws prompts of the world, each as often as it is to be answered."""
     rng = open_random(0, "benchmark", "sampling")
     prompts = [
-        compose_prompt(rng.choice(lexicon.OPENINGS), rng.choice(list_unseen_questions(rng.choice(CATEGORIES))))
+        compose_prompt(
+            rng.choice(lexicon.OPENINGS), rng.choice(list_unseen_questions(rng.choice(CATEGORIES)))
+        )
         for _ in range(num_prompts)
     ]
     return [prompt for prompt in prompts for _ in range(num_samples)]
@@ -104,13 +106,17 @@ def main() -> None:
     ratios = []
     for repeat in range(1, arguments.repeats + 1):
         started = time.process_time()
-        plain = sum(sample_plainly(model, tokenizer, prompts, settings, size)) / (time.process_time() - started)
+        plain = sum(sample_plainly(model, tokenizer, prompts, settings, size)) / (
+            time.process_time() - started
+        )
         started = time.process_time()
         answers = sample_ours(model, tokenizer, prompts, settings, size)
         ours = sum(map(len, answers)) / (time.process_time() - started)
         ratios.append(ours / plain)
         table.add_row(str(repeat), f"{plain:.0f}", f"{ours:.0f}", f"{ratios[-1]:.2f}")
-    differing = sum(a != b for a, b in zip(answers, sample_ours(model, tokenizer, prompts, settings, 7), strict=True))
+    differing = sum(
+        a != b for a, b in zip(answers, sample_ours(model, tokenizer, prompts, settings, 7), strict=True)
+    )
     lengths = [len(answer) for answer in answers]
     console = Console()
     console.print(table)

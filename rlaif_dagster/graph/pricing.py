@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from rlaif_dagster.generation.journal import look_into_responses
 from rlaif_dagster.generation.responses import ResponseKey
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.graph.judging import read_answers
@@ -55,6 +56,7 @@ def price_responses(inputs: ProjectInputs, context: PriceContext) -> Price:
     ]
     wanted = {row["response_id"] for row in rows}
     known = _find_texts(wanted, context.earlier_versions())
+    known |= {row["response_id"]: row["text"] for row in look_into_responses(context.journal)}
     head = context.head()
     before = {} if head is None else _read_texts(head)
     forecast = as_before = _forecast(rows, known)

@@ -27,6 +27,7 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
     policy = inputs.first_policy
 
     def sample(context: StageContext) -> StageResult:
+        from rlaif_dagster.generation.journal import keep_responses, look_into_responses
         from rlaif_dagster.generation.sampling import sample_responses
         from rlaif_dagster.numerics import prepare_torch
 
@@ -37,17 +38,23 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
             for folder in context.earlier_versions()
             for row in read_table(folder / RESPONSES_TABLE)
         }
-        result = sample_responses(
-            context.inputs[policy],
-            [{"prompt_id": p.prompt_id, "prompt": p.prompt} for p in read_prompts(context.inputs["prompts"])],
-            settings,
-            root_seed=seed,
-            policy_digest=str(context.digests[policy]),
-            device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
-            batch_size=inputs.pipeline.execution.sampling_batch_size,
-            known=known,
-            progress=context.progress,
-        )
+        with keep_responses(context.journal, context.attempt) as keep:
+            known |= {row["response_id"]: row for row in look_into_responses(context.journal)}
+            result = sample_responses(
+                context.inputs[policy],
+                [
+                    {"prompt_id": p.prompt_id, "prompt": p.prompt}
+                    for p in read_prompts(context.inputs["prompts"])
+                ],
+                settings,
+                root_seed=seed,
+                policy_digest=str(context.digests[policy]),
+                device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
+                batch_size=inputs.pipeline.execution.sampling_batch_size,
+                known=known,
+                keep=keep,
+                progress=context.progress,
+            )
         rows = write_responses(context.output, result.rows)
         return StageResult(
             rows=rows, counts={"num_sampled": result.num_sampled, "num_reused": result.num_reused}
