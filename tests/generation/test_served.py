@@ -36,7 +36,7 @@ def sample(policy: Path, settings: LocalSamplingSettings, kept: list[Row] | None
         root_seed=7,
         policy_digest="sha256:policy",
         device=torch.device("cpu"),
-        keep=[].extend if kept is None else kept.extend,
+        keep=kept.extend if kept is not None else lambda rows: None,
     )
 
 
