@@ -81,7 +81,7 @@ def clustered_proportion(
     if variance is None or variance <= _NO_VARIANCE / n:
         n_effective = float(num_clusters)
     else:
-        shrinkage = (_normal_quantile(confidence) / _t_quantile(confidence, num_clusters - 1)) ** 2
+        shrinkage = (_normal_quantile(confidence) / find_t_quantile(confidence, num_clusters - 1)) ** 2
         n_effective = min(float(n), value * (1.0 - value) / variance * shrinkage)
     low, high = proportion_confint(value * n_effective, n_effective, alpha=1.0 - confidence, method="wilson")
     return Estimate(
@@ -110,7 +110,7 @@ def clustered_mean(
         ValueError: If there are no values, the lengths differ, or a value or the confidence is out of range.
     """
     value, variance, num_clusters = _mean_and_variance(values, clusters, confidence)
-    half = None if variance is None else _t_quantile(confidence, num_clusters - 1) * math.sqrt(variance)
+    half = None if variance is None else find_t_quantile(confidence, num_clusters - 1) * math.sqrt(variance)
     return Estimate(
         value=value,
         low=None if half is None else value - half,
@@ -152,7 +152,8 @@ def _normal_quantile(confidence: float) -> float:
     return float(ndtri(0.5 + confidence / 2.0))
 
 
-def _t_quantile(confidence: float, degrees_of_freedom: int) -> float:
+def find_t_quantile(confidence: float, degrees_of_freedom: int) -> float:
+    """Returns half the width, in standard errors, of Student's t interval."""
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees_of_freedom, 0.5 + confidence / 2.0))
