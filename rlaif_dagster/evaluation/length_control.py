@@ -55,9 +55,9 @@ def control_length(
 ) -> LengthControl | None:
     """Fits the model above to a table of wins, and predicts the win rate at equal length.
 
-    Intervals are Student's t on clusters - 1 degrees of freedom, on the log-odds, with the variance that is robust to any
-    dependence within a cluster (the sandwich: Liang and Zeger 1986), never below that of as many independent wins and
-    losses; where all outcomes are equal, of as many as there are clusters.
+    Intervals are Student's t on clusters - 1 degrees of freedom, on the log-odds, with the variance that is robust to
+    any dependence within a cluster (the sandwich: Liang and Zeger 1986), never below that of as many independent wins
+    and losses; where all outcomes are equal, of as many as there are clusters.
 
     Args:
         outcomes: Of each comparison, in [0, 1]: 1 where the aligned answer wins, 0.5 for a tie.
@@ -66,8 +66,8 @@ def control_length(
         confidence: Of the two-sided intervals, in (0, 1).
 
     Returns:
-        The win rate at equal length; None where nothing can be said of it: fewer than three comparisons or two clusters,
-        or the same length difference everywhere.
+        The win rate at equal length; None where nothing can be said of it: fewer than three comparisons or two
+        clusters, or the same length difference everywhere.
 
     Raises:
         ValueError: If the lengths of the arguments differ, or an outcome is out of range.
