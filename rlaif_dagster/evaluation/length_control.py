@@ -105,11 +105,12 @@ def _fit(
 ) -> tuple[list[float], list[float]]:
     """Returns theta and phi, and their standard errors."""
     import numpy as np
-    import statsmodels.api as sm
+    from statsmodels.genmod.families import Binomial
+    from statsmodels.genmod.generalized_linear_model import GLM
 
     design = np.column_stack([np.ones(len(wins)), terms])
     prior = np.eye(2)
-    model = sm.GLM([*wins, 0.5, 0.5], np.vstack([design, prior]), family=sm.families.Binomial())
+    model = GLM([*wins, 0.5, 0.5], np.vstack([design, prior]), family=Binomial())
     fitted = model.fit(maxiter=_MAX_STEPS, tol=1e-12, tol_criterion="params")
     expected = fitted.fittedvalues
     bread = np.linalg.inv((model.exog.T * (expected * (1.0 - expected))) @ model.exog)

@@ -12,7 +12,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
-from rlaif_dagster.evaluation.intervals import Estimate, clustered_mean, clustered_proportion
+from rlaif_dagster.evaluation.intervals import (
+    Estimate,
+    clustered_bounded_mean,
+    clustered_mean,
+    clustered_proportion,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +124,9 @@ def trace_over_optimisation(
         scorer=scorer,
         points=points,
         best_n=best_n,
-        decline=None if best_n == sizes[-1] else clustered_mean(losses, prompts, confidence=confidence),
+        decline=None
+        if best_n == sizes[-1]
+        else clustered_bounded_mean(losses, prompts, bounds=(-1.0, 1.0), confidence=confidence),
     )
 
 

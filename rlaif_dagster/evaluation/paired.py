@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from rlaif_dagster.evaluation.intervals import Estimate, clustered_mean, clustered_proportion
+from rlaif_dagster.evaluation.intervals import Estimate, clustered_bounded_mean, clustered_proportion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,5 +47,5 @@ def pair_shares(
         name=name,
         base=clustered_proportion(base, clusters, confidence=confidence),
         aligned=clustered_proportion(aligned, clusters, confidence=confidence),
-        difference=clustered_mean(differences, clusters, confidence=confidence),
+        difference=clustered_bounded_mean(differences, clusters, bounds=(-1.0, 1.0), confidence=confidence),
     )

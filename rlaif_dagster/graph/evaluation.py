@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rlaif_dagster.digest import canonical_json
+from rlaif_dagster.evaluation.comparison import Comparison, PrincipleOutcome
 from rlaif_dagster.evaluation.facts import (
     CheckpointPoint,
     Curve,
@@ -15,14 +16,10 @@ from rlaif_dagster.evaluation.facts import (
     RunFacts,
     TrainingCurves,
 )
+from rlaif_dagster.evaluation.groups import GroupWinRate
 from rlaif_dagster.evaluation.intervals import Estimate
 from rlaif_dagster.evaluation.settings import EvaluationSettings
-from rlaif_dagster.evaluation.win_rate import (
-    Comparison,
-    EvaluationMetrics,
-    GroupWinRate,
-    PrincipleOutcome,
-)
+from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.judge_gates import read_audit

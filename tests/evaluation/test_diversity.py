@@ -34,9 +34,9 @@ def test_a_policy_that_says_one_thing_is_seen() -> None:
     aligned = {prompt: [texts[0]] * 3 for prompt, texts in base.items()}
     figures = {figure.name: figure for figure in measure_diversity(base, aligned)}
     assert figures["self_similarity"].aligned.value == 1.0
-    assert figures["self_similarity"].difference.is_above(0.5)
+    assert figures["self_similarity"].difference.is_above(0.3)
     assert figures["distinct_answers"].aligned.value == pytest.approx(1 / 3)
-    assert figures["distinct_1"].difference.is_below(0.0)
+    assert figures["distinct_1"].difference.value == pytest.approx(3 / 9 - 7 / 9)
     assert figures["distinct_2"].base.n == 8  # prompts
 
 

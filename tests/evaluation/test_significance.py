@@ -2,9 +2,11 @@
 
 import itertools
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from statsmodels.stats.multitest import multipletests
 
 from rlaif_dagster.evaluation.significance import correct_for_many, flip_signs
 
@@ -43,6 +45,11 @@ def test_holm_worked_by_hand() -> None:
     """0.01 * 3; then 0.02 * 2 = 0.04; then 0.03 * 1, but no less than the one before it."""
     assert correct_for_many([0.03, 0.01, 0.02]) == pytest.approx((0.04, 0.03, 0.04))
     assert correct_for_many([]) == ()
+
+
+def test_holm_is_that_of_statsmodels() -> None:
+    p_values = np.random.default_rng(3).random(30) ** 4
+    assert correct_for_many(p_values.tolist()) == pytest.approx(multipletests(p_values, method="holm")[1])
 
 
 def test_what_is_no_outcome_is_refused() -> None:
