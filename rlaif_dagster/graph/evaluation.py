@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rlaif_dagster.digest import canonical_json
+from rlaif_dagster.evaluation.comparison import EVEN
 from rlaif_dagster.evaluation.facts import (
     CheckpointPoint,
     Curve,
@@ -14,11 +15,12 @@ from rlaif_dagster.evaluation.facts import (
     RunFacts,
     TrainingCurves,
 )
+from rlaif_dagster.evaluation.groups import GroupWinRate
 from rlaif_dagster.evaluation.intervals import Estimate
 from rlaif_dagster.evaluation.settings import EvaluationSettings
-from rlaif_dagster.evaluation.win_rate import EvaluationMetrics, GroupWinRate
+from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
 from rlaif_dagster.graph.checks import check_schema
-from rlaif_dagster.graph.comparisons import EVEN, compare_answers, measure_kl
+from rlaif_dagster.graph.comparisons import compare_answers, measure_kl
 from rlaif_dagster.graph.held_out import answer_held_out, judge_held_out, sampling_of
 from rlaif_dagster.graph.judge_gates import read_audit
 from rlaif_dagster.graph.learning import TRAINING_ENGINE, read_training, write_plots
@@ -82,7 +84,7 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         description="Held-out answers of both policies compared by the judge, by gold where there is gold, and by the "
         "reward model; with a report for people.",
         kinds=("parquet", "html"),
-        code_version="6",
+        code_version="7",
         inputs=(
             "prompts",
             "constitution",
