@@ -208,6 +208,27 @@ def trace(
 
 
 @app.command()
+def diff(
+    before: Annotated[
+        str,
+        typer.Argument(
+            metavar="A", help="ASSET@DIGEST, DIGEST, release:NUMBER or a git revision (git:REV if unclear)."
+        ),
+    ],
+    after: Annotated[str, typer.Argument(metavar="B", help="The other side, named in the same way.")],
+    project: ProjectOption = Path(),
+    json: JsonOption = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the comparison as one HTML page.")
+    ] = None,
+) -> None:
+    """Show what differs between two policies, releases or revisions, and which cause had which effect."""
+    from rlaif_dagster.cli.diff import diff_command
+
+    diff_command(project, before, after, as_json=json, html=html)
+
+
+@app.command()
 def doctor(project: ProjectOption = Path()) -> None:
     """Say what is wrong with the install or the project, and the remedy."""
     from rlaif_dagster.cli.doctor import doctor_command
