@@ -21,9 +21,11 @@ STAGES = (
     "training",
     "evaluation",
     "embedded",
+    "cards",
 )
 ABOVE = {
     "errors": (),
+    "extras": ("errors",),
     "digest": (),
     "seeds": ("digest",),
     "progress": (),
@@ -33,7 +35,7 @@ ABOVE = {
     "graph": (*STAGES, "inputs", "errors", "digest", "seeds", "progress", "tables"),
     "versioning": ("errors", "digest", "progress"),
     "project_template": (),
-    "lineage": (*STAGES, "graph", "inputs", "versioning", "errors", "digest", "progress", "tables"),
+    "lineage": (*STAGES, "graph", "inputs", "versioning", "errors", "extras", "digest", "progress", "tables"),
     "defs": ("lineage", "graph", "inputs", "project_template", "errors", "progress", "digest"),
     "definitions": ("defs", "lineage"),
 }

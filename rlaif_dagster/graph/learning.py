@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rlaif_dagster.digest import JsonValue, canonical_json
 from rlaif_dagster.errors import TrainingError
+from rlaif_dagster.graph.cards import with_card
 from rlaif_dagster.graph.preferences import read_preferences
 from rlaif_dagster.graph.responses import MODEL_ENGINE
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
@@ -24,6 +25,7 @@ TRAINING_ENGINE: Final = (*MODEL_ENGINE, "trl", "peft", "accelerate", "datasets"
 CHANCE: Final = 0.5
 
 
+@with_card
 def build_reward_model(inputs: ProjectInputs) -> Stage:
     """The stage of the reward model."""
     settings = inputs.pipeline.reward_model
@@ -92,7 +94,7 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
         description="Scores an answer; trained on the soft labels by TRL's RewardTrainer. A folder that "
         "AutoModelForSequenceClassification.from_pretrained opens.",
         kinds=("huggingface", "pytorch"),
-        code_version="1",
+        code_version="2",
         inputs=("ai_preferences", "base_policy") if base is None else ("ai_preferences",),
         settings={
             "reward_model": settings.model_dump(mode="json"),
@@ -149,6 +151,7 @@ def require_decided(rows: Sequence[Row]) -> list[Row]:
     return decided
 
 
+@with_card
 def build_aligned_policy(inputs: ProjectInputs) -> Stage:
     """The stage of the aligned policy."""
     settings = inputs.pipeline.policy
@@ -211,7 +214,7 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
         description="The base policy, aligned by TRL's DPOTrainer with a soft target for each pair. The reward model "
         "drops pairs that it confidently contradicts, and picks the checkpoint.",
         kinds=("huggingface", "pytorch"),
-        code_version="2",
+        code_version="3",
         inputs=("ai_preferences", inputs.first_policy, "reward_model"),
         settings={
             "policy": settings.model_dump(mode="json"),
