@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rlaif_dagster.digest import JsonValue, canonical_json
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.graph.checks import check_schema
-from rlaif_dagster.graph.learning import TRAINING_ENGINE, write_training
+from rlaif_dagster.graph.learning import TRAINING_ENGINE, plan_restart, write_training
 from rlaif_dagster.graph.responses import MODEL_ENGINE, sample_policy
 from rlaif_dagster.graph.sources import read_constitution, read_prompts
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
@@ -169,6 +169,11 @@ def build_supervised_policy(inputs: ProjectInputs) -> Stage:
     settings = _require(inputs.pipeline.revision)
     numerics = inputs.pipeline.numerics
     seed = inputs.pipeline.seed
+    recipe: JsonValue = {
+        "training": settings.training.model_dump(mode="json"),
+        "rounds": settings.rounds,
+        "seed": seed,
+    }
 
     def compute(context: StageContext) -> StageResult:
         from rlaif_dagster.evaluation import plots
@@ -188,6 +193,7 @@ def build_supervised_policy(inputs: ProjectInputs) -> Stage:
             device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
             output=context.output,
             scratch=context.scratch,
+            restart=plan_restart(context, recipe, inputs),
             progress=context.progress,
         )
         points = tuple(CurvePoint(step=step, value=loss) for step, loss in enumerate(result.losses, start=1))
@@ -218,11 +224,7 @@ def build_supervised_policy(inputs: ProjectInputs) -> Stage:
         kinds=("huggingface", "pytorch"),
         code_version="1",
         inputs=("revised_responses", "base_policy"),
-        settings={
-            "training": settings.training.model_dump(mode="json"),
-            "rounds": settings.rounds,
-            "seed": seed,
-        },
+        settings=recipe,
         engine=TRAINING_ENGINE,
         compute=compute,
         numerics=numerics,
