@@ -10,7 +10,7 @@ from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.sources import TABLE_ENGINE, read_prompts
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
-from rlaif_dagster.tables import read_table, write_table
+from rlaif_dagster.tables import Row, read_table, write_table
 
 RESPONSES_TABLE: Final = "responses.parquet"
 
@@ -32,11 +32,6 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
 
         if isinstance(settings, RecordedSamplingSettings):
             raise TypeError("recorded responses are imported, not sampled")
-        known = {
-            row["response_id"]: row
-            for folder in context.earlier_versions()
-            for row in read_table(folder / RESPONSES_TABLE)
-        }
         result = sample_responses(
             context.inputs[policy],
             [{"prompt_id": p.prompt_id, "prompt": p.prompt} for p in read_prompts(context.inputs["prompts"])],
@@ -45,7 +40,7 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
             policy_digest=str(context.digests[policy]),
             device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
             batch_size=inputs.pipeline.execution.sampling_batch_size,
-            known=known,
+            known=read_known_responses(context),
             progress=context.progress,
         )
         rows = write_responses(context.output, result.rows)
@@ -91,6 +86,15 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
             ),
         ),
     )
+
+
+def read_known_responses(context: StageContext) -> dict[str, Row]:
+    """The responses of a stage's earlier versions, by id."""
+    return {
+        row["response_id"]: row
+        for folder in context.earlier_versions()
+        for row in read_table(folder / RESPONSES_TABLE)
+    }
 
 
 def write_responses(folder: Path, rows: Iterable[Mapping[str, Any]]) -> int:

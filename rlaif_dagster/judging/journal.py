@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,8 @@ from rlaif_dagster.errors import JudgeError, StorageError
 from rlaif_dagster.judging.calls import Answer
 
 _COLUMNS: Final = tuple(field.name for field in fields(Answer))
+_INSERT: Final = f"INSERT OR REPLACE INTO answers VALUES ({', '.join('?' * (len(_COLUMNS) + 1))})"  # noqa: S608
+_read_values: Final = attrgetter(*_COLUMNS)
 _OPEN, _TAKEN, _SETTLED = range(3)
 LANDED: Final = ".landed"
 """Suffix of the empty file, named after an attempt, that says that its version has landed."""
@@ -35,18 +38,16 @@ class Journal:
 
     def want(self, call_ids: Iterable[str]) -> None:
         """Says which calls are to be answered; those wanted before are forgotten, their answers are not."""
-        self._db.execute("BEGIN")
-        self._db.execute("DELETE FROM wanted")
-        self._db.executemany("INSERT OR IGNORE INTO wanted VALUES (?, 0)", ((name,) for name in call_ids))
-        self._db.execute("COMMIT")
+        with self._transaction():
+            self._db.execute("DELETE FROM wanted")
+            self._db.executemany("INSERT OR IGNORE INTO wanted VALUES (?, 0)", ((name,) for name in call_ids))
 
     def settle(self, answers: Iterable[Answer]) -> None:
         """Takes over answers that are known already, where they are wanted and still open."""
-        self._db.execute("BEGIN")
-        for answer in answers:
-            if self._move(answer.call_id, _OPEN, _SETTLED):
-                self._write(answer)
-        self._db.execute("COMMIT")
+        with self._transaction():
+            for answer in answers:
+                if self._move(answer.call_id, _OPEN, _SETTLED):
+                    self._write(answer)
 
     def find_known(self) -> Iterator[Answer]:
         """Yields the answers to wanted calls that the journal holds already."""
@@ -63,12 +64,17 @@ class Journal:
         """Takes an open call to ask it; False where it is settled, or taken already."""
         return self._move(call_id, _OPEN, _TAKEN)
 
-    def add(self, answer: Answer) -> bool:
-        """Keeps the answer to a call that was taken, durably; False if the call was not taken."""
-        if not self._move(answer.call_id, _TAKEN, _SETTLED):
-            return False
-        self._write(answer)
-        return True
+    def add(self, answers: Iterable[Answer]) -> None:
+        """Keeps answers to calls that were taken, durably, in one step.
+
+        Raises:
+            JudgeError: If a call was not taken; the answers before it are kept.
+        """
+        with self._transaction():
+            for answer in answers:
+                if not self._move(answer.call_id, _TAKEN, _SETTLED):
+                    raise JudgeError(f"an answer nobody asked for came back: {answer.call_id}")
+                self._write(answer)
 
     def find(self, call_id: str) -> Answer | None:
         """The answer to a call."""
@@ -90,6 +96,14 @@ class Journal:
             raise JudgeError(f"the call {call_id} was never answered")
         return answer
 
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("COMMIT")
+
     def _move(self, call_id: str, before: int, after: int) -> bool:
         moved = self._db.execute(
             "UPDATE wanted SET state = ? WHERE call_id = ? AND state = ?", (after, call_id, before)
@@ -97,11 +111,7 @@ class Journal:
         return moved.rowcount == 1
 
     def _write(self, answer: Answer) -> None:
-        marks = ", ".join("?" * (len(_COLUMNS) + 1))
-        self._db.execute(
-            f"INSERT OR REPLACE INTO answers VALUES ({marks})",  # noqa: S608
-            [*(getattr(answer, name) for name in _COLUMNS), self._attempt],
-        )
+        self._db.execute(_INSERT, (*_read_values(answer), self._attempt))
 
 
 @contextmanager

@@ -62,18 +62,12 @@ def train_policy(
         TrainingError: If there is nothing to learn from, a row is held out, or training diverges.
     """
     require_training_rows(rows, what="policy")
-    from transformers import set_seed
     from trl import DPOConfig
     from trl.trainer.dpo_trainer import DataCollatorForPreference
 
     from rlaif_dagster.training import checkpoints, trainers
 
-    set_seed(trainers.trainer_seed(seed))
-    policy, tokenizer = open_causal_lm(base_policy_path, dtype=trainers.loading_dtype(settings))
-    on_device: Any = policy
-    on_device.to(device)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    policy, tokenizer = trainers.open_policy_to_train(base_policy_path, settings, seed=seed, device=device)
     reward_model, reward_tokenizer = open_reward_model(reward_model_path, dtype=settings.dtype)
     reward_model.to(device)
     kept = filter_by_reward(reward_model, reward_tokenizer, rows, threshold=settings.reward_filter)

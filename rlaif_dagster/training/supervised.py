@@ -6,11 +6,10 @@ torch, transformers and trl are imported inside the functions.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.generation.dialogues import encode_dialogues
-from rlaif_dagster.models import open_causal_lm
 from rlaif_dagster.progress import Progress, ignore_progress
 from rlaif_dagster.training.settings import OptimizerSettings
 
@@ -67,17 +66,11 @@ def train_supervised_policy(
         TrainingError: If there is nothing to learn from, or training diverges.
     """
     from datasets import Dataset
-    from transformers import set_seed
     from trl import SFTConfig
 
     from rlaif_dagster.training import trainers
 
-    set_seed(trainers.trainer_seed(seed))
-    policy, tokenizer = open_causal_lm(policy_path, dtype=trainers.loading_dtype(settings))
-    on_device: Any = policy
-    on_device.to(device)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    policy, tokenizer = trainers.open_policy_to_train(policy_path, settings, seed=seed, device=device)
     dialogues = encode_dialogues(tokenizer, [(row["prompt"], row["completion"]) for row in rows])
     fitting = [dialogue for dialogue in dialogues if len(dialogue.prompt_ids) < settings.max_length]
     if not fitting:

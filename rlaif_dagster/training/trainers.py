@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback, TrainerCallback, set_seed
 from trl import DPOTrainer, RewardTrainer, SFTTrainer
 
 from rlaif_dagster.errors import TrainingError
+from rlaif_dagster.models import open_causal_lm
 from rlaif_dagster.progress import Progress
 from rlaif_dagster.tables import Row
 from rlaif_dagster.training.kl import compute_log_probs
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from peft import LoraConfig
+    from transformers import PreTrainedTokenizerBase
 
 
 def trainer_seed(seed: int) -> int:
@@ -138,6 +140,22 @@ class ProgressCallback(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """After each optimiser step."""
         self._progress(self._what, state.global_step, state.max_steps)
+
+
+def open_policy_to_train(
+    path: Path, settings: OptimizerSettings, *, seed: int, device: torch.device
+) -> "tuple[Any, PreTrainedTokenizerBase]":
+    """Seeds the libraries and opens a policy on its device; its tokenizer can pad.
+
+    Raises:
+        ModelError: If the model cannot be opened.
+    """
+    set_seed(trainer_seed(seed))
+    policy, tokenizer = open_causal_lm(path, dtype=loading_dtype(settings))
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    on_device: Any = policy
+    return on_device.to(device), tokenizer
 
 
 def loading_dtype(settings: OptimizerSettings) -> str:

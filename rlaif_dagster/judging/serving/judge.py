@@ -49,8 +49,8 @@ class ServedJudge:
             timeout_seconds=settings.limits.timeout_seconds,
         )
 
-    def ask(self, calls: Iterable[Call]) -> Generator[Answer, None, None]:
-        """Yields one answer for each call, each as soon as it is known.
+    def ask(self, calls: Iterable[Call]) -> Generator[list[Answer], None, None]:
+        """Yields one answer for each call, as soon as they are known; those known by then together.
 
         Raises:
             JudgeError: If no call can be answered, or no more may be spent.
