@@ -11,6 +11,7 @@ from rlaif_dagster.models import ModelSettings
 from rlaif_dagster.preferences import PreferenceSettings
 from rlaif_dagster.prompts import PromptsSettings
 from rlaif_dagster.revising.settings import RevisionSettings
+from rlaif_dagster.rounds.plateau import PlateauSettings
 from rlaif_dagster.training.settings import DpoSettings, PolicySettings, RewardModelSettings
 
 
@@ -79,6 +80,9 @@ class PipelineSettings(BaseModel):
     preferences: PreferenceSettings = PreferenceSettings()
     reward_model: RewardModelSettings = RewardModelSettings()
     policy: PolicySettings = Field(default_factory=DpoSettings)
+    rounds: int = Field(default=1, ge=1, le=20)
+    """Most rounds of sampling, judging and training; each but the first goes on from the policy of the one before."""
+    plateau: PlateauSettings = PlateauSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     release: ReleaseSettings = ReleaseSettings()
     numerics: NumericsSettings = NumericsSettings()

@@ -342,16 +342,18 @@ def is_fresh(project: Project, stage: Stage) -> bool:
 
 
 def find_earlier(project: Project, stage: Stage, recipe: Recipe) -> Iterator[MaterialisationRecord]:
-    """Yields the asset's earlier versions whose rows may be reused and that are here, each once, newest first."""
+    """Yields the earlier versions whose rows may be reused and that are here, each once, of each asset newest first."""
     ledger = project.ledger
     seen: set[str] = set()
-    for record in (
-        ledger.find_asset(stage.name) if stage.rows_outlive_makers else ledger.find_made_alike(recipe)
-    ):
-        if record.output.md5 in seen or not project.store.has(record.output.md5):
-            continue
-        seen.add(record.output.md5)
-        yield record
+    for asset in stage.kin or (stage.name,):
+        alike = recipe.model_copy(update={"asset": asset})
+        for record in (
+            ledger.find_asset(asset) if stage.rows_outlive_makers else ledger.find_made_alike(alike)
+        ):
+            if record.output.md5 in seen or record.is_stopped or not project.store.has(record.output.md5):
+                continue
+            seen.add(record.output.md5)
+            yield record
 
 
 def _view_earlier(project: Project, stage: Stage, recipe: Recipe, folder: Path) -> Iterator[Path]:

@@ -108,6 +108,8 @@ PROJECTS: Final[Mapping[str, dict[str, Any]]] = {
         "judge.yaml": {"provider": "planted"},
         "pipeline.yaml": {"base_policy": {"model": "models/mine"}, "policy": {"method": "rloo"}},
     },
+    "rounds": SAMPLED
+    | {"pipeline.yaml": {"base_policy": {"model": "models/mine"}, "rounds": 2, "plateau": {}}},
     "revised": SAMPLED
     | {
         "pipeline.yaml": {
@@ -153,6 +155,9 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     },
 }
 """Fields whose change makes nothing stale, and why."""
+
+ONLY_IN: Final = {"PlateauSettings": "rounds"}
+"""Sections that every project has, and that count in one."""
 
 NAMES: Final[Mapping[str, Any]] = {
     "PromptsSettings.file": "inputs/other.jsonl",
@@ -303,7 +308,7 @@ def list_cases() -> Iterator[tuple[str, Place, dict[str, Any]]]:
         for project in PROJECTS
         for file in SCHEMAS
         for place in walk_fields(file, read_model(project, file))
-        if has_choice(place)
+        if has_choice(place) and ONLY_IN.get(place.field.partition(".")[0], project) == project
     ]
     places.sort(key=lambda item: item[1].value is None)
     seen: set[str] = set()
