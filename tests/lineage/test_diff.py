@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from rlaif_dagster.cli.main import app
 from rlaif_dagster.embedded import model_path
 from rlaif_dagster.errors import InputError
-from rlaif_dagster.evaluation.win_rate import Comparison
+from rlaif_dagster.evaluation.comparison import Comparison
 from rlaif_dagster.judging.constitution import Constitution, Principle
 from rlaif_dagster.judging.verdicts import judgements_schema
 from rlaif_dagster.lineage.comparing.constitutions import compare_constitutions, compare_texts

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from rlaif_dagster.errors import StorageError
-from rlaif_dagster.evaluation.win_rate import Comparison
+from rlaif_dagster.evaluation.comparison import Comparison
 from rlaif_dagster.graph.changes import Change, diff_values
 from rlaif_dagster.graph.release import EVALUATION
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
