@@ -103,6 +103,7 @@ def judge_held_out(
     responses = [*answers.base.values(), *answers.aligned.values()]
     with ask_about_pairs(
         [pair for key in answers.base if (pair := answers.pair(key)) is not None],
+        judges,
         context,
         inputs,
         prompts={p.prompt_id: p.prompt for p in prompts},
@@ -111,7 +112,6 @@ def judge_held_out(
     ) as asked:
         verdicts = list(asked.verdicts)
     write_judgements(context.output, verdicts)
-    can_change = not all(judge.profile.is_final for judge in judges.values())
     preferences = aggregate_verdicts(
         verdicts,
         constitution=constitution,
@@ -125,5 +125,5 @@ def judge_held_out(
         by_pair={row["pair_id"]: row for row in preferences.rows},
         counts=asked.counts,
         costs=asked.costs,
-        num_open=sum(verdict.status != "ok" for verdict in verdicts) if can_change else 0,
+        num_open=0 if asked.is_final else sum(verdict.status != "ok" for verdict in verdicts),
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from rlaif_dagster.generation.journal import look_into_responses
-from rlaif_dagster.generation.responses import ResponseKey
+from rlaif_dagster.generation.responses import ResponseKey, responses_schema
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.graph.held_out import MEASURED_POLICIES, sampling_of
 from rlaif_dagster.graph.judging import read_answers
@@ -26,7 +26,7 @@ from rlaif_dagster.judging.pairs import Pair, PairingSettings, form_pairs
 from rlaif_dagster.judging.probe import NUM_PROBES
 from rlaif_dagster.judging.questions import is_settled, plan_questions
 from rlaif_dagster.prompts import Prompt
-from rlaif_dagster.tables import Row, stream_table
+from rlaif_dagster.tables import Row, has_columns, stream_table
 
 _MOST_CALLS: Final = 4
 """Calls about one pair by one principle, at most: two answers, each order apart."""
@@ -286,8 +286,10 @@ def _name_responses(
 
 
 def _read_texts(folder: Path) -> dict[str, str]:
-    rows = stream_table(folder / RESPONSES_TABLE, ["response_id", "text"])
-    return {row["response_id"]: row["text"] for row in rows}
+    columns = ["response_id", "text"]
+    if not has_columns(folder / RESPONSES_TABLE, responses_schema(), columns):
+        return {}
+    return {row["response_id"]: row["text"] for row in stream_table(folder / RESPONSES_TABLE, columns)}
 
 
 def _forecast(rows: Iterable[Row], texts: Mapping[str, str]) -> Foreseen:

@@ -117,6 +117,12 @@ class Journal:
         self._db.executemany(_INSERT, ((*_read_values(answer), self._attempt) for answer in answers))
 
 
+def mark_landed(folder: Path, attempt: str) -> None:
+    """Says that the version of an attempt has landed; nothing where it kept no journal."""
+    if folder.is_dir():
+        (folder / f"{attempt}{LANDED}").touch()
+
+
 @contextmanager
 def open_journal(folder: Path, attempt: str) -> Iterator[Journal]:
     """Opens the journal in a folder, alone; waits while another process has it.

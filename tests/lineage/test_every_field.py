@@ -142,7 +142,10 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "ExecutionSettings.restart_steps": "where a killed training goes on; no part of what it learns",
     **{f"Override.{name}": DECISION for name in ("asset", "digest", "check", "reason")},
     "HoldSettings.reason": DECISION,
-    **{f"AutomationSettings.{name}": "when Dagster looks" for name in ("cron", "interval_seconds")},
+    **{
+        f"AutomationSettings.{name}": "when Dagster looks"
+        for name in ("cron", "canary_cron", "interval_seconds")
+    },
     "OpenAIJudgeSettings.api_key_env": ELSEWHERE,
     **{f"LimitSettings.{name}": ELSEWHERE for name in ("concurrency", "requests_per_minute")},
     **{
@@ -189,6 +192,7 @@ NAMES: Final[Mapping[str, Any]] = {
     "OnlineSettings.batch_size": 8,
     "ReleaseSettings.require": [],
     "AutomationSettings.cron": "30 4 * * *",
+    "AutomationSettings.canary_cron": "30 4 * * *",
     "OpenAIJudgeSettings.extra_body": {"top_k": 1},
     "_TemplateFile.verdict_line": "Verdict",
     "RevisionSettings.critique_template": "inputs/critique.yaml",
