@@ -15,6 +15,7 @@ the peak memory of the engine's process at `--calls` and at four times as many.
 
 import argparse
 import asyncio
+import importlib
 import itertools
 import json
 import resource
@@ -85,6 +86,9 @@ def store_judge(folder: Path, url: str, concurrency: int) -> tuple[StoredJudge, 
 
 def time_engine(url: str, num_calls: int, concurrency: int) -> tuple[float, float]:
     """Seconds to label, from the first question planned to the last answer kept; wall and CPU."""
+    importlib.import_module(
+        "rlaif_dagster.judging.serving.judge"
+    )  # before the clock starts, as aiohttp is below
     with tempfile.TemporaryDirectory() as name, show_bars(Console(stderr=True)) as progress:
         judge, settings = store_judge(Path(name), url, concurrency)
         plan = prepare_plan(num_calls, judge)

@@ -251,6 +251,28 @@ def diff(
 
 
 @app.command()
+def export(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="ASSET or ASSET@DIGEST.")],
+    format_name: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="openlineage, prov, cyclonedx, croissant, intoto, model-card or dataset-card.",
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where to; printed if not given.")
+    ] = None,
+    project: ProjectOption = Path(),
+) -> None:
+    """Write what a version was made from, with every digest, in a format that other tools read."""
+    from rlaif_dagster.cli.export import export_command
+
+    export_command(project, version, format_name, out)
+
+
+@app.command()
 def doctor(project: ProjectOption = Path()) -> None:
     """Say what is wrong with the install or the project, and the remedy."""
     from rlaif_dagster.cli.doctor import doctor_command

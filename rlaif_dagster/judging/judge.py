@@ -113,13 +113,12 @@ def answer_calls(
     spent: Counter[str] = Counter()
     if num_open:
         asked = open_judge().ask(call for call in calls() if journal.take(call.call_id))
-        for num_done, answer in enumerate(asked, start=1):
-            if not journal.add(answer):
-                raise JudgeError(
-                    f"judge {profile.name}: an answer nobody asked for came back: {answer.call_id}"
-                )
-            spent["input"] += answer.input_tokens or 0
-            spent["output"] += answer.output_tokens or 0
+        num_done = 0
+        for answers in asked:
+            journal.add(answers)
+            num_done += len(answers)
+            spent["input"] += sum(answer.input_tokens or 0 for answer in answers)
+            spent["output"] += sum(answer.output_tokens or 0 for answer in answers)
             progress(what, num_done, num_open, _describe_spend(spent, price))
         if missing := journal.count_open():
             raise JudgeError(

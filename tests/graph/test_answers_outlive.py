@@ -51,7 +51,7 @@ def test_an_answer_that_stands_in_no_version_waits_for_the_run_that_wants_it(tmp
         with open_journal(tmp_path / "journal", attempt) as journal:
             journal.want([answer.call_id])
             assert journal.take(answer.call_id)
-            assert journal.add(answer)
+            journal.add([answer])
     (tmp_path / "journal" / f"for-y{LANDED}").touch()
     with open_journal(tmp_path / "journal", "again") as journal:
         assert (journal.find("x"), journal.find("y")) == (x, None)
