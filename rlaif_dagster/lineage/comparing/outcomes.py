@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from rlaif_dagster.digest import Digest
+from rlaif_dagster.evaluation.comparison import Comparison
 from rlaif_dagster.evaluation.intervals import Estimate, clustered_mean
-from rlaif_dagster.evaluation.win_rate import Comparison
 
 NUM_SAMPLES: Final = 5
 

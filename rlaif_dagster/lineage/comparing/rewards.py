@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from rlaif_dagster.digest import Digest
-from rlaif_dagster.evaluation.win_rate import Comparison
+from rlaif_dagster.evaluation.comparison import Comparison
 
 MIN_COMMON: Final = 10
 """Fewer stored scores of common answers than this say too little; then the models are asked."""
