@@ -162,6 +162,28 @@ def checkout(
 
 
 @app.command()
+def gc(
+    keep: Annotated[
+        list[str],
+        typer.Option(
+            metavar="RULE",
+            help="What to keep beside the newest versions, releases and pins, which always stay: releases (no more), "
+            "last:N, days:N or ASSET@DIGEST; may be given several times.",
+        ),
+    ],
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Do it; without this, only say what would go.")
+    ] = False,
+    project: ProjectOption = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Say which stored versions nothing needs any more, and give them up with --apply; the remote stays as it is."""
+    from rlaif_dagster.cli.gc import gc_command
+
+    gc_command(project, keep, apply=apply, as_json=json)
+
+
+@app.command()
 def push(project: ProjectOption = Path(), json: JsonOption = False) -> None:
     """Send the ledger and every version that it names to the DVC remote.
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rlaif_dagster.digest import Digest
+from rlaif_dagster.lineage.collecting.notes import find_collected, read_notes
 from rlaif_dagster.lineage.ledger import SUFFIX
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import show_newest
@@ -42,7 +43,7 @@ def push_project(project: Project, *, progress: Progress) -> ShareResult:
         StorageError: If there is no remote, or it cannot be written.
     """
     records = project.ledger.records()
-    versions = _list_versions(records)
+    versions = _list_versions(project, records)
     pinned = project.store.read_pinned()
     sent = project.store.push([*versions, *([pinned] if pinned else [])], progress=progress)
     lost = set(sent.lost) - {pinned}
@@ -79,7 +80,7 @@ def pull_project(project: Project, *, heads_only: bool, progress: Progress) -> S
         num_records = project.ledger.adopt(scratch / name for name in names)
     records = project.ledger.records()
     heads = list(project.ledger.find_heads().values())
-    versions = _list_versions(heads if heads_only else records)
+    versions = _list_versions(project, heads if heads_only else records)
     lost = set()
     for done, (md5, record) in enumerate(versions.items(), start=1):
         if project.store.verify(md5, Digest.parse(record.output.digest)) is None:
@@ -96,8 +97,12 @@ def pull_project(project: Project, *, heads_only: bool, progress: Progress) -> S
     )
 
 
-def _list_versions(records: "list[MaterialisationRecord]") -> dict[str, MaterialisationRecord]:
-    return {record.output.md5: record for record in records}
+def _list_versions(
+    project: Project, records: "list[MaterialisationRecord]"
+) -> dict[str, MaterialisationRecord]:
+    """The versions of records by address, without those that were given up here on purpose."""
+    collected = find_collected(read_notes(project.ledger.folder), project.ledger.records())
+    return {record.output.md5: record for record in records if record.output.md5 not in collected}
 
 
 def _name(versions: Mapping[str, MaterialisationRecord], md5s: "set[str]") -> tuple[str, ...]:

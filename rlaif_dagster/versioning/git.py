@@ -112,6 +112,22 @@ def read_file_at(root: Path, revision: str, path: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
+def list_refs(root: Path) -> dict[str, str]:
+    """Gives every commit that HEAD, a branch (also a remote's), a tag or the stash stands at, with one of their names.
+
+    Empty outside a repository, and before the first commit.
+    """
+    form = "--format=%(refname:short) %(objectname) %(*objectname)"
+    lines = (_run_git(root, "for-each-ref", form) or "").splitlines()
+    found: dict[str, str] = {}
+    for name, *objects in map(str.split, lines):
+        commit = _run_git(root, "rev-parse", "--verify", "--quiet", f"{objects[-1]}^{{commit}}")
+        if commit is not None:  # a tag may name a file
+            found.setdefault(commit.strip(), name)
+    head = _run_git(root, "rev-parse", "--verify", "--quiet", "HEAD")
+    return found if head is None else {**found, head.strip(): "HEAD"}
+
+
 def _find_commit(root: Path, revision: str) -> str:
     """The full id of a revision's commit."""
     if not is_in_git(root):

@@ -339,3 +339,20 @@ def test_every_command_on_the_page_runs(
     parts = {row["part"].strip("`") for row in read_table("diff.md", below="What is compared").rows}
     assert set(told) == parts | {"before", "after"}
     assert set(told) == {field.name for field in dataclasses.fields(ProjectDiff)}
+
+
+@pytest.mark.slow
+def test_two_rounds_of_one_project_are_compared_by_their_roles(compared: Path) -> None:
+    """A second round's versions stand in for the first one's; the toy's are those of the second state."""
+    project = Project.open(compared)
+    first, second = find_state(project, "v1"), find_state(project, "v2")
+    rounds = dict(first.versions) | {
+        f"round_2/{role}": second.versions[role] for role in ("ai_preferences", "evaluation", "reward_model")
+    }
+    later = dataclasses.replace(first, versions=rounds, round=2)
+    assert later.by_role["evaluation"] == second.versions["evaluation"]
+    assert later.by_role["prompts"] == first.versions["prompts"]
+    diff = compare_states(project, first, later)
+    assert diff.preferences is not None
+    assert diff.preferences.num_flipped > 0
+    assert "judgements: v1 has no version of it" in diff.absent

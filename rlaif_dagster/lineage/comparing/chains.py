@@ -132,11 +132,16 @@ def _find_reached(asset: str, both: Both) -> set[str]:
         found = {
             name
             for name, records in both.items()
-            if name not in reached and any(reached & record.inputs.keys() for record in records)
+            if name not in reached and any(reached & _name_roles(record) for record in records)
         }
         reached |= found
         grew = bool(found)
     return reached
+
+
+def _name_roles(record: MaterialisationRecord) -> set[str]:
+    """What a version was made from, whatever its round."""
+    return {name.rpartition("/")[2] for name in record.inputs}
 
 
 def _describe(name: str, principle: str | None, measured: _Measured) -> Iterator[str]:

@@ -102,8 +102,8 @@ def compare_states(project: Project, before: State, after: State) -> ProjectDiff
     def note_lost(record: MaterialisationRecord, why: str) -> None:
         absent.append(f"{name_version(record)}: its bytes cannot be had ({why})")
 
-    old, new = before.versions, after.versions
-    both = {asset: (old[asset], new[asset]) for asset in old if asset in new}
+    old, new = before.by_role, after.by_role
+    both = {role: (old[role], new[role]) for role in old if role in new}
     with opening(project, note_lost) as open_version:
         sides = _Sides(both, open_version, absent.append)
         constitution = _compare_constitutions(both)
@@ -119,7 +119,7 @@ def compare_states(project: Project, before: State, after: State) -> ProjectDiff
     return ProjectDiff(
         before=f"{before.name} ({before.what})",
         after=f"{after.name} ({after.what})",
-        assets=tuple(_list_assets(old, new)),
+        assets=tuple(_list_assets(before.versions, after.versions)),
         constitution=constitution,
         judge=judge,
         prompts=prompts,
@@ -173,9 +173,8 @@ class _Sides:
 
 def _list_absent(before: State, after: State) -> Iterator[str]:
     for side, other in ((before, after), (after, before)):
-        for asset in other.versions:
-            if asset not in side.versions:
-                yield f"{asset}: {side.name} has no version of it"
+        for role in sorted(other.by_role.keys() - side.by_role.keys()):
+            yield f"{role}: {side.name} has no version of it"
 
 
 def _list_assets(old: Versions, new: Versions) -> Iterator[AssetDiff]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from rlaif_dagster.errors import CorruptVersionError, InputError, StorageError
-from rlaif_dagster.graph.release import EVALUATION, POLICY
+from rlaif_dagster.graph.release import EVALUATION, POLICY, RELEASED_POLICY
+from rlaif_dagster.graph.rounds import name_in_round
 from rlaif_dagster.lineage.ledger import SUFFIX
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import view_version, work_folder
@@ -17,6 +18,7 @@ from rlaif_dagster.lineage.releases import ReleaseHistory
 from rlaif_dagster.lineage.versions import find_ancestors, find_version
 from rlaif_dagster.versioning.git import list_files_at, read_file_at
 
+_ROUND: Final = re.compile(r"round_(\d+)/")
 _NUMBER: Final = re.compile(r"\d{1,3}")
 
 Versions = Mapping[str, MaterialisationRecord]
@@ -31,11 +33,24 @@ class State:
         name: As the person named it.
         what: What that turned out to be, in words.
         versions: The version of each asset.
+        round: The round that is compared: that of the version named, or of the policy that was released.
     """
 
     name: str
     what: str
     versions: Versions
+    round: int = 1
+
+    @property
+    def by_role(self) -> Versions:
+        """The versions by the names that the round's own stages give them; a round that stopped has none of some."""
+        roles = {name.rpartition("/")[2] for name in self.versions}
+        names = {role: name_in_round(role, self.round) for role in roles}
+        return {
+            role: self.versions[asset]
+            for role, asset in names.items()
+            if asset in self.versions and not self.versions[asset].is_stopped
+        }
 
 
 def find_state(project: Project, name: str) -> State:
@@ -108,21 +123,22 @@ def _gather_around(project: Project, name: str, record: MaterialisationRecord) -
     """A version, what it was made from, and, where it is a policy, the newest evaluation that measured it."""
     records = project.ledger.records()
     versions: dict[str, MaterialisationRecord] = {}
-    if record.asset == POLICY:
+    number = int(match[1]) if (match := _ROUND.match(record.asset)) else 1
+    if record.asset == name_in_round(POLICY, number):
         measured = next(
             (
                 one
                 for one in reversed(records)
-                if one.asset == EVALUATION
-                and POLICY in one.inputs
-                and one.inputs[POLICY].digest == record.output.digest
+                if one.asset == name_in_round(EVALUATION, number)
+                and record.asset in one.inputs
+                and one.inputs[record.asset].digest == record.output.digest
             ),
             None,
         )
         if measured is not None:
             versions = _by_asset(find_ancestors(records, measured))
     versions |= _by_asset(find_ancestors(records, record))
-    return State(name=name, what=f"{record.asset} and what it was made from", versions=versions)
+    return State(name=name, what=f"{record.asset} and what it was made from", versions=versions, round=number)
 
 
 def _find_release(project: Project, name: str, target: str) -> State:
@@ -132,6 +148,7 @@ def _find_release(project: Project, name: str, target: str) -> State:
         name=name,
         what=f"release {release.number}",
         versions=_by_asset(find_ancestors(records, release.record)),
+        round=release.facts.get("round", 1),
     )
 
 
@@ -153,7 +170,14 @@ def _find_revision(project: Project, name: str, revision: str) -> State:
             remedy="commit lineage/ and data.dvc after each run; or name versions by digest",
         )
     records.sort(key=lambda record: (record.sequence, record.ended_at, record.record_id))
-    return State(name=name, what=f"git revision {revision}", versions=_by_asset(records))
+    versions = _by_asset(records)
+    released = versions.get(RELEASED_POLICY)
+    return State(
+        name=name,
+        what=f"git revision {revision}",
+        versions=versions,
+        round=released.metrics.get("round", 1) if released else 1,
+    )
 
 
 def _by_asset(records: Sequence[MaterialisationRecord]) -> dict[str, MaterialisationRecord]:
