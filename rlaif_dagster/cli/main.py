@@ -110,6 +110,45 @@ def release(project: ProjectOption = Path(), json: JsonOption = False) -> None:
     release_command(project, as_json=json)
 
 
+ReleaseArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[RELEASE]",
+        help="Its number, or the first digits of its digest; the one that stands if none.",
+    ),
+]
+
+
+@app.command()
+def sign(
+    key: Annotated[
+        Path, typer.Option("--key", metavar="FILE", help="Your private key (PEM); it is not stored.")
+    ],
+    release: ReleaseArgument = None,
+    project: ProjectOption = Path(),
+) -> None:
+    """Sign a release: its policy's bytes, why it was released, and the history up to it."""
+    from rlaif_dagster.cli.sign import sign_command
+
+    sign_command(project, release, key)
+
+
+@app.command()
+def verify(
+    key: Annotated[Path, typer.Option("--key", metavar="FILE", help="The public key (PEM) of who signed.")],
+    release: ReleaseArgument = None,
+    project: ProjectOption = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Verify who signed a release, and that it is still what was signed; say what that proves.
+
+    Exit code 0: the signature holds; 1: it does not; 2: it could not be verified.
+    """
+    from rlaif_dagster.cli.sign import verify_command
+
+    raise typer.Exit(verify_command(project, release, key, as_json=json))
+
+
 @app.command()
 def override(
     asset: Annotated[str, typer.Argument(metavar="ASSET", help="The asset that failed a check.")],

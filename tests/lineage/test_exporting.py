@@ -366,6 +366,9 @@ def test_what_the_page_says_runs(
             assert line.startswith("$ "), line
             words = line.removeprefix("$ ").replace("3f0c9d21", policy.subject.output.digest[7:15])
             program, *arguments = shlex.split(words, comments=True)
+            if program == "openssl":
+                subprocess.run([program, *arguments], check=True, capture_output=True)
+                continue
             assert program == "rlaif"
             done = CliRunner().invoke(app, arguments, catch_exceptions=False)
             assert done.exit_code == 0, done.output
