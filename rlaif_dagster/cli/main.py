@@ -150,6 +150,20 @@ def verify(
 
 
 @app.command()
+def report(
+    release: ReleaseArgument = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where to; printed if not given.")
+    ] = None,
+    project: ProjectOption = Path(),
+) -> None:
+    """Write one self-contained HTML page about a release, with how to verify each of its figures."""
+    from rlaif_dagster.cli.report import report_command
+
+    report_command(project, release, out)
+
+
+@app.command()
 def override(
     asset: Annotated[str, typer.Argument(metavar="ASSET", help="The asset that failed a check.")],
     check: Annotated[str, typer.Argument(metavar="CHECK", help="The check.")],
