@@ -13,6 +13,7 @@ from rlaif_dagster.graph.preferences import PREFERENCES_TABLE
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
 from rlaif_dagster.graph.rounds import name_in_round
 from rlaif_dagster.graph.sources import PROMPTS_TABLE, read_constitution
+from rlaif_dagster.lineage.drift import find_drifts
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.tracing.labels import compare_labels_without, count_verdicts, list_values
@@ -177,7 +178,7 @@ def _measure_part(
 
 
 def trace_judge(project: Project, heads: Mapping[str, MaterialisationRecord], judge: str) -> Trace:
-    """A judge: its verdicts, and all that learned from a version of `judgements` that holds any of them."""
+    """A judge: its verdicts, all that learned from them, and what is in doubt since it was found changed."""
     with open_versions(project, judgements=heads["judgements"]) as folders:
         verdicts = count_verdicts(folders["judgements"] / JUDGEMENTS_TABLE, "judge", judge)
     holders: dict[str, MaterialisationRecord] = {}
@@ -198,7 +199,19 @@ def trace_judge(project: Project, heads: Mapping[str, MaterialisationRecord], ju
         )
     return Trace(
         subject=f"judge:{judge}",
-        facts={"verdicts": verdicts, "judgements": list(holders)},
+        facts={
+            "verdicts": verdicts,
+            "judgements": list(holders),
+            "changed": [
+                {
+                    "found_at": drift.found_at.isoformat(),
+                    "last_good_at": drift.last_good_at.isoformat() if drift.last_good_at else None,
+                    "in_doubt": [f"{asset}@{digest}" for asset, digest in drift.marked],
+                }
+                for drift in find_drifts(project.ledger)
+                if judge in drift.names
+            ],
+        },
         made_from=_list_steps(
             maker
             for record in holders.values()
