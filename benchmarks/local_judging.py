@@ -86,7 +86,11 @@ def judge_locally(calls: list[Call], batch_size: int) -> dict[str, float]:
     """Our judge; P(first is better) by call."""
     settings = LocalJudgeSettings(provider="local", model="embedded:judge", template="compact")
     judge = LocalJudge(settings, TEMPLATE, folder=model_path("judge"), batch_size=batch_size)
-    return {answer.call_id: answer.score for answer in judge.ask(calls) if answer.score is not None}
+    return {
+        answer.call_id: answer.score
+        for answer in itertools.chain.from_iterable(judge.ask(calls))
+        if answer.score is not None
+    }
 
 
 def time_judge(

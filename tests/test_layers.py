@@ -20,6 +20,7 @@ STAGES = (
     "preferences",
     "training",
     "evaluation",
+    "rounds",
     "embedded",
     "cards",
 )

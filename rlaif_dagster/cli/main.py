@@ -215,6 +215,28 @@ def checkout(
 
 
 @app.command()
+def gc(
+    keep: Annotated[
+        list[str],
+        typer.Option(
+            metavar="RULE",
+            help="What to keep beside the newest versions, releases and pins, which always stay: releases (no more), "
+            "last:N, days:N or ASSET@DIGEST; may be given several times.",
+        ),
+    ],
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Do it; without this, only say what would go.")
+    ] = False,
+    project: ProjectOption = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Say which stored versions nothing needs any more, and give them up with --apply; the remote stays as it is."""
+    from rlaif_dagster.cli.gc import gc_command
+
+    gc_command(project, keep, apply=apply, as_json=json)
+
+
+@app.command()
 def push(project: ProjectOption = Path(), json: JsonOption = False) -> None:
     """Send the ledger and every version that it names to the DVC remote.
 
@@ -258,6 +280,27 @@ def trace(
     from rlaif_dagster.cli.trace import trace_command
 
     trace_command(project, subject, as_json=json)
+
+
+@app.command()
+def diff(
+    before: Annotated[
+        str,
+        typer.Argument(
+            metavar="A", help="ASSET@DIGEST, DIGEST, release:NUMBER or a git revision (git:REV if unclear)."
+        ),
+    ],
+    after: Annotated[str, typer.Argument(metavar="B", help="The other side, named in the same way.")],
+    project: ProjectOption = Path(),
+    json: JsonOption = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the comparison as one HTML page.")
+    ] = None,
+) -> None:
+    """Show what differs between two policies, releases or revisions, and which cause had which effect."""
+    from rlaif_dagster.cli.diff import diff_command
+
+    diff_command(project, before, after, as_json=json, html=html)
 
 
 @app.command()

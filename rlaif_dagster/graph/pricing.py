@@ -10,8 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from rlaif_dagster.generation.responses import ResponseKey
+from rlaif_dagster.generation.journal import look_into_responses
+from rlaif_dagster.generation.responses import ResponseKey, responses_schema
 from rlaif_dagster.generation.settings import LocalSamplingSettings
+from rlaif_dagster.graph.held_out import MEASURED_POLICIES, sampling_of
 from rlaif_dagster.graph.judging import read_answers
 from rlaif_dagster.graph.price import NOTHING, Foreseen, Price, PriceContext, Range
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
@@ -24,11 +26,12 @@ from rlaif_dagster.judging.pairs import Pair, PairingSettings, form_pairs
 from rlaif_dagster.judging.probe import NUM_PROBES
 from rlaif_dagster.judging.questions import is_settled, plan_questions
 from rlaif_dagster.prompts import Prompt
-from rlaif_dagster.tables import Row, stream_table
+from rlaif_dagster.tables import Row, has_columns, stream_table
 
 _MOST_CALLS: Final = 4
 """Calls about one pair by one principle, at most: two answers, each order apart."""
 UNKNOWN = Range(min=0, max=None)
+_UNKNOWN_DIGEST: Final = "unknown"
 
 
 def price_responses(inputs: ProjectInputs, context: PriceContext) -> Price:
@@ -39,22 +42,10 @@ def price_responses(inputs: ProjectInputs, context: PriceContext) -> Price:
     prompts = _read_prompts(context)
     if prompts is None:
         return Price(rows_sampled=UNKNOWN)
-    rows = [
-        {
-            "response_id": ResponseKey(
-                prompt=prompt.prompt,
-                policy=context.inputs[inputs.first_policy].digest or "unknown",
-                settings=settings,
-                root_seed=inputs.pipeline.seed,
-                index=index,
-            ).response_id,
-            "prompt_id": prompt.prompt_id,
-        }
-        for prompt in prompts
-        for index in range(settings.num_samples)
-    ]
+    policy = context.inputs[inputs.first_policy].digest or _UNKNOWN_DIGEST
+    rows = _name_responses(prompts, policy, settings, root_seed=inputs.pipeline.seed)
     wanted = {row["response_id"] for row in rows}
-    known = _find_texts(wanted, context.earlier_versions())
+    known = _find_texts(wanted, context)
     head = context.head()
     before = {} if head is None else _read_texts(head)
     forecast = as_before = _forecast(rows, known)
@@ -93,33 +84,51 @@ def price_judgements(inputs: ProjectInputs, context: PriceContext) -> Price:
     prompts = _read_prompts(context)
     if rows is None or prompts is None:
         return _price_calls(UNKNOWN, 0, inputs, context)
-    profiles = _profile_judges(inputs, context)
     pairs, num_open_pairs = foresee_pairs(rows, inputs.pipeline.pairing, inputs.pipeline.seed)
-    by_name = {profile.name: profile for profile in profiles}
-    questions = plan_questions(
-        pairs,
-        inputs.constitution,
-        profiles,
-        prompts={prompt.prompt_id: prompt.prompt for prompt in prompts},
-        texts={row["response_id"]: row["text"] for row in rows},
+    return _price_pairs(
+        inputs, context, pairs=pairs, num_open_pairs=num_open_pairs, prompts=prompts, responses=rows
     )
-    calls = {call.call_id: by_name[question.judge] for question in questions for call in question.calls}
-    num_known = _count_settled(calls, context)
-    num_new = len(calls) - num_known
-    most = num_new + num_open_pairs * _count_calls_per_pair(inputs, profiles)
-    return _price_calls(Range(min=num_new, max=most), num_known, inputs, context)
 
 
 def price_evaluation(inputs: ProjectInputs, context: PriceContext) -> Price:
-    """The price of `evaluation`: answers of both policies, and verdicts on each pair of different ones."""
-    prompts = _read_prompts(context)
-    if prompts is None:
+    """The price of `evaluation`: answers of both policies, and verdicts on each pair of different ones.
+
+    Of a policy that is yet to be made, no answer is known; it may come out as an earlier one, whose answers are.
+    """
+    all_prompts = _read_prompts(context)
+    if all_prompts is None:
         return replace(_price_calls(UNKNOWN, 0, inputs, context), rows_sampled=UNKNOWN)
-    num_pairs = sum(prompt.split == "eval" for prompt in prompts) * inputs.pipeline.evaluation.num_samples
-    most = num_pairs * _count_calls_per_pair(inputs, _profile_judges(inputs, context))
+    prompts = [prompt for prompt in all_prompts if prompt.split == "eval"]
+    policies = [context.inputs[name].digest for name in MEASURED_POLICIES]
+    sampling, seed = sampling_of(inputs.pipeline), inputs.pipeline.seed
+    base, aligned = (
+        _name_responses(prompts, name or _UNKNOWN_DIGEST, sampling, root_seed=seed) for name in policies
+    )
+    wanted = {row["response_id"] for row in (*base, *aligned)}
+    texts = _find_texts(wanted, context)
+    told = [
+        (one, other)
+        for one, other in zip(base, aligned, strict=True)
+        if one["response_id"] in texts and other["response_id"] in texts
+    ]
+    pairs = [
+        Pair.from_responses(one["prompt_id"], one["response_id"], other["response_id"])
+        for one, other in told
+        if texts[one["response_id"]] != texts[other["response_id"]]
+    ]
+    answers = [{"response_id": key, "text": text} for key, text in texts.items()]
+    num_new = len(wanted - texts.keys())
     return replace(
-        _price_calls(Range(min=0, max=most), 0, inputs, context),
-        rows_sampled=Range(min=2 * num_pairs, max=2 * num_pairs),
+        _price_pairs(
+            inputs,
+            context,
+            pairs=pairs,
+            num_open_pairs=len(base) - len(told),
+            prompts=prompts,
+            responses=answers,
+        ),
+        rows_sampled=Range(min=0 if None in policies else num_new, max=num_new),
+        rows_reused=len(base) + len(aligned) - num_new,
     )
 
 
@@ -136,6 +145,32 @@ def price_canary(inputs: ProjectInputs, context: PriceContext) -> Price:
     """The price of `judge_canary`: its questions, of each judge."""
     most = len(inputs.judges) * inputs.judge.gates.canary.num_questions * 2
     return _price_calls(Range(min=0, max=most), 0, inputs, context)
+
+
+def _price_pairs(
+    inputs: ProjectInputs,
+    context: PriceContext,
+    *,
+    pairs: Sequence[Pair],
+    num_open_pairs: int,
+    prompts: Iterable[Prompt],
+    responses: Iterable[Row],
+) -> Price:
+    """The price of the calls about pairs that are certain, and about others that there may be."""
+    profiles = _profile_judges(inputs, context)
+    by_name = {profile.name: profile for profile in profiles}
+    questions = plan_questions(
+        pairs,
+        inputs.constitution,
+        profiles,
+        prompts={prompt.prompt_id: prompt.prompt for prompt in prompts},
+        texts={row["response_id"]: row["text"] for row in responses},
+    )
+    calls = {call.call_id: by_name[question.judge] for question in questions for call in question.calls}
+    num_known = _count_settled(calls, context)
+    num_new = len(calls) - num_known
+    most = num_new + num_open_pairs * _count_calls_per_pair(inputs, profiles)
+    return _price_calls(Range(min=num_new, max=most), num_known, inputs, context)
 
 
 def _price_calls(calls: Range, num_reused: int, inputs: ProjectInputs, context: PriceContext) -> Price:
@@ -234,21 +269,39 @@ def _read_responses(responses: Foreseen) -> Sequence[Row] | None:
     return list(stream_table(folder / RESPONSES_TABLE, ["response_id", "prompt_id", "text"]))
 
 
+def _name_responses(
+    prompts: Iterable[Prompt], policy: str, settings: LocalSamplingSettings, *, root_seed: int
+) -> list[Row]:
+    """The ids of the responses that a policy gives, with their prompts'."""
+    return [
+        {
+            "response_id": ResponseKey(
+                prompt=prompt.prompt, policy=policy, settings=settings, root_seed=root_seed, index=index
+            ).response_id,
+            "prompt_id": prompt.prompt_id,
+        }
+        for prompt in prompts
+        for index in range(settings.num_samples)
+    ]
+
+
 def _read_texts(folder: Path) -> dict[str, str]:
-    rows = stream_table(folder / RESPONSES_TABLE, ["response_id", "text"])
-    return {row["response_id"]: row["text"] for row in rows}
+    columns = ["response_id", "text"]
+    if not has_columns(folder / RESPONSES_TABLE, responses_schema(), columns):
+        return {}
+    return {row["response_id"]: row["text"] for row in stream_table(folder / RESPONSES_TABLE, columns)}
 
 
 def _forecast(rows: Iterable[Row], texts: Mapping[str, str]) -> Foreseen:
     return Foreseen(rows=tuple({**row, "text": texts.get(row["response_id"])} for row in rows))
 
 
-def _find_texts(wanted: Collection[str], versions: Iterable[Path]) -> dict[str, str]:
-    """The texts of the responses wanted, as far as versions have them; no more versions are read than needed."""
+def _find_texts(wanted: Collection[str], context: PriceContext) -> dict[str, str]:
+    """The texts of the responses wanted, as far as they are known; no more versions are read than needed."""
+    kept = {name: row["text"] for name, row in look_into_responses(context.journal).items()}
     found: dict[str, str] = {}
     left = set(wanted)
-    for folder in versions:
-        texts = _read_texts(folder)
+    for texts in itertools.chain([kept], map(_read_texts, context.earlier_versions())):
         found.update({key: texts[key] for key in left & texts.keys()})
         left -= texts.keys()
         if not left:

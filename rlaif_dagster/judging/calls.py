@@ -5,7 +5,7 @@ answers and asks nothing. The name is made of texts, without rendering the judge
 at once.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -149,8 +149,8 @@ def answer_type() -> "pa.StructType":
 class Judge(Protocol):
     """Anything that answers calls."""
 
-    def ask(self, calls: Iterable[Call]) -> Iterator[Answer]:
-        """Yields one answer for each call, in any order, each as soon as it is known.
+    def ask(self, calls: Iterable[Call]) -> Iterator[Sequence[Answer]]:
+        """Yields one answer for each call, in any order, as soon as they are known; those known by then together.
 
         Calls are taken as they are needed: there may be more of them than fit into memory. A call that cannot be
         answered yields a `failed` or `refused` answer.

@@ -8,9 +8,10 @@ ask the same wait for one another.
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +21,8 @@ from rlaif_dagster.errors import JudgeError, StorageError
 from rlaif_dagster.judging.calls import Answer
 
 _COLUMNS: Final = tuple(field.name for field in fields(Answer))
-_OPEN, _TAKEN, _SETTLED = range(3)
+_INSERT: Final = f"INSERT OR REPLACE INTO answers VALUES ({', '.join('?' * (len(_COLUMNS) + 1))})"  # noqa: S608
+_read_values: Final = attrgetter(*_COLUMNS)
 LANDED: Final = ".landed"
 """Suffix of the empty file, named after an attempt, that says that its version has landed."""
 
@@ -32,21 +34,21 @@ class Journal:
         """Takes a connection and the name of the attempt; see `open_journal`."""
         self._db = connection
         self._attempt = attempt
+        self._taken: set[str] = set()  # as many as are under way
 
     def want(self, call_ids: Iterable[str]) -> None:
         """Says which calls are to be answered; those wanted before are forgotten, their answers are not."""
-        self._db.execute("BEGIN")
-        self._db.execute("DELETE FROM wanted")
-        self._db.executemany("INSERT OR IGNORE INTO wanted VALUES (?, 0)", ((name,) for name in call_ids))
-        self._db.execute("COMMIT")
+        self._taken.clear()
+        with self._transaction():
+            self._db.execute("DELETE FROM wanted")
+            self._db.executemany("INSERT OR IGNORE INTO wanted VALUES (?, 1)", ((name,) for name in call_ids))
 
     def settle(self, answers: Iterable[Answer]) -> None:
         """Takes over answers that are known already, where they are wanted and still open."""
-        self._db.execute("BEGIN")
-        for answer in answers:
-            if self._move(answer.call_id, _OPEN, _SETTLED):
-                self._write(answer)
-        self._db.execute("COMMIT")
+        with self._transaction():
+            for answer in answers:
+                if self._close(answer.call_id):
+                    self._write([answer])
 
     def find_known(self) -> Iterator[Answer]:
         """Yields the answers to wanted calls that the journal holds already."""
@@ -56,19 +58,28 @@ class Journal:
 
     def count_open(self) -> int:
         """How many wanted calls have no answer yet."""
-        (count,) = self._db.execute("SELECT count(*) FROM wanted WHERE state != ?", (_SETTLED,)).fetchone()
-        return int(count)
+        (count,) = self._db.execute("SELECT count(*) FROM wanted WHERE is_open").fetchone()
+        return int(count) + len(self._taken)
 
     def take(self, call_id: str) -> bool:
         """Takes an open call to ask it; False where it is settled, or taken already."""
-        return self._move(call_id, _OPEN, _TAKEN)
+        is_open = self._close(call_id)
+        if is_open:
+            self._taken.add(call_id)
+        return is_open
 
-    def add(self, answer: Answer) -> bool:
-        """Keeps the answer to a call that was taken, durably; False if the call was not taken."""
-        if not self._move(answer.call_id, _TAKEN, _SETTLED):
-            return False
-        self._write(answer)
-        return True
+    def add(self, answers: Sequence[Answer]) -> None:
+        """Keeps answers to calls that were taken, durably, in one step.
+
+        Raises:
+            JudgeError: If a call was not taken; none of the answers is kept then.
+        """
+        for answer in answers:
+            if answer.call_id not in self._taken:
+                raise JudgeError(f"an answer nobody asked for came back: {answer.call_id}")
+            self._taken.remove(answer.call_id)
+        with self._transaction():
+            self._write(answers)
 
     def find(self, call_id: str) -> Answer | None:
         """The answer to a call."""
@@ -90,18 +101,26 @@ class Journal:
             raise JudgeError(f"the call {call_id} was never answered")
         return answer
 
-    def _move(self, call_id: str, before: int, after: int) -> bool:
-        moved = self._db.execute(
-            "UPDATE wanted SET state = ? WHERE call_id = ? AND state = ?", (after, call_id, before)
-        )
-        return moved.rowcount == 1
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("COMMIT")
 
-    def _write(self, answer: Answer) -> None:
-        marks = ", ".join("?" * (len(_COLUMNS) + 1))
-        self._db.execute(
-            f"INSERT OR REPLACE INTO answers VALUES ({marks})",  # noqa: S608
-            [*(getattr(answer, name) for name in _COLUMNS), self._attempt],
-        )
+    def _close(self, call_id: str) -> bool:
+        closed = self._db.execute("UPDATE wanted SET is_open = 0 WHERE call_id = ? AND is_open", (call_id,))
+        return closed.rowcount == 1
+
+    def _write(self, answers: Iterable[Answer]) -> None:
+        self._db.executemany(_INSERT, ((*_read_values(answer), self._attempt) for answer in answers))
+
+
+def mark_landed(folder: Path, attempt: str) -> None:
+    """Says that the version of an attempt has landed; nothing where it kept no journal."""
+    if folder.is_dir():
+        (folder / f"{attempt}{LANDED}").touch()
 
 
 @contextmanager
@@ -135,7 +154,7 @@ def open_journal(folder: Path, attempt: str) -> Iterator[Journal]:
                 for marker in folder.glob(f"*{LANDED}"):
                     connection.execute("DELETE FROM answers WHERE attempt = ?", (marker.stem,))
                     marker.unlink()
-                connection.execute("CREATE TEMP TABLE wanted (call_id TEXT PRIMARY KEY, state INTEGER)")
+                connection.execute("CREATE TEMP TABLE wanted (call_id TEXT PRIMARY KEY, is_open INTEGER)")
                 yield Journal(connection, attempt)
             finally:
                 connection.close()

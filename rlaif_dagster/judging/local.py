@@ -54,8 +54,8 @@ class LocalJudge:
         self._device = device
         self._batch_size = batch_size
 
-    def ask(self, calls: Iterable[Call]) -> Iterator[Answer]:
-        """Yields one answer for each call, longest requests of a chunk first.
+    def ask(self, calls: Iterable[Call]) -> Iterator[list[Answer]]:
+        """Yields one answer for each call, longest requests of a chunk first, batch by batch.
 
         Raises:
             JudgeError: If the model cannot read chats, cannot say a verdict word, or has too short a context.
@@ -66,7 +66,7 @@ class LocalJudge:
         model, tokenizer = open_causal_lm(self._folder, dtype=self._settings.dtype)
         cast(Any, model).to(self._device)
         chat = ChatFormat.find(tokenizer, self._template, judge=self._name)
-        answer: Callable[..., Iterator[Answer]]
+        answer: Callable[..., Iterator[list[Answer]]]
         if self._settings.verdict == "text":
             answer = partial(write_replies, model, tokenizer, settings=self._settings)
             num_new = self._settings.max_new_tokens
@@ -76,12 +76,9 @@ class LocalJudge:
             num_new = max(map(len, find_paths(words)))
         room = self._find_room(model, num_new)
         for chunk in _take_chunks(calls):
-            requests = []
-            for item in self._encode(chunk, chat, room):
-                if isinstance(item, Answer):
-                    yield item
-                else:
-                    requests.append(item)
+            encoded = list(self._encode(chunk, chat, room))
+            yield [item for item in encoded if isinstance(item, Answer)]
+            requests = [item for item in encoded if isinstance(item, Request)]
             yield from answer(requests, batch_size=self._batch_size)
 
     def _find_room(self, model: "PreTrainedModel", num_new: int) -> int:

@@ -44,8 +44,8 @@ def score_requests(
     words: Sequence[Word],
     template: Template,
     batch_size: int,
-) -> Iterator[Answer]:
-    """Yields the answer to each request, longest first.
+) -> Iterator[list[Answer]]:
+    """Yields the answers to requests batch by batch, longest first.
 
     Args:
         model: The judge's model.
@@ -58,8 +58,7 @@ def score_requests(
     max_tokens = BATCH_TOKENS.get(model.device.type, ACCELERATOR_TOKENS)
     for batch in form_batches(requests, batch_size=batch_size, max_tokens=max_tokens):
         weights = weigh_words(model, batch, words)
-        for request, row in zip(batch, weights.tolist(), strict=True):
-            yield _state(request, row, values)
+        yield [_state(request, row, values) for request, row in zip(batch, weights.tolist(), strict=True)]
 
 
 def _state(request: Request, weights: Sequence[float], values: Sequence[float]) -> Answer:

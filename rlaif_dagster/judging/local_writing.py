@@ -23,8 +23,8 @@ def write_replies(
     *,
     settings: LocalJudgeSettings,
     batch_size: int,
-) -> Iterator[Answer]:
-    """Yields the reply to each request, longest request first; one that reaches `max_new_tokens` ends there.
+) -> Iterator[list[Answer]]:
+    """Yields the replies to requests batch by batch, longest first; one that reaches `max_new_tokens` ends there.
 
     Args:
         model: The judge's model.
@@ -47,8 +47,8 @@ def write_replies(
         # A call's name covers the judge, the texts and the repeat.
         seeds = [derive_seed(0, "verdict", request.call_id) for request in batch]
         replies = decode(model, tokenizer, [request.ids for request in batch], seeds, decoding)
-        for request, reply in zip(batch, replies, strict=True):
-            yield Answer(
+        yield [
+            Answer(
                 call_id=request.call_id,
                 status="ok",
                 text=str(tokenizer.decode(reply, skip_special_tokens=True)),
@@ -56,3 +56,5 @@ def write_replies(
                 output_tokens=len(reply),
                 cut=request.cut,
             )
+            for request, reply in zip(batch, replies, strict=True)
+        ]

@@ -36,15 +36,17 @@ class PlantedJudge:
         self._settings = settings
         self._template = template
 
-    def ask(self, calls: Iterable[Call]) -> Iterator[Answer]:
+    def ask(self, calls: Iterable[Call]) -> Iterator[tuple[Answer]]:
         """Yields one answer for each call, in their order."""
         for call in calls:
-            if self._draw(call, "failure") < self._settings.failure_rate:
-                yield Answer(call_id=call.call_id, status="failed", reason="planted failure")
-                continue
-            word = self._template.verdicts[self._choose(call)]
-            line = self._template.verdict_line
-            yield Answer(call_id=call.call_id, status="ok", text=word if line is None else f"{line} {word}")
+            yield (self._answer(call),)
+
+    def _answer(self, call: Call) -> Answer:
+        if self._draw(call, "failure") < self._settings.failure_rate:
+            return Answer(call_id=call.call_id, status="failed", reason="planted failure")
+        word = self._template.verdicts[self._choose(call)]
+        line = self._template.verdict_line
+        return Answer(call_id=call.call_id, status="ok", text=word if line is None else f"{line} {word}")
 
     def _choose(self, call: Call) -> Literal["first", "second"]:
         settings, texts = self._settings, call.texts

@@ -18,7 +18,6 @@ class Question:
     """What is to be known of one pair: which answer is better, by one rule, shown in one order.
 
     Attributes:
-        verdict_id: Names the verdict on it: the calls whose answers decide, and the order.
         pair: The pair.
         order: Which response is shown first.
         principle_id: The principle to judge by; None for the whole constitution.
@@ -27,13 +26,17 @@ class Question:
         calls: One call about both answers, or one about each, the one shown first in front.
     """
 
-    verdict_id: str
     pair: Pair
     order: Order
     principle_id: str | None
     repeat: int
     judge: str
     calls: tuple[Call, ...]
+
+    @property
+    def verdict_id(self) -> str:
+        """Names the verdict on it: the calls whose answers decide, and the order."""
+        return Digest.from_json([[call.call_id for call in self.calls], self.order]).sha256[:32]
 
 
 def plan_questions(
@@ -62,9 +65,6 @@ def plan_questions(
                         shown = [texts[pair.response_a], texts[pair.response_b]]
                         calls = _make_calls(judge, asked, shown if order == "ab" else shown[::-1], repeat)
                         yield Question(
-                            verdict_id=Digest.from_json([[call.call_id for call in calls], order]).sha256[
-                                :32
-                            ],
                             pair=pair,
                             order=order,
                             principle_id=principle_id,

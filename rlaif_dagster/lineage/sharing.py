@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rlaif_dagster.digest import Digest
+from rlaif_dagster.lineage.collecting.notes import find_collected, read_notes
 from rlaif_dagster.lineage.ledger import SUFFIX
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import show_newest
@@ -51,7 +52,7 @@ def push_project(project: Project, *, progress: Progress) -> ShareResult:
         StorageError: If there is no remote, or it cannot be written.
     """
     records = project.ledger.records()
-    versions = _list_versions(records)
+    versions = _list_versions(project, records)
     pinned = project.store.read_pinned()
     sent = project.store.push([*versions, *([pinned] if pinned else [])], progress=progress)
     lost = set(sent.lost) - {pinned}
@@ -95,7 +96,7 @@ def pull_project(project: Project, *, heads_only: bool, progress: Progress) -> S
     _pull_signatures(project, remote)
     records = project.ledger.records()
     heads = list(project.ledger.find_heads().values())
-    versions = _list_versions(heads if heads_only else records)
+    versions = _list_versions(project, heads if heads_only else records)
     lost = set()
     for done, (md5, record) in enumerate(versions.items(), start=1):
         if project.store.verify(md5, Digest.parse(record.output.digest)) is None:
@@ -112,6 +113,14 @@ def pull_project(project: Project, *, heads_only: bool, progress: Progress) -> S
     )
 
 
+def _list_versions(
+    project: Project, records: "list[MaterialisationRecord]"
+) -> dict[str, MaterialisationRecord]:
+    """The versions of records by address, without those that were given up here on purpose."""
+    collected = find_collected(read_notes(project.ledger.folder), project.ledger.records())
+    return {record.output.md5: record for record in records if record.output.md5 not in collected}
+
+
 def _pull_signatures(project: Project, remote: "Remote") -> None:
     """Takes over signatures that are not here; whether they hold is seen when they are verified."""
     folder = project.root / SIGNATURES
@@ -126,10 +135,6 @@ def _pull_signatures(project: Project, remote: "Remote") -> None:
         folder.mkdir(exist_ok=True)
         for name in names:
             (scratch / name).replace(folder / name)
-
-
-def _list_versions(records: "list[MaterialisationRecord]") -> dict[str, MaterialisationRecord]:
-    return {record.output.md5: record for record in records}
 
 
 def _name(versions: Mapping[str, MaterialisationRecord], md5s: "set[str]") -> tuple[str, ...]:

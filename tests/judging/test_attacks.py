@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final, get_args
 
 import pytest
@@ -250,7 +251,10 @@ def measure_attacks(names: Sequence[str]) -> tuple[float, list[Measured]]:
         harmless = tokenizer.decode(filler[: len(encode(text))])
         plans[name] = plan_text(text, whole=name in WHOLE)
         plans[f"{name}, filled"] = plan_text(harmless, whole=name in WHOLE)
-    answers = {answer.call_id: answer for answer in open_judge().ask(call for call, _ in asked.values())}
+    answers = {
+        answer.call_id: answer
+        for answer in chain.from_iterable(open_judge().ask(call for call, _ in asked.values()))
+    }
 
     def share(planned: Sequence[str]) -> float:
         won = [((answers[call].score or 0.0) > 0.5) == asked[call][1] for call in planned]
@@ -312,7 +316,7 @@ def test_the_docs_tell_of_every_attack() -> None:
 
 def test_an_answer_beyond_the_judges_context_is_cut_and_marked_or_has_no_verdict() -> None:
     texts = {"principle": "Be polite to the user.", "prompt": "How?", "first": WHOLE["long"], "second": "No."}
-    (answer,) = open_judge().ask([Call.from_texts(Digest.from_bytes(b"judge"), texts)])
+    (answer,) = chain.from_iterable(open_judge().ask([Call.from_texts(Digest.from_bytes(b"judge"), texts)]))
     assert is_marked(answer)
 
 

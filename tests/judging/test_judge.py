@@ -1,5 +1,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +33,19 @@ class LongerWins:
         self.fail = set(fail)
         self.forget = set(forget)
 
-    def ask(self, calls: Iterable[Call]) -> Iterator[Answer]:
+    def ask(self, calls: Iterable[Call]) -> Iterator[list[Answer]]:
         for call in reversed(list(calls)):
             self.asked.append(call.call_id)
             if call.call_id in self.forget:
                 continue
             if call.call_id in self.fail:
-                yield Answer(call_id=call.call_id, status="failed", reason="no answer", input_tokens=2)
+                yield [Answer(call_id=call.call_id, status="failed", reason="no answer", input_tokens=2)]
                 continue
             texts = call.texts
             said = str(min(len(texts["answer"]), 10)) if "answer" in texts else "B"
             if "first" in texts and len(texts["first"]) > len(texts["second"]):
                 said = "A"
-            yield Answer(call_id=call.call_id, status="ok", text=said, input_tokens=5, output_tokens=1)
+            yield [Answer(call_id=call.call_id, status="ok", text=said, input_tokens=5, output_tokens=1)]
 
 
 def make_profile(template: Template, **changes: Any) -> JudgeProfile:
@@ -78,8 +79,8 @@ def plan(constitution: Constitution, *judges: JudgeProfile, texts: dict[str, str
 def ask(
     questions: list[Question], profile: JudgeProfile, judge: Judge, journal: Journal, **options: Any
 ) -> tuple[AskedResult, list[Verdict]]:
-    result = ask_questions(lambda: questions, profile, lambda: judge, journal, **options)
-    return result, list(read_verdicts(lambda: questions, [profile], journal))
+    result = ask_questions(lambda _: questions, profile, lambda: judge, journal, **options)
+    return result, list(read_verdicts(lambda _: questions, [profile], journal))
 
 
 def list_calls(questions: Iterable[Question]) -> list[Call]:
@@ -174,7 +175,7 @@ def test_answers_of_earlier_versions_are_taken_as_far_as_they_are_needed(
     profile: JudgeProfile, constitution: Constitution, journal: Journal
 ) -> None:
     questions = plan(constitution, profile)
-    answers = list(LongerWins().ask(list_calls(questions)))
+    answers = list(chain.from_iterable(LongerWins().ask(list_calls(questions))))
     opened: list[int] = []
 
     def earlier() -> Iterator[list[Answer]]:
@@ -234,9 +235,9 @@ def test_a_judge_that_leaves_a_call_out_or_makes_one_up_is_an_error(
         ask(questions, profile, forgetful, journal)
 
     class Talker(LongerWins):
-        def ask(self, calls: Iterable[Call]) -> Iterator[Answer]:
+        def ask(self, calls: Iterable[Call]) -> Iterator[list[Answer]]:
             yield from super().ask(calls)
-            yield Answer(call_id="other", status="ok", text="A")
+            yield [Answer(call_id="other", status="ok", text="A")]
 
     with pytest.raises(JudgeError, match="nobody asked for"):
         ask(questions, profile, Talker(), journal)

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,7 +52,7 @@ def rating_calls() -> list[Call]:
 
 
 def ask(judge: LocalJudge, calls: Sequence[Call]) -> dict[str, Answer]:
-    answers = {answer.call_id: answer for answer in judge.ask(calls)}
+    answers = {answer.call_id: answer for answer in chain.from_iterable(judge.ask(calls))}
     assert set(answers) == {call.call_id for call in calls}
     return answers
 
@@ -202,7 +203,7 @@ def test_a_greedy_reply_is_what_generate_writes(
     plain = Plain(model_folder)
     judge = make_local_judge(model_folder, compact, verdict="text", max_new_tokens=9)
     for call in calls[:4]:
-        (answer,) = judge.ask([call])
+        (answer,) = chain.from_iterable(judge.ask([call]))
         inputs = plain.tokenizer(plain.read(compact, call), return_tensors="pt")
         whole = plain.model.generate(**inputs, do_sample=False, max_new_tokens=9, pad_token_id=0)[0]
         reply = whole[inputs.input_ids.shape[1] :]
@@ -264,7 +265,9 @@ def test_an_answer_of_a_hundred_thousand_characters_is_judged(model_folder: Path
     }
     written: dict[str, Any] = {"verdict": "text", "max_new_tokens": 4}
     for settings in ({}, written):
-        (answer,) = make_local_judge(model_folder, compact, **settings).ask(name_calls([texts]))
+        (answer,) = chain.from_iterable(
+            make_local_judge(model_folder, compact, **settings).ask(name_calls([texts]))
+        )
         assert (answer.status, answer.cut) == ("ok", True)
         assert 2000 < (answer.input_tokens or 0) + settings.get("max_new_tokens", 0) <= 2048
 
@@ -359,14 +362,16 @@ def test_thinking_is_switched_off_and_one_that_cannot_be_is_refused_for_probabil
     thought = "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
     switched = edit_folder(model_folder, tmp_path / "switched", CHAT_TEMPLATE + thought)
     call = calls[0]
-    (answer,) = make_local_judge(switched, compact).ask([call])
+    (answer,) = chain.from_iterable(make_local_judge(switched, compact).ask([call]))
     plain = Plain(model_folder)
     p = plain.weigh(plain.read(compact, call) + "<think>\n\n</think>\n\n")
     assert answer.score == pytest.approx(p["A"] / (p["A"] + p["B"]), abs=2e-6)
     always = edit_folder(model_folder, tmp_path / "always", CHAT_TEMPLATE + "<think>\n")
     with pytest.raises(JudgeError, match=r"think first[\s\S]*remedy: set `verdict` to text"):
         ask(make_local_judge(always, compact), [call])
-    (written,) = make_local_judge(always, compact, verdict="text", max_new_tokens=2).ask([call])
+    (written,) = chain.from_iterable(
+        make_local_judge(always, compact, verdict="text", max_new_tokens=2).ask([call])
+    )
     assert written.status == "ok"
 
 
@@ -385,7 +390,7 @@ def test_logits_that_are_not_finite_fail(
 
 
 def test_no_call_gets_no_answer(model_folder: Path, compact: Template) -> None:
-    assert list(make_local_judge(model_folder, compact).ask([])) == []
+    assert list(chain.from_iterable(make_local_judge(model_folder, compact).ask([]))) == []
 
 
 def test_a_model_is_opened_only_when_asked(tmp_path: Path, compact: Template) -> None:

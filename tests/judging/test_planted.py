@@ -4,6 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def judge_pairs(constitution: Constitution = ONE, **settings: Any) -> list[Verdi
     profile = JudgeProfile.from_settings(planted, PAIRWISE, model=None)
     judge = PlantedJudge(planted, PAIRWISE)
     return [
-        conclude(question, profile, list(judge.ask(question.calls)))
+        conclude(question, profile, list(chain.from_iterable(judge.ask(question.calls))))
         for question in plan_questions(PAIRS, constitution, [profile], prompts=PROMPTS, texts=TEXTS)
     ]
 
@@ -144,7 +145,10 @@ def test_the_same_call_has_the_same_answer_and_a_repeat_its_own() -> None:
     digest = JudgeProfile.from_settings(make_settings(), PAIRWISE, model=None).fingerprint
     texts = {"principle": "Be kind.", "prompt": "Hi", "first": "Yes.", "second": "No."}
     calls = [Call.from_texts(digest, texts, repeat) for repeat in range(50)]
-    once, again = list(judge.ask(calls)), list(judge.ask(reversed(calls)))
+    once, again = (
+        list(chain.from_iterable(judge.ask(calls))),
+        list(chain.from_iterable(judge.ask(reversed(calls)))),
+    )
     assert once == again[::-1]
     assert len({answer.text for answer in once}) == 2
 
@@ -161,9 +165,11 @@ def test_its_words_are_the_templates_and_are_read_by_the_parser_that_reads_model
         JudgeProfile.from_settings(make_settings(), told, model=None).fingerprint,
         {"principle": "Be kind.", "prompt": "Hi", "first": "Yes.", "second": "No."},
     )
-    said: list[Answer] = list(PlantedJudge(make_settings(position_bias=1.0), told).ask([call]))
+    said: list[Answer] = list(
+        chain.from_iterable(PlantedJudge(make_settings(position_bias=1.0), told).ask([call]))
+    )
     assert said[0].text == "Better: left"
-    said = list(PlantedJudge(make_settings(position_bias=1.0), PAIRWISE).ask([call]))
+    said = list(chain.from_iterable(PlantedJudge(make_settings(position_bias=1.0), PAIRWISE).ask([call])))
     assert said[0].text == "A"
 
 

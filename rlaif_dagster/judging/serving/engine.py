@@ -103,8 +103,8 @@ class Engine:
         self._stopped: JudgeError | None = None
         self._crash: BaseException | None = None
 
-    def ask(self, calls: Iterable[Call]) -> Generator[Answer, None, None]:
-        """Yields one answer for each call, each as soon as it is known.
+    def ask(self, calls: Iterable[Call]) -> Generator[list[Answer], None, None]:
+        """Yields one answer for each call, as soon as they are known; those known by then together.
 
         Raises:
             JudgeError: If no call can be answered, once the calls under way have ended.
@@ -122,7 +122,7 @@ class Engine:
                     task.add_done_callback(self._end)
                 if self._finished:
                     finished, self._finished = self._finished, []
-                    yield from finished
+                    yield finished
                 elif self._crash is not None:
                     raise self._crash
                 elif self._num_under_way or (self._num_waiting and not self._stopped):

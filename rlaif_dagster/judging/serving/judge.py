@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable, Mapping
 from rlaif_dagster.judging.calls import Answer, Call
 from rlaif_dagster.judging.serving.client import Client, find_url, read_key
 from rlaif_dagster.judging.serving.engine import Engine
-from rlaif_dagster.judging.serving.exchange import Exchange
+from rlaif_dagster.judging.serving.exchange import JudgeExchange
 from rlaif_dagster.judging.serving.limits import Budget
 from rlaif_dagster.judging.settings import NO_IDENTITY, OpenAIJudgeSettings, name_judge
 from rlaif_dagster.judging.templates import Template
@@ -41,7 +41,7 @@ class ServedJudge:
         self._settings = settings
         self._budget = budget
         key = read_key(settings.api_key_env, environment, judge=name_judge(settings))
-        self._exchange = Exchange(settings, template, key=key)
+        self._exchange = JudgeExchange(settings, template, key=key)
         self._client = Client(
             find_url(settings.base_url, environment),
             self._exchange,
@@ -49,8 +49,8 @@ class ServedJudge:
             timeout_seconds=settings.limits.timeout_seconds,
         )
 
-    def ask(self, calls: Iterable[Call]) -> Generator[Answer, None, None]:
-        """Yields one answer for each call, each as soon as it is known.
+    def ask(self, calls: Iterable[Call]) -> Generator[list[Answer], None, None]:
+        """Yields one answer for each call, as soon as they are known; those known by then together.
 
         Raises:
             JudgeError: If no call can be answered, or no more may be spent.

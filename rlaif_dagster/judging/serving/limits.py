@@ -5,8 +5,9 @@ from typing import Final
 
 from rlaif_dagster.judging.settings import BudgetSettings, PriceSettings
 
-FIRST_WINDOW: Final = 32
-"""Calls under way at first, before the server has answered any."""
+FIRST_CALLS: Final = 32
+FIRST_SHARE: Final = 1 / 4
+"""As many calls, or this share of the limit if that is more, are under way before the server has answered any."""
 
 
 class Window:
@@ -26,7 +27,7 @@ class Window:
             limit: Most calls under way.
         """
         self._limit = limit
-        self._size = float(min(limit, FIRST_WINDOW))
+        self._size = float(min(limit, max(FIRST_CALLS, int(limit * FIRST_SHARE))))
         self._was_refused = False
 
     @property

@@ -4,7 +4,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_every_call_is_answered_right_or_marked_and_no_success_is_repeated(serve
     calls = make_calls(600)
     model = name_model("faults", latency=0.02, **FAULTS)
     judge = make_judge(server, model, limits={"concurrency": 64, "timeout_seconds": 1.0})
-    answers = {answer.call_id: answer for answer in judge.ask(calls)}
+    answers = {answer.call_id: answer for answer in chain.from_iterable(judge.ask(calls))}
     served = server.count_served(model)
     assert set(FAULTS) | {"ok"} == set(served)  # each kind of fault did happen
     assert set(answers) == {call.call_id for call in calls}
@@ -95,7 +96,9 @@ def test_every_call_is_answered_right_or_marked_and_no_success_is_repeated(serve
 
 def test_what_fails_at_every_attempt_is_a_row_that_says_why(server: RunningServer) -> None:
     model = name_model("always", **{"503": 1.0})
-    answers = list(make_judge(server, model, limits={"max_attempts": 2}).ask(make_calls(3)))
+    answers = list(
+        chain.from_iterable(make_judge(server, model, limits={"max_attempts": 2}).ask(make_calls(3)))
+    )
     assert server.count_served(model) == {"503": 6}
     assert {(answer.status, answer.reason) for answer in answers} == {
         ("failed", "HTTP 503: 503 for None (the last of 2 attempts)")
@@ -104,7 +107,7 @@ def test_what_fails_at_every_attempt_is_a_row_that_says_why(server: RunningServe
 
 def test_what_cannot_pass_is_not_tried_again(server: RunningServer) -> None:
     model = name_model("few", **{"400": 1.0})
-    answers = list(make_judge(server, model).ask(make_calls(5)))
+    answers = list(chain.from_iterable(make_judge(server, model).ask(make_calls(5))))
     assert server.count_served(model) == {"400": 5}
     assert {(answer.status, answer.reason) for answer in answers} == {("failed", "HTTP 400: 400 for None")}
 
@@ -112,7 +115,7 @@ def test_what_cannot_pass_is_not_tried_again(server: RunningServer) -> None:
 def test_a_judge_that_fails_at_everything_is_stopped(server: RunningServer) -> None:
     model = name_model("many", **{"400": 1.0})
     with pytest.raises(JudgeError, match=f"{SILENT_CALLS} calls in a row failed, the last with: HTTP 400"):
-        list(make_judge(server, model, limits={"concurrency": 8}).ask(make_calls(1000)))
+        list(chain.from_iterable(make_judge(server, model, limits={"concurrency": 8}).ask(make_calls(1000))))
     assert server.count_served(model)["400"] <= SILENT_CALLS + 8
 
 
@@ -121,7 +124,11 @@ def test_a_key_that_is_not_taken_stops_the_judge_and_is_not_told(server: Running
     model = name_model("closed", **{status: 1.0})
     fields = {"api_key_env": "JUDGE_KEY", "limits": {"concurrency": 4}}
     with pytest.raises(JudgeError, match="check the key in JUDGE_KEY") as caught:
-        list(make_judge(server, model, environment={"JUDGE_KEY": KEY}, **fields).ask(make_calls(100)))
+        list(
+            chain.from_iterable(
+                make_judge(server, model, environment={"JUDGE_KEY": KEY}, **fields).ask(make_calls(100))
+            )
+        )
     assert server.count_served(model)[status] <= 4
     assert f"HTTP {status}: {status} for Bearer [key]" in str(caught.value)
     assert KEY not in repr(caught.value)
@@ -142,7 +149,7 @@ def test_a_key_that_cannot_be_sent_is_refused_and_not_told(server: RunningServer
 def test_the_address_may_come_from_the_environment(server: RunningServer) -> None:
     environment = {"OPENAI_BASE_URL": f"{server.url}/"}
     judge: Judge = make_judge(server, base_url=None, environment=environment)
-    assert [answer.text for answer in judge.ask(make_calls(1))] == ["A"]
+    assert [answer.text for answer in chain.from_iterable(judge.ask(make_calls(1)))] == ["A"]
 
 
 def test_a_server_that_is_not_there_is_named_at_once(server: RunningServer) -> None:
@@ -153,13 +160,17 @@ def test_a_server_that_is_not_there_is_named_at_once(server: RunningServer) -> N
         with pytest.raises(
             JudgeError, match=r"was not reached.*Connection refused.*\n.*see that the server runs"
         ):
-            list(judge.ask(make_calls(10)))
+            list(chain.from_iterable(judge.ask(make_calls(10))))
 
 
 @pytest.mark.parametrize("status", ["404", "307"])
 def test_a_wrong_address_stops_the_judge(server: RunningServer, status: str) -> None:
     with pytest.raises(JudgeError, match=f"HTTP {status}.*\n.*base_url"):
-        list(make_judge(server, name_model("elsewhere", **{status: 1.0})).ask(make_calls(3)))
+        list(
+            chain.from_iterable(
+                make_judge(server, name_model("elsewhere", **{status: 1.0})).ask(make_calls(3))
+            )
+        )
 
 
 def test_a_budget_of_calls_stops_before_it_is_exceeded_and_the_next_run_goes_on(
@@ -168,13 +179,19 @@ def test_a_budget_of_calls_stops_before_it_is_exceeded_and_the_next_run_goes_on(
     calls = make_calls(100)
     answered: dict[str, Answer] = {}
     model = name_model("budget", **{"500": 0.05})
-    judge = make_judge(server, model, limits={"concurrency": 16, "budget": {"calls": 40}})
+    limits = {"concurrency": 16, "budget": {"calls": 40}}
     for _ in range(2):
         with pytest.raises(BudgetError, match=r"40 calls, 2040 tokens, 0\.0021 EUR so far"):
-            for answer in judge.ask(call for call in calls if call.call_id not in answered):
+            for answer in chain.from_iterable(
+                make_judge(server, model, limits=limits).ask(
+                    call for call in calls if call.call_id not in answered
+                )
+            ):
                 answered[answer.call_id] = answer
     assert len(answered) == server.count_served(model)["ok"] == 80
-    for answer in judge.ask(call for call in calls if call.call_id not in answered):
+    for answer in chain.from_iterable(
+        make_judge(server, model, limits=limits).ask(call for call in calls if call.call_id not in answered)
+    ):
         answered[answer.call_id] = answer
     assert server.count_served(model)["ok"] == 100
     assert all(answered[call.call_id].text == find_truth(call) for call in calls)
@@ -191,7 +208,7 @@ def test_tokens_and_money_stop_before_they_are_exceeded(
     model = name_model(str(budget))
     judge = make_judge(server, model, limits={"concurrency": 32, "budget": budget})
     with pytest.raises(BudgetError, match="EUR so far, and the next call may take up to 1 call"):
-        list(judge.ask(make_calls(1000)))
+        list(chain.from_iterable(judge.ask(make_calls(1000))))
     spent = server.count_served(model)["ok"] * (INPUT_TOKENS + OUTPUT_TOKENS)
     most_of_a_call = 500
     assert most_spent - most_of_a_call < spent <= most_spent
@@ -201,7 +218,7 @@ def test_attempts_of_unknown_fate_count_as_spent(server: RunningServer) -> None:
     model = name_model("hang", hang=1.0)
     limits = {"timeout_seconds": 0.2, "max_attempts": 9, "budget": {"calls": 2}}
     with pytest.raises(BudgetError, match="2 calls"):
-        list(make_judge(server, model, limits=limits).ask(make_calls(1)))
+        list(chain.from_iterable(make_judge(server, model, limits=limits).ask(make_calls(1))))
     assert server.count_served(model) == {"hang": 2}
 
 
@@ -213,7 +230,7 @@ def test_calls_are_taken_only_as_they_are_needed(server: RunningServer) -> None:
             taken.append(call.call_id)
             yield call
 
-    asked = make_judge(server, limits={"concurrency": 4}).ask(take())
+    asked = chain.from_iterable(make_judge(server, limits={"concurrency": 4}).ask(take()))
     assert max(len(taken) - place for place, _ in enumerate(asked)) <= 2 * 4
 
 
@@ -221,14 +238,23 @@ def test_no_more_calls_are_under_way_than_the_concurrency(server: RunningServer)
     """Ten at a time, each of 25 ms at least: 40 calls take 0.1 s at least; one at a time takes 2 s."""
     judge = make_judge(server, name_model("slow", latency=0.05), limits={"concurrency": 10})
     started = time.monotonic()
-    assert len(list(judge.ask(make_calls(40)))) == 40
+    assert len(list(chain.from_iterable(judge.ask(make_calls(40))))) == 40
     assert 0.1 < time.monotonic() - started < 1.9
 
 
 def test_a_request_rate_is_kept(server: RunningServer) -> None:
     """600 a minute are ten a second: the 11th starts after a second."""
     started = time.monotonic()
-    assert len(list(make_judge(server, limits={"requests_per_minute": 600}).ask(make_calls(11)))) == 11
+    assert (
+        len(
+            list(
+                chain.from_iterable(
+                    make_judge(server, limits={"requests_per_minute": 600}).ask(make_calls(11))
+                )
+            )
+        )
+        == 11
+    )
     assert time.monotonic() - started >= 1.0
 
 
@@ -236,7 +262,7 @@ def test_a_token_rate_is_kept_and_learns_what_calls_take(server: RunningServer) 
     """61,200 tokens a minute are 20 calls of 51 tokens a second; at first, calls are taken for 6 times as large."""
     limits = {"tokens_per_minute": 61_200, "concurrency": 4}
     started = time.monotonic()
-    list(make_judge(server, limits=limits).ask(make_calls(30)))
+    list(chain.from_iterable(make_judge(server, limits=limits).ask(make_calls(30))))
     assert 1.4 <= time.monotonic() - started < 6
 
 
@@ -244,21 +270,25 @@ def test_a_stop_does_not_wait_for_calls_that_were_not_sent_yet(server: RunningSe
     model = name_model("stopped", **{"401": 1.0})
     started = time.monotonic()
     with pytest.raises(JudgeError, match="HTTP 401"):
-        list(make_judge(server, model, limits={"requests_per_minute": 1}).ask(make_calls(9)))
+        list(
+            chain.from_iterable(
+                make_judge(server, model, limits={"requests_per_minute": 1}).ask(make_calls(9))
+            )
+        )
     assert time.monotonic() - started < 20
 
 
 def test_an_answer_is_handed_on_while_others_hang(server: RunningServer) -> None:
     started = time.monotonic()
     asked = make_judge(server, name_model("some hang", hang=0.2)).ask(make_calls(64))
-    first = [next(asked) for _ in range(20)]
+    first = list(islice(chain.from_iterable(asked), 20))
     assert time.monotonic() - started < 30  # the time limit of an attempt is 60 s
     asked.close()  # what is under way is let go
     assert {answer.status for answer in first} == {"ok"}
 
 
 def test_no_calls_ask_nothing(server: RunningServer) -> None:
-    assert list(make_judge(server).ask([])) == []
+    assert list(chain.from_iterable(make_judge(server).ask([]))) == []
 
 
 def test_a_fault_of_the_calls_themselves_comes_through(server: RunningServer) -> None:
@@ -267,12 +297,16 @@ def test_a_fault_of_the_calls_themselves_comes_through(server: RunningServer) ->
         raise OSError("the journal is gone")
 
     with pytest.raises(OSError, match="the journal is gone"):
-        list(make_judge(server).ask(break_off()))
+        list(chain.from_iterable(make_judge(server).ask(break_off())))
 
 
 def test_a_judge_can_be_asked_again(server: RunningServer) -> None:
     judge = make_judge(server)
-    assert [len(list(judge.ask(make_calls(number)))) for number in (3, 0, 5)] == [3, 0, 5]
+    assert [len(list(chain.from_iterable(judge.ask(make_calls(number))))) for number in (3, 0, 5)] == [
+        3,
+        0,
+        5,
+    ]
 
 
 def test_after_the_budget_the_journal_holds_every_answer_and_the_next_run_asks_the_rest(
@@ -285,8 +319,8 @@ def test_after_the_budget_the_journal_holds_every_answer_and_the_next_run_asks_t
     texts = {f"r{place}": "so " * (place + 1) for place in range(32)}
     pairs = [Pair.from_responses("p", f"r{place}", f"r{place + 1}") for place in range(0, 32, 2)]
 
-    def plan() -> Iterator[Question]:
-        return plan_questions(pairs, constitution, [profile], prompts={"p": "Ask"}, texts=texts)
+    def plan(profiles: Sequence[JudgeProfile]) -> Iterator[Question]:
+        return plan_questions(pairs, constitution, profiles, prompts={"p": "Ask"}, texts=texts)
 
     notes: list[str] = []
 
@@ -311,7 +345,8 @@ def test_after_the_budget_the_journal_holds_every_answer_and_the_next_run_asks_t
     assert (result.num_asked, result.num_reused, result.input_tokens, result.output_tokens) == (2, 30, 100, 2)
     assert result.cost == pytest.approx(100 * 1e-6 + 2 * 2e-6)
     assert server.count_served(model) == {"ok": 32}
-    assert notes[0] == f"verdicts of {model} 1 of 32: 51 tokens, 0.00 EUR"
+    done = int(notes[0].removeprefix(f"verdicts of {model} ").split()[0])
+    assert notes[0] == f"verdicts of {model} {done} of 32: {51 * done} tokens, 0.00 EUR"
     assert notes[-1] == f"verdicts of {model} 2 of 2: 102 tokens, 0.00 EUR"
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlaif_dagster.judging.serving.limits import FIRST_WINDOW, Budget, Pace, Spend, Window
+from rlaif_dagster.judging.serving.limits import Budget, Pace, Spend, Window
 from rlaif_dagster.judging.settings import BudgetSettings, PriceSettings
 
 
@@ -20,10 +20,15 @@ def answer_round(window: Window, capacity: int) -> None:
 def test_the_window_doubles_in_each_round_trip_until_the_limit() -> None:
     window = Window(1000)
     sizes = []
-    for _ in range(6):
+    for _ in range(4):
         sizes.append(window.size)
         answer_round(window, 10**6)
-    assert sizes == [FIRST_WINDOW, 64, 128, 256, 512, 1000]
+    assert sizes == [250, 500, 1000, 1000]
+
+
+@pytest.mark.parametrize(("limit", "first"), [(8, 8), (32, 32), (64, 32), (128, 32), (256, 64), (4096, 1024)])
+def test_the_window_begins_with_a_quarter_of_the_limit_and_32_at_least(limit: int, first: int) -> None:
+    assert Window(limit).size == first
 
 
 def test_a_round_trip_of_refusals_halves_the_window_and_one_of_answers_adds_one_call() -> None:
@@ -40,9 +45,9 @@ def test_a_round_trip_of_refusals_halves_the_window_and_one_of_answers_adds_one_
 
 
 def test_few_refusals_take_little_and_one_place_is_always_left() -> None:
-    window = Window(FIRST_WINDOW)
+    window = Window(32)
     window.narrow()
-    assert window.size == FIRST_WINDOW - 1
+    assert window.size == 31
     for _ in range(1000):
         window.narrow()
     assert window.size == 1

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -84,13 +85,14 @@ def test_the_served_judge_writes_what_the_local_judge_finds_likelier() -> None:
         folder=folder,
     )
     expected = {
-        answer.call_id: "A" if (answer.score or 0.0) > 0.5 else "B" for answer in local.ask(make_calls())
+        answer.call_id: "A" if (answer.score or 0.0) > 0.5 else "B"
+        for answer in chain.from_iterable(local.ask(make_calls()))
     }
     with serve(folder) as url:
         settings = OpenAIJudgeSettings(
             provider="openai", model=str(folder), base_url=url, api_key_env=None, max_tokens=1
         )
-        answers = list(ServedJudge(settings, COMPACT, environment={}).ask(make_calls()))
+        answers = list(chain.from_iterable(ServedJudge(settings, COMPACT, environment={}).ask(make_calls())))
     assert {answer.call_id: (answer.text or "").strip() for answer in answers} == expected
     assert set(expected.values()) == {"A", "B"}
     assert all(answer.status == "ok" and answer.output_tokens == 1 for answer in answers)

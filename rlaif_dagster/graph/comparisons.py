@@ -1,0 +1,165 @@
+"""Each held-out answer of the aligned policy beside the base policy's, by judge, ground truth and reward model."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rlaif_dagster.evaluation.comparison import EVEN, Comparison, PrincipleOutcome
+from rlaif_dagster.evaluation.intervals import Estimate
+from rlaif_dagster.evaluation.settings import EvaluationSettings
+from rlaif_dagster.graph.held_out import HeldOutAnswers, HeldOutVerdicts
+from rlaif_dagster.graph.stage import StageContext
+from rlaif_dagster.judging.constitution import Constitution
+from rlaif_dagster.prompts import Prompt
+from rlaif_dagster.tables import Row
+
+
+def compare_answers(
+    context: StageContext,
+    prompts: Sequence[Prompt],
+    constitution: Constitution,
+    answers: HeldOutAnswers,
+    judged: HeldOutVerdicts,
+    *,
+    settings: EvaluationSettings,
+    device: Any,
+) -> Iterator[Comparison]:
+    """Yields a comparison for each answer of both policies, in order of (prompt id, index)."""
+    from rlaif_dagster.training.rewards import score_responses
+
+    by_id = {prompt.prompt_id: prompt for prompt in prompts}
+    keys = sorted(answers.base)
+    rewards = score_responses(
+        context.inputs["reward_model"],
+        [
+            (by_id[key[0]].prompt, rows[key]["text"])
+            for rows in (answers.base, answers.aligned)
+            for key in keys
+        ],
+        device=device,
+        dtype=settings.dtype,
+    )
+    for place, key in enumerate(keys):
+        prompt = by_id[key[0]]
+        base, aligned = answers.base[key], answers.aligned[key]
+        pair = answers.pair(key)
+        by_judge = (
+            _orient(judged.by_pair.get(pair.pair_id), aligned["response_id"]) if pair else _EVEN_LEANING
+        )
+        gold = _Gold.read(settings, constitution, prompt.prompt, base["text"], aligned["text"])
+        yield Comparison(
+            prompt_id=prompt.prompt_id,
+            index=key[1],
+            prompt=prompt.prompt,
+            category=prompt.category,
+            base_text=base["text"],
+            aligned_text=aligned["text"],
+            p_judge=by_judge.p,
+            p_judge_ab=by_judge.p_aligned_first,
+            p_judge_ba=by_judge.p_base_first,
+            gold=gold.outcome,
+            principles=tuple(
+                PrincipleOutcome(
+                    principle_id=principle.id,
+                    p_judge=by_judge.by_principle.get(principle.id, by_judge.default),
+                    gold=gold.by_principle.get(principle.id),
+                )
+                for principle in constitution.principles
+            ),
+            base_reward=rewards[place],
+            aligned_reward=rewards[len(keys) + place],
+            base_tokens=base["num_tokens"],
+            aligned_tokens=aligned["num_tokens"],
+            base_clean=gold.base_clean,
+            aligned_clean=gold.aligned_clean,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Leaning:
+    """The judge's P(aligned better): combined, by order and by principle; `default` where a principle has none."""
+
+    p: float | None = None
+    p_aligned_first: float | None = None
+    p_base_first: float | None = None
+    by_principle: Mapping[str, float]
+    default: float | None = None
+
+
+_EVEN_LEANING: Final = _Leaning(p=EVEN, by_principle={}, default=EVEN)
+"""What can be said of an answer and itself."""
+
+
+def _orient(row: Row | None, aligned_id: str) -> _Leaning:
+    """Turns a preference row's P(a preferred) into P(aligned better)."""
+    if row is None:
+        return _Leaning(by_principle={})
+    aligned_is_a = row["response_a"] == aligned_id
+
+    def turn(p_a: float | None) -> float | None:
+        return p_a if p_a is None or aligned_is_a else 1.0 - p_a
+
+    return _Leaning(
+        p=turn(row["p_a"]),
+        p_aligned_first=turn(row["p_a_ab"] if aligned_is_a else row["p_a_ba"]),
+        p_base_first=turn(row["p_a_ba"] if aligned_is_a else row["p_a_ab"]),
+        by_principle={
+            outcome["principle_id"]: outcome["p_a"] if aligned_is_a else 1.0 - outcome["p_a"]
+            for outcome in row["principles"]
+            if outcome["principle_id"] is not None
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Gold:
+    """What the ground truth says of one comparison; None where there is none."""
+
+    outcome: float | None = None
+    by_principle: Mapping[str, float | None]
+    base_clean: bool | None = None
+    aligned_clean: bool | None = None
+
+    @classmethod
+    def read(
+        cls, settings: EvaluationSettings, constitution: Constitution, prompt: str, base: str, aligned: str
+    ) -> "_Gold":
+        if settings.gold is None:
+            return cls(by_principle={})
+        from rlaif_dagster.embedded.gold import gold_preference, is_clean
+
+        return cls(
+            outcome=gold_preference(
+                [(principle.text, principle.weight) for principle in constitution.principles],
+                prompt,
+                aligned,
+                base,
+            ),
+            by_principle={
+                principle.id: gold_preference([(principle.text, 1.0)], prompt, aligned, base)
+                for principle in constitution.principles
+            },
+            base_clean=is_clean(base),
+            aligned_clean=is_clean(aligned),
+        )
+
+
+def measure_kl(
+    context: StageContext, comparisons: Sequence[Comparison], settings: EvaluationSettings, *, device: Any
+) -> Estimate | None:
+    """KL(aligned || base) in nats per answer; None where answers are not samples of the policy itself."""
+    from rlaif_dagster.evaluation.intervals import clustered_mean
+    from rlaif_dagster.training.kl import measure_log_ratios
+
+    if settings.temperature != 1.0:
+        return None
+    ratios = measure_log_ratios(
+        context.inputs["aligned_policy"],
+        context.inputs["base_policy"],
+        [(comparison.prompt, comparison.aligned_text) for comparison in comparisons],
+        device=device,
+        dtype=settings.dtype,
+    )
+    return clustered_mean(
+        ratios, [comparison.prompt_id for comparison in comparisons], confidence=settings.confidence
+    )
