@@ -184,7 +184,7 @@ def _measure_part(
 
 
 def trace_judge(project: Project, heads: Mapping[str, MaterialisationRecord], judge: str) -> Trace:
-    """A judge: its verdicts, the labels that would differ without it, all that learned from them, and what is in doubt."""
+    """A judge: its verdicts, the labels that would differ without it, what learned from them, and what is in doubt."""
     first, *later = (_measure_judge(project, by_role, judge) for by_role in list_rounds(heads))
     records = project.ledger.records()
     given_up = find_collected(read_notes(project.ledger.folder), records)
