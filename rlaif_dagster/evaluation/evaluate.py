@@ -8,11 +8,12 @@ import pyarrow as pa
 
 from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.errors import StorageError
+from rlaif_dagster.evaluation.comparison import Comparison, PrincipleOutcome
 from rlaif_dagster.evaluation.facts import RunFacts, TrainingCurves
 from rlaif_dagster.evaluation.intervals import Estimate
 from rlaif_dagster.evaluation.report import render_report
 from rlaif_dagster.evaluation.settings import EvaluationSettings
-from rlaif_dagster.evaluation.win_rate import Comparison, EvaluationMetrics, PrincipleOutcome, summarise
+from rlaif_dagster.evaluation.win_rate import EvaluationMetrics, summarise
 from rlaif_dagster.tables import read_table, write_table
 
 METRICS_FILE = "metrics.json"
@@ -30,6 +31,9 @@ COMPARISONS_SCHEMA = pa.schema(
         pa.field("p_judge", pa.float64()),
         pa.field("p_judge_ab", pa.float64()),
         pa.field("p_judge_ba", pa.float64()),
+        pa.field("p_independent", pa.float64()),
+        pa.field("p_independent_ab", pa.float64()),
+        pa.field("p_independent_ba", pa.float64()),
         pa.field("gold", pa.float64()),
         pa.field(
             "principles",
@@ -38,6 +42,7 @@ COMPARISONS_SCHEMA = pa.schema(
                     [
                         pa.field("principle_id", pa.string(), nullable=False),
                         pa.field("p_judge", pa.float64()),
+                        pa.field("p_independent", pa.float64()),
                         pa.field("gold", pa.float64()),
                     ]
                 )

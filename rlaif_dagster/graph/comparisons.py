@@ -4,16 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from rlaif_dagster.evaluation.comparison import EVEN, Comparison, PrincipleOutcome
 from rlaif_dagster.evaluation.intervals import Estimate
 from rlaif_dagster.evaluation.settings import EvaluationSettings
-from rlaif_dagster.evaluation.win_rate import Comparison, PrincipleOutcome
 from rlaif_dagster.graph.held_out import HeldOutAnswers, HeldOutVerdicts
 from rlaif_dagster.graph.stage import StageContext
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.prompts import Prompt
 from rlaif_dagster.tables import Row
-
-EVEN: Final = 0.5
 
 
 def compare_answers(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rlaif_dagster.digest import canonical_json
+from rlaif_dagster.evaluation.comparison import EVEN
 from rlaif_dagster.evaluation.facts import (
     CheckpointPoint,
     Curve,
@@ -14,18 +15,19 @@ from rlaif_dagster.evaluation.facts import (
     RunFacts,
     TrainingCurves,
 )
+from rlaif_dagster.evaluation.groups import GroupWinRate
 from rlaif_dagster.evaluation.intervals import Estimate
 from rlaif_dagster.evaluation.settings import EvaluationSettings
-from rlaif_dagster.evaluation.win_rate import EvaluationMetrics, GroupWinRate
+from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
 from rlaif_dagster.graph.checks import check_schema
-from rlaif_dagster.graph.comparisons import EVEN, compare_answers, measure_kl
-from rlaif_dagster.graph.held_out import answer_held_out, judge_held_out
+from rlaif_dagster.graph.comparisons import compare_answers, measure_kl
+from rlaif_dagster.graph.held_out import answer_held_out, judge_held_out, sampling_of
 from rlaif_dagster.graph.judge_gates import read_audit
 from rlaif_dagster.graph.learning import TRAINING_ENGINE, read_training, write_plots
 from rlaif_dagster.graph.preferences import SUMMARY_JSON
 from rlaif_dagster.graph.sources import read_constitution, read_prompts
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
-from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.opening import JUDGE_JSON
 
@@ -49,7 +51,7 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         device = prepare_torch(num_threads=numerics.num_threads, device=numerics.device)
         prompts = [p for p in read_prompts(context.inputs["prompts"]) if p.split == "eval"]
         constitution = read_constitution(context.inputs["constitution"])
-        answers = answer_held_out(context, prompts, inputs, device=device)
+        answers = answer_held_out(context, prompts, inputs)
         judged = judge_held_out(context, prompts, constitution, answers, inputs)
         comparisons = list(
             compare_answers(context, prompts, constitution, answers, judged, settings=settings, device=device)
@@ -82,7 +84,7 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         description="Held-out answers of both policies compared by the judge, by gold where there is gold, and by the "
         "reward model; with a report for people.",
         kinds=("parquet", "html"),
-        code_version="6",
+        code_version="7",
         inputs=(
             "prompts",
             "constitution",
@@ -95,11 +97,13 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         ),
         settings={
             "evaluation": settings.model_dump(mode="json"),
+            "server_command": sampling_of(inputs.pipeline).model_dump(mode="json")["server_command"],
             "seed": seed,
         },
         engine=EVALUATION_ENGINE,
         compute=compute,
         numerics=numerics,
+        origins={"": f"{PIPELINE_FILE}:", "server_command": f"{PIPELINE_FILE}: sampling.server_command"},
         checks=make_evaluation_checks(),
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rlaif_dagster.digest import Digest, JsonValue, canonical_json
+from rlaif_dagster.graph.cards import with_card
 from rlaif_dagster.graph.preferences import read_preferences
 from rlaif_dagster.graph.responses import MODEL_ENGINE
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
@@ -45,6 +46,7 @@ LOSS_LABELS: Final = {
 """How each loss is labelled in a plot, and what a model that knows nothing has."""
 
 
+@with_card
 def build_reward_model(inputs: ProjectInputs) -> Stage:
     """The stage of the reward model."""
     settings = inputs.pipeline.reward_model
@@ -128,7 +130,7 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
         description="Scores an answer; trained on the soft labels by TRL's RewardTrainer. A folder that "
         "AutoModelForSequenceClassification.from_pretrained opens.",
         kinds=("huggingface", "pytorch"),
-        code_version="1",
+        code_version="2",
         inputs=("ai_preferences", "base_policy") if base is None else ("ai_preferences",),
         settings=recipe,
         engine=TRAINING_ENGINE,
@@ -154,6 +156,7 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
     )
 
 
+@with_card
 def build_aligned_policy(inputs: ProjectInputs) -> Stage:
     """The stage of the aligned policy."""
     settings = inputs.pipeline.policy
@@ -215,7 +218,7 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
         name="aligned_policy",
         description=f"The base policy, aligned by {METHODS[settings.method]} The reward model picks the checkpoint.",
         kinds=("huggingface", "pytorch"),
-        code_version="2",
+        code_version="3",
         inputs=("ai_preferences", inputs.first_policy, "reward_model"),
         settings=recipe,
         engine=TRAINING_ENGINE,

@@ -108,6 +108,8 @@ PROJECTS: Final[Mapping[str, dict[str, Any]]] = {
         "judge.yaml": {"provider": "planted"},
         "pipeline.yaml": {"base_policy": {"model": "models/mine"}, "policy": {"method": "rloo"}},
     },
+    "rounds": SAMPLED
+    | {"pipeline.yaml": {"base_policy": {"model": "models/mine"}, "rounds": 2, "plateau": {}}},
     "revised": SAMPLED
     | {
         "pipeline.yaml": {
@@ -140,7 +142,10 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "ExecutionSettings.restart_steps": "where a killed training goes on; no part of what it learns",
     **{f"Override.{name}": DECISION for name in ("asset", "digest", "check", "reason")},
     "HoldSettings.reason": DECISION,
-    **{f"AutomationSettings.{name}": "when Dagster looks" for name in ("cron", "interval_seconds")},
+    **{
+        f"AutomationSettings.{name}": "when Dagster looks"
+        for name in ("cron", "canary_cron", "interval_seconds")
+    },
     "OpenAIJudgeSettings.api_key_env": ELSEWHERE,
     **{f"LimitSettings.{name}": ELSEWHERE for name in ("concurrency", "requests_per_minute")},
     **{
@@ -153,6 +158,9 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     },
 }
 """Fields whose change makes nothing stale, and why."""
+
+ONLY_IN: Final = {"PlateauSettings": "rounds"}
+"""Sections that every project has, and that count in one."""
 
 NAMES: Final[Mapping[str, Any]] = {
     "PromptsSettings.file": "inputs/other.jsonl",
@@ -184,6 +192,7 @@ NAMES: Final[Mapping[str, Any]] = {
     "OnlineSettings.batch_size": 8,
     "ReleaseSettings.require": [],
     "AutomationSettings.cron": "30 4 * * *",
+    "AutomationSettings.canary_cron": "30 4 * * *",
     "OpenAIJudgeSettings.extra_body": {"top_k": 1},
     "_TemplateFile.verdict_line": "Verdict",
     "RevisionSettings.critique_template": "inputs/critique.yaml",
@@ -303,7 +312,7 @@ def list_cases() -> Iterator[tuple[str, Place, dict[str, Any]]]:
         for project in PROJECTS
         for file in SCHEMAS
         for place in walk_fields(file, read_model(project, file))
-        if has_choice(place)
+        if has_choice(place) and ONLY_IN.get(place.field.partition(".")[0], project) == project
     ]
     places.sort(key=lambda item: item[1].value is None)
     seen: set[str] = set()
