@@ -175,7 +175,8 @@ def test_the_plan_knows_what_a_stop_spares(default_project: Path) -> None:
         lambda pipeline: pipeline.update(plateau={"min_gap": 0.06}),
     )
     plan = make_plan(project, build_toy_graph(project, world))
-    assert [item.asset for item in plan.stale] == ["plateau", sampled, "round_2/plateau"]
+    statuses = {item.asset: item.status for item in plan.stale}
+    assert statuses == {"plateau": "computed", sampled: "stopped", "round_2/plateau": "stopped"}
     assert plan.price.rows_sampled.max == 0
     edit_yaml(
         default_project / "inputs" / "pipeline.yaml",
