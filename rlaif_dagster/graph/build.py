@@ -21,7 +21,13 @@ from rlaif_dagster.graph.pricing import (
 from rlaif_dagster.graph.release import build_released_policy
 from rlaif_dagster.graph.responses import build_sampled_responses
 from rlaif_dagster.graph.revision import REVISION_BUILDERS, build_revised_responses
-from rlaif_dagster.graph.sources import build_base_policy, build_constitution, build_judge, build_prompts
+from rlaif_dagster.graph.sources import (
+    build_base_policy,
+    build_constitution,
+    build_evaluation_judge,
+    build_judge,
+    build_prompts,
+)
 from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 
@@ -41,6 +47,7 @@ BUILDERS = (
     build_ai_preferences,
     build_reward_model,
     build_aligned_policy,
+    build_evaluation_judge,
     build_evaluation,
     build_released_policy,
 )
@@ -58,7 +65,9 @@ PRICES = {
 
 def build_graph(inputs: ProjectInputs) -> Graph:
     """Builds the graph that the inputs describe."""
-    builders = [build for build in BUILDERS if inputs.critic or build not in REVISION_BUILDERS]
+    absent = () if inputs.critic else REVISION_BUILDERS
+    absent = absent if inputs.evaluation_judge else (*absent, build_evaluation_judge)
+    builders = [build for build in BUILDERS if build not in absent]
     stages = [build(inputs) for build in builders]
     prices = [partial(PRICES[build], inputs) if build in PRICES else None for build in builders]
     return {

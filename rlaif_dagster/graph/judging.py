@@ -126,8 +126,9 @@ def ask_about_pairs(
     prompts: Mapping[str, str],
     texts: Mapping[str, str],
     earlier: Callable[[], Iterable[Iterable[Answer]]] = tuple,
+    judge: str = "judge",
 ) -> Iterator[Asked]:
-    """Asks the stage's version of `judge` about pairs by its version of `constitution`.
+    """Asks the stage's version of a judge about pairs by its version of `constitution`.
 
     Args:
         pairs: The pairs.
@@ -136,12 +137,13 @@ def ask_about_pairs(
         prompts: Prompt text by prompt id.
         texts: Response text by response id.
         earlier: Gives answers that are known from elsewhere.
+        judge: The input that says who is asked: `judge` or `evaluation_judge`.
 
     Raises:
         JudgeError: If a judge cannot answer at all, or may not spend more.
     """
-    judges = read_judges(context.inputs["judge"])
-    profiles = [judge.profile for judge in judges.values()]
+    judges = read_judges(context.inputs[judge])
+    profiles = [one.profile for one in judges.values()]
     constitution = read_constitution(context.inputs["constitution"])
 
     def plan() -> Iterator[Question]:
@@ -172,7 +174,8 @@ def ask_judges(
     Raises:
         JudgeError: If a judge cannot answer at all, or may not spend more.
     """
-    today = {name_judge(source.settings): source.settings for source in inputs.judges}
+    sources = (*inputs.judges, *((inputs.evaluation_judge,) if inputs.evaluation_judge else ()))
+    today = {name_judge(source.settings): source.settings for source in sources}
     execution = inputs.pipeline.execution
     counts: Counter[str] = Counter()
     costs: dict[str, float] = {}

@@ -12,12 +12,13 @@ from typing import Final
 
 from rlaif_dagster.generation.responses import ResponseKey
 from rlaif_dagster.generation.settings import LocalSamplingSettings
-from rlaif_dagster.graph.held_out import MEASURED_POLICIES, sampling_of
+from rlaif_dagster.graph.best_of_n import find_scorer
+from rlaif_dagster.graph.held_out import MEASURED_POLICIES, HeldOutAnswers, list_judges, sampling_of
 from rlaif_dagster.graph.judging import read_answers
-from rlaif_dagster.graph.price import NOTHING, Foreseen, Price, PriceContext, Range
+from rlaif_dagster.graph.price import NOTHING, Foreseen, Price, PriceContext, Range, add_prices
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
 from rlaif_dagster.graph.sources import read_prompts
-from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.inputs.project_inputs import EVALUATION_JUDGE, ProjectInputs
 from rlaif_dagster.judging.calls import JudgeProfile
 from rlaif_dagster.judging.journal import look_into_journal
 from rlaif_dagster.judging.opening import read_judges
@@ -98,36 +99,62 @@ def price_evaluation(inputs: ProjectInputs, context: PriceContext) -> Price:
     if all_prompts is None:
         return replace(_price_calls(UNKNOWN, 0, inputs, context), rows_sampled=UNKNOWN)
     prompts = [prompt for prompt in all_prompts if prompt.split == "eval"]
-    policies = [context.inputs[name].digest for name in MEASURED_POLICIES]
-    sampling, seed = sampling_of(inputs.pipeline.evaluation), inputs.pipeline.seed
+    settings, seed = inputs.pipeline.evaluation, inputs.pipeline.seed
+    policies = {name: context.inputs[name].digest for name in MEASURED_POLICIES}
     base, aligned = (
-        _name_responses(prompts, name or _UNKNOWN_DIGEST, sampling, root_seed=seed) for name in policies
+        _name_responses(prompts, digest or _UNKNOWN_DIGEST, sampling_of(settings, name), root_seed=seed)
+        for name, digest in policies.items()
     )
     wanted = {row["response_id"] for row in (*base, *aligned)}
     texts = _find_texts(wanted, context.earlier_versions())
+    answers = HeldOutAnswers.from_rows(_by_key(base), _by_key(aligned))
+    scorer = find_scorer(inputs)
+    prices = [
+        _price_judge(inputs, context, judge, answers, texts, prompts=prompts, with_pool=source == scorer)
+        for source, judge in list_judges(inputs).items()
+    ]
+    num_new = len(wanted - texts.keys())
+    price = add_prices(prices)
+    if len(prices) > 1:  # earlier counts do not tell what one of several judges used up
+        price = replace(price, tokens=None, cost=None)
+    return replace(
+        price,
+        rows_sampled=Range(min=0 if None in policies.values() else num_new, max=num_new),
+        rows_reused=len(base) + len(aligned) - num_new,
+    )
+
+
+def _by_key(rows: Iterable[Row]) -> dict[tuple[str, int], Row]:
+    return {(row["prompt_id"], row["index"]): row for row in rows}
+
+
+def _price_judge(
+    inputs: ProjectInputs,
+    context: PriceContext,
+    judge: str,
+    answers: HeldOutAnswers,
+    texts: Mapping[str, str],
+    *,
+    prompts: Sequence[Prompt],
+    with_pool: bool,
+) -> Price:
+    """The price of one judge's verdicts on held-out answers, of which some texts are known."""
+    ids = [(key[0], answers.base[key], answers.aligned[key]) for key in answers.base]
+    if with_pool:
+        ids += [(key[0], row, answers.base[key[0], 0]) for key, row in answers.pool.items()]
     told = [
-        (one, other)
-        for one, other in zip(base, aligned, strict=True)
+        (prompt_id, one["response_id"], other["response_id"])
+        for prompt_id, one, other in ids
         if one["response_id"] in texts and other["response_id"] in texts
     ]
-    pairs = [
-        Pair.from_responses(one["prompt_id"], one["response_id"], other["response_id"])
-        for one, other in told
-        if texts[one["response_id"]] != texts[other["response_id"]]
-    ]
-    answers = [{"response_id": key, "text": text} for key, text in texts.items()]
-    num_new = len(wanted - texts.keys())
-    return replace(
-        _price_pairs(
-            inputs,
-            context,
-            pairs=pairs,
-            num_open_pairs=len(base) - len(told),
-            prompts=prompts,
-            responses=answers,
-        ),
-        rows_sampled=Range(min=0 if None in policies else num_new, max=num_new),
-        rows_reused=len(base) + len(aligned) - num_new,
+    return _price_pairs(
+        inputs,
+        context,
+        pairs=[Pair.from_responses(*names) for names in told if texts[names[1]] != texts[names[2]]],
+        num_open_pairs=len(ids) - len(told),
+        prompts=prompts,
+        responses=[{"response_id": key, "text": text} for key, text in texts.items()],
+        judge=judge,
     )
 
 
@@ -154,9 +181,10 @@ def _price_pairs(
     num_open_pairs: int,
     prompts: Iterable[Prompt],
     responses: Iterable[Row],
+    judge: str = "judge",
 ) -> Price:
     """The price of the calls about pairs that are certain, and about others that there may be."""
-    profiles = _profile_judges(inputs, context)
+    profiles = _profile_judges(inputs, context, judge)
     by_name = {profile.name: profile for profile in profiles}
     questions = plan_questions(
         pairs,
@@ -173,7 +201,7 @@ def _price_pairs(
 
 
 def _price_calls(calls: Range, num_reused: int, inputs: ProjectInputs, context: PriceContext) -> Price:
-    """The price of calls, with what they use up where earlier calls of the same judge tell."""
+    """The price of calls, with what they use up where earlier calls of the same judges tell."""
     counts = context.counts or {}
     num_asked = counts.get("judge_calls_asked", 0)
     read, written = counts.get("judge_input_tokens", 0), counts.get("judge_output_tokens", 0)
@@ -187,12 +215,14 @@ def _price_calls(calls: Range, num_reused: int, inputs: ProjectInputs, context: 
     return Price(judge_calls=calls, judge_calls_reused=num_reused, tokens=tokens, cost=cost)
 
 
-def _profile_judges(inputs: ProjectInputs, context: PriceContext) -> list[JudgeProfile]:
+def _profile_judges(inputs: ProjectInputs, context: PriceContext, judge: str = "judge") -> list[JudgeProfile]:
     """Who is asked; a judge whose model is not here yet has a profile that no earlier answer has."""
-    folder = context.inputs["judge"].open()
+    folder = context.inputs[judge].open()
     if folder is not None:
-        return [judge.profile for judge in read_judges(folder).values()]
-    return [JudgeProfile.from_settings(j.settings, j.template, model=None) for j in inputs.judges]
+        return [one.profile for one in read_judges(folder).values()]
+    other = inputs.evaluation_judge
+    sources = (other,) if judge == EVALUATION_JUDGE and other else inputs.judges
+    return [JudgeProfile.from_settings(j.settings, j.template, model=None) for j in sources]
 
 
 def _count_calls_per_pair(inputs: ProjectInputs, profiles: Sequence[JudgeProfile]) -> int:
@@ -278,6 +308,7 @@ def _name_responses(
                 prompt=prompt.prompt, policy=policy, settings=settings, root_seed=root_seed, index=index
             ).response_id,
             "prompt_id": prompt.prompt_id,
+            "index": index,
         }
         for prompt in prompts
         for index in range(settings.num_samples)

@@ -13,6 +13,7 @@ from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import (
     CONSTITUTION_FILE,
+    EVALUATION_JUDGE,
     JUDGE_FILE,
     PIPELINE_FILE,
     JudgeSource,
@@ -88,12 +89,8 @@ def build_judge(inputs: ProjectInputs) -> Stage:
 
     def compute(context: StageContext) -> StageResult:
         (context.output / JUDGE_JSON).write_bytes(canonical_json(described))
-        for folder, source, member in zip(folders, inputs.judges, members, strict=True):
-            (context.output / folder).mkdir(parents=True, exist_ok=True)
-            (context.output / folder / JUDGE_JSON).write_bytes(canonical_json(member))
-            (context.output / folder / JUDGE_TEMPLATE).write_bytes(canonical_json(source.template.to_json()))
-            if source.model:
-                copy_model(source.model, context.output / folder / JUDGE_MODEL, link=context.preview)
+        for folder, source in zip(folders, inputs.judges, strict=True):
+            _write_judge(source, context.output / folder, link=context.preview)
         if inputs.verdicts:
             shutil.copyfile(inputs.verdicts.path, context.output / JUDGE_VERDICTS)
             inputs.verdicts.require_unchanged()
@@ -120,6 +117,41 @@ def build_judge(inputs: ProjectInputs) -> Stage:
 
 def _describe_judge(source: JudgeSource) -> dict[str, JsonValue]:
     return {**source.settings.describe(), "template": str(source.template.digest)}
+
+
+def _write_judge(source: JudgeSource, folder: Path, *, link: bool) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / JUDGE_JSON).write_bytes(canonical_json(_describe_judge(source)))
+    (folder / JUDGE_TEMPLATE).write_bytes(canonical_json(source.template.to_json()))
+    if source.model:
+        copy_model(source.model, folder / JUDGE_MODEL, link=link)
+
+
+def build_evaluation_judge(inputs: ProjectInputs) -> Stage:
+    """The stage of the evaluation's independent judge, laid out like a single judge."""
+    source = inputs.evaluation_judge
+    if source is None:
+        raise TypeError("there is no independent judge")
+
+    def compute(context: StageContext) -> StageResult:
+        _write_judge(source, context.output, link=context.preview)
+        return StageResult()
+
+    return Stage(
+        name=EVALUATION_JUDGE,
+        description="An independent judge of held-out answers, which labelled no training data.",
+        kinds=("json", "huggingface"),
+        code_version="1",
+        inputs=(),
+        settings={
+            "judge": _describe_judge(source),
+            "model": source.model.describe() if source.model else None,
+        },
+        engine=(),
+        compute=compute,
+        origins={"": f"{PIPELINE_FILE}: evaluation.judge"},
+        cheap=source.model is None or source.model.folder is not None,
+    )
 
 
 def build_prompts(inputs: ProjectInputs) -> Stage:

@@ -67,6 +67,7 @@ SAMPLED: dict[str, Any] = {
         "base_policy": {"model": "models/mine"},
         "policy": {"lora": {}},
         "reward_model": {"lora": {}},
+        "evaluation": {"best_of": 4},
     },
     "template.yaml": {
         "messages": [{"role": "user", "content": MESSAGE + "{{ first }} {{ second }} Verdict:"}],
@@ -172,6 +173,8 @@ NAMES: Final[Mapping[str, Any]] = {
         )
     },
     "ReleaseSettings.require": [],
+    "EvaluationSettings.no_regression": ["fact"],
+    "EvaluationSettings.unsafe_categories": ["fact"],
     "AutomationSettings.cron": "30 4 * * *",
     "OpenAIJudgeSettings.extra_body": {"top_k": 1},
     "_TemplateFile.verdict_line": "Verdict",
