@@ -94,7 +94,9 @@ def run_assets(
             remedy=f"name one of {', '.join(graph)}",
         )
     selected = with_ancestors(graph, assets) if with_upstream else assets
-    return _execute(project, graph, MAIN_JOB, [AssetKey(name) for name in selected], progress)
+    return _execute(
+        project, graph, MAIN_JOB, [AssetKey.from_user_string(name) for name in selected], progress
+    )
 
 
 def run_canary(project: Project, graph: Graph, *, progress: Progress) -> None:

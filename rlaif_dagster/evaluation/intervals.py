@@ -155,6 +155,16 @@ def clustered_bounded_mean(
     return replace(estimate, value=value, low=min(low, value), high=max(high, value))
 
 
+def standard_error(values: Sequence[float], clusters: Sequence[Hashable]) -> float | None:
+    """The cluster-robust standard error of the mean; None with one cluster.
+
+    Raises:
+        ValueError: If there are no values, the lengths differ, or a value is not finite.
+    """
+    _, variance, _ = _mean_and_variance(values, clusters, confidence=0.95)
+    return None if variance is None else math.sqrt(variance)
+
+
 def _mean_and_variance(
     values: Sequence[float], clusters: Sequence[Hashable], confidence: float
 ) -> tuple[float, float | None, int]:

@@ -9,6 +9,7 @@ from rlaif_dagster.graph.judge_audit import build_judge_audit
 from rlaif_dagster.graph.judge_canary import build_judge_canary
 from rlaif_dagster.graph.judging import build_judgements
 from rlaif_dagster.graph.learning import build_aligned_policy, build_reward_model
+from rlaif_dagster.graph.plateau import build_plateau
 from rlaif_dagster.graph.preferences import build_ai_preferences
 from rlaif_dagster.graph.pricing import (
     price_audit,
@@ -21,6 +22,7 @@ from rlaif_dagster.graph.pricing import (
 from rlaif_dagster.graph.release import build_released_policy
 from rlaif_dagster.graph.responses import build_sampled_responses
 from rlaif_dagster.graph.revision import REVISION_BUILDERS, build_revised_responses
+from rlaif_dagster.graph.rounds import unroll
 from rlaif_dagster.graph.sources import (
     build_base_policy,
     build_constitution,
@@ -49,6 +51,7 @@ BUILDERS = (
     build_aligned_policy,
     build_evaluation_judge,
     build_evaluation,
+    build_plateau,
     build_released_policy,
 )
 
@@ -65,15 +68,21 @@ PRICES = {
 
 def build_graph(inputs: ProjectInputs) -> Graph:
     """Builds the graph that the inputs describe."""
-    absent = () if inputs.critic else REVISION_BUILDERS
-    absent = absent if inputs.evaluation_judge else (*absent, build_evaluation_judge)
-    builders = [build for build in BUILDERS if build not in absent]
-    stages = [build(inputs) for build in builders]
-    prices = [partial(PRICES[build], inputs) if build in PRICES else None for build in builders]
-    return {
-        stage.name: replace(stage, price=price, overrides=inputs.overrides)
-        for stage, price in zip(stages, prices, strict=True)
-    }
+    left_out = (
+        *(() if inputs.critic else REVISION_BUILDERS),
+        *(() if inputs.evaluation_judge else (build_evaluation_judge,)),
+        *(() if inputs.pipeline.rounds > 1 else (build_plateau,)),
+    )
+    stages = [
+        replace(
+            build(inputs),
+            price=partial(PRICES[build], inputs) if build in PRICES else None,
+            overrides=inputs.overrides,
+        )
+        for build in BUILDERS
+        if build not in left_out
+    ]
+    return {stage.name: stage for stage in unroll(stages, inputs)}
 
 
 def with_ancestors(graph: Graph, assets: Iterable[str]) -> list[str]:

@@ -23,14 +23,14 @@ from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
 from rlaif_dagster.graph.best_of_n import find_scorer, trace_best_of_n
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.comparisons import compare_answers, measure_kl
-from rlaif_dagster.graph.held_out import answer_held_out, judge_held_out, list_judges
+from rlaif_dagster.graph.held_out import BASE, answer_held_out, judge_held_out, list_judges, sampling_of
 from rlaif_dagster.graph.judge_gates import read_audit
 from rlaif_dagster.graph.judging import write_judgements
 from rlaif_dagster.graph.learning import TRAINING_ENGINE, read_training, write_plots
 from rlaif_dagster.graph.preferences import SUMMARY_JSON
 from rlaif_dagster.graph.sources import read_constitution, read_prompts
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
-from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.opening import JUDGE_JSON
 
@@ -58,7 +58,7 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         device = prepare_torch(num_threads=numerics.num_threads, device=numerics.device)
         prompts = [p for p in read_prompts(context.inputs["prompts"]) if p.split == "eval"]
         constitution = read_constitution(context.inputs["constitution"])
-        answers = answer_held_out(context, prompts, inputs, device=device)
+        answers = answer_held_out(context, prompts, inputs)
         judges = {
             source: judge_held_out(
                 context,
@@ -138,11 +138,13 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         ),
         settings={
             "evaluation": settings.model_dump(mode="json", exclude={"judge"}),
+            "server_command": sampling_of(inputs.pipeline, BASE).model_dump(mode="json")["server_command"],
             "seed": seed,
         },
         engine=EVALUATION_ENGINE,
         compute=compute,
         numerics=numerics,
+        origins={"": f"{PIPELINE_FILE}:", "server_command": f"{PIPELINE_FILE}: sampling.server_command"},
         checks=make_evaluation_checks(settings),
     )
 

@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from rlaif_dagster.evaluation.comparison import Source
-from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.graph.judging import ask_about_pairs, read_answers
-from rlaif_dagster.graph.responses import read_known_responses, write_responses
+from rlaif_dagster.graph.responses import sample_policy, write_responses
 from rlaif_dagster.graph.stage import StageContext
+from rlaif_dagster.inputs.pipeline import PipelineSettings
 from rlaif_dagster.inputs.project_inputs import EVALUATION_JUDGE, ProjectInputs
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.jury import Jury
@@ -21,7 +21,8 @@ from rlaif_dagster.preferences import PreferenceSettings, aggregate_verdicts
 from rlaif_dagster.prompts import Prompt
 from rlaif_dagster.tables import Row
 
-MEASURED_POLICIES: Final = ("base_policy", "aligned_policy")
+BASE: Final = "base_policy"
+MEASURED_POLICIES: Final = (BASE, "aligned_policy")
 """The policies that answer."""
 
 
@@ -98,19 +99,21 @@ def list_judges(inputs: ProjectInputs) -> dict[Source, str]:
     return judges
 
 
-def sampling_of(settings: EvaluationSettings, policy: str) -> LocalSamplingSettings:
-    """How a policy is sampled."""
-    pool = settings.best_of or 0 if policy == MEASURED_POLICIES[0] else 0
+def sampling_of(pipeline: PipelineSettings, policy: str) -> LocalSamplingSettings:
+    """How a policy is sampled: as the evaluation says, and behind a server where `sampling` names one."""
+    settings, sampling = pipeline.evaluation, pipeline.sampling
+    pool = settings.best_of or 0 if policy == BASE else 0
     return LocalSamplingSettings(
         num_samples=settings.num_samples + pool,
         temperature=settings.temperature,
         max_new_tokens=settings.max_new_tokens,
         dtype=settings.dtype,
+        server_command=sampling.server_command if isinstance(sampling, LocalSamplingSettings) else None,
     )
 
 
 def answer_held_out(
-    context: StageContext, prompts: Sequence[Prompt], inputs: ProjectInputs, *, device: Any
+    context: StageContext, prompts: Sequence[Prompt], inputs: ProjectInputs
 ) -> HeldOutAnswers:
     """Answers held-out prompts with both policies, and writes the table of answers.
 
@@ -120,24 +123,11 @@ def answer_held_out(
     Raises:
         ModelError: If a policy cannot be opened, or has too short a context for a prompt.
     """
-    from rlaif_dagster.generation.sampling import sample_responses
-
-    known = read_known_responses(context)
     answers: dict[str, Row] = {}  # an answer once, if both policies are the same
     by_policy = []
     counts: Counter[str] = Counter()
     for policy in MEASURED_POLICIES:
-        result = sample_responses(
-            context.inputs[policy],
-            [{"prompt_id": p.prompt_id, "prompt": p.prompt} for p in prompts],
-            sampling_of(inputs.pipeline.evaluation, policy),
-            root_seed=inputs.pipeline.seed,
-            policy_digest=str(context.digests[policy]),
-            device=device,
-            batch_size=inputs.pipeline.execution.sampling_batch_size,
-            known={**known, **answers},
-            progress=context.progress,
-        )
+        result = sample_policy(context, policy, prompts, sampling_of(inputs.pipeline, policy), inputs)
         by_policy.append({(row["prompt_id"], row["index"]): row for row in result.rows})
         answers.update((row["response_id"], row) for row in result.rows)
         counts.update(num_sampled=result.num_sampled, num_reused=result.num_reused)
@@ -178,15 +168,14 @@ def judge_held_out(
     responses = [*answers.base.values(), *answers.aligned.values(), *answers.pool.values()]
     with ask_about_pairs(
         [pair for pair in pairs if pair is not None],
+        judges,
         context,
         inputs,
         prompts={p.prompt_id: p.prompt for p in prompts},
         texts={row["response_id"]: row["text"] for row in responses},
         earlier=lambda: (read_answers(folder) for folder in context.earlier_versions()),
-        judge=judge,
     ) as asked:
         verdicts = list(asked.verdicts)
-    can_change = not all(one.profile.is_final for one in judges.values())
     preferences = aggregate_verdicts(
         verdicts,
         constitution=constitution,
@@ -201,5 +190,5 @@ def judge_held_out(
         by_pair={row["pair_id"]: row for row in preferences.rows},
         counts=asked.counts,
         costs=asked.costs,
-        num_open=sum(verdict.status != "ok" for verdict in verdicts) if can_change else 0,
+        num_open=0 if asked.is_final else sum(verdict.status != "ok" for verdict in verdicts),
     )

@@ -6,8 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rlaif_dagster.digest import JsonValue, canonical_json
+from rlaif_dagster.digest import Digest, JsonValue, canonical_json
 from rlaif_dagster.errors import TrainingError
+from rlaif_dagster.graph.cards import with_card
 from rlaif_dagster.graph.preferences import read_preferences
 from rlaif_dagster.graph.responses import MODEL_ENGINE
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
@@ -18,18 +19,47 @@ from rlaif_dagster.tables import Row
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from rlaif_dagster.training.trainers import Restart
+
 TRAINING_JSON: Final = "training.json"
 """What training looked like: beside a model's files, for the report and the plots."""
 TRAINING_ENGINE: Final = (*MODEL_ENGINE, "trl", "peft", "accelerate", "datasets", "matplotlib")
 CHANCE: Final = 0.5
+LN_2: Final = 0.6931471805599453
+"""Loss of a model that knows nothing, in nats per pair."""
+
+METHODS: Final = {
+    "dpo": "TRL's DPOTrainer with a soft target for each pair; pairs that the reward model confidently contradicts "
+    "are dropped.",
+    "rloo": "TRL's RLOOTrainer on its own answers, scored by the reward model.",
+    "grpo": "TRL's GRPOTrainer on its own answers, scored by the reward model.",
+    "best_of_n": "TRL's SFTTrainer on the best of n answers by the reward model.",
+}
+"""What each method of aligning a policy is."""
+
+LOSS_LABELS: Final = {
+    "sigmoid": ("DPO loss (nats per pair)", LN_2),
+    "robust": ("robust DPO loss (nats per pair)", LN_2),
+    "ipo": ("IPO loss per pair", None),
+    "rloo": ("RLOO loss per answer", None),
+    "grpo": ("GRPO loss per token", None),
+    "best_of_n": ("loss (nats per token)", None),
+}
+"""How each loss is labelled in a plot, and what a model that knows nothing has."""
 
 
+@with_card
 def build_reward_model(inputs: ProjectInputs) -> Stage:
     """The stage of the reward model."""
     settings = inputs.pipeline.reward_model
     numerics = inputs.pipeline.numerics
     seed = inputs.pipeline.seed
     base = inputs.reward_model_base
+    recipe: JsonValue = {
+        "reward_model": settings.model_dump(mode="json"),
+        "base": base.describe() if base else None,
+        "seed": seed,
+    }
 
     def compute(context: StageContext) -> StageResult:
         from rlaif_dagster.evaluation import plots
@@ -55,6 +85,7 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
             device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
             output=context.output,
             scratch=context.scratch,
+            restart=plan_restart(context, recipe, inputs),
             progress=context.progress,
         )
         metrics = measure_reward_model(held_out, result.held_out.margins)
@@ -92,13 +123,9 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
         description="Scores an answer; trained on the soft labels by TRL's RewardTrainer. A folder that "
         "AutoModelForSequenceClassification.from_pretrained opens.",
         kinds=("huggingface", "pytorch"),
-        code_version="1",
+        code_version="2",
         inputs=("ai_preferences", "base_policy") if base is None else ("ai_preferences",),
-        settings={
-            "reward_model": settings.model_dump(mode="json"),
-            "base": base.describe() if base else None,
-            "seed": seed,
-        },
+        settings=recipe,
         engine=TRAINING_ENGINE,
         numerics=numerics,
         compute=compute,
@@ -149,11 +176,14 @@ def require_decided(rows: Sequence[Row]) -> list[Row]:
     return decided
 
 
+@with_card
 def build_aligned_policy(inputs: ProjectInputs) -> Stage:
     """The stage of the aligned policy."""
     settings = inputs.pipeline.policy
     numerics = inputs.pipeline.numerics
     seed = inputs.pipeline.seed
+    recipe: JsonValue = {"policy": settings.model_dump(mode="json"), "seed": seed}
+    label, chance = LOSS_LABELS[getattr(settings, "loss", settings.method)]
 
     def compute(context: StageContext) -> StageResult:
         from rlaif_dagster.evaluation import plots
@@ -171,11 +201,12 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
             device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
             output=context.output,
             scratch=context.scratch,
+            restart=plan_restart(context, recipe, inputs),
             progress=context.progress,
         )
         curve = Curve(
-            label="training pairs",
-            points=tuple(CurvePoint(step=step.step, value=step.loss) for step in result.steps),
+            label="training pairs" if settings.method == "dpo" else "training answers",
+            points=tuple(CurvePoint(step=int(step["step"]), value=step["loss"]) for step in result.steps),
         )
         checkpoints = [
             CheckpointPoint(
@@ -186,45 +217,45 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
             )
             for checkpoint in result.checkpoints
         ]
+        metrics: dict[str, JsonValue] = {"chosen_step": result.chosen_step, **result.metrics}
+        if result.stopped:
+            metrics["stopped"] = result.stopped
         write_training(
             context.output,
             {
-                "steps": [asdict(step) for step in result.steps],
+                "steps": [dict(step) for step in result.steps],
                 "checkpoints": [asdict(checkpoint) for checkpoint in checkpoints],
+                **({"stopped": result.stopped} if result.stopped else {}),
             },
             {
-                "loss": plots.draw_loss_curves([curve], ylabel="DPO loss (nats per pair)", chance=LN_2),
+                "loss": plots.draw_loss_curves([curve], ylabel=label, chance=chance),
                 "checkpoints": plots.draw_checkpoints(checkpoints),
             },
         )
-        return StageResult(
-            counts={
-                "num_train_pairs": result.num_pairs,
-                "num_cut": result.num_cut,
-                **{f"num_dropped_{reason}": count for reason, count in sorted(result.num_dropped.items())},
-            },
-            metrics={"chosen_step": result.chosen_step},
-        )
+        return StageResult(counts=result.counts, metrics=metrics)
 
     return Stage(
         name="aligned_policy",
-        description="The base policy, aligned by TRL's DPOTrainer with a soft target for each pair. The reward model "
-        "drops pairs that it confidently contradicts, and picks the checkpoint.",
+        description=f"The base policy, aligned by {METHODS[settings.method]} The reward model picks the checkpoint.",
         kinds=("huggingface", "pytorch"),
-        code_version="2",
+        code_version="3",
         inputs=("ai_preferences", inputs.first_policy, "reward_model"),
-        settings={
-            "policy": settings.model_dump(mode="json"),
-            "seed": seed,
-        },
+        settings=recipe,
         engine=TRAINING_ENGINE,
         numerics=numerics,
         compute=compute,
     )
 
 
-LN_2: Final = 0.6931471805599453
-"""Loss of a model that knows nothing, in nats per pair."""
+def plan_restart(context: StageContext, recipe: JsonValue, inputs: ProjectInputs) -> "Restart":
+    """Where this very training leaves its restart points: by what it reads and by its settings."""
+    from rlaif_dagster.training.trainers import Restart
+
+    digests: JsonValue = {name: str(digest) for name, digest in context.digests.items()}
+    return Restart(
+        folder=context.journal / Digest.from_json([digests, recipe]).short,
+        every_steps=inputs.pipeline.execution.restart_steps,
+    )
 
 
 def write_training(folder: Path, values: Mapping[str, Any], figures: "Mapping[str, Figure]") -> None:

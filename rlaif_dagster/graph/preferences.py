@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from rlaif_dagster.digest import canonical_json
+from rlaif_dagster.graph.cards import with_card
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.judging import JUDGEMENTS_TABLE
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
@@ -22,6 +23,7 @@ PREFERENCES_TABLE: Final = "preferences.parquet"
 SUMMARY_JSON: Final = "summary.json"
 
 
+@with_card
 def build_ai_preferences(inputs: ProjectInputs) -> Stage:
     """The stage of the soft labels."""
     settings = inputs.pipeline.preferences
@@ -64,7 +66,7 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
         name="ai_preferences",
         description="One soft label for each pair: P(a preferred), over judges, both orders and all principles.",
         kinds=("parquet",),
-        code_version="2",
+        code_version="3",
         inputs=("prompts", "constitution", "sampled_responses", "judgements", "judge_audit", "judge_canary"),
         settings={
             "preferences": settings.model_dump(mode="json"),

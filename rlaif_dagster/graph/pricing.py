@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from rlaif_dagster.generation.responses import ResponseKey
+from rlaif_dagster.generation.journal import look_into_responses
+from rlaif_dagster.generation.responses import ResponseKey, responses_schema
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.graph.best_of_n import find_scorer
 from rlaif_dagster.graph.held_out import MEASURED_POLICIES, HeldOutAnswers, list_judges, sampling_of
@@ -26,7 +27,7 @@ from rlaif_dagster.judging.pairs import Pair, PairingSettings, form_pairs
 from rlaif_dagster.judging.probe import NUM_PROBES
 from rlaif_dagster.judging.questions import is_settled, plan_questions
 from rlaif_dagster.prompts import Prompt
-from rlaif_dagster.tables import Row, stream_table
+from rlaif_dagster.tables import Row, has_columns, stream_table
 
 _MOST_CALLS: Final = 4
 """Calls about one pair by one principle, at most: two answers, each order apart."""
@@ -45,7 +46,7 @@ def price_responses(inputs: ProjectInputs, context: PriceContext) -> Price:
     policy = context.inputs[inputs.first_policy].digest or _UNKNOWN_DIGEST
     rows = _name_responses(prompts, policy, settings, root_seed=inputs.pipeline.seed)
     wanted = {row["response_id"] for row in rows}
-    known = _find_texts(wanted, context.earlier_versions())
+    known = _find_texts(wanted, context)
     head = context.head()
     before = {} if head is None else _read_texts(head)
     forecast = as_before = _forecast(rows, known)
@@ -99,14 +100,16 @@ def price_evaluation(inputs: ProjectInputs, context: PriceContext) -> Price:
     if all_prompts is None:
         return replace(_price_calls(UNKNOWN, 0, inputs, context), rows_sampled=UNKNOWN)
     prompts = [prompt for prompt in all_prompts if prompt.split == "eval"]
-    settings, seed = inputs.pipeline.evaluation, inputs.pipeline.seed
+    seed = inputs.pipeline.seed
     policies = {name: context.inputs[name].digest for name in MEASURED_POLICIES}
     base, aligned = (
-        _name_responses(prompts, digest or _UNKNOWN_DIGEST, sampling_of(settings, name), root_seed=seed)
+        _name_responses(
+            prompts, digest or _UNKNOWN_DIGEST, sampling_of(inputs.pipeline, name), root_seed=seed
+        )
         for name, digest in policies.items()
     )
     wanted = {row["response_id"] for row in (*base, *aligned)}
-    texts = _find_texts(wanted, context.earlier_versions())
+    texts = _find_texts(wanted, context)
     answers = HeldOutAnswers.from_rows(_by_key(base), _by_key(aligned))
     scorer = find_scorer(inputs)
     prices = [
@@ -316,20 +319,22 @@ def _name_responses(
 
 
 def _read_texts(folder: Path) -> dict[str, str]:
-    rows = stream_table(folder / RESPONSES_TABLE, ["response_id", "text"])
-    return {row["response_id"]: row["text"] for row in rows}
+    columns = ["response_id", "text"]
+    if not has_columns(folder / RESPONSES_TABLE, responses_schema(), columns):
+        return {}
+    return {row["response_id"]: row["text"] for row in stream_table(folder / RESPONSES_TABLE, columns)}
 
 
 def _forecast(rows: Iterable[Row], texts: Mapping[str, str]) -> Foreseen:
     return Foreseen(rows=tuple({**row, "text": texts.get(row["response_id"])} for row in rows))
 
 
-def _find_texts(wanted: Collection[str], versions: Iterable[Path]) -> dict[str, str]:
-    """The texts of the responses wanted, as far as versions have them; no more versions are read than needed."""
+def _find_texts(wanted: Collection[str], context: PriceContext) -> dict[str, str]:
+    """The texts of the responses wanted, as far as they are known; no more versions are read than needed."""
+    kept = {name: row["text"] for name, row in look_into_responses(context.journal).items()}
     found: dict[str, str] = {}
     left = set(wanted)
-    for folder in versions:
-        texts = _read_texts(folder)
+    for texts in itertools.chain([kept], map(_read_texts, context.earlier_versions())):
         found.update({key: texts[key] for key in left & texts.keys()})
         left -= texts.keys()
         if not left:

@@ -16,11 +16,16 @@ from rlaif_dagster.inputs.project_inputs import (
     EVALUATION_JUDGE,
     JUDGE_FILE,
     PIPELINE_FILE,
-    JudgeSource,
     ProjectInputs,
 )
 from rlaif_dagster.judging.constitution import Constitution
-from rlaif_dagster.judging.opening import JUDGE_JSON, JUDGE_MODEL, JUDGE_TEMPLATE, JURY_FOLDER
+from rlaif_dagster.judging.opening import (
+    JUDGE_JSON,
+    JUDGE_MODEL,
+    JURY_FOLDER,
+    describe_judge,
+    write_judge,
+)
 from rlaif_dagster.judging.settings import JurySettings, RecordedJudgeSettings
 from rlaif_dagster.models import copy_model
 from rlaif_dagster.prompts import Prompt, find_leaks, prompts_schema, split_prompts
@@ -69,7 +74,7 @@ def build_judge(inputs: ProjectInputs) -> Stage:
 
     A jury's judges stand in folders of their own, `judges/0` and so on, each laid out like a single judge.
     """
-    members = [_describe_judge(source) for source in inputs.judges]
+    members = [describe_judge(source.settings, source.template) for source in inputs.judges]
     if isinstance(inputs.judge, JurySettings):
         described: dict[str, JsonValue] = {"provider": "jury", "combine": inputs.judge.combine}
         folders = [f"{JURY_FOLDER}/{place}/" for place in range(len(members))]
@@ -90,7 +95,9 @@ def build_judge(inputs: ProjectInputs) -> Stage:
     def compute(context: StageContext) -> StageResult:
         (context.output / JUDGE_JSON).write_bytes(canonical_json(described))
         for folder, source in zip(folders, inputs.judges, strict=True):
-            _write_judge(source, context.output / folder, link=context.preview)
+            write_judge(context.output / folder, source.settings, source.template)
+            if source.model:
+                copy_model(source.model, context.output / folder / JUDGE_MODEL, link=context.preview)
         if inputs.verdicts:
             shutil.copyfile(inputs.verdicts.path, context.output / JUDGE_VERDICTS)
             inputs.verdicts.require_unchanged()
@@ -115,18 +122,6 @@ def build_judge(inputs: ProjectInputs) -> Stage:
     )
 
 
-def _describe_judge(source: JudgeSource) -> dict[str, JsonValue]:
-    return {**source.settings.describe(), "template": str(source.template.digest)}
-
-
-def _write_judge(source: JudgeSource, folder: Path, *, link: bool) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / JUDGE_JSON).write_bytes(canonical_json(_describe_judge(source)))
-    (folder / JUDGE_TEMPLATE).write_bytes(canonical_json(source.template.to_json()))
-    if source.model:
-        copy_model(source.model, folder / JUDGE_MODEL, link=link)
-
-
 def build_evaluation_judge(inputs: ProjectInputs) -> Stage:
     """The stage of the evaluation's independent judge, laid out like a single judge."""
     source = inputs.evaluation_judge
@@ -134,7 +129,9 @@ def build_evaluation_judge(inputs: ProjectInputs) -> Stage:
         raise TypeError("there is no independent judge")
 
     def compute(context: StageContext) -> StageResult:
-        _write_judge(source, context.output, link=context.preview)
+        write_judge(context.output, source.settings, source.template)
+        if source.model:
+            copy_model(source.model, context.output / JUDGE_MODEL, link=context.preview)
         return StageResult()
 
     return Stage(
@@ -144,7 +141,7 @@ def build_evaluation_judge(inputs: ProjectInputs) -> Stage:
         code_version="1",
         inputs=(),
         settings={
-            "judge": _describe_judge(source),
+            "judge": describe_judge(source.settings, source.template),
             "model": source.model.describe() if source.model else None,
         },
         engine=(),

@@ -194,6 +194,11 @@ class ProjectInputs:
         """The asset that answers are sampled from and that alignment starts at."""
         return BASE_POLICY if self.critic is None else SUPERVISED_POLICY
 
+    @property
+    def compares_judge_with_policy(self) -> bool:
+        """Whether the judge's audit measures if the judge is stronger than the policy that it judges."""
+        return self.judge.gates.stronger_than_policy or self.pipeline.rounds > 1
+
     @classmethod
     def read(cls, root: Path) -> "ProjectInputs":
         """Reads the input files of a project.
@@ -221,6 +226,16 @@ class ProjectInputs:
         _require_known_groups(
             pipeline.evaluation.no_regression, constitution, prompt_lines, file=pipeline_file
         )
+        if pipeline.rounds > 1 and (
+            isinstance(sampling, RecordedSamplingSettings) or isinstance(judge, RecordedJudgeSettings)
+        ):
+            raise InputError(
+                f"there are {pipeline.rounds} rounds, but recorded responses or verdicts say nothing of what the "
+                "policy of a later round answers",
+                file=pipeline_file,
+                field="rounds",
+                remedy="set rounds to 1, or let the policy be sampled and a judge be asked",
+            )
         return cls(
             pipeline=pipeline,
             constitution=Constitution.from_settings(constitution),

@@ -207,7 +207,7 @@ class _Planner:
                 output=self._describe(record),
                 failed=list_failed(stage, record.output.digest, record.checks),
             )
-        if certain and stage.cheap:
+        if certain and (stage.cheap or stage.is_idle(_open(inputs))):
             return self._preview(stage, inputs)
         price = NOTHING
         if self.priced and stage.price is not None:
@@ -238,8 +238,7 @@ class _Planner:
 
     def _preview(self, stage: Stage, inputs: Mapping[str, Foreseen]) -> _Outlook:
         """Computes a cheap stage; an outcome that is not known where an input's files are not at hand."""
-        opened = {name: version.open() for name, version in inputs.items()}
-        folders = {name: folder for name, folder in opened.items() if folder is not None}
+        folders = _open(inputs)
         if len(folders) < len(inputs):
             return _Outlook(status="computed")
         output, scratch = (self.folder / f"{stage.name}-{kind}" for kind in ("output", "scratch"))
@@ -282,6 +281,12 @@ class _Planner:
             folder = self._view(record)
             if folder is not None:
                 yield folder
+
+
+def _open(inputs: Mapping[str, Foreseen]) -> dict[str, Path]:
+    """The folders of the versions whose files are at hand."""
+    opened = {name: version.open() for name, version in inputs.items()}
+    return {name: folder for name, folder in opened.items() if folder is not None}
 
 
 def _span(low: Range | None, high: Range | None) -> Range | None:

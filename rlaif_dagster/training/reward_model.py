@@ -23,6 +23,8 @@ from rlaif_dagster.training.settings import RewardModelSettings
 if TYPE_CHECKING:
     import torch
 
+    from rlaif_dagster.training.trainers import Restart
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardStep:
@@ -72,6 +74,7 @@ def train_reward_model(
     device: "torch.device",
     output: Path,
     scratch: Path,
+    restart: "Restart | None" = None,
     progress: Progress = ignore_progress,
 ) -> RewardModelResult:
     """Trains a reward model and writes its folder, which `AutoModelForSequenceClassification` opens.
@@ -85,6 +88,7 @@ def train_reward_model(
         device: Where to train.
         output: An empty folder for the model.
         scratch: A folder for temporary files, left as it was.
+        restart: Where a training that is killed leaves what it needs to go on.
         progress: Told the number of steps.
 
     Raises:
@@ -106,11 +110,14 @@ def train_reward_model(
             f"reward model: no prompt of the {len(rows)} pairs fits into {settings.max_length} tokens.\n"
             "  remedy: raise `reward_model.max_length`"
         )
-    with trainers.trainer_workspace(scratch) as folder:
+    with trainers.trainer_workspace(scratch, restart) as folder:
         trainer = trainers.SoftRewardTrainer(
             model=model,
             args=RewardConfig(
-                **trainers.training_arguments(settings, seed=seed, device=device, output_dir=folder)
+                max_length=settings.max_length,
+                **trainers.training_arguments(
+                    settings, seed=seed, device=device, output_dir=folder, restart=restart
+                ),
             ),
             data_collator=trainers.SoftLabelCollator(
                 DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id)

@@ -20,7 +20,7 @@ from dagster import (
 )
 
 from rlaif_dagster.defs.automation import report_state, request_rebuild
-from rlaif_dagster.defs.build import MAIN_JOB, build_definitions
+from rlaif_dagster.defs.build import CANARY_JOB, MAIN_JOB, build_definitions
 from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.inputs.overrides import Override
 from rlaif_dagster.lineage.project import Project
@@ -170,7 +170,9 @@ with hold_run(Project(Path({str(project.root)!r})), "killed"):
 def test_the_project_s_sensors_and_schedule(default_project: Path) -> None:
     edit_yaml(
         default_project / "inputs" / "pipeline.yaml",
-        lambda pipeline: pipeline.update(automation={"cron": "30 4 * * 1", "interval_seconds": 7}),
+        lambda pipeline: pipeline.update(
+            automation={"cron": "30 4 * * 1", "canary_cron": "15 */6 * * *", "interval_seconds": 7}
+        ),
     )
     definitions = build_definitions(default_project)
     watch, rebuild = (definitions.resolve_sensor_def(name) for name in ("watch_inputs", "rebuild_on_edit"))
@@ -181,6 +183,10 @@ def test_the_project_s_sensors_and_schedule(default_project: Path) -> None:
     assert (watch.minimum_interval_seconds, rebuild.minimum_interval_seconds) == (7, 7)
     assert (timed.cron_schedule, timed.execution_timezone) == ("30 4 * * 1", "UTC")
     assert rebuild.job_name == timed.job_name == MAIN_JOB
+    canary = definitions.resolve_schedule_def("canary")
+    assert canary.default_status is DefaultScheduleStatus.STOPPED
+    assert (canary.cron_schedule, canary.execution_timezone) == ("15 */6 * * *", "UTC")
+    assert canary.job_name == CANARY_JOB
 
 
 def test_sensor_and_schedule_ask_the_same(default_project: Path, tmp_path: Path) -> None:

@@ -135,7 +135,11 @@ def _same_recipe(one: MaterialisationRecord, other: MaterialisationRecord) -> bo
 def _check_sources(record: MaterialisationRecord, table: Path) -> Iterator[Finding]:
     """Holds a table of responses against the policy that the record says was sampled."""
     found = _read_distinct(table, "source")
-    policies = sorted(version.digest for name, version in record.inputs.items() if name != "prompts")
+    policies = sorted(
+        version.digest
+        for name, version in record.inputs.items()
+        if name.rpartition("/")[2].endswith("_policy")
+    )
     place = f"{name_version(record)} {RESPONSES_TABLE}"
     if policies and not set(found) <= set(policies):
         yield Finding(
