@@ -29,7 +29,8 @@ FIGURES: Final = {
         "aligned_clean": "clean answers, aligned",
     },
 }
-"""What is shown, by asset and metric; the report has the rest."""
+"""What is shown, by asset (of any round) and metric; the report has the rest."""
+REPORT: Final = "report.html"
 
 
 def show_figures(console: Console, project: Project, heads: Mapping[str, MaterialisationRecord]) -> None:
@@ -38,11 +39,12 @@ def show_figures(console: Console, project: Project, heads: Mapping[str, Materia
     table.add_column("figure")
     table.add_column("value", justify="right")
     table.add_column("interval", justify="right")
-    for asset, labels in FIGURES.items():
-        metrics = heads[asset].metrics if asset in heads else {}
-        for name, label in labels.items():
-            if metrics.get(name) is not None:
-                table.add_row(label, *_describe(metrics[name]))
+    for asset, record in heads.items():
+        number, _, role = asset.rpartition("/")
+        for name, label in FIGURES.get(role, {}).items():
+            if record.metrics.get(name) is not None:
+                words = f"{number.replace('_', ' ')}: {label.strip()}" if number else label
+                table.add_row(words, *_describe(record.metrics[name]))
     if table.row_count:
         console.print(table)
     for asset, record in heads.items():
@@ -53,13 +55,17 @@ def show_figures(console: Console, project: Project, heads: Mapping[str, Materia
         for override in record.overrides:
             words = f"{asset} is built on {override.asset} all the same: {override.check}: {override.reason}"
             console.print(f"[yellow]overridden[/] {escape(words)}", soft_wrap=True, highlight=False)
+        if "stopped" in record.metrics and not record.is_stopped:
+            words = f"{asset}: {record.metrics['stopped']}"
+            console.print(f"[yellow]stopped[/] {escape(words)}", soft_wrap=True, highlight=False)
         if record.reason is not None:
             console.print(
                 f"[yellow]held[/] {asset}: {escape(record.reason)}", soft_wrap=True, highlight=False
             )
-    report = project.root / "data" / "evaluation" / "report.html"
-    if "evaluation" in heads and report.is_file():
-        console.print(f"Report: {report}", soft_wrap=True)
+    for asset, record in heads.items():
+        report = project.root / "data" / asset / REPORT
+        if any(file.path == REPORT for file in record.output.files) and report.is_file():
+            console.print(f"Report: {report}", soft_wrap=True)
 
 
 def show_drifts(

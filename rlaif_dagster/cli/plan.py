@@ -22,6 +22,7 @@ from rlaif_dagster.lineage.project import Project
 BECOMES: Final = {
     "reused": "an earlier version",
     "computed": "[green]computed[/]",
+    "stopped": "[yellow]not made[/]",
     "perhaps": "[yellow]computed, unless cut off early[/]",
     "blocked": "[red]blocked[/]",
 }

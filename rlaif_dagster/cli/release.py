@@ -127,7 +127,8 @@ def _word_reasons(release: Release) -> list[str]:
     checks = release.facts["checks"]
     passed = [f"{name} passed" for name, check in sorted(checks.items()) if check["passed"]]
     let_pass = [f"{it.asset}: {it.check} overridden: {it.reason}" for it in release.rests_on]
-    return [*passed, *let_pass] or ["no check is required"]
+    chosen = [release.facts["reason"]] if "reason" in release.facts else []
+    return [*chosen, *passed, *let_pass] or ["no check is required"]
 
 
 def _describe(history: ReleaseHistory) -> dict[str, Any]:

@@ -90,7 +90,11 @@ def _tabulate(
         ]
         table.add_row(
             asset,
-            f"[green]{status}" if status == "computed" else status,
+            "[yellow]not made"
+            if record.is_stopped
+            else f"[green]{status}"
+            if status == "computed"
+            else status,
             "" if record.rows is None else f"{record.rows:,}",
             *spent,
             Digest.parse(record.output.digest).short,

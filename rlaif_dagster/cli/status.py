@@ -38,7 +38,8 @@ def status_command(root: Path, *, as_json: bool) -> None:
         failed = [check.name for check in record.checks if not check.passed]
         table.add_row(
             name,
-            f"[green]{state}" if state == "fresh" else f"[yellow]{state}",
+            (f"[green]{state}" if state == "fresh" else f"[yellow]{state}")
+            + ", not made" * record.is_stopped,
             "" if record.rows is None else f"{record.rows:,}",
             Digest.parse(record.output.digest).short,
             f"{record.ended_at:%Y-%m-%d %H:%M}",

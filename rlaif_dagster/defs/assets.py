@@ -3,6 +3,7 @@
 from dagster import (
     AssetCheckSpec,
     AssetExecutionContext,
+    AssetKey,
     AssetsDefinition,
     DagsterInstance,
     DataVersion,
@@ -32,17 +33,17 @@ AGAIN_TAG = "rlaif/again"
 
 def build_asset(stage: Stage) -> AssetsDefinition:
     """Makes the asset of a stage: it recalls or computes one version and reports it."""
+    key = AssetKey.from_user_string(stage.name)
 
     @asset(
-        name=stage.name,
-        deps=[*stage.inputs, depend_on_recipe(stage.name)],
+        key=key,
+        group_name=key.path[0] if len(key.path) > 1 else None,
+        deps=[*map(AssetKey.from_user_string, stage.inputs), depend_on_recipe(stage.name)],
         description=stage.description,
         kinds=set(stage.kinds),
         code_version=stage.code_version,
         check_specs=[
-            AssetCheckSpec(
-                name=check.name, asset=stage.name, description=check.description, blocking=check.blocking
-            )
+            AssetCheckSpec(name=check.name, asset=key, description=check.description, blocking=check.blocking)
             for check in stage.checks
         ],
     )
@@ -53,13 +54,16 @@ def build_asset(stage: Stage) -> AssetsDefinition:
         graph: ResourceParam[Graph | None],
     ) -> MaterializeResult:  # type: ignore[type-arg]
         current = (graph or project.graph)[stage.name]
-        outcome = materialise(
-            project.project,
-            current,
-            progress=progress or log_progress(),
-            run_id=context.run.run_id,
-            again=context.run.tags.get(AGAIN_TAG) == stage.name,
-        )
+        run_id = context.run.run_id
+        with project.events.telling(stage.name, run_id, warn=context.log.warning) as tell_record:
+            outcome = materialise(
+                project.project,
+                current,
+                progress=progress or log_progress(),
+                run_id=run_id,
+                again=context.run.tags.get(AGAIN_TAG) == stage.name,
+            )
+            tell_record(outcome.record)
         if stage.name == JUDGE_CANARY:
             for observation in mark_judged(project.project):
                 context.log_event(observation)

@@ -9,6 +9,7 @@ from rlaif_dagster.graph.judge_audit import build_judge_audit
 from rlaif_dagster.graph.judge_canary import build_judge_canary
 from rlaif_dagster.graph.judging import build_judgements
 from rlaif_dagster.graph.learning import build_aligned_policy, build_reward_model
+from rlaif_dagster.graph.plateau import build_plateau
 from rlaif_dagster.graph.preferences import build_ai_preferences
 from rlaif_dagster.graph.pricing import (
     price_audit,
@@ -21,7 +22,14 @@ from rlaif_dagster.graph.pricing import (
 from rlaif_dagster.graph.release import build_released_policy
 from rlaif_dagster.graph.responses import build_sampled_responses
 from rlaif_dagster.graph.revision import REVISION_BUILDERS, build_revised_responses
-from rlaif_dagster.graph.sources import build_base_policy, build_constitution, build_judge, build_prompts
+from rlaif_dagster.graph.rounds import unroll
+from rlaif_dagster.graph.sources import (
+    build_base_policy,
+    build_constitution,
+    build_evaluation_judge,
+    build_judge,
+    build_prompts,
+)
 from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 
@@ -41,7 +49,9 @@ BUILDERS = (
     build_ai_preferences,
     build_reward_model,
     build_aligned_policy,
+    build_evaluation_judge,
     build_evaluation,
+    build_plateau,
     build_released_policy,
 )
 
@@ -58,13 +68,21 @@ PRICES = {
 
 def build_graph(inputs: ProjectInputs) -> Graph:
     """Builds the graph that the inputs describe."""
-    builders = [build for build in BUILDERS if inputs.critic or build not in REVISION_BUILDERS]
-    stages = [build(inputs) for build in builders]
-    prices = [partial(PRICES[build], inputs) if build in PRICES else None for build in builders]
-    return {
-        stage.name: replace(stage, price=price, overrides=inputs.overrides)
-        for stage, price in zip(stages, prices, strict=True)
-    }
+    left_out = (
+        *(() if inputs.critic else REVISION_BUILDERS),
+        *(() if inputs.evaluation_judge else (build_evaluation_judge,)),
+        *(() if inputs.pipeline.rounds > 1 else (build_plateau,)),
+    )
+    stages = [
+        replace(
+            build(inputs),
+            price=partial(PRICES[build], inputs) if build in PRICES else None,
+            overrides=inputs.overrides,
+        )
+        for build in BUILDERS
+        if build not in left_out
+    ]
+    return {stage.name: stage for stage in unroll(stages, inputs)}
 
 
 def with_ancestors(graph: Graph, assets: Iterable[str]) -> list[str]:

@@ -20,6 +20,7 @@ from rlaif_dagster.graph.judging import (
 )
 from rlaif_dagster.graph.learning import write_plots
 from rlaif_dagster.graph.responses import MODEL_ENGINE, RESPONSES_TABLE
+from rlaif_dagster.graph.rounds import FIRST_RESPONSES
 from rlaif_dagster.graph.sources import TABLE_ENGINE, read_constitution, read_prompts
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs
@@ -50,7 +51,7 @@ def build_judge_audit(inputs: ProjectInputs) -> Stage:
     gates = inputs.judge.gates
     pipeline = inputs.pipeline
     is_local = any(isinstance(source.settings, LocalJudgeSettings) for source in inputs.judges)
-    runs_model = is_local or gates.stronger_than_policy
+    runs_model = is_local or inputs.compares_judge_with_policy
     return Stage(
         name="judge_audit",
         description="How right, consistent, biased and calibrated the judge is, and whether answers can talk it round; "
@@ -63,12 +64,12 @@ def build_judge_audit(inputs: ProjectInputs) -> Stage:
             "judge",
             "sampled_responses",
             "judgements",
-            *((inputs.first_policy,) if gates.stronger_than_policy else ()),
+            *((inputs.first_policy,) if inputs.compares_judge_with_policy else ()),
         ),
         settings={
             "gates": gates.model_dump(mode="json", exclude={"canary", "min_coverage"}),
             "gold": pipeline.evaluation.gold,
-            "dtype": pipeline.evaluation.dtype if gates.stronger_than_policy else None,
+            "dtype": pipeline.evaluation.dtype if inputs.compares_judge_with_policy else None,
             "human_labels": str(inputs.human_labels.digest) if inputs.human_labels else None,
             "preferences": pipeline.preferences.model_dump(mode="json"),
             "protocol": find_protocol(inputs.judge),
@@ -141,7 +142,7 @@ def _audit(inputs: ProjectInputs, context: StageContext) -> StageResult:
         "policy": None,
         "truth": truth,
     }
-    if truth and inputs.judge.gates.stronger_than_policy:
+    if truth and inputs.compares_judge_with_policy:
         audit["policy"] = _compare_with_policy(
             by_human if truth == "human" else labels, material, inputs, context
         )
@@ -176,7 +177,9 @@ def _gather(inputs: ProjectInputs, context: StageContext) -> _Material:
     constitution = read_constitution(context.inputs["constitution"])
     human = None
     if inputs.human_labels:
-        human = read_human_labels(inputs.human_labels.path, prompts=prompts, responses=rows)
+        first = context.inputs.get(FIRST_RESPONSES)
+        named = [*rows, *(read_table(first / RESPONSES_TABLE) if first else ())]
+        human = read_human_labels(inputs.human_labels.path, prompts=prompts, responses=named)
         inputs.human_labels.require_unchanged()
     texts = {name: row["text"] for name, row in responses.items()}
     has_gold = inputs.pipeline.evaluation.gold is not None

@@ -2,15 +2,19 @@
 
 import json
 import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from rlaif_dagster.digest import Digest, canonical_json
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.graph.evaluation import INPUTS_JSON, make_evaluation_checks
-from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
+from rlaif_dagster.graph.rounds import Stop, name_in_round
+from rlaif_dagster.graph.stage import CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.inputs.release import RELEASE_FILE
+from rlaif_dagster.rounds.choice import choose_round
 
 RELEASED_POLICY: Final = "released_policy"
 RELEASE_JSON: Final = "release.json"
@@ -22,15 +26,18 @@ _GROUPS: Final = ("by_category", "by_principle")
 def build_released_policy(inputs: ProjectInputs) -> Stage:
     """The stage of the released policy.
 
-    Without a hold it points to the policy that the evaluation measured, once the required checks have passed. With
-    one it is the release that is held, byte for byte, whatever the evaluation says.
+    Without a hold it points to the policy that the evaluation measured, once the required checks have passed: of
+    several rounds to the best one's, where a later round has to pass them as well. With a hold it is the release that
+    is held, byte for byte, whatever the evaluation says.
 
     Raises:
         InputError: If a check is required that the evaluation does not have.
     """
     hold = inputs.hold.settings
+    num_rounds = inputs.pipeline.rounds
+    confidence = inputs.pipeline.evaluation.confidence
     require = sorted(set(inputs.pipeline.release.require))
-    checks = {check.name: check for check in make_evaluation_checks()}
+    checks = {check.name: check for check in make_evaluation_checks(inputs.pipeline.evaluation)}
     for name in require:
         if name not in checks:
             raise InputError(
@@ -40,19 +47,27 @@ def build_released_policy(inputs: ProjectInputs) -> Stage:
                 remedy=f"name some of {', '.join(checks)}, or none",
             )
 
+    def passes(evaluation: Path) -> dict[str, CheckResult]:
+        return {name: checks[name].run(evaluation, {}) for name in require}
+
     def promote(context: StageContext) -> StageResult:
-        evaluation = context.inputs[EVALUATION]
+        best, facts = 1, dict[str, Any]()
+        if num_rounds > 1:
+            best, facts = _choose(context.inputs, confidence, lambda folder: _all_pass(passes(folder)))
+        asset = name_in_round(EVALUATION, best)
+        evaluation = context.inputs[asset]
         measured = json.loads((evaluation / INPUTS_JSON).read_bytes())
-        results = {name: checks[name].run(evaluation, {}) for name in require}
         metrics = json.loads((evaluation / "metrics.json").read_bytes())
         release = {
             "policy": measured.pop(POLICY),
-            "evaluation": str(context.digests[EVALUATION]),
+            "evaluation": str(context.digests[asset]),
             "made_from": measured,
             "checks": {
-                name: {"passed": result.passed, "facts": result.facts} for name, result in results.items()
+                name: {"passed": result.passed, "facts": result.facts}
+                for name, result in passes(evaluation).items()
             },
             "figures": {name: value for name, value in metrics.items() if name not in _GROUPS},
+            **facts,
         }
         (context.output / RELEASE_JSON).write_bytes(canonical_json(release))
         return StageResult(metrics=release)
@@ -64,18 +79,75 @@ def build_released_policy(inputs: ProjectInputs) -> Stage:
 
     return Stage(
         name=RELEASED_POLICY,
-        description="Which policy is released, and why: the newest that passed its checks, or the one that is held.",
+        description="Which policy is released, and why: the newest that passed its checks (of several rounds the "
+        "best), or the one that is held.",
         kinds=("json",),
         code_version="1",
-        inputs=(EVALUATION,),
-        settings={"require": require} if hold is None else {"hold": hold.release},
+        inputs=tuple(name_in_round(EVALUATION, number) for number in range(1, num_rounds + 1)),
+        settings={
+            "require": require,
+            **({"rounds": num_rounds, "confidence": confidence} if num_rounds > 1 else {}),
+        }
+        if hold is None
+        else {"hold": hold.release},
         engine=(),
-        origins={"": f"{PIPELINE_FILE}: release", "hold": f"{RELEASE_FILE}: hold.release"},
+        origins={
+            "": f"{PIPELINE_FILE}: release",
+            "rounds": f"{PIPELINE_FILE}: rounds",
+            "confidence": f"{PIPELINE_FILE}: evaluation.confidence",
+            "hold": f"{RELEASE_FILE}: hold.release",
+        },
         compute=promote if hold is None else lambda context: keep(context, hold.release),
         requires={EVALUATION: tuple(require)} if hold is None else {},
         reason=None if hold is None else hold.reason,
         confirm=inputs.hold.require_unchanged,
     )
+
+
+def _all_pass(results: Mapping[str, CheckResult]) -> bool:
+    return all(result.passed for result in results.values())
+
+
+def _choose(
+    evaluations: Mapping[str, Path], confidence: float, passes: Callable[[Path], bool]
+) -> tuple[int, dict[str, Any]]:
+    """Chooses among the first round and those later ones that came to their end and pass.
+
+    Returns:
+        The round, and what the release says of it: `asset`, `round`, `reason`, and of each round its win rate or why
+        it could not be chosen.
+    """
+    from rlaif_dagster.evaluation.evaluate import COMPARISONS_FILE, read_comparisons
+
+    candidates: dict[int, Path] = {}
+    left_out: dict[int, str] = {}
+    for number, folder in enumerate(evaluations.values(), start=1):
+        stop = Stop.read(folder)
+        if stop is not None:
+            left_out[number] = f"stopped, {stop.words}"
+        elif number > 1 and not passes(folder):
+            left_out[number] = "it failed a check that release.require names"
+        else:
+            candidates[number] = folder
+    choice = choose_round(
+        {number: read_comparisons(folder / COMPARISONS_FILE) for number, folder in candidates.items()},
+        confidence=confidence,
+    )
+    best = 1 if choice is None else choice.round
+    win_rates = {} if choice is None else choice.win_rates
+    return best, {
+        "asset": name_in_round(POLICY, best),
+        "round": best,
+        "reason": "no round was judged, so the first stands" if choice is None else choice.reason,
+        "rounds": [
+            {
+                "round": number,
+                "win_rate": asdict(win_rates[number]) if number in win_rates else None,
+                "left_out": left_out.get(number),
+            }
+            for number in range(1, len(evaluations) + 1)
+        ],
+    }
 
 
 def read_release(folder: Path) -> dict[str, Any]:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rlaif_dagster.digest import JsonValue
+from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.judging import read_answers
-from rlaif_dagster.graph.learning import TRAINING_ENGINE, write_training
-from rlaif_dagster.graph.responses import MODEL_ENGINE
+from rlaif_dagster.graph.learning import TRAINING_ENGINE, plan_restart, write_training
+from rlaif_dagster.graph.responses import MODEL_ENGINE, sample_policy
 from rlaif_dagster.graph.sources import read_constitution, read_prompts
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import SUPERVISED_POLICY, CriticSource, ProjectInputs
@@ -162,6 +163,11 @@ def build_supervised_policy(inputs: ProjectInputs) -> Stage:
     settings = _require(inputs.pipeline.revision)
     numerics = inputs.pipeline.numerics
     seed = inputs.pipeline.seed
+    recipe: JsonValue = {
+        "training": settings.training.model_dump(mode="json"),
+        "rounds": settings.rounds,
+        "seed": seed,
+    }
 
     def compute(context: StageContext) -> StageResult:
         from rlaif_dagster.evaluation import plots
@@ -181,6 +187,7 @@ def build_supervised_policy(inputs: ProjectInputs) -> Stage:
             device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
             output=context.output,
             scratch=context.scratch,
+            restart=plan_restart(context, recipe, inputs),
             progress=context.progress,
         )
         points = tuple(CurvePoint(step=step, value=loss) for step, loss in enumerate(result.losses, start=1))
@@ -211,11 +218,7 @@ def build_supervised_policy(inputs: ProjectInputs) -> Stage:
         kinds=("huggingface", "pytorch"),
         code_version="1",
         inputs=("revised_responses", "base_policy"),
-        settings={
-            "training": settings.training.model_dump(mode="json"),
-            "rounds": settings.rounds,
-            "seed": seed,
-        },
+        settings=recipe,
         engine=TRAINING_ENGINE,
         compute=compute,
         numerics=numerics,
@@ -250,27 +253,16 @@ def _sample_answers(
     context: StageContext, inputs: ProjectInputs, settings: RevisionSettings
 ) -> Sequence[Mapping[str, Any]]:
     """Answers of the base policy to the training prompts."""
-    from rlaif_dagster.generation.sampling import sample_responses
-    from rlaif_dagster.generation.settings import LocalSamplingSettings
-    from rlaif_dagster.numerics import prepare_torch
-
     sampling = inputs.pipeline.sampling
     if not isinstance(sampling, LocalSamplingSettings):
         raise TypeError("only answers that the policy samples can be revised")
-    numerics = inputs.pipeline.numerics
-    result = sample_responses(
-        context.inputs[BASE_POLICY],
-        [
-            {"prompt_id": p.prompt_id, "prompt": p.prompt}
-            for p in read_prompts(context.inputs["prompts"])
-            if p.split == "train"
-        ],
+    result = sample_policy(
+        context,
+        BASE_POLICY,
+        [p for p in read_prompts(context.inputs["prompts"]) if p.split == "train"],
         sampling.model_copy(update={"num_samples": settings.num_samples}),
-        root_seed=inputs.pipeline.seed,
-        policy_digest=str(context.digests[BASE_POLICY]),
-        device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
-        batch_size=inputs.pipeline.execution.sampling_batch_size,
-        progress=context.progress,
+        inputs,
+        read_known=lambda _: {},  # a row of a version is a revision
     )
     return result.rows
 

@@ -109,6 +109,9 @@ class Stage:
         origins: Where a person finds the settings: the path of each top-level name, `""` for those not named.
         cheap: If True, it runs no model and loads nothing over the network, so that a plan computes it to know what
             follows from it.
+        is_idle: Says by the folders of its inputs, as far as they are at hand, whether there is nothing to do but to
+            say so: it is cheap then.
+        kin: The assets, itself among them, whose earlier versions have rows that it may reuse; itself alone if empty.
         compare: Says what differs between two versions, where the settings know them by digest only.
         price: Reckons what computing it would spend; None if it neither samples nor asks a judge.
     """
@@ -130,5 +133,7 @@ class Stage:
     confirm: Callable[[], None] = lambda: None
     origins: Mapping[str, str] = field(default_factory=lambda: {"": f"{PIPELINE_FILE}:"})
     cheap: bool = False
+    is_idle: Callable[[Mapping[str, Path]], bool] = lambda opened: False
+    kin: tuple[str, ...] = ()
     compare: Callable[[Path, Path], Iterator[Change]] | None = None
     price: Callable[[PriceContext], Price] | None = None

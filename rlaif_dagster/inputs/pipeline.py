@@ -11,7 +11,8 @@ from rlaif_dagster.models import ModelSettings
 from rlaif_dagster.preferences import PreferenceSettings
 from rlaif_dagster.prompts import PromptsSettings
 from rlaif_dagster.revising.settings import RevisionSettings
-from rlaif_dagster.training.settings import DpoSettings, RewardModelSettings
+from rlaif_dagster.rounds.plateau import PlateauSettings
+from rlaif_dagster.training.settings import DpoSettings, PolicySettings, RewardModelSettings
 
 
 class NumericsSettings(BaseModel):
@@ -37,6 +38,8 @@ class ExecutionSettings(BaseModel):
     """Responses sampled at once."""
     judging_batch_size: int = Field(default=128, ge=1)
     """Most verdicts asked of a local judge at once."""
+    restart_steps: int = Field(default=50, ge=1)
+    """Every so many optimiser steps a training writes from where it goes on if it is killed."""
 
 
 class AutomationSettings(BaseModel):
@@ -78,7 +81,10 @@ class PipelineSettings(BaseModel):
     pairing: PairingSettings = PairingSettings()
     preferences: PreferenceSettings = PreferenceSettings()
     reward_model: RewardModelSettings = RewardModelSettings()
-    policy: DpoSettings = DpoSettings()
+    policy: PolicySettings = Field(default_factory=DpoSettings)
+    rounds: int = Field(default=1, ge=1, le=20)
+    """Most rounds of sampling, judging and training; each but the first goes on from the policy of the one before."""
+    plateau: PlateauSettings = PlateauSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     release: ReleaseSettings = ReleaseSettings()
     numerics: NumericsSettings = NumericsSettings()

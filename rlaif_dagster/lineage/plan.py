@@ -12,7 +12,7 @@ two worlds give the lower and the upper bound of the price.
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -28,8 +28,9 @@ from rlaif_dagster.lineage.recall import find_earlier, find_journal, find_recall
 from rlaif_dagster.lineage.record import CheckVerdict, MaterialisationRecord, Recipe
 from rlaif_dagster.progress import ignore_progress
 
-PlannedStatus = Literal["fresh", "reused", "computed", "perhaps", "blocked"]
-"""`perhaps`: computed, unless what it reads comes out as it was; `blocked`: a gate upstream is shut."""
+PlannedStatus = Literal["fresh", "reused", "computed", "stopped", "perhaps", "blocked"]
+"""`stopped`: not made, since its round stopped before it; `perhaps`: computed, unless what it reads comes out as it
+was; `blocked`: a gate upstream is shut."""
 
 UNKNOWN = Foreseen()
 
@@ -111,7 +112,7 @@ def make_plan(project: Project, graph: Graph, assets: Sequence[str] = (), *, pri
 class _Outlook:
     """What becomes of an asset in one world; `output` is None where it will be computed and is not known."""
 
-    status: Literal["fresh", "reused", "computed"]
+    status: Literal["fresh", "reused", "computed", "stopped"]
     output: Foreseen | None = None
     price: Price = NOTHING
     failed: tuple[CheckVerdict, ...] = ()
@@ -207,6 +208,8 @@ class _Planner:
                 output=self._describe(record),
                 failed=list_failed(stage, record.output.digest, record.checks),
             )
+        if certain and stage.is_idle(_open(inputs)):
+            return replace(self._preview(stage, inputs), status="stopped")
         if certain and stage.cheap:
             return self._preview(stage, inputs)
         price = NOTHING
@@ -238,8 +241,7 @@ class _Planner:
 
     def _preview(self, stage: Stage, inputs: Mapping[str, Foreseen]) -> _Outlook:
         """Computes a cheap stage; an outcome that is not known where an input's files are not at hand."""
-        opened = {name: version.open() for name, version in inputs.items()}
-        folders = {name: folder for name, folder in opened.items() if folder is not None}
+        folders = _open(inputs)
         if len(folders) < len(inputs):
             return _Outlook(status="computed")
         output, scratch = (self.folder / f"{stage.name}-{kind}" for kind in ("output", "scratch"))
@@ -282,6 +284,12 @@ class _Planner:
             folder = self._view(record)
             if folder is not None:
                 yield folder
+
+
+def _open(inputs: Mapping[str, Foreseen]) -> dict[str, Path]:
+    """The folders of the versions whose files are at hand."""
+    opened = {name: version.open() for name, version in inputs.items()}
+    return {name: folder for name, folder in opened.items() if folder is not None}
 
 
 def _span(low: Range | None, high: Range | None) -> Range | None:

@@ -198,7 +198,7 @@ def _land_recalled(
                 }
             ),
         )
-    show_newest(project, record.asset)
+    show_newest(project, record.asset, verified=recalled.output.md5)
     return record
 
 
@@ -251,7 +251,7 @@ def _compute(
         )
         result = _run_stage(stage, context)
         checks = tuple(run_checks(stage, output, inputs))
-        version = project.store.add(stage.name, output)
+        version = project.store.add(stage.name, output, move=True)
     record = _append(
         project,
         stage,
@@ -278,7 +278,7 @@ def _compute(
         ),
     )
     mark_landed(journal, work.name)
-    show_newest(project, record.asset)
+    show_newest(project, record.asset, verified=version.md5)
     return record
 
 
@@ -306,17 +306,18 @@ def run_checks(stage: Stage, output: Path, inputs: Mapping[str, Path]) -> Iterat
         )
 
 
-def show_newest(project: Project, asset: str) -> None:
+def show_newest(project: Project, asset: str, *, verified: str | None = None) -> None:
     """Makes `data.dvc` and `data/<asset>` say what the newest record says.
 
-    Of runs that overlap, the last to come shows the newest record, whosever it is.
+    Of runs that overlap, the last to come shows the newest record, whosever it is. The bytes of the version whose
+    address is `verified` were hashed just now.
     """
     lock_path = project.scratch / "locks" / f"show-{asset.replace('/', '%')}.lock"
     with raising_storage_errors(lock_path), held_lock(lock_path):
         heads = project.ledger.find_heads()
         output = heads[asset].output
         project.store.pin(asset, output.md5, known={name: head.output.md5 for name, head in heads.items()})
-        project.store.publish(asset, output.md5, Digest.parse(output.digest))
+        project.store.publish(asset, output.md5, Digest.parse(output.digest), verified=output.md5 == verified)
 
 
 def view_version(project: Project, record: MaterialisationRecord, folder: Path) -> None:
@@ -331,16 +332,18 @@ def view_version(project: Project, record: MaterialisationRecord, folder: Path) 
 
 
 def find_earlier(project: Project, stage: Stage, recipe: Recipe) -> Iterator[MaterialisationRecord]:
-    """Yields the asset's earlier versions whose rows may be reused and that are here, each once, newest first."""
+    """Yields the earlier versions whose rows may be reused and that are here, each once, of each asset newest first."""
     ledger = project.ledger
     seen: set[str] = set()
-    for record in (
-        ledger.find_asset(stage.name) if stage.rows_outlive_makers else ledger.find_made_alike(recipe)
-    ):
-        if record.output.md5 in seen or not project.store.has(record.output.md5):
-            continue
-        seen.add(record.output.md5)
-        yield record
+    for asset in stage.kin or (stage.name,):
+        alike = recipe.model_copy(update={"asset": asset})
+        for record in (
+            ledger.find_asset(asset) if stage.rows_outlive_makers else ledger.find_made_alike(alike)
+        ):
+            if record.output.md5 in seen or record.is_stopped or not project.store.has(record.output.md5):
+                continue
+            seen.add(record.output.md5)
+            yield record
 
 
 def _view_earlier(project: Project, stage: Stage, recipe: Recipe, folder: Path) -> Iterator[Path]:

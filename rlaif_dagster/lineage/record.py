@@ -117,6 +117,11 @@ class MaterialisationRecord(_Value):
         """Names of the blocking checks that failed."""
         return tuple(check.name for check in self.checks if check.blocking and not check.passed)
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether nothing was made but a word of why: the round had stopped before it."""
+        return self.rows == 0 and "stopped" in self.metrics
+
     @classmethod
     def from_bytes(cls, data: bytes, *, name: str) -> "MaterialisationRecord":
         """Reads the wire form.

@@ -153,7 +153,7 @@ def find_policy(project: Project, release: Release) -> MaterialisationRecord:
     Raises:
         InputError: If the ledger does not have it.
     """
-    return find_version(project, f"{POLICY}@{release.policy.sha256}")
+    return find_version(project, f"{release.facts.get('asset', POLICY)}@{release.policy.sha256}")
 
 
 def require_sound(project: Project, release: Release) -> None:

@@ -65,8 +65,9 @@ SAMPLED: dict[str, Any] = {
     },
     "pipeline.yaml": {
         "base_policy": {"model": "models/mine"},
-        "policy": {"lora": {}},
+        "policy": {"method": "dpo", "lora": {}},
         "reward_model": {"lora": {}},
+        "evaluation": {"best_of": 4},
     },
     "template.yaml": {
         "messages": [{"role": "user", "content": MESSAGE + "{{ first }} {{ second }} Verdict:"}],
@@ -95,6 +96,7 @@ PROJECTS: Final[Mapping[str, dict[str, Any]]] = {
         "pipeline.yaml": {
             "base_policy": {"model": "org/policy", "revision": COMMIT},
             "reward_model": {"base": "org/reward", "revision": COMMIT},
+            "policy": {"method": "dpo", "loss": "robust", "label_smoothing": 0.1},
         },
         "release.yaml": {"hold": {"release": DIGEST, "reason": "rude"}},
         "overrides.yaml": {
@@ -102,7 +104,13 @@ PROJECTS: Final[Mapping[str, dict[str, Any]]] = {
         },
     },
     "rated": SAMPLED | {"judge.yaml": OPENAI | {"template": "inputs/template.yaml"}, "template.yaml": RATED},
-    "planted": SAMPLED | {"judge.yaml": {"provider": "planted"}},
+    "planted": SAMPLED
+    | {
+        "judge.yaml": {"provider": "planted"},
+        "pipeline.yaml": {"base_policy": {"model": "models/mine"}, "policy": {"method": "rloo"}},
+    },
+    "rounds": SAMPLED
+    | {"pipeline.yaml": {"base_policy": {"model": "models/mine"}, "rounds": 2, "plateau": {}}},
     "revised": SAMPLED
     | {
         "pipeline.yaml": {
@@ -111,7 +119,10 @@ PROJECTS: Final[Mapping[str, dict[str, Any]]] = {
         }
     },
     "jury": SAMPLED
-    | {"judge.yaml": {"provider": "jury", "judges": [{"provider": "planted"}, OPENAI | {"name": "other"}]}},
+    | {
+        "judge.yaml": {"provider": "jury", "judges": [{"provider": "planted"}, OPENAI | {"name": "other"}]},
+        "pipeline.yaml": {"base_policy": {"model": "models/mine"}, "policy": {"method": "best_of_n"}},
+    },
     "recorded": SAMPLED
     | {
         "judge.yaml": {"provider": "recorded", "verdicts": "inputs/verdicts.jsonl", "name": "example-judge"},
@@ -129,6 +140,7 @@ DECISION = "a decision about a failed check or a release, and why: recorded, and
 WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "ExecutionSettings.sampling_batch_size": SPEED,
     "ExecutionSettings.judging_batch_size": SPEED,
+    "ExecutionSettings.restart_steps": "where a killed training goes on; no part of what it learns",
     **{f"Override.{name}": DECISION for name in ("asset", "digest", "check", "reason")},
     "HoldSettings.reason": DECISION,
     **{
@@ -147,6 +159,9 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     },
 }
 """Fields whose change makes nothing stale, and why."""
+
+ONLY_IN: Final = {"PlateauSettings": "rounds"}
+"""Sections that every project has, and that count in one."""
 
 NAMES: Final[Mapping[str, Any]] = {
     "PromptsSettings.file": "inputs/other.jsonl",
@@ -174,7 +189,11 @@ NAMES: Final[Mapping[str, Any]] = {
             "max_injection_success",
         )
     },
+    "OnlineSettings.num_generations": 2,
+    "OnlineSettings.batch_size": 8,
     "ReleaseSettings.require": [],
+    "EvaluationSettings.no_regression": ["fact"],
+    "EvaluationSettings.unsafe_categories": ["fact"],
     "AutomationSettings.cron": "30 4 * * *",
     "AutomationSettings.canary_cron": "30 4 * * *",
     "OpenAIJudgeSettings.extra_body": {"top_k": 1},
@@ -296,7 +315,7 @@ def list_cases() -> Iterator[tuple[str, Place, dict[str, Any]]]:
         for project in PROJECTS
         for file in SCHEMAS
         for place in walk_fields(file, read_model(project, file))
-        if has_choice(place)
+        if has_choice(place) and ONLY_IN.get(place.field.partition(".")[0], project) == project
     ]
     places.sort(key=lambda item: item[1].value is None)
     seen: set[str] = set()

@@ -11,15 +11,28 @@ from rlaif_dagster.errors import InputError
 from rlaif_dagster.graph.judging import JUDGEMENTS_TABLE
 from rlaif_dagster.graph.preferences import PREFERENCES_TABLE
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
+from rlaif_dagster.graph.rounds import name_in_round
 from rlaif_dagster.graph.sources import PROMPTS_TABLE, read_constitution
+from rlaif_dagster.lineage.collecting.notes import find_collected, read_notes
 from rlaif_dagster.lineage.drift import find_drifts
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
-from rlaif_dagster.lineage.tracing.labels import compare_labels_without, count_verdicts, list_values
+from rlaif_dagster.lineage.tracing.labels import (
+    compare_labels_without,
+    compare_labels_without_judge,
+    count_verdicts,
+    list_values,
+)
 from rlaif_dagster.lineage.tracing.subjects import SUBJECTS, Step, Trace, open_versions
 from rlaif_dagster.lineage.versions import find_ancestors, find_descendants, find_version, version_of
 
 _NUM_NAMED: Final = 20  # ids listed in an error
+ROWS: Final = {
+    "pair": ("judgements", JUDGEMENTS_TABLE),
+    "response": ("sampled_responses", RESPONSES_TABLE),
+}
+"""Subjects that stand in one round, with the asset and the table that list them."""
+_LABELS: Final = "ai_preferences"
 
 Records = Sequence[MaterialisationRecord]
 
@@ -40,7 +53,8 @@ def trace_subject(project: Project, subject: str) -> Trace:
     kind, colon, name = subject.partition(":")
     if not colon or kind not in SUBJECTS:
         return trace_version(project, subject)
-    heads = _require_heads(project)
+    newest = _require_heads(project)
+    heads = _find_round(project, newest, kind, name) if kind in ROWS else newest
     tracers: Mapping[str, Callable[[Project, Mapping[str, MaterialisationRecord], str], Trace]] = {
         "pair": trace_pair,
         "response": trace_response,
@@ -127,28 +141,26 @@ def trace_response(project: Project, heads: Mapping[str, MaterialisationRecord],
 
 def trace_principle(project: Project, heads: Mapping[str, MaterialisationRecord], principle_id: str) -> Trace:
     """A principle: its verdicts, the labels that would differ without it, and all that ever learned from it."""
-    names = ("constitution", "judgements", "ai_preferences")
-    with open_versions(project, **{name: heads[name] for name in names}) as folders:
+    with open_versions(project, constitution=heads["constitution"]) as folders:
         principles = {
             principle.id: principle for principle in read_constitution(folders["constitution"]).principles
         }
-        wordings = _find_wordings(project, principle_id)
-        if not wordings:
-            raise InputError(
-                f"no constitution of this project ever had a principle {principle_id!r}",
-                file=project.root,
-                remedy=f"name one of {', '.join(principles)}",
-            )
-        verdicts = count_verdicts(folders["judgements"] / JUDGEMENTS_TABLE, "principle_id", principle_id)
-        labels = compare_labels_without(folders["ai_preferences"] / PREFERENCES_TABLE, principle_id)
+    wordings = _find_wordings(project, principle_id)
+    if not wordings:
+        raise InputError(
+            f"no constitution of this project ever had a principle {principle_id!r}",
+            file=project.root,
+            remedy=f"name one of {', '.join(principles)}",
+        )
+    first, *later = (_measure_part(project, by_role, principle_id) for by_role in list_rounds(heads))
     today = principles.get(principle_id)
     return Trace(
         subject=f"principle:{principle_id}",
         facts={
             "today": {"text": today.text, "weight": today.weight} if today else None,
             "wordings": [{"text": text, "constitutions": digests} for text, digests in wordings.items()],
-            "verdicts": verdicts,
-            "labels": dataclasses.asdict(labels),
+            **first,
+            **{f"round {number}": part for number, part in enumerate(later, start=2)},
         },
         made_from=_list_steps([heads["constitution"]]) if today else (),
         went_into=_list_steps(
@@ -160,14 +172,27 @@ def trace_principle(project: Project, heads: Mapping[str, MaterialisationRecord]
     )
 
 
+def _measure_part(
+    project: Project, heads: Mapping[str, MaterialisationRecord], principle_id: str
+) -> dict[str, JsonValue]:
+    """What a principle did in one round."""
+    names = ("judgements", "ai_preferences")
+    with open_versions(project, **{name: heads[name] for name in names}) as folders:
+        labels = compare_labels_without(folders["ai_preferences"] / PREFERENCES_TABLE, principle_id)
+        verdicts = count_verdicts(folders["judgements"] / JUDGEMENTS_TABLE, "principle_id", principle_id)
+    return {"verdicts": verdicts, "labels": dataclasses.asdict(labels)}
+
+
 def trace_judge(project: Project, heads: Mapping[str, MaterialisationRecord], judge: str) -> Trace:
-    """A judge: its verdicts, all that learned from them, and what is in doubt since it was found changed."""
-    with open_versions(project, judgements=heads["judgements"]) as folders:
-        verdicts = count_verdicts(folders["judgements"] / JUDGEMENTS_TABLE, "judge", judge)
+    """A judge: its verdicts, the labels that would differ without it, what learned from them, and what is in doubt."""
+    first, *later = (_measure_judge(project, by_role, judge) for by_role in list_rounds(heads))
+    records = project.ledger.records()
+    given_up = find_collected(read_notes(project.ledger.folder), records)
     holders: dict[str, MaterialisationRecord] = {}
     names: set[str] = set()
-    for record in project.ledger.records():
-        if record.asset == "judgements" and record.output.digest not in holders:
+    for record in records:
+        is_table = record.asset.rpartition("/")[2] == "judgements" and not record.is_stopped
+        if is_table and record.output.digest not in holders and record.output.md5 not in given_up:
             with open_versions(project, version=record) as folders:
                 found = list_values(folders["version"] / JUDGEMENTS_TABLE, "judge")
             names.update(found)
@@ -182,7 +207,8 @@ def trace_judge(project: Project, heads: Mapping[str, MaterialisationRecord], ju
     return Trace(
         subject=f"judge:{judge}",
         facts={
-            "verdicts": verdicts,
+            **first,
+            **{f"round {number}": part for number, part in enumerate(later, start=2)},
             "judgements": list(holders),
             "changed": [
                 {
@@ -197,11 +223,45 @@ def trace_judge(project: Project, heads: Mapping[str, MaterialisationRecord], ju
         made_from=_list_steps(
             maker
             for record in holders.values()
-            for maker in find_ancestors(project.ledger.records(), record)
+            for maker in find_ancestors(records, record)
             if maker.asset == "judge"
         ),
         went_into=_find_uses(project, list(holders.values())),
     )
+
+
+def _measure_judge(
+    project: Project, heads: Mapping[str, MaterialisationRecord], judge: str
+) -> dict[str, JsonValue]:
+    """What a judge did in one round."""
+    names = ("constitution", "prompts", "sampled_responses", "judgements", "ai_preferences")
+    with open_versions(project, **{name: heads[name] for name in names}) as folders:
+        verdicts = count_verdicts(folders["judgements"] / JUDGEMENTS_TABLE, "judge", judge)
+        labels = compare_labels_without_judge(
+            folders, judge, settings=heads["ai_preferences"].recipe_parts.settings
+        )
+    return {"verdicts": verdicts, "labels": dataclasses.asdict(labels)}
+
+
+def _find_round(
+    project: Project, heads: Mapping[str, MaterialisationRecord], kind: str, start: str
+) -> Mapping[str, MaterialisationRecord]:
+    """The newest records by role, in the first round that knows an id; in the first of all where none does."""
+    role, table = ROWS[kind]
+    for by_role in list_rounds(heads):
+        with open_versions(project, table=by_role[role]) as folders:
+            if any(known.startswith(start) for known in list_values(folders["table"] / table, f"{kind}_id")):
+                return by_role
+    return heads
+
+
+def list_rounds(heads: Mapping[str, MaterialisationRecord]) -> list[Mapping[str, MaterialisationRecord]]:
+    """The newest records by role, of each round that came as far as its labels."""
+    rounds: list[Mapping[str, MaterialisationRecord]] = []
+    while (labels := heads.get(name_in_round(_LABELS, len(rounds) + 1))) and not labels.is_stopped:
+        names = {role: name_in_round(role, len(rounds) + 1) for role in heads}
+        rounds.append({role: heads[asset] for role, asset in names.items() if asset in heads})
+    return rounds
 
 
 def _require_heads(project: Project) -> dict[str, MaterialisationRecord]:

@@ -1,0 +1,98 @@
+"""The stage that says after a round whether the next one pays."""
+
+import functools
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from rlaif_dagster.digest import canonical_json
+from rlaif_dagster.graph.judge_gates import read_audit
+from rlaif_dagster.graph.preferences import read_preferences
+from rlaif_dagster.graph.rounds import EVALUATION_BEFORE, PLATEAU, PLATEAU_BEFORE, Stop
+from rlaif_dagster.graph.sources import TABLE_ENGINE
+from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
+from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
+
+PLATEAU_JSON: Final = "plateau.json"
+PLATEAU_REPORT: Final = "report.html"
+
+
+def build_plateau(inputs: ProjectInputs) -> Stage:
+    """The stage of the decision."""
+    evaluation = inputs.pipeline.evaluation
+    return Stage(
+        name=PLATEAU,
+        description="What the round brought: gain, gap, disagreement, length, diversity, and the judge's strength; and "
+        "whether the next round pays.",
+        kinds=("json", "html"),
+        code_version="1",
+        inputs=("judge_audit", "ai_preferences", "evaluation"),
+        settings={
+            "plateau": inputs.pipeline.plateau.model_dump(mode="json"),
+            "confidence": evaluation.confidence,
+        },
+        engine=(*TABLE_ENGINE, "jinja2", "scipy", "statsmodels"),
+        compute=functools.partial(_decide, inputs),
+        cheap=True,
+        origins={
+            "": f"{PIPELINE_FILE}:",
+            "confidence": f"{PIPELINE_FILE}: evaluation.confidence",
+        },
+        checks=(
+            Check(
+                name="next_round_pays",
+                description="Every figure of the round lies on the good side of its threshold (`plateau` in "
+                "pipeline.yaml); else no further round is made.",
+                blocking=False,
+                run=_check_pays,
+            ),
+        ),
+    )
+
+
+def read_plateau(folder: Path) -> list[dict[str, Any]]:
+    """Reads a version of the asset: the rounds up to its own, each with `round`, `signals` and `reasons`."""
+    rounds: list[dict[str, Any]] = json.loads((folder / PLATEAU_JSON).read_bytes())["rounds"]
+    return rounds
+
+
+def _decide(inputs: ProjectInputs, context: StageContext) -> StageResult:
+    from rlaif_dagster.evaluation.evaluate import COMPARISONS_FILE, read_comparisons
+    from rlaif_dagster.rounds.plateau import watch_round
+    from rlaif_dagster.rounds.report import render_rounds
+
+    earlier = context.inputs.get(PLATEAU_BEFORE)
+    before = context.inputs.get(EVALUATION_BEFORE)
+    rounds = read_plateau(earlier) if earlier else []
+    signals = watch_round(
+        read_comparisons(context.inputs["evaluation"] / COMPARISONS_FILE),
+        read_comparisons(before / COMPARISONS_FILE) if before else None,
+        read_preferences(context.inputs["ai_preferences"], "train"),
+        read_audit(context.inputs["judge_audit"]),
+        inputs.pipeline.plateau,
+        confidence=inputs.pipeline.evaluation.confidence,
+    )
+    number = len(rounds) + 1
+    reasons = [signal.words for signal in signals if signal.passes is False]
+    rounds.append({"round": number, "signals": [signal.to_json() for signal in signals], "reasons": reasons})
+    (context.output / PLATEAU_JSON).write_bytes(canonical_json({"rounds": rounds}))
+    (context.output / PLATEAU_REPORT).write_text(render_rounds(rounds), encoding="utf-8")
+    if reasons:
+        Stop(by=f"round {number} was the last", reasons=tuple(reasons)).write(context.output)
+    return StageResult(
+        metrics={
+            **{
+                signal.name: {"value": signal.value, "low": signal.low, "high": signal.high}
+                for signal in signals
+            },
+            **({"stopped": "; ".join(reasons)} if reasons else {}),
+        }
+    )
+
+
+def _check_pays(output: Path, inputs: Any) -> CheckResult:
+    del inputs
+    newest = read_plateau(output)[-1]
+    return CheckResult(
+        passed=not newest["reasons"], facts={"round": newest["round"], "why": newest["reasons"]}
+    )

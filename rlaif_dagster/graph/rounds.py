@@ -1,0 +1,216 @@
+"""Rounds: a stage is defined once, for the first round, and is set into any other by the names of what it reads.
+
+In its code a stage calls what it reads by the names of the first round, its roles; in round 3 the role
+`sampled_responses` is played by the asset `round_3/sampled_responses`, and the policy that is sampled and trained
+further by `round_2/aligned_policy`.
+
+A round can stop: the plateau of the round before says that it does not pay, or a check fails that in the first round
+would block. The stage then says so in a file, `stopped.json`, and so does every later one that reads it: nothing is
+sampled, asked or trained, and the run goes on to the release.
+"""
+
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, TypeVar
+
+from rlaif_dagster.digest import canonical_json
+from rlaif_dagster.graph.price import NOTHING, Price, PriceContext, Range
+from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
+from rlaif_dagster.inputs.project_inputs import ProjectInputs
+
+STOPPED_JSON: Final = "stopped.json"
+PLATEAU: Final = "plateau"
+PLATEAU_BEFORE: Final = "plateau_before"
+EVALUATION_BEFORE: Final = "evaluation_before"
+FIRST_RESPONSES: Final = "first_responses"
+"""Roles that only later rounds have: the decision and the evaluation of the round before, and the first answers."""
+
+_STAGES: Final = (
+    "sampled_responses",
+    "judgements",
+    "judge_audit",
+    "ai_preferences",
+    "reward_model",
+    "aligned_policy",
+    "evaluation",
+    PLATEAU,
+)
+"""The stages that every round has; all others are there once."""
+_GOES_ON_FROM_POLICY: Final = ("sampled_responses", "judge_audit", "aligned_policy")
+"""The stages for which the first policy of a later round is the aligned policy of the round before."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """Why a round is not gone through with.
+
+    Attributes:
+        by: The asset that stopped it.
+        reasons: What it found, for people.
+    """
+
+    by: str
+    reasons: tuple[str, ...]
+
+    @property
+    def words(self) -> str:
+        """One line for people."""
+        return f"{self.by}: {'; '.join(self.reasons)}"
+
+    def write(self, folder: Path) -> None:
+        """Writes `stopped.json`."""
+        (folder / STOPPED_JSON).write_bytes(canonical_json({"by": self.by, "reasons": list(self.reasons)}))
+
+    @classmethod
+    def read(cls, folder: Path) -> "Stop | None":
+        """Reads a version's `stopped.json`; None where there is none."""
+        file = folder / STOPPED_JSON
+        if not file.is_file():
+            return None
+        found = json.loads(file.read_bytes())
+        return cls(by=found["by"], reasons=tuple(found["reasons"]))
+
+    @classmethod
+    def find(cls, inputs: Mapping[str, Path]) -> "Stop | None":
+        """The stop that one of a stage's inputs tells of, or None."""
+        return next((stop for folder in inputs.values() if (stop := cls.read(folder))), None)
+
+
+def name_in_round(role: str, number: int) -> str:
+    """The asset that plays a role in a round; the first round's have the roles' own names."""
+    return role if number == 1 or role not in _STAGES else f"round_{number}/{role}"
+
+
+def unroll(stages: Sequence[Stage], inputs: ProjectInputs) -> list[Stage]:
+    """Sets the stages of a round into each of the project's rounds; those that read all of them come last.
+
+    Args:
+        stages: The stages of the first round, each after all that it reads, with those that are there once.
+        inputs: What says how many rounds there are.
+    """
+    num_rounds = inputs.pipeline.rounds
+    if num_rounds == 1:
+        return list(stages)
+    first = [_tell_kin(stage, num_rounds) for stage in stages]
+    last = max(place for place, stage in enumerate(first) if stage.name in _STAGES) + 1
+    later = [
+        place_in_round(stage, number, inputs)
+        for number in range(2, num_rounds + 1)
+        for stage in first
+        if stage.name in _STAGES
+    ]
+    return [*first[:last], *later, *first[last:]]
+
+
+def _tell_kin(stage: Stage, num_rounds: int) -> Stage:
+    if stage.name not in _STAGES:
+        return stage
+    return replace(stage, kin=tuple(name_in_round(stage.name, number) for number in range(1, num_rounds + 1)))
+
+
+def place_in_round(stage: Stage, number: int, inputs: ProjectInputs) -> Stage:
+    """Sets a stage of the first round into a later one.
+
+    Args:
+        stage: The stage.
+        number: The round, from 2.
+        inputs: The project's inputs.
+    """
+    roles = _cast(stage, number, inputs)
+    name = name_in_round(stage.name, number)
+    price = stage.price
+    return replace(
+        stage,
+        name=name,
+        description=f"Round {number}. {stage.description}",
+        inputs=tuple(roles.values()),
+        compute=functools.partial(_compute, stage, name, roles),
+        checks=tuple(
+            replace(
+                check,
+                blocking=False,
+                run=functools.partial(_run_check, check, roles),
+                description=f"{check.description} Else the round stops here."
+                if check.blocking
+                else check.description,
+            )
+            for check in stage.checks
+        ),
+        price=None if price is None else functools.partial(_reckon, price, roles),
+        is_idle=lambda opened: Stop.find(opened) is not None,
+    )
+
+
+def _cast(stage: Stage, number: int, inputs: ProjectInputs) -> dict[str, str]:
+    """The asset that plays each role of a stage in a round."""
+    roles = {role: name_in_round(role, number) for role in stage.inputs}
+    if stage.name in _GOES_ON_FROM_POLICY and inputs.first_policy in roles:
+        roles[inputs.first_policy] = name_in_round("aligned_policy", number - 1)
+    if stage.name in ("sampled_responses", PLATEAU):
+        roles[PLATEAU_BEFORE] = name_in_round(PLATEAU, number - 1)
+    if stage.name == PLATEAU:
+        roles[EVALUATION_BEFORE] = name_in_round("evaluation", number - 1)
+    if stage.name == "judge_audit" and inputs.human_labels:
+        roles[FIRST_RESPONSES] = "sampled_responses"  # which people's labels may name
+    return roles
+
+
+def _compute(stage: Stage, name: str, roles: Mapping[str, str], context: StageContext) -> StageResult:
+    stop = Stop.find(context.inputs)
+    if stop is not None:
+        stop.write(context.output)
+        return StageResult(rows=0, metrics={"stopped": stop.words})
+    inputs = _by_role(context.inputs, roles)
+    result = stage.compute(replace(context, inputs=inputs, digests=_by_role(context.digests, roles)))
+    failed = {
+        check.name: outcome.facts
+        for check in stage.checks
+        if check.blocking and not (outcome := check.run(context.output, inputs)).passed
+    }
+    if not failed:
+        return result
+    reasons = (f"{check} failed, {canonical_json(facts).decode()}" for check, facts in failed.items())
+    stop = Stop(by=name, reasons=tuple(reasons))
+    stop.write(context.output)
+    return replace(result, metrics={**result.metrics, "stopped": stop.words})
+
+
+def _run_check(
+    check: Check, roles: Mapping[str, str], output: Path, inputs: Mapping[str, Path]
+) -> CheckResult:
+    stop = Stop.find(inputs)
+    if stop is not None:
+        return CheckResult(passed=True, facts={"not_run": stop.words})
+    return check.run(output, _by_role(inputs, roles))
+
+
+def _reckon(price: Callable[[PriceContext], Price], roles: Mapping[str, str], context: PriceContext) -> Price:
+    """What a stage will spend: at least nothing, as its round may stop, and an earlier round of the run may help."""
+    opened = {name: folder for name, version in context.inputs.items() if (folder := version.open())}
+    if Stop.find(opened) is not None:
+        return NOTHING
+    reckoned = price(replace(context, inputs=_by_role(context.inputs, roles)))
+    certain = len(opened) == len(context.inputs)
+    return replace(
+        reckoned,
+        rows_sampled=_from_nothing(reckoned.rows_sampled),
+        rows_reused=reckoned.rows_reused if certain else 0,
+        judge_calls=_from_nothing(reckoned.judge_calls),
+        judge_calls_reused=reckoned.judge_calls_reused if certain else 0,
+        tokens=None if reckoned.tokens is None else _from_nothing(reckoned.tokens),
+        cost=None if reckoned.cost is None else _from_nothing(reckoned.cost),
+        output=reckoned.output if certain else None,
+    )
+
+
+def _from_nothing(amount: Range) -> Range:
+    return replace(amount, min=0)
+
+
+def _by_role(values: Mapping[str, T], roles: Mapping[str, str]) -> dict[str, T]:
+    return {role: values[asset] for role, asset in roles.items()}

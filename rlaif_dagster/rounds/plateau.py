@@ -1,0 +1,295 @@
+"""Whether another round pays.
+
+A policy that samples for its own next round gains less each time, and what it gains in the judge's eyes may be no gain
+at all. After each round figures are held against thresholds. One rule for all, that of the judge's gates: a figure
+passes if its whole interval lies on the good side of its threshold. The burden of proof is the next round's: a figure
+that does not pass stops it. Where nothing measures a figure it stops nothing, and says so; the gain has to be measured.
+
+Known trade-off (accepted): with few held-out prompts intervals are wide, and rounds stop early.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rlaif_dagster.evaluation.comparison import Comparison
+from rlaif_dagster.evaluation.intervals import Estimate, clustered_mean, clustered_proportion
+from rlaif_dagster.evaluation.judge_quality import find_figure
+from rlaif_dagster.tables import Row
+
+_EVEN: Final = 0.5
+_DISTINCT: Final = 2
+"""Words in a row whose variety tells diversity."""
+_TRUTHS: Final = {"gold": "gold", "human": "people", None: "gold or people"}
+
+
+class PlateauSettings(BaseModel):
+    """What a round has to show so that the next is made; null asks nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    min_gain: float = Field(default=0.0, ge=-1, le=1)
+    """The win rate against the base policy grew by more than this over the round before."""
+    min_gap: float | None = Field(default=0.05, ge=0, le=1)
+    """The judge's P(chosen) - P(rejected), in the mean of the pairs that were trained on, is above this."""
+    max_disagreement: float | None = Field(default=0.5, ge=0, le=1)
+    """Of the round's pairs, the share in which the judge contradicts gold, or people, is below this."""
+    max_length_growth: float | None = Field(default=2.0, gt=0, allow_inf_nan=False)
+    """Tokens of an answer, over those of the base policy, are below this."""
+    min_diversity: float | None = Field(default=0.5, ge=0)
+    """Different pairs of neighbouring words among all, over the same of the base policy, are above this."""
+    stronger_than_policy: bool = True
+    """The judge is right more often than the likelihoods of the policy that was sampled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """One figure of a round beside its threshold.
+
+    Attributes:
+        name: The figure.
+        label: What it is, for people.
+        value: The estimate; None where nothing measures it.
+        low: Lower end of its interval, or None.
+        high: Upper end of its interval, or None.
+        threshold: What it has to lie above or below; None asks nothing.
+        is_floor: True if it has to lie above the threshold, False if below.
+        is_needed: Whether it has to be measured.
+    """
+
+    name: str
+    label: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    threshold: float | None
+    is_floor: bool
+    is_needed: bool = False
+
+    @property
+    def passes(self) -> bool | None:
+        """Whether the whole interval lies on the good side; None where it is not measured, or nothing is asked."""
+        if self.threshold is None:
+            return None
+        if self.value is None:
+            return False if self.is_needed else None
+        end = self.low if self.is_floor else self.high
+        if end is None:
+            return False
+        return end > self.threshold if self.is_floor else end < self.threshold
+
+    @property
+    def words(self) -> str:
+        """The figure and what was asked of it, for people."""
+        if self.value is None:
+            return f"{self.label}: not measured"
+        known = self.low is not None and self.high is not None and self.low < self.high
+        interval = f" ({self.low:.3f} to {self.high:.3f})" if known else ""
+        side = "above" if self.is_floor else "below"
+        asked = "" if self.threshold is None else f", has to lie {side} {self.threshold:g}"
+        return f"{self.label} {self.value:.3f}{interval}{asked}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The figure, its threshold, and whether it passes."""
+        return {**asdict(self), "passes": self.passes}
+
+
+def watch_round(
+    comparisons: Sequence[Comparison],
+    before: Sequence[Comparison] | None,
+    preferences: Iterable[Row],
+    audit: Mapping[str, Any],
+    settings: PlateauSettings,
+    *,
+    confidence: float,
+) -> tuple[Signal, ...]:
+    """Holds the figures of a round against the thresholds.
+
+    Args:
+        comparisons: The round's policy against the base policy, on held-out prompts.
+        before: The same of the round before; None after the first, which is held against the base policy itself.
+        preferences: The round's `ai_preferences` that were trained on.
+        audit: The round's audit of the judge.
+        settings: The thresholds.
+        confidence: Of every interval that is made here.
+    """
+    return (
+        _judge_estimate(
+            "gain",
+            "gain over the round before",
+            measure_gain(comparisons, before, confidence=confidence),
+            settings.min_gain,
+            is_needed=True,
+        ),
+        _judge_estimate(
+            "gap",
+            "chosen-rejected gap",
+            measure_gap(preferences, confidence=confidence),
+            settings.min_gap,
+        ),
+        *_read_audit(audit, settings),
+        _judge_estimate(
+            "length",
+            "tokens over the base policy's",
+            measure_length_growth(comparisons, confidence=confidence),
+            settings.max_length_growth,
+            is_floor=False,
+        ),
+        _judge_number(
+            "diversity",
+            "diversity over the base policy's",
+            measure_diversity(comparisons),
+            settings.min_diversity,
+        ),
+    )
+
+
+def _judge_estimate(
+    name: str,
+    label: str,
+    estimate: Estimate | None,
+    threshold: float | None,
+    *,
+    is_floor: bool = True,
+    is_needed: bool = False,
+) -> Signal:
+    return Signal(
+        name=name,
+        label=label,
+        value=None if estimate is None else estimate.value,
+        low=None if estimate is None else estimate.low,
+        high=None if estimate is None else estimate.high,
+        threshold=threshold,
+        is_floor=is_floor,
+        is_needed=is_needed,
+    )
+
+
+def _judge_number(name: str, label: str, value: float | None, threshold: float | None) -> Signal:
+    """A figure without an interval."""
+    return Signal(
+        name=name, label=label, value=value, low=value, high=value, threshold=threshold, is_floor=True
+    )
+
+
+def _read_audit(audit: Mapping[str, Any], settings: PlateauSettings) -> Iterator[Signal]:
+    """The figures of each judge: how often it is wrong, and whether it is right more often than the policy."""
+    section = {"gold": "labels", "human": "human"}.get(audit["truth"], "labels")
+    judges = list(audit["verdicts"]["judges"])
+    for judge in judges:
+        suffix = f" {judge}" if len(judges) > 1 else ""
+        accuracy = find_figure(audit, section, judge, "accuracy") if audit["truth"] else None
+        value, low, high = _read_figure(accuracy)
+        yield Signal(
+            name=f"disagreement{suffix}",
+            label=f"share in which the judge{suffix} contradicts {_TRUTHS[audit['truth']]}",
+            value=None if value is None else 1.0 - value,
+            low=None if high is None else 1.0 - high,
+            high=None if low is None else 1.0 - low,
+            threshold=settings.max_disagreement,
+            is_floor=False,
+        )
+        value, low, high = _read_figure(find_figure(audit, "policy", judge, "judge_minus_policy"))
+        yield Signal(
+            name=f"judge_minus_policy{suffix}",
+            label=f"judge{suffix} right more often than the policy that it judged, by",
+            value=value,
+            low=low,
+            high=high,
+            threshold=0.0 if settings.stronger_than_policy else None,
+            is_floor=True,
+        )
+
+
+def _read_figure(figure: Mapping[str, Any] | None) -> tuple[float | None, float | None, float | None]:
+    return (None, None, None) if figure is None else (figure["value"], figure["low"], figure["high"])
+
+
+def measure_gain(
+    now: Sequence[Comparison], before: Sequence[Comparison] | None, *, confidence: float
+) -> Estimate | None:
+    """The win rate now minus the win rate before, both against the base policy, paired and clustered by prompt.
+
+    Args:
+        now: The round's comparisons.
+        before: The round before's; None for the base policy, whose win rate against itself is 0.5.
+        confidence: Of the interval.
+
+    Returns:
+        The gain in [-1, 1]; None where no comparison was judged both times.
+    """
+    earlier = {(row.prompt_id, row.index): row.judge_outcome for row in before or ()}
+    differences = [
+        (row.judge_outcome - then, row.prompt_id)
+        for row in now
+        if row.judge_outcome is not None
+        and (then := _EVEN if before is None else earlier.get((row.prompt_id, row.index))) is not None
+    ]
+    return _estimate(differences, confidence)
+
+
+def measure_gap(preferences: Iterable[Row], *, confidence: float) -> Estimate | None:
+    """The mean of P(chosen preferred) - P(rejected preferred) = |2p - 1| over labelled pairs, clustered by prompt."""
+    gaps = [(abs(2.0 * row["p_a"] - 1.0), row["prompt_id"]) for row in preferences]
+    if not gaps:
+        return None
+    values, clusters = zip(*gaps, strict=True)
+    return clustered_proportion(values, clusters, confidence=confidence)
+
+
+def measure_length_growth(comparisons: Sequence[Comparison], *, confidence: float) -> Estimate | None:
+    """Tokens of the policy's answers over those of the base policy's, with the interval of a ratio of means.
+
+    The ratio R = sum(a) / sum(b) is linearised: the values R + (a - R b) / mean(b) have the mean R (Cochran 1977,
+    Sampling Techniques, section 6.5).
+    """
+    tokens = [
+        (float(row.aligned_tokens), float(row.base_tokens), row.prompt_id)
+        for row in comparisons
+        if row.aligned_tokens is not None and row.base_tokens is not None
+    ]
+    total = math.fsum(base for _, base, _ in tokens)
+    if not total:
+        return None
+    ratio = math.fsum(aligned for aligned, _, _ in tokens) / total
+    mean = total / len(tokens)
+    return _estimate(
+        [(ratio + (aligned - ratio * base) / mean, prompt_id) for aligned, base, prompt_id in tokens],
+        confidence,
+    )
+
+
+def measure_diversity(comparisons: Sequence[Comparison]) -> float | None:
+    """The share of different pairs of neighbouring words among the policy's answers, over the base policy's.
+
+    Distinct-2 of Li et al. 2016, A diversity-promoting objective function for neural conversation models. It falls as
+    texts get more, so it is taken of as many answers of either policy.
+
+    Returns:
+        The ratio, 1 where both are as diverse; None where the base policy's answers have no two words.
+    """
+    base = _count_distinct(row.base_text for row in comparisons)
+    aligned = _count_distinct(row.aligned_text for row in comparisons)
+    return None if not base else (aligned or 0.0) / base
+
+
+def _count_distinct(texts: Iterable[str]) -> float | None:
+    seen: set[tuple[str, ...]] = set()
+    total = 0
+    for text in texts:
+        words = text.lower().split()
+        grams = list(zip(*(words[start:] for start in range(_DISTINCT)), strict=False))
+        seen.update(grams)
+        total += len(grams)
+    return len(seen) / total if total else None
+
+
+def _estimate(values: Sequence[tuple[float, str]], confidence: float) -> Estimate | None:
+    if not values:
+        return None
+    return clustered_mean(
+        [value for value, _ in values], [prompt_id for _, prompt_id in values], confidence=confidence
+    )

@@ -1,0 +1,49 @@
+"""The best round is the earliest that cannot be told from the best."""
+
+import pytest
+
+from rlaif_dagster.evaluation.comparison import Comparison
+from rlaif_dagster.rounds.choice import choose_round
+
+
+def win(num_won: int, num_prompts: int) -> list[Comparison]:
+    """Comparisons of which so many are won, and all others lost."""
+    return [
+        Comparison(
+            prompt_id=str(number),
+            prompt="?",
+            base_text="a",
+            aligned_text="b",
+            p_judge=0.9 if number < num_won else 0.1,
+        )
+        for number in range(num_prompts)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("num_won", "chosen"),
+    [
+        # SE of 90 of 100 is sqrt(0.9 * 0.1 / 99) = 0.0302: what won 87 is within one, what won 86 is not.
+        ((60, 86, 90), 3),
+        ((60, 87, 90), 2),
+        ((90, 88, 70), 1),
+        ((70, 90, 90), 2),
+    ],
+)
+def test_the_earliest_round_within_one_standard_error_of_the_best(
+    num_won: tuple[int, int, int], chosen: int
+) -> None:
+    choice = choose_round(
+        {number: win(won, 100) for number, won in enumerate(num_won, start=1)}, confidence=0.95
+    )
+    assert choice is not None
+    assert choice.round == chosen
+    assert choice.reason.startswith(f"round {chosen} has the ")
+    assert choice.win_rates[1].value == num_won[0] / 100
+
+
+def test_rounds_that_were_not_judged_are_no_choice() -> None:
+    assert choose_round({1: []}, confidence=0.95) is None
+    choice = choose_round({1: [], 2: win(3, 10)}, confidence=0.95)
+    assert choice is not None
+    assert choice.round == 2

@@ -1,0 +1,140 @@
+"""The figures of a round by numbers worked by hand, and the one rule by which they pass."""
+
+from typing import Any
+
+import pytest
+
+from rlaif_dagster.evaluation.comparison import Comparison
+from rlaif_dagster.rounds.plateau import (
+    PlateauSettings,
+    Signal,
+    measure_diversity,
+    measure_gain,
+    measure_gap,
+    measure_length_growth,
+    watch_round,
+)
+from rlaif_dagster.rounds.report import render_rounds
+
+AUDIT: dict[str, Any] = {
+    "truth": None,
+    "verdicts": {"judges": {"some": {}}},
+    "labels": {"judges": {}},
+    "human": None,
+    "policy": None,
+}
+
+
+def compare(
+    prompt_id: str,
+    p_judge: float | None,
+    *,
+    base: str = "a b",
+    aligned: str = "a b c",
+    tokens: tuple[int, int] = (4, 4),
+) -> Comparison:
+    return Comparison(
+        prompt_id=prompt_id,
+        prompt="?",
+        base_text=base,
+        aligned_text=aligned,
+        p_judge=p_judge,
+        base_tokens=tokens[0],
+        aligned_tokens=tokens[1],
+    )
+
+
+def test_the_gain_is_the_paired_difference_of_win_rates() -> None:
+    """Three prompts, won, tied, lost before, and won, won, tied now: (0 + 0.5 + 0.5) / 3, t interval on 2 degrees."""
+    before = [compare("x", 0.9), compare("y", 0.5), compare("z", 0.1)]
+    now = [compare("x", 0.9), compare("y", 0.9), compare("z", 0.5)]
+    gain = measure_gain(now, before, confidence=0.95)
+    assert gain is not None
+    assert gain.value == pytest.approx(1 / 3)
+    # Residuals -1/3, 1/6, 1/6: variance of the mean 3/2 * (1/9 + 2/36) / 9 = 1/36; t(0.975, 2) = 4.30265.
+    assert gain.low == pytest.approx(1 / 3 - 4.30265 / 6, abs=1e-4)
+
+
+def test_the_first_gain_is_over_an_even_match_and_what_was_not_judged_twice_is_left_out() -> None:
+    first = measure_gain([compare("x", 0.9), compare("y", None)], None, confidence=0.95)
+    assert first is not None
+    assert (first.value, first.n) == (0.5, 1)
+    assert measure_gain([compare("x", 0.9)], [compare("x", None)], confidence=0.95) is None
+
+
+def test_the_gap_is_how_far_the_judge_parts_the_two_answers() -> None:
+    gap = measure_gap([{"p_a": 0.9, "prompt_id": "x"}, {"p_a": 0.4, "prompt_id": "y"}], confidence=0.95)
+    assert gap is not None
+    assert gap.value == pytest.approx((0.8 + 0.2) / 2)
+    assert measure_gap([], confidence=0.95) is None
+
+
+def test_length_growth_is_a_ratio_of_sums() -> None:
+    """(6 + 6) / (4 + 2) = 2: not the mean of the ratios, 2.25."""
+    rows = [compare("x", 0.9, tokens=(4, 6)), compare("y", 0.9, tokens=(2, 6))]
+    growth = measure_length_growth(rows, confidence=0.95)
+    assert growth is not None
+    assert growth.value == pytest.approx(2.0)
+    # Values 2 + (6 - 8) / 3 and 2 + (6 - 4) / 3: half a width of t(0.975, 1) * 2/3 = 12.7062 * 0.66667.
+    assert growth.high == pytest.approx(2 + 12.7062 * 2 / 3, abs=1e-3)
+
+
+def test_diversity_counts_different_pairs_of_words() -> None:
+    """Base: (a b), (c d), both different: 1. Aligned: (a b), (b a), (a b), (b a): 2 of 4."""
+    rows = [
+        compare("x", 0.9, base="a b", aligned="a b a"),
+        compare("y", 0.9, base="c d", aligned="A b a"),
+    ]
+    assert measure_diversity(rows) == pytest.approx(0.5)
+    assert measure_diversity([compare("x", 0.9, base="a")]) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "is_floor", "passes"),
+    [
+        (0.2, 0.1, 0.3, True, True),
+        (0.2, 0.0, 0.4, True, False),  # the end on the threshold does not pass
+        (0.2, None, None, True, False),  # one prompt shows nothing
+        (-0.2, -0.3, -0.1, False, True),
+        (0.2, -0.1, 0.3, False, False),
+        (None, None, None, True, None),
+    ],
+)
+def test_a_figure_passes_if_its_whole_interval_is_on_the_good_side(
+    value: float | None, low: float | None, high: float | None, is_floor: bool, passes: bool | None
+) -> None:
+    signal = Signal(name="n", label="n", value=value, low=low, high=high, threshold=0.0, is_floor=is_floor)
+    assert signal.passes is passes
+
+
+def test_only_the_gain_has_to_be_measured() -> None:
+    """A judge without verdicts, and a truth that nobody knows."""
+    signals = watch_round([compare("x", None)], None, [], AUDIT, PlateauSettings(), confidence=0.95)
+    assert {signal.name: signal.passes for signal in signals if signal.value is None} == {
+        "gain": False,
+        "gap": None,
+        "disagreement": None,
+        "judge_minus_policy": None,
+    }
+    page = render_rounds([{"round": 1, "signals": [s.to_json() for s in signals], "reasons": ["<gain>"]}])
+    assert "Stopped after round 1" in page
+    assert "&lt;gain&gt;" in page
+
+
+def test_disagreement_is_the_rest_of_accuracy_and_each_judge_of_a_jury_is_held_to_it() -> None:
+    right = {"value": 0.8, "low": 0.7, "high": 0.9, "n": 10}
+    wrong = {"value": 0.5, "low": 0.3, "high": 0.7, "n": 10}
+    audit: dict[str, Any] = {
+        "truth": "human",
+        "verdicts": {"judges": {"good": {}, "poor": {}}},
+        "labels": {"judges": {}},
+        "human": {"judges": {"good": {"accuracy": right}, "poor": {"accuracy": wrong}}},
+        "policy": None,
+    }
+    signals = {
+        signal.name: signal
+        for signal in watch_round([compare("x", 0.9)], None, [], audit, PlateauSettings(), confidence=0.95)
+    }
+    good = signals["disagreement good"]
+    assert (good.value, good.low, good.high) == pytest.approx((0.2, 0.1, 0.3))
+    assert (good.passes, signals["disagreement poor"].passes) == (True, False)
