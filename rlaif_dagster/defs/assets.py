@@ -52,6 +52,7 @@ def build_asset(stage: Stage) -> AssetsDefinition:
             current,
             progress=progress or log_progress(),
             run_id=context.run.run_id,
+            budgets=project.budgets,
             again=context.run.tags.get(AGAIN_TAG) == stage.name,
         )
         return report_outcome(context.instance, project, current, outcome)
