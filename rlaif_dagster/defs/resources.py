@@ -9,6 +9,7 @@ from pydantic import PrivateAttr
 
 from rlaif_dagster.graph.budgets import Budgets
 from rlaif_dagster.graph.build import Graph
+from rlaif_dagster.lineage.exporting.sending import EventSender
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.running import hold_run
 from rlaif_dagster.progress import Progress
@@ -24,7 +25,11 @@ class ProjectResource(ConfigurableResource):  # type: ignore[type-arg]
     """Whether the caller says that the run is at work."""
     _project: Project | None = PrivateAttr(default=None)
     _graph: Graph | None = PrivateAttr(default=None)
+<<<<<<< HEAD
     _budgets: Budgets = PrivateAttr(default_factory=Budgets)
+=======
+    _events: EventSender = PrivateAttr(default_factory=EventSender)
+>>>>>>> main
 
     @contextmanager
     def yield_for_execution(self, context: InitResourceContext) -> Iterator["ProjectResource"]:
@@ -39,6 +44,11 @@ class ProjectResource(ConfigurableResource):  # type: ignore[type-arg]
         if self._project is None:
             self._project = Project.open(Path(self.root))
         return self._project
+
+    @property
+    def events(self) -> EventSender:
+        """What sends OpenLineage events, where a server is named."""
+        return self._events
 
     @property
     def graph(self) -> Graph:
