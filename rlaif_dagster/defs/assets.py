@@ -54,16 +54,6 @@ def build_asset(stage: Stage) -> AssetsDefinition:
         graph: ResourceParam[Graph | None],
     ) -> MaterializeResult:  # type: ignore[type-arg]
         current = (graph or project.graph)[stage.name]
-<<<<<<< HEAD
-        outcome = materialise(
-            project.project,
-            current,
-            progress=progress or log_progress(),
-            run_id=context.run.run_id,
-            budgets=project.budgets,
-            again=context.run.tags.get(AGAIN_TAG) == stage.name,
-        )
-=======
         run_id = context.run.run_id
         with project.events.telling(stage.name, run_id, warn=context.log.warning) as tell_record:
             outcome = materialise(
@@ -71,13 +61,13 @@ def build_asset(stage: Stage) -> AssetsDefinition:
                 current,
                 progress=progress or log_progress(),
                 run_id=run_id,
+                budgets=project.budgets,
                 again=context.run.tags.get(AGAIN_TAG) == stage.name,
             )
             tell_record(outcome.record)
         if stage.name == JUDGE_CANARY:
             for observation in mark_judged(project.project):
                 context.log_event(observation)
->>>>>>> main
         return report_outcome(context.instance, project, current, outcome)
 
     return materialise_stage

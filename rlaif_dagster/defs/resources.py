@@ -25,11 +25,8 @@ class ProjectResource(ConfigurableResource):  # type: ignore[type-arg]
     """Whether the caller says that the run is at work."""
     _project: Project | None = PrivateAttr(default=None)
     _graph: Graph | None = PrivateAttr(default=None)
-<<<<<<< HEAD
     _budgets: Budgets = PrivateAttr(default_factory=Budgets)
-=======
     _events: EventSender = PrivateAttr(default_factory=EventSender)
->>>>>>> main
 
     @contextmanager
     def yield_for_execution(self, context: InitResourceContext) -> Iterator["ProjectResource"]:
