@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from typing import Final
 
 from rlaif_dagster.graph.price import Range
-from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.inputs.project_inputs import JudgeSource
 from rlaif_dagster.judging.calls import Call, JudgeProfile
 from rlaif_dagster.judging.cutting import ANSWERS
-from rlaif_dagster.judging.serving.exchange import Exchange
+from rlaif_dagster.judging.serving.exchange import JudgeExchange
 from rlaif_dagster.judging.settings import LocalJudgeSettings, OpenAIJudgeSettings, PlantedJudgeSettings
 from rlaif_dagster.judging.templates import VARIABLES, neutralise
 
@@ -35,16 +35,16 @@ def add_usages(usages: Iterable[Usage]) -> Usage:
 class Meter:
     """Bounds what calls use up; judges that run here cost no fees, and their tokens are not counted."""
 
-    def __init__(self, inputs: ProjectInputs) -> None:
+    def __init__(self, judges: Iterable[JudgeSource]) -> None:
         """Takes the judges with their prices of today."""
         self._exchanges = {}
         self._currencies = set()
         self._is_known = True
-        for source in inputs.judges:
+        for source in judges:
             settings = source.settings
             if isinstance(settings, OpenAIJudgeSettings) and settings.price is not None:
                 profile = JudgeProfile.from_settings(settings, source.template, model=None)
-                exchange = Exchange(settings, source.template, key=None)
+                exchange = JudgeExchange(settings, source.template, key=None)
                 self._exchanges[profile.name] = (profile, exchange, settings.price)
                 self._currencies.add(settings.price.currency)
             elif not isinstance(settings, LocalJudgeSettings | PlantedJudgeSettings):

@@ -77,6 +77,21 @@ NOTHING: Final = Price()
 """The price of what runs no model and asks no judge."""
 
 
+def add_prices(prices: Iterable[Price]) -> Price:
+    """What several askings of one stage spend together; what is known of the output is left out."""
+    total = NOTHING
+    for price in prices:
+        total = Price(
+            rows_sampled=total.rows_sampled + price.rows_sampled,
+            rows_reused=total.rows_reused + price.rows_reused,
+            judge_calls=total.judge_calls + price.judge_calls,
+            judge_calls_reused=total.judge_calls_reused + price.judge_calls_reused,
+            tokens=add_ranges([total.tokens, price.tokens]),
+            cost=add_ranges([total.cost, price.cost]),
+        )
+    return total
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceContext:
     """What a price is reckoned from.

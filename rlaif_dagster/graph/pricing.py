@@ -13,13 +13,14 @@ from typing import Final
 from rlaif_dagster.generation.journal import look_into_responses
 from rlaif_dagster.generation.responses import ResponseKey, responses_schema
 from rlaif_dagster.generation.settings import LocalSamplingSettings
+from rlaif_dagster.graph.best_of_n import find_scorer
 from rlaif_dagster.graph.fees import Meter, Usage, add_usages, find_longest
-from rlaif_dagster.graph.held_out import MEASURED_POLICIES, sampling_of
+from rlaif_dagster.graph.held_out import MEASURED_POLICIES, HeldOutAnswers, list_judges, sampling_of
 from rlaif_dagster.graph.judging import read_answers
-from rlaif_dagster.graph.price import NOTHING, Foreseen, Price, PriceContext, Range
+from rlaif_dagster.graph.price import NOTHING, Foreseen, Price, PriceContext, Range, add_prices
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
 from rlaif_dagster.graph.sources import read_prompts
-from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.inputs.project_inputs import EVALUATION_JUDGE, JudgeSource, ProjectInputs
 from rlaif_dagster.judging.calls import Call, JudgeProfile
 from rlaif_dagster.judging.journal import look_into_journal
 from rlaif_dagster.judging.opening import read_judges
@@ -103,36 +104,64 @@ def price_evaluation(inputs: ProjectInputs, context: PriceContext) -> Price:
     if all_prompts is None:
         return replace(_price_calls(UNKNOWN, 0, inputs, context), rows_sampled=UNKNOWN)
     prompts = [prompt for prompt in all_prompts if prompt.split == "eval"]
-    policies = [context.inputs[name].digest for name in MEASURED_POLICIES]
-    sampling, seed = sampling_of(inputs.pipeline), inputs.pipeline.seed
+    seed = inputs.pipeline.seed
+    policies = {name: context.inputs[name].digest for name in MEASURED_POLICIES}
     base, aligned = (
-        _name_responses(prompts, name or _UNKNOWN_DIGEST, sampling, root_seed=seed) for name in policies
+        _name_responses(
+            prompts, digest or _UNKNOWN_DIGEST, sampling_of(inputs.pipeline, name), root_seed=seed
+        )
+        for name, digest in policies.items()
     )
     wanted = {row["response_id"] for row in (*base, *aligned)}
     texts = _find_texts(wanted, context)
+    answers = HeldOutAnswers.from_rows(_by_key(base), _by_key(aligned))
+    scorer = find_scorer(inputs)
+    prices = [
+        _price_judge(inputs, context, judge, answers, texts, prompts=prompts, with_pool=source == scorer)
+        for source, judge in list_judges(inputs).items()
+    ]
+    num_new = len(wanted - texts.keys())
+    price = add_prices(prices)
+    if len(prices) > 1:  # earlier counts do not tell what one of several judges used up
+        price = replace(price, tokens=None, cost=None)
+    return replace(
+        price,
+        rows_sampled=Range(min=0 if None in policies.values() else num_new, max=num_new),
+        rows_reused=len(base) + len(aligned) - num_new,
+    )
+
+
+def _by_key(rows: Iterable[Row]) -> dict[tuple[str, int], Row]:
+    return {(row["prompt_id"], row["index"]): row for row in rows}
+
+
+def _price_judge(
+    inputs: ProjectInputs,
+    context: PriceContext,
+    judge: str,
+    answers: HeldOutAnswers,
+    texts: Mapping[str, str],
+    *,
+    prompts: Sequence[Prompt],
+    with_pool: bool,
+) -> Price:
+    """The price of one judge's verdicts on held-out answers, of which some texts are known."""
+    ids = [(key[0], answers.base[key], answers.aligned[key]) for key in answers.base]
+    if with_pool:
+        ids += [(key[0], row, answers.base[key[0], 0]) for key, row in answers.pool.items()]
     told = [
-        (one, other)
-        for one, other in zip(base, aligned, strict=True)
+        (prompt_id, one["response_id"], other["response_id"])
+        for prompt_id, one, other in ids
         if one["response_id"] in texts and other["response_id"] in texts
     ]
-    pairs = [
-        Pair.from_responses(one["prompt_id"], one["response_id"], other["response_id"])
-        for one, other in told
-        if texts[one["response_id"]] != texts[other["response_id"]]
-    ]
-    answers = [{"response_id": key, "text": text} for key, text in texts.items()]
-    num_new = len(wanted - texts.keys())
-    return replace(
-        _price_pairs(
-            inputs,
-            context,
-            pairs=pairs,
-            num_open_pairs=len(base) - len(told),
-            prompts=prompts,
-            responses=answers,
-        ),
-        rows_sampled=Range(min=0 if None in policies else num_new, max=num_new),
-        rows_reused=len(base) + len(aligned) - num_new,
+    return _price_pairs(
+        inputs,
+        context,
+        pairs=[Pair.from_responses(*names) for names in told if texts[names[1]] != texts[names[2]]],
+        num_open_pairs=len(ids) - len(told),
+        prompts=prompts,
+        responses=[{"response_id": key, "text": text} for key, text in texts.items()],
+        judge=judge,
     )
 
 
@@ -161,9 +190,10 @@ def _price_pairs(
     num_open_pairs: int,
     prompts: Iterable[Prompt],
     responses: Iterable[Row],
+    judge: str = "judge",
 ) -> Price:
     """The price of the calls about pairs that are certain, and about others that there may be."""
-    profiles = _profile_judges(inputs, context)
+    profiles = _profile_judges(inputs, context, judge)
     by_name = {profile.name: profile for profile in profiles}
     prompt_texts = {prompt.prompt_id: prompt.prompt for prompt in prompts}
     texts = {row["response_id"]: row["text"] for row in responses}
@@ -172,13 +202,13 @@ def _price_pairs(
         questions = plan_questions(pairs, inputs.constitution, profiles, prompts=prompt_texts, texts=texts)
         return ((question.judge, call) for question in questions for call in question.calls)
 
-    calls = {call.call_id: by_name[judge] for judge, call in list_calls()}
+    calls = {call.call_id: by_name[name] for name, call in list_calls()}
     new = _find_open(calls, context)
     most = len(new) + num_open_pairs * _count_calls_per_pair(inputs, profiles)
-    usage, meter = None, Meter(inputs)
+    usage, meter = None, Meter(_find_sources(inputs, judge))
     if meter.tells:
-        asked = {call.call_id: (judge, call) for judge, call in list_calls() if call.call_id in new}
-        usage = add_usages(meter.bound(judge, call) for judge, call in asked.values())
+        asked = {call.call_id: (name, call) for name, call in list_calls() if call.call_id in new}
+        usage = add_usages(meter.bound(name, call) for name, call in asked.values())
         if most > len(new):
             usage = add_usages([usage, (UNKNOWN, UNKNOWN)])
     return _price_calls(Range(min=len(new), max=most), len(calls) - len(new), inputs, context, usage)
@@ -186,7 +216,7 @@ def _price_pairs(
 
 def _bound_calls(calls: Range, inputs: ProjectInputs, context: PriceContext) -> Usage | None:
     """What calls use up at most that are about the prompts and the responses, attacked or not."""
-    meter = Meter(inputs)
+    meter = Meter(inputs.judges)
     rows, prompts = _read_responses(context.inputs["sampled_responses"]), _read_prompts(context)
     if not meter.tells or rows is None or prompts is None:
         return None
@@ -205,12 +235,12 @@ def _bound_calls(calls: Range, inputs: ProjectInputs, context: PriceContext) -> 
 def _price_calls(
     calls: Range, num_reused: int, inputs: ProjectInputs, context: PriceContext, usage: Usage | None = None
 ) -> Price:
-    """The price of calls, with what they use up where earlier calls of the same judge tell, or its price bounds it."""
+    """The price of calls, with what they use up where earlier calls of the same judges tell, or a price bounds it."""
     counts = context.counts or {}
     num_asked = counts.get("judge_calls_asked", 0)
     read, written = counts.get("judge_input_tokens", 0), counts.get("judge_output_tokens", 0)
     tokens = cost = Range() if calls.max == 0 else None
-    if calls.max != 0 and Meter(inputs).tells:
+    if calls.max != 0 and Meter(inputs.judges).tells:
         tokens, cost = usage or (UNKNOWN, UNKNOWN)
     if num_asked and read:
         tokens = calls.scale((read + written) / num_asked)
@@ -221,12 +251,20 @@ def _price_calls(
     return Price(judge_calls=calls, judge_calls_reused=num_reused, tokens=tokens, cost=cost)
 
 
-def _profile_judges(inputs: ProjectInputs, context: PriceContext) -> list[JudgeProfile]:
+def _profile_judges(inputs: ProjectInputs, context: PriceContext, judge: str = "judge") -> list[JudgeProfile]:
     """Who is asked; a judge whose model is not here yet has a profile that no earlier answer has."""
-    folder = context.inputs["judge"].open()
+    folder = context.inputs[judge].open()
     if folder is not None:
-        return [judge.profile for judge in read_judges(folder).values()]
-    return [JudgeProfile.from_settings(j.settings, j.template, model=None) for j in inputs.judges]
+        return [one.profile for one in read_judges(folder).values()]
+    return [
+        JudgeProfile.from_settings(source.settings, source.template, model=None)
+        for source in _find_sources(inputs, judge)
+    ]
+
+
+def _find_sources(inputs: ProjectInputs, judge: str) -> Sequence[JudgeSource]:
+    other = inputs.evaluation_judge
+    return (other,) if judge == EVALUATION_JUDGE and other else inputs.judges
 
 
 def _count_calls_per_pair(inputs: ProjectInputs, profiles: Sequence[JudgeProfile]) -> int:
@@ -312,6 +350,7 @@ def _name_responses(
                 prompt=prompt.prompt, policy=policy, settings=settings, root_seed=root_seed, index=index
             ).response_id,
             "prompt_id": prompt.prompt_id,
+            "index": index,
         }
         for prompt in prompts
         for index in range(settings.num_samples)

@@ -114,7 +114,7 @@ def meter(tmp_path_factory: pytest.TempPathFactory) -> Meter:
     folder = tmp_path_factory.mktemp("fees") / "project"
     init_command(folder)
     (folder / "inputs" / "judge.yaml").write_text(json.dumps(JUDGE))
-    return Meter(Project.open(folder).read_inputs())
+    return Meter(Project.open(folder).read_inputs().judges)
 
 
 @given(first=st.text(), second=st.text())
