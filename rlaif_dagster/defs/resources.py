@@ -20,6 +20,8 @@ class ProjectResource(ConfigurableResource):  # type: ignore[type-arg]
     """The project folder; its inputs are read once for a run, so that an edit in the middle splits no run."""
 
     root: str
+    announced: bool = False
+    """Whether the caller says that the run is at work."""
     _project: Project | None = PrivateAttr(default=None)
     _graph: Graph | None = PrivateAttr(default=None)
     _events: EventSender = PrivateAttr(default_factory=EventSender)
@@ -27,7 +29,8 @@ class ProjectResource(ConfigurableResource):  # type: ignore[type-arg]
     @contextmanager
     def yield_for_execution(self, context: InitResourceContext) -> Iterator["ProjectResource"]:
         """Announces the run that uses the project for as long as it lasts."""
-        with hold_run(self.project, context.run.run_id) if context.run else nullcontext():
+        run = None if self.announced else context.run
+        with hold_run(self.project, run.run_id) if run else nullcontext():
             yield self
 
     @property

@@ -94,6 +94,8 @@ class QuietTrainer:
 class SoftRewardTrainer(QuietTrainer, RewardTrainer):
     """TRL's RewardTrainer with the soft Bradley-Terry loss."""
 
+    label_margin: float = 0.0
+
     def compute_loss(
         self,
         model: Any,
@@ -108,7 +110,7 @@ class SoftRewardTrainer(QuietTrainer, RewardTrainer):
         )
         rewards_a, rewards_b = outputs.logits.squeeze(-1).float().chunk(2)
         margin = rewards_a - rewards_b
-        loss = soft_bradley_terry_loss(margin, p_a).mean()
+        loss = soft_bradley_terry_loss(margin, p_a, self.label_margin).mean()
         self._metrics["train" if model.training else "eval"]["margin"].append(
             _mean_signed_margin(margin, p_a)
         )
