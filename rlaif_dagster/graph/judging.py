@@ -175,7 +175,8 @@ def ask_judges(
     Raises:
         JudgeError: If a judge cannot answer at all, or may not spend more.
     """
-    today = {name_judge(source.settings): source.settings for source in inputs.judges}
+    sources = (*inputs.judges, *((inputs.evaluation_judge,) if inputs.evaluation_judge else ()))
+    today = {name_judge(source.settings): source.settings for source in sources}
     profiles = [judge.profile for judge in judges.values()]
     tally = Tally()
     with open_journal(context.journal, context.attempt) as journal:

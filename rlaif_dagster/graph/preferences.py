@@ -39,9 +39,9 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
         prompts = read_table(context.inputs["prompts"] / PROMPTS_TABLE)
         responses = read_table(context.inputs["sampled_responses"] / RESPONSES_TABLE)
         human = {} if people is None else _read_people(people, prompts, responses)
-        jury = Jury.from_verdicts(combine, _stream_verdicts(judgements))
+        jury = Jury.from_verdicts(combine, stream_verdicts(judgements))
         result = aggregate_verdicts(
-            _stream_verdicts(judgements),
+            stream_verdicts(judgements),
             constitution=read_constitution(context.inputs["constitution"]),
             prompts=prompts,
             responses=responses,
@@ -117,8 +117,8 @@ def _read_people(file: RecordedFile, prompts: Sequence[Row], responses: Sequence
     return {pair.pair_id: HUMAN_VALUES[label] for pair, label in labels.labels.items()}
 
 
-def _stream_verdicts(folder: Path) -> Iterator[Verdict]:
-    """Yields the verdicts without what the judges said, which labels do not need."""
+def stream_verdicts(folder: Path) -> Iterator[Verdict]:
+    """Yields the verdicts of a version of `judgements`, without what the judges said, which labels do not need."""
     columns = [field.name for field in fields(Verdict) if field.name != "answers"]
     for row in stream_table(folder / JUDGEMENTS_TABLE, columns):
         yield Verdict(**row, answers=())

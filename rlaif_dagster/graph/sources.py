@@ -13,6 +13,7 @@ from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import (
     CONSTITUTION_FILE,
+    EVALUATION_JUDGE,
     JUDGE_FILE,
     PIPELINE_FILE,
     ProjectInputs,
@@ -118,6 +119,35 @@ def build_judge(inputs: ProjectInputs) -> Stage:
             "verdicts": f"{JUDGE_FILE}: verdicts",
         },
         cheap=all(source.model is None or source.model.folder is not None for source in inputs.judges),
+    )
+
+
+def build_evaluation_judge(inputs: ProjectInputs) -> Stage:
+    """The stage of the evaluation's independent judge, laid out like a single judge."""
+    source = inputs.evaluation_judge
+    if source is None:
+        raise TypeError("there is no independent judge")
+
+    def compute(context: StageContext) -> StageResult:
+        write_judge(context.output, source.settings, source.template)
+        if source.model:
+            copy_model(source.model, context.output / JUDGE_MODEL, link=context.preview)
+        return StageResult()
+
+    return Stage(
+        name=EVALUATION_JUDGE,
+        description="An independent judge of held-out answers, which labelled no training data.",
+        kinds=("json", "huggingface"),
+        code_version="1",
+        inputs=(),
+        settings={
+            "judge": describe_judge(source.settings, source.template),
+            "model": source.model.describe() if source.model else None,
+        },
+        engine=(),
+        compute=compute,
+        origins={"": f"{PIPELINE_FILE}: evaluation.judge"},
+        cheap=source.model is None or source.model.folder is not None,
     )
 
 

@@ -67,6 +67,7 @@ SAMPLED: dict[str, Any] = {
         "base_policy": {"model": "models/mine"},
         "policy": {"method": "dpo", "lora": {}},
         "reward_model": {"lora": {}},
+        "evaluation": {"best_of": 4},
     },
     "template.yaml": {
         "messages": [{"role": "user", "content": MESSAGE + "{{ first }} {{ second }} Verdict:"}],
@@ -191,6 +192,8 @@ NAMES: Final[Mapping[str, Any]] = {
     "OnlineSettings.num_generations": 2,
     "OnlineSettings.batch_size": 8,
     "ReleaseSettings.require": [],
+    "EvaluationSettings.no_regression": ["fact"],
+    "EvaluationSettings.unsafe_categories": ["fact"],
     "AutomationSettings.cron": "30 4 * * *",
     "AutomationSettings.canary_cron": "30 4 * * *",
     "OpenAIJudgeSettings.extra_body": {"top_k": 1},
