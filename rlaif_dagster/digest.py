@@ -15,6 +15,9 @@ from pathlib import Path
 JsonValue = None | bool | int | float | str | Sequence["JsonValue"] | Mapping[str, "JsonValue"]
 """A value that JSON can express; NaN and infinities are not among them."""
 
+_encode_json = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+).encode
 _DIGEST_TEXT = re.compile(r"sha256:([0-9a-f]{64})")
 
 
@@ -71,9 +74,7 @@ def canonical_json(value: JsonValue) -> bytes:
     Raises:
         ValueError: On NaN or an infinity.
     """
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return _encode_json(value).encode()
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -9,6 +9,8 @@
     ├── StorageError      the store cannot be read or written (disk full, permissions, missing version)
     │   └── CorruptVersionError   stored bytes do not hash to the recorded digest
     ├── LedgerError       the lineage ledger is damaged or contradicts itself
+    ├── SignatureError    a signature cannot be made, or does not hold
+    ├── MissingExtraError a library of an extra is not installed
     └── StageError        a stage cannot start
         ├── MissingInputError   an upstream asset has never been materialised
         └── GateError           an upstream asset failed a blocking check
@@ -79,6 +81,14 @@ class CorruptVersionError(StorageError):
 
 class LedgerError(RlaifError):
     """The lineage ledger is damaged or contradicts itself."""
+
+
+class SignatureError(RlaifError):
+    """A signature cannot be made, or does not hold."""
+
+
+class MissingExtraError(RlaifError):
+    """A library of an extra is not installed."""
 
 
 class StageError(RlaifError):

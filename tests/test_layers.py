@@ -22,9 +22,11 @@ STAGES = (
     "evaluation",
     "rounds",
     "embedded",
+    "cards",
 )
 ABOVE = {
     "errors": (),
+    "extras": ("errors",),
     "digest": (),
     "seeds": ("digest",),
     "progress": (),
@@ -34,7 +36,7 @@ ABOVE = {
     "graph": (*STAGES, "inputs", "errors", "digest", "seeds", "progress", "tables"),
     "versioning": ("errors", "digest", "progress"),
     "project_template": (),
-    "lineage": (*STAGES, "graph", "inputs", "versioning", "errors", "digest", "progress", "tables"),
+    "lineage": (*STAGES, "graph", "inputs", "versioning", "errors", "extras", "digest", "progress", "tables"),
     "defs": ("lineage", "graph", "inputs", "project_template", "errors", "progress", "digest"),
     "definitions": ("defs", "lineage"),
 }

@@ -50,6 +50,7 @@ def describe_report(report: AuditReport) -> dict[str, object]:
         "findings": [dataclasses.asdict(finding) for finding in report.findings],
         "skipped": list(report.skipped),
         "overrides": [dataclasses.asdict(use) for use in report.overrides],
+        "given_up": [dataclasses.asdict(version) for version in report.given_up],
         "records": report.num_records,
         "objects": report.num_objects,
         "bytes": report.num_bytes,
@@ -66,6 +67,11 @@ def _show(console: Console, report: AuditReport) -> None:
         withdrawn = " (withdrawn since)" if use.stands is False else ""
         words = f"{use.built} was built on {use.asset} {use.digest}, which failed {use.check}: {use.reason}"
         console.print(f"[yellow]overridden[/]  {escape(words)}{withdrawn}", soft_wrap=True, highlight=False)
+    for version in report.given_up:
+        words = (
+            f"{version.version}: {version.when[:19]} UTC, by rlaif gc --keep {' --keep '.join(version.keep)}"
+        )
+        console.print(f"[yellow]given up[/]  {escape(words)}", soft_wrap=True, highlight=False)
     for words in report.skipped:
         console.print(f"[yellow]not looked at[/]  {escape(words)}", soft_wrap=True, highlight=False)
     counts = f"{report.num_records:,} records, {report.num_objects:,} objects, {report.num_bytes:,} bytes" + (

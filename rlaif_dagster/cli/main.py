@@ -110,6 +110,59 @@ def release(project: ProjectOption = Path(), json: JsonOption = False) -> None:
     release_command(project, as_json=json)
 
 
+ReleaseArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[RELEASE]",
+        help="Its number, or the first digits of its digest; the one that stands if none.",
+    ),
+]
+
+
+@app.command()
+def sign(
+    key: Annotated[
+        Path, typer.Option("--key", metavar="FILE", help="Your private key (PEM); it is not stored.")
+    ],
+    release: ReleaseArgument = None,
+    project: ProjectOption = Path(),
+) -> None:
+    """Sign a release: its policy's bytes, why it was released, and the history up to it."""
+    from rlaif_dagster.cli.sign import sign_command
+
+    sign_command(project, release, key)
+
+
+@app.command()
+def verify(
+    key: Annotated[Path, typer.Option("--key", metavar="FILE", help="The public key (PEM) of who signed.")],
+    release: ReleaseArgument = None,
+    project: ProjectOption = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Verify who signed a release, and that it is still what was signed; say what that proves.
+
+    Exit code 0: the signature holds; 1: it does not; 2: it could not be verified.
+    """
+    from rlaif_dagster.cli.sign import verify_command
+
+    raise typer.Exit(verify_command(project, release, key, as_json=json))
+
+
+@app.command()
+def report(
+    release: ReleaseArgument = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where to; printed if not given.")
+    ] = None,
+    project: ProjectOption = Path(),
+) -> None:
+    """Write one self-contained HTML page about a release, with how to verify each of its figures."""
+    from rlaif_dagster.cli.report import report_command
+
+    report_command(project, release, out)
+
+
 @app.command()
 def override(
     asset: Annotated[str, typer.Argument(metavar="ASSET", help="The asset that failed a check.")],
@@ -162,6 +215,28 @@ def checkout(
 
 
 @app.command()
+def gc(
+    keep: Annotated[
+        list[str],
+        typer.Option(
+            metavar="RULE",
+            help="What to keep beside the newest versions, releases and pins, which always stay: releases (no more), "
+            "last:N, days:N or ASSET@DIGEST; may be given several times.",
+        ),
+    ],
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Do it; without this, only say what would go.")
+    ] = False,
+    project: ProjectOption = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Say which stored versions nothing needs any more, and give them up with --apply; the remote stays as it is."""
+    from rlaif_dagster.cli.gc import gc_command
+
+    gc_command(project, keep, apply=apply, as_json=json)
+
+
+@app.command()
 def push(project: ProjectOption = Path(), json: JsonOption = False) -> None:
     """Send the ledger and every version that it names to the DVC remote.
 
@@ -205,6 +280,49 @@ def trace(
     from rlaif_dagster.cli.trace import trace_command
 
     trace_command(project, subject, as_json=json)
+
+
+@app.command()
+def diff(
+    before: Annotated[
+        str,
+        typer.Argument(
+            metavar="A", help="ASSET@DIGEST, DIGEST, release:NUMBER or a git revision (git:REV if unclear)."
+        ),
+    ],
+    after: Annotated[str, typer.Argument(metavar="B", help="The other side, named in the same way.")],
+    project: ProjectOption = Path(),
+    json: JsonOption = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the comparison as one HTML page.")
+    ] = None,
+) -> None:
+    """Show what differs between two policies, releases or revisions, and which cause had which effect."""
+    from rlaif_dagster.cli.diff import diff_command
+
+    diff_command(project, before, after, as_json=json, html=html)
+
+
+@app.command()
+def export(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="ASSET or ASSET@DIGEST.")],
+    format_name: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="openlineage, prov, cyclonedx, croissant, intoto, model-card or dataset-card.",
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where to; printed if not given.")
+    ] = None,
+    project: ProjectOption = Path(),
+) -> None:
+    """Write what a version was made from, with every digest, in a format that other tools read."""
+    from rlaif_dagster.cli.export import export_command
+
+    export_command(project, version, format_name, out)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from dagster import ConfigurableResource, InitResourceContext, get_dagster_logge
 from pydantic import PrivateAttr
 
 from rlaif_dagster.graph.build import Graph
+from rlaif_dagster.lineage.exporting.sending import EventSender
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.running import hold_run
 from rlaif_dagster.progress import Progress
@@ -19,13 +20,17 @@ class ProjectResource(ConfigurableResource):  # type: ignore[type-arg]
     """The project folder; its inputs are read once for a run, so that an edit in the middle splits no run."""
 
     root: str
+    announced: bool = False
+    """Whether the caller says that the run is at work."""
     _project: Project | None = PrivateAttr(default=None)
     _graph: Graph | None = PrivateAttr(default=None)
+    _events: EventSender = PrivateAttr(default_factory=EventSender)
 
     @contextmanager
     def yield_for_execution(self, context: InitResourceContext) -> Iterator["ProjectResource"]:
         """Announces the run that uses the project for as long as it lasts."""
-        with hold_run(self.project, context.run.run_id) if context.run else nullcontext():
+        run = None if self.announced else context.run
+        with hold_run(self.project, run.run_id) if run else nullcontext():
             yield self
 
     @property
@@ -34,6 +39,11 @@ class ProjectResource(ConfigurableResource):  # type: ignore[type-arg]
         if self._project is None:
             self._project = Project.open(Path(self.root))
         return self._project
+
+    @property
+    def events(self) -> EventSender:
+        """What sends OpenLineage events, where a server is named."""
+        return self._events
 
     @property
     def graph(self) -> Graph:

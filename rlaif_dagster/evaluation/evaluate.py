@@ -8,11 +8,13 @@ import pyarrow as pa
 
 from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.errors import StorageError
+from rlaif_dagster.evaluation.comparison import Comparison, PrincipleOutcome
 from rlaif_dagster.evaluation.facts import RunFacts, TrainingCurves
 from rlaif_dagster.evaluation.intervals import Estimate
+from rlaif_dagster.evaluation.over_optimisation import OverOptimisation
 from rlaif_dagster.evaluation.report import render_report
 from rlaif_dagster.evaluation.settings import EvaluationSettings
-from rlaif_dagster.evaluation.win_rate import Comparison, EvaluationMetrics, PrincipleOutcome, summarise
+from rlaif_dagster.evaluation.win_rate import EvaluationMetrics, summarise
 from rlaif_dagster.tables import read_table, write_table
 
 METRICS_FILE = "metrics.json"
@@ -30,6 +32,9 @@ COMPARISONS_SCHEMA = pa.schema(
         pa.field("p_judge", pa.float64()),
         pa.field("p_judge_ab", pa.float64()),
         pa.field("p_judge_ba", pa.float64()),
+        pa.field("p_independent", pa.float64()),
+        pa.field("p_independent_ab", pa.float64()),
+        pa.field("p_independent_ba", pa.float64()),
         pa.field("gold", pa.float64()),
         pa.field(
             "principles",
@@ -38,6 +43,7 @@ COMPARISONS_SCHEMA = pa.schema(
                     [
                         pa.field("principle_id", pa.string(), nullable=False),
                         pa.field("p_judge", pa.float64()),
+                        pa.field("p_independent", pa.float64()),
                         pa.field("gold", pa.float64()),
                     ]
                 )
@@ -65,18 +71,20 @@ def write_evaluation(
     kl: Estimate | None = None,
     reward_model_accuracy: Estimate | None = None,
     longer_wins_accuracy: Estimate | None = None,
+    over_optimisation: OverOptimisation | None = None,
 ) -> EvaluationMetrics:
     """Summarises comparisons and writes `metrics.json`, `comparisons.parquet` and `report.html`.
 
     Args:
         output_folder: An empty folder that exists.
         comparisons: Held-out comparisons, judged or not, in any order.
-        settings: Confidence and number of examples are used here; sampling happened before.
+        settings: Confidence, unsafe categories and number of examples are used here; sampling happened before.
         facts: What was compared and how it came about, for the report.
         curves: What training looked like, for the report.
         kl: KL divergence of the aligned from the base policy in nats per answer, where it was measured.
         reward_model_accuracy: On held-out preference pairs, where it was measured.
         longer_wins_accuracy: Of the "longer answer" rule on the same pairs.
+        over_optimisation: The curve of best-of-n, where it was traced.
 
     Raises:
         StorageError: If a file cannot be written.
@@ -90,6 +98,8 @@ def write_evaluation(
         kl=kl,
         reward_model_accuracy=reward_model_accuracy,
         longer_wins_accuracy=longer_wins_accuracy,
+        over_optimisation=over_optimisation,
+        unsafe_categories=settings.unsafe_categories,
     )
     report = render_report(rows, metrics, facts=facts, curves=curves, num_examples=settings.num_examples)
     write_table(output_folder / COMPARISONS_FILE, (asdict(row) for row in rows), COMPARISONS_SCHEMA)

@@ -10,7 +10,7 @@ interval on an effective sample size leans to the wide side near 0 and 1.
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _NO_VARIANCE = 1e-12
 """A variance below this share of 1/n is rounding, not information."""
@@ -81,7 +81,7 @@ def clustered_proportion(
     if variance is None or variance <= _NO_VARIANCE / n:
         n_effective = float(num_clusters)
     else:
-        shrinkage = (_normal_quantile(confidence) / _t_quantile(confidence, num_clusters - 1)) ** 2
+        shrinkage = (_normal_quantile(confidence) / find_t_quantile(confidence, num_clusters - 1)) ** 2
         n_effective = min(float(n), value * (1.0 - value) / variance * shrinkage)
     low, high = proportion_confint(value * n_effective, n_effective, alpha=1.0 - confidence, method="wilson")
     return Estimate(
@@ -110,7 +110,7 @@ def clustered_mean(
         ValueError: If there are no values, the lengths differ, or a value or the confidence is out of range.
     """
     value, variance, num_clusters = _mean_and_variance(values, clusters, confidence)
-    half = None if variance is None else _t_quantile(confidence, num_clusters - 1) * math.sqrt(variance)
+    half = None if variance is None else find_t_quantile(confidence, num_clusters - 1) * math.sqrt(variance)
     return Estimate(
         value=value,
         low=None if half is None else value - half,
@@ -118,6 +118,41 @@ def clustered_mean(
         n=len(values),
         num_clusters=num_clusters,
     )
+
+
+def clustered_bounded_mean(
+    values: Sequence[float],
+    clusters: Sequence[Hashable],
+    *,
+    bounds: tuple[float, float],
+    confidence: float = 0.95,
+) -> Estimate:
+    """Estimates the mean of bounded numbers: the t interval of `clustered_mean`, cut at the bounds.
+
+    Where the data show no variance, up to a share w of the clusters could still differ, w being Wilson's upper bound
+    for 0 in that many, each by as much as the bounds allow: no interval has length zero.
+
+    Args:
+        values: Numbers within the bounds.
+        clusters: The cluster of each value.
+        bounds: The least and the greatest possible value.
+        confidence: Of the two-sided interval, in (0, 1).
+
+    Raises:
+        ValueError: If there are no values, the lengths differ, or the confidence is out of range.
+    """
+    from statsmodels.stats.proportion import proportion_confint
+
+    estimate = clustered_mean(values, clusters, confidence=confidence)
+    least, most = bounds
+    value = min(max(estimate.value, least), most)
+    if estimate.low is not None and estimate.high is not None and estimate.high - estimate.low > _NO_VARIANCE:
+        low, high = max(estimate.low, least), min(estimate.high, most)
+    else:
+        num_clusters = estimate.num_clusters
+        _, unseen = proportion_confint(0.0, num_clusters, alpha=1.0 - confidence, method="wilson")
+        low, high = value - float(unseen) * (value - least), value + float(unseen) * (most - value)
+    return replace(estimate, value=value, low=min(low, value), high=max(high, value))
 
 
 def standard_error(values: Sequence[float], clusters: Sequence[Hashable]) -> float | None:
@@ -162,7 +197,8 @@ def _normal_quantile(confidence: float) -> float:
     return float(ndtri(0.5 + confidence / 2.0))
 
 
-def _t_quantile(confidence: float, degrees_of_freedom: int) -> float:
+def find_t_quantile(confidence: float, degrees_of_freedom: int) -> float:
+    """Returns half the width, in standard errors, of Student's t interval."""
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees_of_freedom, 0.5 + confidence / 2.0))

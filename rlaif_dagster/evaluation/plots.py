@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from rlaif_dagster.evaluation.facts import CheckpointPoint, Curve
+from rlaif_dagster.evaluation.groups import GroupWinRate
 from rlaif_dagster.evaluation.intervals import Estimate
-from rlaif_dagster.evaluation.win_rate import GroupWinRate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

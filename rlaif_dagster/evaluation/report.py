@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Literal
 
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.evaluation import plots
+from rlaif_dagster.evaluation.comparison import Comparison
 from rlaif_dagster.evaluation.facts import RunFacts, TrainingCurves
+from rlaif_dagster.evaluation.groups import GroupWinRate
 from rlaif_dagster.evaluation.intervals import Estimate
 from rlaif_dagster.evaluation.judge_plots import JUDGE_PLOTS, draw_audit
 from rlaif_dagster.evaluation.judge_quality import list_measures
 from rlaif_dagster.evaluation.limits import list_limits
-from rlaif_dagster.evaluation.win_rate import Comparison, EvaluationMetrics, GroupWinRate
+from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
 
 if TYPE_CHECKING:
     from markupsafe import Markup

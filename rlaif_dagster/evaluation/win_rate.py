@@ -6,113 +6,24 @@ answers are a tie whatever a judge said. What was not measured is None, never 0 
 The law: exchanging the two answers in every comparison turns each win rate p into 1 - p.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rlaif_dagster.evaluation.intervals import Estimate, clustered_mean, clustered_proportion
-
-_EVEN = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrincipleOutcome:
-    """How one comparison stands under one principle alone.
-
-    Attributes:
-        principle_id: The principle.
-        p_judge: The judge's P(aligned answer better), mean of both orders; None where it gave no verdict.
-        gold: The ground truth, 1, 0.5 or 0; None where there is none.
-    """
-
-    principle_id: str
-    p_judge: float | None
-    gold: float | None = None
-
-    def __post_init__(self) -> None:
-        _require_probability("p_judge", self.p_judge)
-        _require_outcome("gold", self.gold)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """One answer of the base policy beside one of the aligned policy, on one held-out prompt.
-
-    Probabilities are the judge's P(aligned answer better), combined over principles by weight.
-
-    Attributes:
-        prompt_id: The prompt, which is also the cluster of the intervals.
-        index: Which sample of the prompt, from 0.
-        prompt: Its text.
-        category: Its category, where prompts have one.
-        base_text: The base policy's answer.
-        aligned_text: The aligned policy's answer.
-        p_judge: Mean of both orders; None where the judge gave no usable verdict.
-        p_judge_ab: With the aligned answer shown first.
-        p_judge_ba: With the base answer shown first.
-        gold: The ground truth, 1, 0.5 or 0; None where there is none.
-        principles: The same, one principle at a time.
-        base_reward: The reward model's score of the base answer.
-        aligned_reward: The reward model's score of the aligned answer.
-        base_tokens: Length of the base answer in tokens.
-        aligned_tokens: Length of the aligned answer in tokens.
-        base_clean: Whether the gold world's grammar accepts the base answer.
-        aligned_clean: Whether it accepts the aligned answer.
-    """
-
-    prompt_id: str
-    index: int = 0
-    prompt: str
-    category: str | None = None
-    base_text: str
-    aligned_text: str
-    p_judge: float | None
-    p_judge_ab: float | None = None
-    p_judge_ba: float | None = None
-    gold: float | None = None
-    principles: tuple[PrincipleOutcome, ...] = ()
-    base_reward: float | None = None
-    aligned_reward: float | None = None
-    base_tokens: int | None = None
-    aligned_tokens: int | None = None
-    base_clean: bool | None = None
-    aligned_clean: bool | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("p_judge", "p_judge_ab", "p_judge_ba"):
-            _require_probability(name, getattr(self, name))
-        _require_outcome("gold", self.gold)
-
-    @property
-    def identical(self) -> bool:
-        """Whether both answers are the same text."""
-        return self.base_text == self.aligned_text
-
-    @property
-    def judge_outcome(self) -> float | None:
-        """1, 0.5 or 0 by the judge."""
-        return _EVEN if self.identical else decide(self.p_judge)
-
-    @property
-    def gold_outcome(self) -> float | None:
-        """1, 0.5 or 0 by the ground truth; None where the world has none."""
-        return _EVEN if self.identical and self.gold is not None else self.gold
-
-    @property
-    def reward_outcome(self) -> float | None:
-        """1, 0.5 or 0 by the reward model."""
-        if self.base_reward is None or self.aligned_reward is None:
-            return None
-        return _EVEN if self.identical else _compare(self.aligned_reward, self.base_reward)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupWinRate:
-    """The win rate within a category of prompts, or under one principle."""
-
-    name: str
-    judge: Estimate | None
-    gold: Estimate | None
+from rlaif_dagster.evaluation.comparison import EVEN, Comparison, Meter
+from rlaif_dagster.evaluation.diversity import measure_diversity
+from rlaif_dagster.evaluation.groups import (
+    GroupTest,
+    GroupWinRate,
+    compare_groups,
+    summarise_categories,
+    summarise_principles,
+)
+from rlaif_dagster.evaluation.intervals import Estimate
+from rlaif_dagster.evaluation.over_optimisation import OverOptimisation
+from rlaif_dagster.evaluation.paired import PairedFigure
+from rlaif_dagster.evaluation.refusals import Answered, is_refusal, measure_refusals
+from rlaif_dagster.evaluation.sources import JudgeGap, SourceWinRate, find_judge_gaps, summarise_sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +57,12 @@ class EvaluationMetrics:
         kl: Mean KL divergence of the aligned from the base policy, in nats per answer.
         reward_model_accuracy: Share of held-out preference pairs that the reward model orders as labelled.
         longer_wins_accuracy: The same for the rule "the longer answer is better": the baseline beside it.
+        by_source: Wins, ties and losses, and the length-controlled win rate, by each source of verdicts.
+        judge_gaps: How far the judge is from the independent judge and from gold.
+        group_tests: Whether the aligned policy is better or worse in each category and by each principle.
+        over_optimisation: The curve of best-of-n of the base policy; None where it was not traced.
+        diversity: How varied both policies' answers to one prompt are; empty where each prompt has one answer.
+        refusals: How often both policies refuse, and whether rightly.
     """
 
     confidence: float
@@ -174,6 +91,12 @@ class EvaluationMetrics:
     kl: Estimate | None = None
     reward_model_accuracy: Estimate | None = None
     longer_wins_accuracy: Estimate | None = None
+    by_source: tuple[SourceWinRate, ...] = ()
+    judge_gaps: tuple[JudgeGap, ...] = ()
+    group_tests: tuple[GroupTest, ...] = ()
+    over_optimisation: OverOptimisation | None = None
+    diversity: tuple[PairedFigure, ...] = ()
+    refusals: tuple[PairedFigure, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Returns the metrics as JSON values; `from_json(canonical_json(m.to_json())) == m`."""
@@ -191,41 +114,6 @@ class EvaluationMetrics:
         return TypeAdapter(cls).validate_json(data, strict=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meter:
-    """Turns one quantity of each comparison into an estimate, skipping those that lack it."""
-
-    comparisons: Sequence[Comparison]
-    confidence: float
-
-    def share(self, quantity: Callable[[Comparison], float | None]) -> Estimate | None:
-        """Estimates the mean of a quantity in [0, 1]; None where no comparison has it."""
-        return self._estimate(quantity, clustered_proportion)
-
-    def mean(self, quantity: Callable[[Comparison], float | None]) -> Estimate | None:
-        """Estimates the mean of an unbounded quantity; None where no comparison has it."""
-        return self._estimate(quantity, clustered_mean)
-
-    def _estimate(
-        self, quantity: Callable[[Comparison], float | None], estimate: Callable[..., Estimate]
-    ) -> Estimate | None:
-        measured = [
-            (value, row.prompt_id) for row in self.comparisons if (value := quantity(row)) is not None
-        ]
-        if not measured:
-            return None
-        return estimate(
-            [value for value, _ in measured],
-            [cluster for _, cluster in measured],
-            confidence=self.confidence,
-        )
-
-
-def decide(p: float | None) -> float | None:
-    """Turns P(aligned better) into 1, 0.5 or 0: above, at or below one half."""
-    return None if p is None else _compare(p, _EVEN)
-
-
 def summarise(
     comparisons: Sequence[Comparison],
     *,
@@ -233,6 +121,8 @@ def summarise(
     kl: Estimate | None = None,
     reward_model_accuracy: Estimate | None = None,
     longer_wins_accuracy: Estimate | None = None,
+    over_optimisation: OverOptimisation | None = None,
+    unsafe_categories: Collection[str] = (),
 ) -> EvaluationMetrics:
     """Summarises held-out comparisons; see `EvaluationMetrics` for each figure's definition.
 
@@ -242,6 +132,8 @@ def summarise(
         kl: KL divergence of the aligned from the base policy in nats per answer, where it was measured.
         reward_model_accuracy: On held-out preference pairs, where it was measured.
         longer_wins_accuracy: Of the "longer answer" rule on the same pairs.
+        over_optimisation: The curve of best-of-n, where it was traced.
+        unsafe_categories: Categories of prompts that ask for harm.
     """
     meter = Meter(comparisons=comparisons, confidence=confidence)
     return EvaluationMetrics(
@@ -250,17 +142,15 @@ def summarise(
         num_comparisons=len(comparisons),
         num_identical=sum(row.identical for row in comparisons),
         num_unjudged=sum(row.judge_outcome is None for row in comparisons),
-        win_rate_judge=_judge_win_rate(meter),
-        soft_win_rate_judge=meter.share(
-            lambda row: _EVEN if row.identical and row.p_judge is not None else row.p_judge
-        )
-        if _is_judged(meter, lambda row: row.p_judge)
-        else None,
-        win_rate_gold=meter.share(lambda row: row.gold_outcome),
-        win_rate_reward_model=meter.share(lambda row: row.reward_outcome),
-        by_category=_summarise_categories(comparisons, confidence),
-        by_principle=_summarise_principles(meter),
-        order_consistency=meter.share(_same_in_both_orders),
+        win_rate_judge=meter.win_rate(lambda row: row.judge_outcome),
+        soft_win_rate_judge=meter.win_rate(
+            lambda row: EVEN if row.identical and row.p_judge is not None else row.p_judge
+        ),
+        win_rate_gold=meter.win_rate(lambda row: row.gold_outcome),
+        win_rate_reward_model=meter.win_rate(lambda row: row.reward_outcome),
+        by_category=summarise_categories(comparisons, confidence),
+        by_principle=summarise_principles(comparisons, confidence),
+        order_consistency=meter.share(lambda row: row.agree_orders("judge")),
         judge_gold_agreement=meter.share(_judge_agrees_with_gold),
         longer_wins_judge=meter.share(_longer_wins),
         base_tokens=meter.mean(lambda row: row.base_tokens),
@@ -275,70 +165,37 @@ def summarise(
         kl=kl,
         reward_model_accuracy=reward_model_accuracy,
         longer_wins_accuracy=longer_wins_accuracy,
+        by_source=summarise_sources(comparisons, confidence),
+        judge_gaps=find_judge_gaps(comparisons, confidence),
+        group_tests=compare_groups(comparisons, confidence),
+        over_optimisation=over_optimisation,
+        diversity=measure_diversity(
+            _collect(comparisons, "base_text"), _collect(comparisons, "aligned_text"), confidence=confidence
+        ),
+        refusals=measure_refusals(
+            [
+                Answered(
+                    prompt_id=row.prompt_id,
+                    is_unsafe=row.category in unsafe_categories,
+                    base_refused=is_refusal(row.base_text),
+                    aligned_refused=is_refusal(row.aligned_text),
+                )
+                for row in comparisons
+            ],
+            confidence=confidence,
+        ),
     )
 
 
-def _summarise_categories(comparisons: Sequence[Comparison], confidence: float) -> tuple[GroupWinRate, ...]:
-    groups: dict[str, list[Comparison]] = {}
-    for row in comparisons:
-        if row.category is not None:
-            groups.setdefault(row.category, []).append(row)
-    return tuple(
-        _summarise_category(name, Meter(comparisons=groups[name], confidence=confidence))
-        for name in sorted(groups)
-    )
-
-
-def _summarise_category(name: str, meter: Meter) -> GroupWinRate:
-    return GroupWinRate(
-        name=name,
-        judge=_judge_win_rate(meter),
-        gold=meter.share(lambda row: row.gold_outcome),
-    )
-
-
-def _judge_win_rate(meter: Meter) -> Estimate | None:
-    """Returns the win rate by the judge; None where different answers exist and none of them was judged."""
-    return meter.share(lambda row: row.judge_outcome) if _is_judged(meter, lambda row: row.p_judge) else None
-
-
-def _is_judged(meter: "Meter", measure: Callable[[Comparison], float | None]) -> bool:
-    """Whether identical answers, which tie of themselves, are not all that a figure would stand on."""
-    different = [row for row in meter.comparisons if not row.identical]
-    return not different or any(measure(row) is not None for row in different)
-
-
-def _summarise_principles(meter: Meter) -> tuple[GroupWinRate, ...]:
-    names = sorted({outcome.principle_id for row in meter.comparisons for outcome in row.principles})
-    return tuple(_summarise_principle(meter, name) for name in names)
-
-
-def _summarise_principle(meter: Meter, name: str) -> GroupWinRate:
-    return GroupWinRate(
-        name=name,
-        judge=meter.share(lambda row: _principle_outcome(row, name, by="judge"))
-        if _is_judged(meter, lambda row: _principle_outcome(row, name, by="judge"))
-        else None,
-        gold=meter.share(lambda row: _principle_outcome(row, name, by="gold")),
-    )
-
-
-def _principle_outcome(row: Comparison, name: str, *, by: str) -> float | None:
-    for outcome in row.principles:
-        if outcome.principle_id == name:
-            measured = decide(outcome.p_judge) if by == "judge" else outcome.gold
-            return _EVEN if row.identical and measured is not None else measured
-    return None
-
-
-def _same_in_both_orders(row: Comparison) -> float | None:
-    if row.identical or row.p_judge_ab is None or row.p_judge_ba is None:
-        return None
-    return float(decide(row.p_judge_ab) == decide(row.p_judge_ba))
+def _collect(comparisons: Sequence[Comparison], text: str) -> dict[str, list[str]]:
+    answers: dict[str, list[str]] = {}
+    for row in sorted(comparisons, key=lambda row: (row.prompt_id, row.index)):
+        answers.setdefault(row.prompt_id, []).append(getattr(row, text))
+    return answers
 
 
 def _judge_agrees_with_gold(row: Comparison) -> float | None:
-    if row.judge_outcome is None or row.gold_outcome in {None, _EVEN}:
+    if row.judge_outcome is None or row.gold_outcome in {None, EVEN}:
         return None
     return float(row.judge_outcome == row.gold_outcome)
 
@@ -354,17 +211,3 @@ def _token_difference(row: Comparison) -> int | None:
     if row.base_tokens is None or row.aligned_tokens is None:
         return None
     return row.aligned_tokens - row.base_tokens
-
-
-def _compare(left: float, right: float) -> float:
-    return _EVEN if left == right else float(left > right)
-
-
-def _require_probability(name: str, value: float | None) -> None:
-    if value is not None and not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name} is {value}: a probability lies in [0, 1], or is None where not measured")
-
-
-def _require_outcome(name: str, value: float | None) -> None:
-    if value is not None and value not in {0.0, _EVEN, 1.0}:
-        raise ValueError(f"{name} is {value}: an outcome is 1, 0.5 or 0, or is None where not measured")

@@ -1,11 +1,12 @@
 """Sampling responses from a policy: batched by length, seeded by content, known ones reused."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from rlaif_dagster.errors import ModelError
+from rlaif_dagster.generation.journal import Keep
 from rlaif_dagster.generation.responses import FinishReason, ResponseKey
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.progress import Progress, ignore_progress
@@ -22,18 +23,15 @@ class Completion:
 
     Attributes:
         text: Without special tokens; may be empty.
-        token_ids: The new tokens, with the end-of-turn token where the policy gave one.
+        num_tokens: New tokens, the end-of-turn token counted; None where a server does not say.
         finish_reason: How it ended.
+        token_ids: The new tokens, with the end-of-turn token where the policy gave one; a server does not say them.
     """
 
     text: str
-    token_ids: tuple[int, ...]
+    num_tokens: int | None
     finish_reason: FinishReason
-
-    @property
-    def num_tokens(self) -> int:
-        """New tokens, the end-of-turn token counted."""
-        return len(self.token_ids)
+    token_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +59,7 @@ def sample_responses(
     device: "torch.device",
     batch_size: int = 64,
     known: Mapping[str, Row] | None = None,
+    keep: Keep = lambda rows: None,
     progress: Progress = ignore_progress,
 ) -> SamplingResult:
     """Samples `num_samples` responses a prompt; the model is opened only if one of them is not known.
@@ -74,6 +73,7 @@ def sample_responses(
         device: Where the policy runs.
         batch_size: Responses decoded at once; it changes no text (see `generation.decoding`).
         known: Rows of earlier runs by `response_id`; their text is taken over.
+        keep: Given the new rows as they come, to keep them should this run be killed.
         progress: Told the number of responses sampled.
 
     Raises:
@@ -106,34 +106,56 @@ def sample_responses(
                 "source": policy_digest,
                 "index": key.index,
             }
-    if missing:
-        from rlaif_dagster.models import open_causal_lm
-
-        model, tokenizer = open_causal_lm(model_path, dtype=settings.dtype)
-        cast("torch.nn.Module", model).to(device)
-        completions = complete_prompts(
-            model,
-            tokenizer,
-            [key.prompt for _, key in missing],
-            seeds=[key.seed for _, key in missing],
-            settings=settings,
-            batch_size=batch_size,
-            progress=progress,
-        )
-        for (prompt_id, key), completion in zip(missing, completions, strict=True):
-            rows[key.response_id] = {
-                "response_id": key.response_id,
-                "prompt_id": prompt_id,
+    for completions in _complete_missing(
+        model_path, [key for _, key in missing], settings, device=device, batch_size=batch_size
+    ):
+        sampled: list[Row] = [
+            {
+                "response_id": missing[place][1].response_id,
+                "prompt_id": missing[place][0],
                 "source": policy_digest,
-                "index": key.index,
-                "seed": key.seed,
+                "index": missing[place][1].index,
+                "seed": missing[place][1].seed,
                 "text": completion.text,
                 "num_tokens": completion.num_tokens,
                 "finish_reason": completion.finish_reason,
             }
+            for place, completion in completions.items()
+        ]
+        keep(sampled)
+        rows.update({row["response_id"]: row for row in sampled})
+        progress("responses", len(rows) - (len(keys) - len(missing)), len(missing))
     ordered = sorted(rows.values(), key=lambda row: (row["prompt_id"], row["index"]))
     return SamplingResult(
         rows=tuple(ordered), num_sampled=len(missing), num_reused=len(ordered) - len(missing)
+    )
+
+
+def _complete_missing(
+    model_path: Path,
+    keys: Sequence[ResponseKey],
+    settings: LocalSamplingSettings,
+    *,
+    device: "torch.device",
+    batch_size: int,
+) -> Iterator[Mapping[int, Completion]]:
+    """Opens the policy, here or behind its server, and yields completions by place as they come."""
+    if not keys:
+        return
+    prompts, seeds = [key.prompt for key in keys], [key.seed for key in keys]
+    if settings.server_command is not None:
+        from rlaif_dagster.generation.served import complete_by_server
+
+        yield from complete_by_server(
+            model_path, prompts, seeds=seeds, settings=settings, concurrency=batch_size
+        )
+        return
+    from rlaif_dagster.models import open_causal_lm
+
+    model, tokenizer = open_causal_lm(model_path, dtype=settings.dtype)
+    cast("torch.nn.Module", model).to(device)
+    yield from complete_batches(
+        model, tokenizer, prompts, seeds=seeds, settings=settings, batch_size=batch_size
     )
 
 
@@ -147,6 +169,25 @@ def complete_prompts(
     batch_size: int,
     progress: Progress = ignore_progress,
 ) -> list[Completion]:
+    """Answers each prompt once, in their order; see `complete_batches`. Tells the number of responses."""
+    completions: dict[int, Completion] = {}
+    for batch in complete_batches(
+        model, tokenizer, prompts, seeds=seeds, settings=settings, batch_size=batch_size
+    ):
+        completions.update(batch)
+        progress("responses", len(completions), len(prompts))
+    return [completions[i] for i in range(len(prompts))]
+
+
+def complete_batches(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: Sequence[str],
+    *,
+    seeds: Sequence[int],
+    settings: LocalSamplingSettings,
+    batch_size: int,
+) -> Iterator[Mapping[int, Completion]]:
     """Answers each prompt once, with its own seed; `settings.num_samples` is not looked at.
 
     Args:
@@ -156,7 +197,9 @@ def complete_prompts(
         seeds: One a prompt.
         settings: Temperature, top-p and the largest number of new tokens.
         batch_size: Prompts decoded at once, of similar length.
-        progress: Told the number of responses.
+
+    Yields:
+        The completions of one batch by the places of their prompts.
 
     Raises:
         ModelError: If there is no chat template, or a prompt does not fit the context.
@@ -168,20 +211,20 @@ def complete_prompts(
     _require_room(model, encoded, settings)
     ends = frozenset(end_tokens(model, tokenizer))
     order = sorted(range(len(prompts)), key=lambda i: (len(encoded[prompts[i]]), prompts[i], seeds[i]))
-    completions: dict[int, Completion] = {}
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         answers = decode(
             model, tokenizer, [encoded[prompts[i]] for i in batch], [seeds[i] for i in batch], settings
         )
-        for i, token_ids in zip(batch, answers, strict=True):
-            completions[i] = Completion(
+        yield {
+            i: Completion(
                 text=str(tokenizer.decode(token_ids, skip_special_tokens=True)),
+                num_tokens=len(token_ids),
                 token_ids=tuple(token_ids),
                 finish_reason="stop" if token_ids[-1] in ends else "length",
             )
-        progress("responses", len(completions), len(prompts))
-    return [completions[i] for i in range(len(prompts))]
+            for i, token_ids in zip(batch, answers, strict=True)
+        }
 
 
 def _require_room(

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rlaif_dagster.digest import JsonValue
 
@@ -21,7 +21,27 @@ class LocalSamplingSettings(BaseModel):
     """Nucleus sampling (Holtzman et al. 2020): the smallest set of tokens with this probability is kept."""
     max_new_tokens: int = Field(default=64, ge=1)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Precision of the policy while it samples."""
+    """Precision of the policy while it samples; a server's own options say its."""
+    server_command: tuple[str, ...] | None = None
+    """A program that serves the folder `{model}` at `{port}` of `{host}` in the OpenAI way, such as vLLM; it is
+    started to sample, and ended. Null samples in this process."""
+
+    @field_validator("server_command", mode="before")
+    @classmethod
+    def _take_list(cls, command: object) -> object:
+        return tuple(command) if isinstance(command, list) else command
+
+    @field_validator("server_command")
+    @classmethod
+    def _require_places(cls, command: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        words = " ".join(command) if command is not None else "{model} {port}"
+        missing = [place for place in ("{model}", "{port}") if place not in words]
+        if missing:
+            raise ValueError(
+                f"{missing[0]} is not in it; remedy: write the command as in "
+                '["vllm", "serve", "{model}", "--host", "{host}", "--port", "{port}"]'
+            )
+        return command
 
     @model_validator(mode="after")
     def _refuse_repeated_greedy_answers(self) -> Self:
@@ -38,7 +58,11 @@ class LocalSamplingSettings(BaseModel):
             "temperature": self.temperature,
             "top_p": self.top_p,
             "max_new_tokens": self.max_new_tokens,
-            "dtype": self.dtype,
+            **(
+                {"dtype": self.dtype}
+                if self.server_command is None
+                else {"server": list(self.server_command)}
+            ),
         }
 
 

@@ -1,35 +1,63 @@
 """Stages that learn from the feedback: the reward model and the aligned policy."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rlaif_dagster.digest import JsonValue, canonical_json
-from rlaif_dagster.errors import TrainingError
+from rlaif_dagster.digest import Digest, JsonValue, canonical_json
+from rlaif_dagster.graph.cards import with_card
 from rlaif_dagster.graph.preferences import read_preferences
 from rlaif_dagster.graph.responses import MODEL_ENGINE
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.models import copy_model
-from rlaif_dagster.tables import Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from rlaif_dagster.training.trainers import Restart
 
 TRAINING_JSON: Final = "training.json"
 """What training looked like: beside a model's files, for the report and the plots."""
 TRAINING_ENGINE: Final = (*MODEL_ENGINE, "trl", "peft", "accelerate", "datasets", "matplotlib")
 CHANCE: Final = 0.5
+LN_2: Final = 0.6931471805599453
+"""Loss of a model that knows nothing, in nats per pair."""
+
+METHODS: Final = {
+    "dpo": "TRL's DPOTrainer with a soft target for each pair; pairs that the reward model confidently contradicts "
+    "are dropped.",
+    "rloo": "TRL's RLOOTrainer on its own answers, scored by the reward model.",
+    "grpo": "TRL's GRPOTrainer on its own answers, scored by the reward model.",
+    "best_of_n": "TRL's SFTTrainer on the best of n answers by the reward model.",
+}
+"""What each method of aligning a policy is."""
+
+LOSS_LABELS: Final = {
+    "sigmoid": ("DPO loss (nats per pair)", LN_2),
+    "robust": ("robust DPO loss (nats per pair)", LN_2),
+    "ipo": ("IPO loss per pair", None),
+    "rloo": ("RLOO loss per answer", None),
+    "grpo": ("GRPO loss per token", None),
+    "best_of_n": ("loss (nats per token)", None),
+}
+"""How each loss is labelled in a plot, and what a model that knows nothing has."""
 
 
+@with_card
 def build_reward_model(inputs: ProjectInputs) -> Stage:
     """The stage of the reward model."""
     settings = inputs.pipeline.reward_model
     numerics = inputs.pipeline.numerics
     seed = inputs.pipeline.seed
     base = inputs.reward_model_base
+    recipe: JsonValue = {
+        "reward_model": settings.model_dump(mode="json"),
+        "base": base.describe() if base else None,
+        "seed": seed,
+    }
 
     def compute(context: StageContext) -> StageResult:
         from rlaif_dagster.evaluation import plots
@@ -37,6 +65,11 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
         from rlaif_dagster.numerics import prepare_torch
         from rlaif_dagster.seeds import derive_seed
         from rlaif_dagster.training.reward_model import train_reward_model
+        from rlaif_dagster.training.reward_quality import (
+            measure_accuracy,
+            measure_quality,
+            require_decided,
+        )
 
         if base is None:
             base_path = context.inputs["base_policy"]
@@ -55,9 +88,10 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
             device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
             output=context.output,
             scratch=context.scratch,
+            restart=plan_restart(context, recipe, inputs),
             progress=context.progress,
         )
-        metrics = measure_reward_model(held_out, result.held_out.margins)
+        metrics = measure_accuracy(held_out, result.held_out.margins)
         metrics["train_accuracy"] = result.train.accuracy
         metrics["mean_margin"] = result.held_out.mean_margin
         curve = Curve(
@@ -84,7 +118,11 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
                 "num_dropped_too_long": result.num_dropped,
                 "num_cut": result.num_cut,
             },
-            metrics=metrics,
+            metrics={
+                **metrics,
+                **measure_quality(held_out, result.held_out.margins),
+                **({"disagreement": result.held_out.disagreement} if settings.ensemble > 1 else {}),
+            },
         )
 
     return Stage(
@@ -92,13 +130,9 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
         description="Scores an answer; trained on the soft labels by TRL's RewardTrainer. A folder that "
         "AutoModelForSequenceClassification.from_pretrained opens.",
         kinds=("huggingface", "pytorch"),
-        code_version="1",
+        code_version="2",
         inputs=("ai_preferences", "base_policy") if base is None else ("ai_preferences",),
-        settings={
-            "reward_model": settings.model_dump(mode="json"),
-            "base": base.describe() if base else None,
-            "seed": seed,
-        },
+        settings=recipe,
         engine=TRAINING_ENGINE,
         numerics=numerics,
         compute=compute,
@@ -111,49 +145,25 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
                 blocking=True,
                 run=_check_accuracy,
             ),
+            Check(
+                name="more_than_length",
+                description="It beats chance even if the preferred answer were as often the shorter as the longer one; "
+                "a reward model that has only learned length does not.",
+                blocking=False,
+                run=_check_length,
+            ),
         ),
     )
 
 
-def measure_reward_model(rows: Sequence[Row], margins: Sequence[float]) -> dict[str, JsonValue]:
-    """Held-out accuracy, beside the rule "the longer answer is better", each with an interval clustered by prompt.
-
-    Args:
-        rows: Held-out rows of `ai_preferences`.
-        margins: reward(preferred) - reward(other) of each row whose label decides, in order.
-    """
-    from rlaif_dagster.evaluation.intervals import clustered_proportion
-
-    decided = require_decided(rows)
-    clusters = [row["prompt_id"] for row in decided]
-    longer = [len(row["chosen"]) - len(row["rejected"]) for row in decided]
-    figures: dict[str, JsonValue] = {}
-    for name, differences in (("accuracy", margins), ("longer_wins_accuracy", longer)):
-        values = [1.0 if d > 0 else CHANCE if d == 0 else 0.0 for d in differences]
-        figures[name] = asdict(clustered_proportion(values, clusters))
-    return figures
-
-
-def require_decided(rows: Sequence[Row]) -> list[Row]:
-    """The rows whose label decides.
-
-    Raises:
-        TrainingError: If there is none, so that an accuracy could not be measured.
-    """
-    decided = [row for row in rows if not row["near_tie"] and row["p_a"] != CHANCE]
-    if not decided:
-        raise TrainingError(
-            "reward_model: no held-out pair has a label that decides, so its accuracy cannot be measured.\n"
-            "  remedy: add prompts, raise prompts.eval_fraction, or lower preferences.near_tie_margin"
-        )
-    return decided
-
-
+@with_card
 def build_aligned_policy(inputs: ProjectInputs) -> Stage:
     """The stage of the aligned policy."""
     settings = inputs.pipeline.policy
     numerics = inputs.pipeline.numerics
     seed = inputs.pipeline.seed
+    recipe: JsonValue = {"policy": settings.model_dump(mode="json"), "seed": seed}
+    label, chance = LOSS_LABELS[getattr(settings, "loss", settings.method)]
 
     def compute(context: StageContext) -> StageResult:
         from rlaif_dagster.evaluation import plots
@@ -171,11 +181,12 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
             device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
             output=context.output,
             scratch=context.scratch,
+            restart=plan_restart(context, recipe, inputs),
             progress=context.progress,
         )
         curve = Curve(
-            label="training pairs",
-            points=tuple(CurvePoint(step=step.step, value=step.loss) for step in result.steps),
+            label="training pairs" if settings.method == "dpo" else "training answers",
+            points=tuple(CurvePoint(step=int(step["step"]), value=step["loss"]) for step in result.steps),
         )
         checkpoints = [
             CheckpointPoint(
@@ -186,45 +197,45 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
             )
             for checkpoint in result.checkpoints
         ]
+        metrics: dict[str, JsonValue] = {"chosen_step": result.chosen_step, **result.metrics}
+        if result.stopped:
+            metrics["stopped"] = result.stopped
         write_training(
             context.output,
             {
-                "steps": [asdict(step) for step in result.steps],
+                "steps": [dict(step) for step in result.steps],
                 "checkpoints": [asdict(checkpoint) for checkpoint in checkpoints],
+                **({"stopped": result.stopped} if result.stopped else {}),
             },
             {
-                "loss": plots.draw_loss_curves([curve], ylabel="DPO loss (nats per pair)", chance=LN_2),
+                "loss": plots.draw_loss_curves([curve], ylabel=label, chance=chance),
                 "checkpoints": plots.draw_checkpoints(checkpoints),
             },
         )
-        return StageResult(
-            counts={
-                "num_train_pairs": result.num_pairs,
-                "num_cut": result.num_cut,
-                **{f"num_dropped_{reason}": count for reason, count in sorted(result.num_dropped.items())},
-            },
-            metrics={"chosen_step": result.chosen_step},
-        )
+        return StageResult(counts=result.counts, metrics=metrics)
 
     return Stage(
         name="aligned_policy",
-        description="The base policy, aligned by TRL's DPOTrainer with a soft target for each pair. The reward model "
-        "drops pairs that it confidently contradicts, and picks the checkpoint.",
+        description=f"The base policy, aligned by {METHODS[settings.method]} The reward model picks the checkpoint.",
         kinds=("huggingface", "pytorch"),
-        code_version="2",
+        code_version="3",
         inputs=("ai_preferences", inputs.first_policy, "reward_model"),
-        settings={
-            "policy": settings.model_dump(mode="json"),
-            "seed": seed,
-        },
+        settings=recipe,
         engine=TRAINING_ENGINE,
         numerics=numerics,
         compute=compute,
     )
 
 
-LN_2: Final = 0.6931471805599453
-"""Loss of a model that knows nothing, in nats per pair."""
+def plan_restart(context: StageContext, recipe: JsonValue, inputs: ProjectInputs) -> "Restart":
+    """Where this very training leaves its restart points: by what it reads and by its settings."""
+    from rlaif_dagster.training.trainers import Restart
+
+    digests: JsonValue = {name: str(digest) for name, digest in context.digests.items()}
+    return Restart(
+        folder=context.journal / Digest.from_json([digests, recipe]).short,
+        every_steps=inputs.pipeline.execution.restart_steps,
+    )
 
 
 def write_training(folder: Path, values: Mapping[str, Any], figures: "Mapping[str, Figure]") -> None:
@@ -252,3 +263,14 @@ def _check_accuracy(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
     del inputs
     accuracy = read_training(output)["metrics"]["accuracy"]
     return CheckResult(passed=accuracy["low"] is not None and accuracy["low"] > CHANCE, facts=accuracy)
+
+
+def _check_length(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
+    from rlaif_dagster.training.reward_quality import balance_lengths, require_decided
+
+    decided = require_decided(read_preferences(inputs["ai_preferences"], "eval"))
+    balanced = balance_lengths(decided, read_training(output)["margins"])
+    return CheckResult(
+        passed=balanced is not None and balanced.is_above(CHANCE),
+        facts={"length_balanced_accuracy": None if balanced is None else asdict(balanced)},
+    )

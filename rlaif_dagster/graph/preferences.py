@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from rlaif_dagster.digest import canonical_json
+from rlaif_dagster.graph.cards import with_card
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.judging import JUDGEMENTS_TABLE
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
@@ -22,6 +23,7 @@ PREFERENCES_TABLE: Final = "preferences.parquet"
 SUMMARY_JSON: Final = "summary.json"
 
 
+@with_card
 def build_ai_preferences(inputs: ProjectInputs) -> Stage:
     """The stage of the soft labels."""
     settings = inputs.pipeline.preferences
@@ -30,9 +32,9 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
 
     def compute(context: StageContext) -> StageResult:
         judgements = context.inputs["judgements"]
-        jury = Jury.from_verdicts(combine, _stream_verdicts(judgements))
+        jury = Jury.from_verdicts(combine, stream_verdicts(judgements))
         result = aggregate_verdicts(
-            _stream_verdicts(judgements),
+            stream_verdicts(judgements),
             constitution=read_constitution(context.inputs["constitution"]),
             prompts=read_table(context.inputs["prompts"] / PROMPTS_TABLE),
             responses=read_table(context.inputs["sampled_responses"] / RESPONSES_TABLE),
@@ -64,7 +66,7 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
         name="ai_preferences",
         description="One soft label for each pair: P(a preferred), over judges, both orders and all principles.",
         kinds=("parquet",),
-        code_version="2",
+        code_version="3",
         inputs=("prompts", "constitution", "sampled_responses", "judgements", "judge_audit", "judge_canary"),
         settings={
             "preferences": settings.model_dump(mode="json"),
@@ -90,8 +92,8 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
     )
 
 
-def _stream_verdicts(folder: Path) -> Iterator[Verdict]:
-    """Yields the verdicts without what the judges said, which labels do not need."""
+def stream_verdicts(folder: Path) -> Iterator[Verdict]:
+    """Yields the verdicts of a version of `judgements`, without what the judges said, which labels do not need."""
     columns = [field.name for field in fields(Verdict) if field.name != "answers"]
     for row in stream_table(folder / JUDGEMENTS_TABLE, columns):
         yield Verdict(**row, answers=())

@@ -1,16 +1,20 @@
 """The stage of the responses."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rlaif_dagster.generation.responses import responses_schema
-from rlaif_dagster.generation.settings import RecordedSamplingSettings
+from rlaif_dagster.generation.settings import LocalSamplingSettings, RecordedSamplingSettings
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.sources import TABLE_ENGINE, read_prompts
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
+from rlaif_dagster.prompts import Prompt
 from rlaif_dagster.tables import Row, read_table, write_table
+
+if TYPE_CHECKING:
+    from rlaif_dagster.generation.sampling import SamplingResult
 
 RESPONSES_TABLE: Final = "responses.parquet"
 
@@ -27,22 +31,9 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
     policy = inputs.first_policy
 
     def sample(context: StageContext) -> StageResult:
-        from rlaif_dagster.generation.sampling import sample_responses
-        from rlaif_dagster.numerics import prepare_torch
-
         if isinstance(settings, RecordedSamplingSettings):
             raise TypeError("recorded responses are imported, not sampled")
-        result = sample_responses(
-            context.inputs[policy],
-            [{"prompt_id": p.prompt_id, "prompt": p.prompt} for p in read_prompts(context.inputs["prompts"])],
-            settings,
-            root_seed=seed,
-            policy_digest=str(context.digests[policy]),
-            device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
-            batch_size=inputs.pipeline.execution.sampling_batch_size,
-            known=read_known_responses(context),
-            progress=context.progress,
-        )
+        result = sample_policy(context, policy, read_prompts(context.inputs["prompts"]), settings, inputs)
         rows = write_responses(context.output, result.rows)
         return StageResult(
             rows=rows, counts={"num_sampled": result.num_sampled, "num_reused": result.num_reused}
@@ -86,6 +77,51 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
             ),
         ),
     )
+
+
+def sample_policy(
+    context: StageContext,
+    policy: str,
+    prompts: Iterable[Prompt],
+    settings: LocalSamplingSettings,
+    inputs: ProjectInputs,
+    *,
+    read_known: Callable[[StageContext], Mapping[str, Row]] | None = None,
+) -> "SamplingResult":
+    """Samples responses of a policy; those of the stage's earlier versions, and of runs that were killed, are reused.
+
+    Args:
+        context: The stage's.
+        policy: The name of the input that is the policy.
+        prompts: What is answered.
+        settings: How to sample.
+        inputs: The project's.
+        read_known: Reads the responses of earlier versions, where they do not stand in `RESPONSES_TABLE`.
+
+    Raises:
+        ModelError: If the policy cannot be opened or served, or has too short a context for a prompt.
+    """
+    from rlaif_dagster.generation.journal import open_responses
+    from rlaif_dagster.generation.sampling import sample_responses
+    from rlaif_dagster.numerics import prepare_torch
+
+    numerics = inputs.pipeline.numerics
+    with open_responses(context.journal, lambda: (read_known or read_known_responses)(context)) as (
+        known,
+        keep,
+    ):
+        return sample_responses(
+            context.inputs[policy],
+            [{"prompt_id": p.prompt_id, "prompt": p.prompt} for p in prompts],
+            settings,
+            root_seed=inputs.pipeline.seed,
+            policy_digest=str(context.digests[policy]),
+            device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
+            batch_size=inputs.pipeline.execution.sampling_batch_size,
+            known=known,
+            keep=keep,
+            progress=context.progress,
+        )
 
 
 def read_known_responses(context: StageContext) -> dict[str, Row]:

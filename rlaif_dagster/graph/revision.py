@@ -2,21 +2,23 @@
 
 import functools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rlaif_dagster.digest import JsonValue, canonical_json
+from rlaif_dagster.digest import JsonValue
+from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.graph.checks import check_schema
-from rlaif_dagster.graph.learning import TRAINING_ENGINE, write_training
-from rlaif_dagster.graph.responses import MODEL_ENGINE
+from rlaif_dagster.graph.judging import read_answers
+from rlaif_dagster.graph.learning import TRAINING_ENGINE, plan_restart, write_training
+from rlaif_dagster.graph.responses import MODEL_ENGINE, sample_policy
 from rlaif_dagster.graph.sources import read_constitution, read_prompts
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import SUPERVISED_POLICY, CriticSource, ProjectInputs
 from rlaif_dagster.judging.calls import Answer, Call, JudgeProfile
 from rlaif_dagster.judging.journal import open_journal
-from rlaif_dagster.judging.judge import answer_calls
-from rlaif_dagster.judging.opening import JUDGE_JSON, JUDGE_MODEL, JUDGE_TEMPLATE, StoredJudge
+from rlaif_dagster.judging.judge import Tally, answer_calls
+from rlaif_dagster.judging.opening import JUDGE_MODEL, StoredJudge, write_judge
 from rlaif_dagster.judging.settings import LocalJudgeSettings, OpenAIJudgeSettings
 from rlaif_dagster.models import copy_model
 from rlaif_dagster.revising.revise import (
@@ -27,7 +29,7 @@ from rlaif_dagster.revising.revise import (
     select_revised,
 )
 from rlaif_dagster.revising.settings import BASE_POLICY, RevisionSettings
-from rlaif_dagster.tables import read_table, stream_table, write_table
+from rlaif_dagster.tables import read_table, write_table
 
 if TYPE_CHECKING:
     from rlaif_dagster.judging.serving.limits import Budget
@@ -40,15 +42,11 @@ MIN_REVISED: Final = 0.5
 def build_critic(inputs: ProjectInputs) -> Stage:
     """The stage of the critic: one model with two prompts, each laid out like a judge."""
     critic = _require(inputs.critic)
-    described = critic.settings.describe()
     templates = {"critique": critic.critique, "revision": critic.revision}
 
     def compute(context: StageContext) -> StageResult:
         for name, template in templates.items():
-            folder = context.output / name
-            folder.mkdir()
-            (folder / JUDGE_JSON).write_bytes(canonical_json({**described, "template": str(template.digest)}))
-            (folder / JUDGE_TEMPLATE).write_bytes(canonical_json(template.to_json()))
+            write_judge(context.output / name, critic.settings, template)
         if critic.model is not None:
             copy_model(critic.model, context.output / JUDGE_MODEL)
         return StageResult()
@@ -60,7 +58,7 @@ def build_critic(inputs: ProjectInputs) -> Stage:
         code_version="1",
         inputs=(),
         settings={
-            "critic": described,
+            "critic": critic.settings.describe(),
             "templates": {name: str(template.digest) for name, template in templates.items()},
             "model": critic.model.describe() if critic.model else None,
         },
@@ -85,37 +83,34 @@ def build_revised_responses(inputs: ProjectInputs) -> Stage:
             reviser=stored["revision"].profile,
             max_tokens=critic.settings.max_tokens_written,
         )
-        counts: Counter[str] = Counter(num_sampled=len(responses))
-        costs: dict[str, float] = {}
+        tally = Tally()
         served = critic.settings if isinstance(critic.settings, OpenAIJudgeSettings) else None
         budget = _make_budget(served)
         with open_journal(context.journal, context.attempt) as journal:
 
             def answer_all(profile: JudgeProfile, calls: Sequence[Call]) -> Mapping[str, Answer]:
                 kind = str(profile.template.writes)
+                open_writer = functools.partial(
+                    stored[kind].open,
+                    served_by=critic.settings,
+                    numerics=inputs.pipeline.numerics,
+                    batch_size=inputs.pipeline.execution.judging_batch_size,
+                    budget=budget,
+                )
                 result = answer_calls(
                     lambda: calls,
                     profile,
-                    functools.partial(
-                        stored[kind].open,
-                        served_by=critic.settings,
-                        numerics=inputs.pipeline.numerics,
-                        batch_size=inputs.pipeline.execution.judging_batch_size,
-                        budget=budget,
-                    ),
+                    open_writer,
                     journal,
                     what=f"{kind}s",
-                    earlier=lambda: (_read_answers(folder) for folder in context.earlier_versions()),
+                    earlier=lambda: (
+                        read_answers(folder, REVISIONS_TABLE, revisions_schema)
+                        for folder in context.earlier_versions()
+                    ),
                     price=served.price if served else None,
                     progress=context.progress,
                 )
-                counts["judge_calls_asked"] += result.num_asked
-                counts["judge_calls_reused"] += result.num_reused
-                counts["judge_input_tokens"] += result.input_tokens
-                counts["judge_output_tokens"] += result.output_tokens
-                if served and served.price and result.cost is not None:
-                    entry = f"judge_cost_{served.price.currency}"
-                    costs[entry] = costs.get(entry, 0.0) + result.cost
+                tally.add(result)
                 return {call.call_id: journal.require(call.call_id) for call in calls}
 
             revisions = revise_responses(
@@ -131,8 +126,8 @@ def build_revised_responses(inputs: ProjectInputs) -> Stage:
         is_final = stored["critique"].profile.is_final
         return StageResult(
             rows=len(revisions),
-            counts={**counts, **dict(sorted(statuses.items()))},
-            metrics=costs,
+            counts={"num_sampled": len(responses), **tally.counts, **dict(sorted(statuses.items()))},
+            metrics=tally.costs,
             num_open=0 if is_final else statuses.total() - statuses["num_ok"],
         )
 
@@ -168,6 +163,11 @@ def build_supervised_policy(inputs: ProjectInputs) -> Stage:
     settings = _require(inputs.pipeline.revision)
     numerics = inputs.pipeline.numerics
     seed = inputs.pipeline.seed
+    recipe: JsonValue = {
+        "training": settings.training.model_dump(mode="json"),
+        "rounds": settings.rounds,
+        "seed": seed,
+    }
 
     def compute(context: StageContext) -> StageResult:
         from rlaif_dagster.evaluation import plots
@@ -187,6 +187,7 @@ def build_supervised_policy(inputs: ProjectInputs) -> Stage:
             device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
             output=context.output,
             scratch=context.scratch,
+            restart=plan_restart(context, recipe, inputs),
             progress=context.progress,
         )
         points = tuple(CurvePoint(step=step, value=loss) for step, loss in enumerate(result.losses, start=1))
@@ -217,11 +218,7 @@ def build_supervised_policy(inputs: ProjectInputs) -> Stage:
         kinds=("huggingface", "pytorch"),
         code_version="1",
         inputs=("revised_responses", "base_policy"),
-        settings={
-            "training": settings.training.model_dump(mode="json"),
-            "rounds": settings.rounds,
-            "seed": seed,
-        },
+        settings=recipe,
         engine=TRAINING_ENGINE,
         compute=compute,
         numerics=numerics,
@@ -256,34 +253,18 @@ def _sample_answers(
     context: StageContext, inputs: ProjectInputs, settings: RevisionSettings
 ) -> Sequence[Mapping[str, Any]]:
     """Answers of the base policy to the training prompts."""
-    from rlaif_dagster.generation.sampling import sample_responses
-    from rlaif_dagster.generation.settings import LocalSamplingSettings
-    from rlaif_dagster.numerics import prepare_torch
-
     sampling = inputs.pipeline.sampling
     if not isinstance(sampling, LocalSamplingSettings):
         raise TypeError("only answers that the policy samples can be revised")
-    numerics = inputs.pipeline.numerics
-    result = sample_responses(
-        context.inputs[BASE_POLICY],
-        [
-            {"prompt_id": p.prompt_id, "prompt": p.prompt}
-            for p in read_prompts(context.inputs["prompts"])
-            if p.split == "train"
-        ],
+    result = sample_policy(
+        context,
+        BASE_POLICY,
+        [p for p in read_prompts(context.inputs["prompts"]) if p.split == "train"],
         sampling.model_copy(update={"num_samples": settings.num_samples}),
-        root_seed=inputs.pipeline.seed,
-        policy_digest=str(context.digests[BASE_POLICY]),
-        device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
-        batch_size=inputs.pipeline.execution.sampling_batch_size,
-        progress=context.progress,
+        inputs,
+        read_known=lambda _: {},  # a row of a version is a revision
     )
     return result.rows
-
-
-def _read_answers(folder: Path) -> Iterator[Answer]:
-    for row in stream_table(folder / REVISIONS_TABLE, ["answers"]):
-        yield from (Answer(**answer) for answer in row["answers"])
 
 
 def _check_revised(rounds: int, output: Path, inputs: Mapping[str, Path]) -> CheckResult:

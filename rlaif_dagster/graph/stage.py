@@ -24,7 +24,7 @@ class StageContext:
         scratch: A folder for files that are of no use afterwards.
         journal: A folder of this asset's own that a crash leaves as it is: what is in it saves the next try some
             work. Others may use it at the same time.
-        attempt: Names this computation; when its version has landed, `journal` gets an empty file `ATTEMPT.landed`.
+        attempt: Names this computation; see `mark_landed`.
         earlier_versions: Yields folders of earlier versions of this asset made by the same code and libraries,
             newest first, for the reuse of single rows.
         recorded_version: Gives the folder of the version of this asset that has a digest.

@@ -12,7 +12,7 @@ from rlaif_dagster.preferences import PreferenceSettings
 from rlaif_dagster.prompts import PromptsSettings
 from rlaif_dagster.revising.settings import RevisionSettings
 from rlaif_dagster.rounds.plateau import PlateauSettings
-from rlaif_dagster.training.settings import DpoSettings, RewardModelSettings
+from rlaif_dagster.training.settings import DpoSettings, PolicySettings, RewardModelSettings
 
 
 class NumericsSettings(BaseModel):
@@ -38,6 +38,8 @@ class ExecutionSettings(BaseModel):
     """Responses sampled at once."""
     judging_batch_size: int = Field(default=128, ge=1)
     """Most verdicts asked of a local judge at once."""
+    restart_steps: int = Field(default=50, ge=1)
+    """Every so many optimiser steps a training writes from where it goes on if it is killed."""
 
 
 class AutomationSettings(BaseModel):
@@ -47,10 +49,12 @@ class AutomationSettings(BaseModel):
 
     cron: str = "0 3 * * *"
     """When the schedule looks, in UTC: minute, hour, day of the month, month, day of the week."""
+    canary_cron: str = "0 6 * * *"
+    """When the judge is asked the canary's questions again, in UTC."""
     interval_seconds: int = Field(default=30, ge=1)
     """How often the sensors look."""
 
-    @field_validator("cron")
+    @field_validator("cron", "canary_cron")
     @classmethod
     def _require_cron(cls, text: str) -> str:
         if not is_cron(text):
@@ -77,7 +81,7 @@ class PipelineSettings(BaseModel):
     pairing: PairingSettings = PairingSettings()
     preferences: PreferenceSettings = PreferenceSettings()
     reward_model: RewardModelSettings = RewardModelSettings()
-    policy: DpoSettings = DpoSettings()
+    policy: PolicySettings = Field(default_factory=DpoSettings)
     rounds: int = Field(default=1, ge=1, le=20)
     """Most rounds of sampling, judging and training; each but the first goes on from the policy of the one before."""
     plateau: PlateauSettings = PlateauSettings()

@@ -8,7 +8,7 @@ ask the same wait for one another.
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from operator import attrgetter
@@ -23,7 +23,6 @@ from rlaif_dagster.judging.calls import Answer
 _COLUMNS: Final = tuple(field.name for field in fields(Answer))
 _INSERT: Final = f"INSERT OR REPLACE INTO answers VALUES ({', '.join('?' * (len(_COLUMNS) + 1))})"  # noqa: S608
 _read_values: Final = attrgetter(*_COLUMNS)
-_OPEN, _TAKEN, _SETTLED = range(3)
 LANDED: Final = ".landed"
 """Suffix of the empty file, named after an attempt, that says that its version has landed."""
 
@@ -35,19 +34,21 @@ class Journal:
         """Takes a connection and the name of the attempt; see `open_journal`."""
         self._db = connection
         self._attempt = attempt
+        self._taken: set[str] = set()  # as many as are under way
 
     def want(self, call_ids: Iterable[str]) -> None:
         """Says which calls are to be answered; those wanted before are forgotten, their answers are not."""
+        self._taken.clear()
         with self._transaction():
             self._db.execute("DELETE FROM wanted")
-            self._db.executemany("INSERT OR IGNORE INTO wanted VALUES (?, 0)", ((name,) for name in call_ids))
+            self._db.executemany("INSERT OR IGNORE INTO wanted VALUES (?, 1)", ((name,) for name in call_ids))
 
     def settle(self, answers: Iterable[Answer]) -> None:
         """Takes over answers that are known already, where they are wanted and still open."""
         with self._transaction():
             for answer in answers:
-                if self._move(answer.call_id, _OPEN, _SETTLED):
-                    self._write(answer)
+                if self._close(answer.call_id):
+                    self._write([answer])
 
     def find_known(self) -> Iterator[Answer]:
         """Yields the answers to wanted calls that the journal holds already."""
@@ -57,24 +58,28 @@ class Journal:
 
     def count_open(self) -> int:
         """How many wanted calls have no answer yet."""
-        (count,) = self._db.execute("SELECT count(*) FROM wanted WHERE state != ?", (_SETTLED,)).fetchone()
-        return int(count)
+        (count,) = self._db.execute("SELECT count(*) FROM wanted WHERE is_open").fetchone()
+        return int(count) + len(self._taken)
 
     def take(self, call_id: str) -> bool:
         """Takes an open call to ask it; False where it is settled, or taken already."""
-        return self._move(call_id, _OPEN, _TAKEN)
+        is_open = self._close(call_id)
+        if is_open:
+            self._taken.add(call_id)
+        return is_open
 
-    def add(self, answers: Iterable[Answer]) -> None:
+    def add(self, answers: Sequence[Answer]) -> None:
         """Keeps answers to calls that were taken, durably, in one step.
 
         Raises:
-            JudgeError: If a call was not taken; the answers before it are kept.
+            JudgeError: If a call was not taken; none of the answers is kept then.
         """
+        for answer in answers:
+            if answer.call_id not in self._taken:
+                raise JudgeError(f"an answer nobody asked for came back: {answer.call_id}")
+            self._taken.remove(answer.call_id)
         with self._transaction():
-            for answer in answers:
-                if not self._move(answer.call_id, _TAKEN, _SETTLED):
-                    raise JudgeError(f"an answer nobody asked for came back: {answer.call_id}")
-                self._write(answer)
+            self._write(answers)
 
     def find(self, call_id: str) -> Answer | None:
         """The answer to a call."""
@@ -104,14 +109,18 @@ class Journal:
         finally:
             self._db.execute("COMMIT")
 
-    def _move(self, call_id: str, before: int, after: int) -> bool:
-        moved = self._db.execute(
-            "UPDATE wanted SET state = ? WHERE call_id = ? AND state = ?", (after, call_id, before)
-        )
-        return moved.rowcount == 1
+    def _close(self, call_id: str) -> bool:
+        closed = self._db.execute("UPDATE wanted SET is_open = 0 WHERE call_id = ? AND is_open", (call_id,))
+        return closed.rowcount == 1
 
-    def _write(self, answer: Answer) -> None:
-        self._db.execute(_INSERT, (*_read_values(answer), self._attempt))
+    def _write(self, answers: Iterable[Answer]) -> None:
+        self._db.executemany(_INSERT, ((*_read_values(answer), self._attempt) for answer in answers))
+
+
+def mark_landed(folder: Path, attempt: str) -> None:
+    """Says that the version of an attempt has landed; nothing where it kept no journal."""
+    if folder.is_dir():
+        (folder / f"{attempt}{LANDED}").touch()
 
 
 @contextmanager
@@ -145,7 +154,7 @@ def open_journal(folder: Path, attempt: str) -> Iterator[Journal]:
                 for marker in folder.glob(f"*{LANDED}"):
                     connection.execute("DELETE FROM answers WHERE attempt = ?", (marker.stem,))
                     marker.unlink()
-                connection.execute("CREATE TEMP TABLE wanted (call_id TEXT PRIMARY KEY, state INTEGER)")
+                connection.execute("CREATE TEMP TABLE wanted (call_id TEXT PRIMARY KEY, is_open INTEGER)")
                 yield Journal(connection, attempt)
             finally:
                 connection.close()

@@ -24,7 +24,9 @@ from packaging.requirements import Requirement
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import CorruptVersionError, MissingInputError, StorageError
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
+from rlaif_dagster.judging.journal import mark_landed
 from rlaif_dagster.lineage.gates import find_overrides
+from rlaif_dagster.lineage.ledger_index import identify_maker
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import (
     CheckVerdict,
@@ -196,7 +198,7 @@ def _land_recalled(
                 }
             ),
         )
-    show_newest(project, record.asset)
+    show_newest(project, record.asset, verified=recalled.output.md5)
     return record
 
 
@@ -249,7 +251,7 @@ def _compute(
         )
         result = _run_stage(stage, context)
         checks = tuple(run_checks(stage, output, inputs))
-        version = project.store.add(stage.name, output)
+        version = project.store.add(stage.name, output, move=True)
     record = _append(
         project,
         stage,
@@ -275,16 +277,14 @@ def _compute(
             reason=stage.reason,
         ),
     )
-    if journal.is_dir():
-        (journal / f"{work.name}.landed").touch()
-    show_newest(project, record.asset)
+    mark_landed(journal, work.name)
+    show_newest(project, record.asset, verified=version.md5)
     return record
 
 
 def find_journal(project: Project, recipe: Recipe) -> Path:
     """The folder in which work on an asset outlives a crash; other makers' rows are not taken over."""
-    maker = Digest.from_json([recipe.code_version, recipe.engine]).short
-    return project.scratch / "journal" / f"{recipe.asset.replace('/', '.')}-{maker}"
+    return project.scratch / "journal" / f"{recipe.asset.replace('/', '.')}-{identify_maker(recipe)[:12]}"
 
 
 def _run_stage(stage: Stage, context: StageContext) -> StageResult:
@@ -306,17 +306,18 @@ def run_checks(stage: Stage, output: Path, inputs: Mapping[str, Path]) -> Iterat
         )
 
 
-def show_newest(project: Project, asset: str) -> None:
+def show_newest(project: Project, asset: str, *, verified: str | None = None) -> None:
     """Makes `data.dvc` and `data/<asset>` say what the newest record says.
 
-    Of runs that overlap, the last to come shows the newest record, whosever it is.
+    Of runs that overlap, the last to come shows the newest record, whosever it is. The bytes of the version whose
+    address is `verified` were hashed just now.
     """
     lock_path = project.scratch / "locks" / f"show-{asset.replace('/', '%')}.lock"
     with raising_storage_errors(lock_path), held_lock(lock_path):
         heads = project.ledger.find_heads()
         output = heads[asset].output
         project.store.pin(asset, output.md5, known={name: head.output.md5 for name, head in heads.items()})
-        project.store.publish(asset, output.md5, Digest.parse(output.digest))
+        project.store.publish(asset, output.md5, Digest.parse(output.digest), verified=output.md5 == verified)
 
 
 def view_version(project: Project, record: MaterialisationRecord, folder: Path) -> None:
@@ -328,16 +329,6 @@ def view_version(project: Project, record: MaterialisationRecord, folder: Path) 
     """
     project.store.verify(record.output.md5, Digest.parse(record.output.digest))
     project.store.view(record.output.md5, folder)
-
-
-def is_fresh(project: Project, stage: Stage) -> bool:
-    """Says whether an asset's newest version is what its stage would give on the newest versions of its inputs."""
-    heads = project.ledger.find_heads()
-    head = heads.get(stage.name)
-    if head is None or head.counts.get(OPEN_ROWS) or not all(name in heads for name in stage.inputs):
-        return False
-    inputs = {name: heads[name].output.digest for name in stage.inputs}
-    return head.recipe == str(make_recipe(stage, inputs).digest)
 
 
 def find_earlier(project: Project, stage: Stage, recipe: Recipe) -> Iterator[MaterialisationRecord]:

@@ -1,11 +1,12 @@
 """Versions by the names that people give them, and what was made from what."""
 
 import re
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.record import MaterialisationRecord, VersionRef
 
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
 
@@ -90,6 +91,40 @@ def find_ancestors(
     )
     visit(next(making, record))
     return list(found.values())
+
+
+def find_closure(records: Mapping[str, MaterialisationRecord], start: Iterable[str]) -> set[str]:
+    """The ids of some records, and of those of all that their versions were made from.
+
+    Followed are the inputs that a record names, each to the newest record before it that made that version; the record
+    whose version was recalled; and, where a person asked for an earlier version, the record that made it.
+
+    Args:
+        records: All records by id, oldest first.
+        start: Ids among them.
+    """
+    makers: dict[tuple[str, str, str], list[tuple[int, str]]] = {}
+    for record_id, record in records.items():
+        version = (record.asset, record.output.digest, record.output.md5)
+        makers.setdefault(version, []).append((record.sequence, record_id))
+    found: set[str] = set()
+    todo = list(start)
+    while todo:
+        record_id = todo.pop()
+        if record_id in found:
+            continue
+        found.add(record_id)
+        record = records[record_id]
+        versions: dict[str, VersionRef] = dict(record.inputs)
+        if record.reason is not None:  # an earlier version of its own, which a person asked for
+            versions[record.asset] = record.output
+        for name, ref in versions.items():
+            made = makers.get((name, ref.digest, ref.md5), [])
+            before = bisect_left(made, (record.sequence, ""))
+            todo += [made[before - 1][1]] if before else []
+        if record.reused_from is not None and record.reused_from in records:
+            todo.append(record.reused_from)
+    return found
 
 
 def find_descendants(

@@ -8,11 +8,12 @@ policy (step 0) is measured as well, but is not a candidate.
 Known trade-off (accepted): the weights of all steps from the choice on wait in scratch files.
 """
 
+import json
 import math
 import statistics
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
-from rlaif_dagster.generation.dialogues import Dialogue, encode_dialogues, encode_prompt
+from rlaif_dagster.generation.dialogues import Dialogue, encode_prompt
 from rlaif_dagster.generation.sampling import complete_prompts
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.seeds import derive_seed
 from rlaif_dagster.training.kl import KlEstimate, compute_log_probs
 from rlaif_dagster.training.results import PolicyCheckpoint
-from rlaif_dagster.training.rewards import score_dialogues
+from rlaif_dagster.training.rewards import RewardModel
+from rlaif_dagster.training.settings import GuardSettings
+from rlaif_dagster.training.trainers import DivergedError, require_finite_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +41,7 @@ class CheckpointProbe:
         seeds: One an answer.
         sampling: Temperature 1, so that the KL estimate is unbiased.
         tokenizer: The policy's.
-        reward_model: On its device.
-        reward_tokenizer: The reward model's.
+        reward_model: One model or an ensemble.
         reference: The reference policy on its device, or None where the policy's adapters can be switched off.
         batch_size: Answers at once.
     """
@@ -48,8 +50,7 @@ class CheckpointProbe:
     seeds: tuple[int, ...]
     sampling: LocalSamplingSettings
     tokenizer: Any
-    reward_model: Any
-    reward_tokenizer: Any
+    reward_model: RewardModel
     reference: Any | None
     batch_size: int = 64
 
@@ -86,15 +87,11 @@ class CheckpointProbe:
                 reference_log_probs = compute_log_probs(reference, dialogues, batch_size=self.batch_size)
         finally:
             model.train(was_training)
-        texts = [
-            (prompt, completion.text) for prompt, completion in zip(self.prompts, completions, strict=True)
-        ]
-        rewards = score_dialogues(
-            self.reward_model,
-            self.reward_tokenizer,
-            encode_dialogues(self.reward_tokenizer, texts),
+        scores = self.reward_model.score(
+            [(prompt, answer.text) for prompt, answer in zip(self.prompts, completions, strict=True)],
             batch_size=self.batch_size,
         )
+        rewards = scores.means
         kl = KlEstimate.from_log_probs(log_probs, reference_log_probs)
         return PolicyCheckpoint(
             step=step,
@@ -103,25 +100,37 @@ class CheckpointProbe:
             kl_k3=kl.k3,
             mean_num_tokens=sum(len(completion.token_ids) for completion in completions) / len(completions),
             rewards=tuple(rewards),
+            disagreement=statistics.fmean(scores.spreads),
         )
 
 
 class CheckpointCallback(TrainerCallback):
-    """Measures the policy during training and keeps the weights of the chosen step, and of later ones, in scratch."""
+    """Measures the policy during training and keeps the weights of the chosen step, and of later ones, in scratch.
 
-    def __init__(self, probe: CheckpointProbe, *, every: int, folder: Path) -> None:
-        self._probe, self._every, self._folder = probe, every, folder
+    With a guard it ends training when the policy games its reward model; the step at which that shows is measured, but
+    is no candidate.
+    """
+
+    def __init__(
+        self, probe: CheckpointProbe, *, every: int, folder: Path, guard: GuardSettings | None = None
+    ) -> None:
+        self._probe, self._every, self._folder, self._guard = probe, every, folder, guard
         self._candidates: list[PolicyCheckpoint] = []
         self.checkpoints: list[PolicyCheckpoint] = []
+        self.stopped: str | None = None
 
     @property
     def chosen(self) -> PolicyCheckpoint:
-        """The checkpoint chosen so far, after at least one step."""
-        return self._candidates[0]
+        """The checkpoint chosen so far; the base policy before there is a candidate."""
+        return self._candidates[0] if self._candidates else self.checkpoints[0]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Measures the base policy."""
+        """Measures the base policy, or takes up what was measured before the restart point."""
+        if state.global_step:
+            self._take_up(_find_measured(args, state))
+            return
         self.checkpoints.append(self._probe.measure(kwargs["model"], 0))
+        save_file(_trained_weights(kwargs["model"]), self._file_of(self.checkpoints[0]))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measures the policy when it is time, and after the last step."""
@@ -129,12 +138,30 @@ class CheckpointCallback(TrainerCallback):
         if step % self._every and step != state.max_steps:
             return
         model = kwargs["model"]
-        self.checkpoints.append(self._probe.measure(model, step))
-        self._candidates.append(self.checkpoints[-1])
-        save_file(_trained_weights(model), self._file_of(self.checkpoints[-1]))
+        require_finite_weights(model, step)
+        newest = self._probe.measure(model, step)
+        if not math.isfinite(newest.mean_reward + newest.kl_k1):
+            raise DivergedError(math.nan, step)
+        self.checkpoints.append(newest)
+        if self._guard is not None:
+            self.stopped = find_hacking(self.checkpoints[0], newest, self._guard)
+        if self.stopped is not None:
+            control.should_training_stop = True
+            return
+        self._candidates.append(newest)
+        save_file(_trained_weights(model), self._file_of(newest))
         chosen = choose_checkpoint(self._candidates)
         while self._candidates[0] is not chosen:
-            self._file_of(self._candidates.pop(0)).unlink()
+            # A training that was killed and goes on may have removed it before.
+            self._file_of(self._candidates.pop(0)).unlink(missing_ok=True)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Writes what was measured beside a restart point."""
+        measured = {
+            "checkpoints": [asdict(checkpoint) for checkpoint in self.checkpoints],
+            "candidates": [checkpoint.step for checkpoint in self._candidates],
+        }
+        _find_measured(args, state).write_text(json.dumps(measured))
 
     def restore_chosen(self, model: Any) -> None:
         """Puts the chosen checkpoint's weights back into the model."""
@@ -144,8 +171,39 @@ class CheckpointCallback(TrainerCallback):
                 if name in weights:
                     parameter.copy_(weights[name])
 
+    def _take_up(self, measured: Path) -> None:
+        values = json.loads(measured.read_text())
+        self.checkpoints = [
+            PolicyCheckpoint(**{**checkpoint, "rewards": tuple(checkpoint["rewards"])})
+            for checkpoint in values["checkpoints"]
+        ]
+        self._candidates = [one for one in self.checkpoints if one.step in values["candidates"]]
+
     def _file_of(self, checkpoint: PolicyCheckpoint) -> Path:
         return self._folder / f"step-{checkpoint.step}.safetensors"
+
+
+def _find_measured(args: Any, state: Any) -> Path:
+    return Path(args.output_dir) / f"checkpoint-{state.global_step}" / "measured.json"
+
+
+def find_hacking(base: PolicyCheckpoint, now: PolicyCheckpoint, guard: GuardSettings) -> str | None:
+    """Says why a policy seems to game its reward model, by signs that need no ground truth; None where none shows.
+
+    Args:
+        base: The base policy, measured with the same prompts and seeds.
+        now: The policy after some steps.
+        guard: What is too much. Where the base policy's answers are scored alike by all members, disagreement is not
+            looked at.
+    """
+    for sign, one, other, limit in (
+        ("length drift", now.mean_num_tokens, base.mean_num_tokens, guard.max_length_ratio),
+        ("shrinking answers", base.mean_num_tokens, now.mean_num_tokens, guard.max_length_ratio),
+        ("ensemble disagreement", now.disagreement, base.disagreement, guard.max_disagreement_ratio),
+    ):
+        if limit is not None and other > 0 and one > limit * other:
+            return f"{sign} at step {now.step}: {one:.3g} is more than {limit:g} times {other:.3g}"
+    return None
 
 
 def choose_checkpoint(checkpoints: Sequence[PolicyCheckpoint]) -> PolicyCheckpoint:

@@ -5,23 +5,6 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyStep:
-    """One step of training.
-
-    Attributes:
-        step: From 1.
-        loss: Mean loss of the batch, nats.
-        reward_margin: Mean implicit reward (beta x log-ratio) of the preferred answers over the others.
-        reward_accuracy: Share of the batch's pairs that the implicit reward orders as labelled.
-    """
-
-    step: int
-    loss: float
-    reward_margin: float
-    reward_accuracy: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyCheckpoint:
     """The policy's own answers to fixed training prompts after a number of steps.
 
@@ -32,6 +15,7 @@ class PolicyCheckpoint:
         kl_k3: The same by the estimator of lower variance.
         mean_num_tokens: Mean length of the answers in tokens.
         rewards: The score of each answer.
+        disagreement: Mean spread of an ensemble's scores of an answer; 0 for a single reward model.
     """
 
     step: int
@@ -40,6 +24,7 @@ class PolicyCheckpoint:
     kl_k3: float
     mean_num_tokens: float
     rewards: tuple[float, ...]
+    disagreement: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,18 +33,18 @@ class PolicyResult:
 
     Attributes:
         method: How it was trained.
-        num_pairs: Pairs trained on.
-        num_dropped: Pairs left out, by reason: `reward_model_contradicts`, `prompt_too_long`.
-        num_cut: Pairs with an answer cut at `max_length`.
-        steps: The course of training.
+        counts: What it was trained on and what was left out, by name.
+        metrics: Further figures of the method, by name.
+        steps: Each step's number from 1, its mean loss and the method's own figures.
         checkpoints: The base policy (step 0), then each checkpoint.
-        chosen_step: The checkpoint that was kept.
+        chosen_step: The checkpoint that was kept; 0 where none is better than the base policy's own weights.
+        stopped: Why training ended before its last step, or None.
     """
 
     method: str
-    num_pairs: int
-    num_dropped: Mapping[str, int]
-    num_cut: int
-    steps: tuple[PolicyStep, ...]
+    counts: Mapping[str, int]
+    metrics: Mapping[str, float]
+    steps: tuple[Mapping[str, float], ...]
     checkpoints: tuple[PolicyCheckpoint, ...]
     chosen_step: int
+    stopped: str | None

@@ -3,10 +3,11 @@
 torch and transformers are imported inside the functions.
 """
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rlaif_dagster.errors import ModelError
 from rlaif_dagster.generation.dialogues import Dialogue, encode_dialogues
@@ -15,6 +16,10 @@ from rlaif_dagster.tables import Row
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
+
+
+MEMBER: Final = "member_"
+"""How the folders of an ensemble's further models begin; their number follows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +32,7 @@ class RewardEvaluation:
         num_correct: Pairs in which the preferred answer has the higher reward; an equal reward counts half.
         num_longer_wins: The same for the rule "the answer with more characters is better".
         margins: reward(preferred) - reward(other), one a pair, in the order of the rows.
+        disagreement: Mean standard deviation of an ensemble's scores of an answer; 0 for a single model.
     """
 
     num_pairs: int
@@ -34,6 +40,7 @@ class RewardEvaluation:
     num_correct: float
     num_longer_wins: float
     margins: tuple[float, ...]
+    disagreement: float = 0.0
 
     @property
     def accuracy(self) -> float | None:
@@ -83,6 +90,64 @@ def open_reward_model(folder: Path, *, dtype: str) -> "tuple[Any, PreTrainedToke
     return model, tokenizer
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardScores:
+    """Scores of some answers.
+
+    Attributes:
+        means: The mean over an ensemble's members; differences are log-odds of being preferred.
+        spreads: The members' standard deviation (n - 1); 0 for a single model.
+    """
+
+    means: list[float]
+    spreads: list[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardModel:
+    """A reward model on its device: one model, or an ensemble of them with one tokenizer."""
+
+    members: "tuple[Any, ...]"
+    tokenizer: "PreTrainedTokenizerBase"
+
+    @classmethod
+    def open(cls, folder: Path, *, dtype: str, device: "torch.device") -> "RewardModel":
+        """Opens a reward model's folder, and the further members of an ensemble in it.
+
+        Raises:
+            ModelError: If it cannot be opened.
+        """
+        opened = [open_reward_model(path, dtype=dtype) for path in list_members(folder)]
+        return cls(members=tuple(model.to(device) for model, _ in opened), tokenizer=opened[0][1])
+
+    def score(
+        self, texts: Sequence[tuple[str, str]], *, batch_size: int = 64, max_length: int | None = None
+    ) -> RewardScores:
+        """Scores (prompt, answer) texts; a text longer than `max_length` or the context is cut.
+
+        Raises:
+            ModelError: If the tokenizer has no chat template.
+        """
+        dialogues = encode_dialogues(self.tokenizer, texts)
+        scores = [
+            score_dialogues(model, self.tokenizer, dialogues, batch_size=batch_size, max_length=max_length)
+            for model in self.members
+        ]
+        if len(scores) == 1:
+            return RewardScores(means=scores[0], spreads=[0.0] * len(texts))
+        by_text = list(zip(*scores, strict=True))
+        return RewardScores(
+            means=[statistics.fmean(each) for each in by_text],
+            spreads=[statistics.stdev(each) for each in by_text],
+        )
+
+
+def list_members(folder: Path) -> list[Path]:
+    """The folders of an ensemble's models: the folder itself, then `member_2` and so on inside it."""
+    others = folder.glob(f"{MEMBER}*")
+    return [folder, *sorted(others, key=lambda path: int(path.name.removeprefix(MEMBER)))]
+
+
 def score_responses(
     reward_model_path: Path,
     texts: Sequence[tuple[str, str]],
@@ -92,7 +157,7 @@ def score_responses(
     dtype: str = "float32",
     max_length: int | None = None,
 ) -> list[float]:
-    """Scores (prompt, answer) texts with a reward model; a text longer than `max_length` or its context is cut.
+    """Scores (prompt, answer) texts with the reward model in a folder; see `RewardModel.score`.
 
     Returns:
         One reward a text, in its order; differences of rewards are log-odds of being preferred.
@@ -100,14 +165,8 @@ def score_responses(
     Raises:
         ModelError: If the model cannot be opened or has no chat template.
     """
-    model, tokenizer = open_reward_model(reward_model_path, dtype=dtype)
-    return score_dialogues(
-        model.to(device),
-        tokenizer,
-        encode_dialogues(tokenizer, texts),
-        batch_size=batch_size,
-        max_length=max_length,
-    )
+    reward_model = RewardModel.open(reward_model_path, dtype=dtype, device=device)
+    return reward_model.score(texts, batch_size=batch_size, max_length=max_length).means
 
 
 def score_dialogues(

@@ -1,8 +1,8 @@
 """Settings of the reward model and of the policy, named as the field names them."""
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class LoraSettings(BaseModel):
@@ -56,20 +56,17 @@ class RewardModelSettings(OptimizerSettings):
     """A model of a million parameters wants about 1e-3; large ones 1e-6 to 1e-5, with LoRA up to 1e-4."""
     num_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     batch_size: int = Field(default=32, ge=1)
+    margin: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """By how much a sure label's answers have to be apart before the loss is content; a less sure one's by less."""
+    ensemble: int = Field(default=1, ge=1)
+    """Models, each from a seed of its own; the score is their mean, and how they differ their disagreement."""
 
 
-class DpoSettings(OptimizerSettings):
-    """Direct preference optimisation (Rafailov et al. 2023) with per-pair soft targets."""
+class AlignmentSettings(OptimizerSettings):
+    """What every method of aligning a policy takes beside the optimizer: how its checkpoints are measured."""
 
-    method: Literal["dpo"] = "dpo"
-    beta: float = Field(default=0.1, gt=0, allow_inf_nan=False)
-    """How strongly the policy is held to the base policy."""
     learning_rate: float = Field(default=1e-6, gt=0, allow_inf_nan=False)
     """A model of a million parameters wants about 3e-4; large ones 1e-7 to 1e-5."""
-    num_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    reward_filter: float | None = Field(default=0.95, gt=0.5, lt=1)
-    """A pair is dropped when the reward model gives at least this probability to the answer that the label
-    does not prefer; null keeps every pair."""
     checkpoint_steps: int = Field(default=50, ge=1)
     """Every so many steps the policy is sampled and scored by the reward model; the earliest such step
     that is not shown to be worse than the best is kept."""
@@ -78,8 +75,76 @@ class DpoSettings(OptimizerSettings):
     checkpoint_samples: int = Field(default=1, ge=1)
     """Answers to each of them."""
     max_new_tokens: int = Field(default=64, ge=1)
-    """Longest answer at a checkpoint."""
+    """Longest answer at a checkpoint, and of the answers that a method learns from."""
 
 
-PolicySettings = DpoSettings
-"""The methods of aligning a policy; further ones join as a union with `method` as discriminator."""
+class DpoSettings(AlignmentSettings):
+    """Direct preference optimisation (Rafailov et al. 2023) with per-pair soft targets."""
+
+    method: Literal["dpo"] = "dpo"
+    loss: Literal["sigmoid", "ipo", "robust"] = "sigmoid"
+    """See `training.losses`."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """For the robust loss: the share of labels taken to be wrong."""
+    beta: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+    """How strongly the policy is held to the base policy."""
+    reward_filter: float | None = Field(default=0.95, gt=0.5, lt=1)
+    """A pair is dropped when the reward model gives at least this probability to the answer that the label
+    does not prefer; null keeps every pair."""
+
+    @model_validator(mode="after")
+    def _check_smoothing(self) -> Self:
+        if (self.loss == "robust") != (self.label_smoothing > 0):
+            raise ValueError(
+                f"loss is {self.loss} with label_smoothing {self.label_smoothing}; "
+                "remedy: give a label_smoothing above 0 to the loss robust, and to no other"
+            )
+        return self
+
+
+class GuardSettings(BaseModel):
+    """What stops a policy that games its reward model: signs that need no ground truth."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    max_length_ratio: float | None = Field(default=2.0, gt=1, allow_inf_nan=False)
+    """Mean tokens of an answer against the base policy's, upwards or downwards; null does not look."""
+    max_disagreement_ratio: float | None = Field(default=3.0, gt=1, allow_inf_nan=False)
+    """Mean spread of an ensemble's scores against that on the base policy's answers; null does not look."""
+
+
+class OnlineSettings(AlignmentSettings):
+    """Reinforcement learning on answers that the policy samples as it learns, scored by the reward model.
+
+    `rloo` is REINFORCE with the mean of a prompt's other answers as baseline (Ahmadian et al. 2024), `grpo` group
+    relative policy optimisation (Shao et al. 2024).
+    """
+
+    method: Literal["rloo", "grpo"]
+    beta: float = Field(default=0.05, ge=0, allow_inf_nan=False)
+    """Weight of the KL divergence from the base policy, in rewards a nat."""
+    num_generations: int = Field(default=4, ge=2)
+    """Answers to each prompt that are compared with one another."""
+    guard: GuardSettings = GuardSettings()
+
+    @model_validator(mode="after")
+    def _check_groups(self) -> Self:
+        size = self.batch_size * self.gradient_accumulation_steps
+        if size % self.num_generations:
+            raise ValueError(
+                f"a step has {size} answers, which {self.num_generations} to a prompt do not divide; "
+                "remedy: make batch_size a multiple of num_generations"
+            )
+        return self
+
+
+class BestOfNSettings(AlignmentSettings):
+    """The best of n answers by the reward model, distilled by supervised fine-tuning."""
+
+    method: Literal["best_of_n"]
+    n: int = Field(default=8, ge=2)
+    """Answers sampled to each training prompt."""
+
+
+PolicySettings = Annotated[DpoSettings | OnlineSettings | BestOfNSettings, Field(discriminator="method")]
+"""The methods of aligning a policy."""

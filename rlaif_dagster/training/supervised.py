@@ -6,7 +6,7 @@ torch, transformers and trl are imported inside the functions.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.generation.dialogues import encode_dialogues
@@ -15,6 +15,9 @@ from rlaif_dagster.training.settings import OptimizerSettings
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedTokenizerBase, TrainerCallback
+
+    from rlaif_dagster.training.trainers import PlainSftTrainer, Restart
 
 _NO_LABEL = -100
 
@@ -36,6 +39,68 @@ class SupervisedResult:
     losses: tuple[float, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedAnswers:
+    """Answers ready for SFTTrainer.
+
+    Attributes:
+        rows: `input_ids`, and `labels` that leave the prompt out.
+        num_dropped: Answers left out because the prompt alone is longer than allowed.
+        num_cut: Answers cut at their end.
+    """
+
+    rows: list[dict[str, list[int]]]
+    num_dropped: int
+    num_cut: int
+
+
+def encode_answers(
+    tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Mapping[str, str]], *, max_length: int
+) -> EncodedAnswers:
+    """Encodes rows with `prompt` and `completion`; a longer answer is cut, a longer prompt drops it."""
+    dialogues = encode_dialogues(tokenizer, [(row["prompt"], row["completion"]) for row in rows])
+    fitting = [dialogue for dialogue in dialogues if len(dialogue.prompt_ids) < max_length]
+    cut = [dialogue.cut(max_length) for dialogue in fitting]
+    return EncodedAnswers(
+        rows=[
+            {
+                "input_ids": dialogue.input_ids,
+                "labels": [_NO_LABEL] * len(dialogue.prompt_ids) + dialogue.completion_ids,
+            }
+            for dialogue in cut
+        ],
+        num_dropped=len(dialogues) - len(fitting),
+        num_cut=sum(one != other for one, other in zip(fitting, cut, strict=True)),
+    )
+
+
+def make_sft_trainer(
+    policy: Any,
+    tokenizer: "PreTrainedTokenizerBase",
+    answers: EncodedAnswers,
+    settings: OptimizerSettings,
+    *,
+    arguments: Mapping[str, Any],
+    callbacks: "Sequence[TrainerCallback]",
+) -> "PlainSftTrainer":
+    """Makes TRL's trainer for encoded answers; `arguments` are those of `trainers.training_arguments`."""
+    from datasets import Dataset
+    from trl import SFTConfig
+
+    from rlaif_dagster.training import trainers
+
+    return trainers.PlainSftTrainer(
+        model=policy,
+        args=SFTConfig(
+            dataset_kwargs={"skip_prepare_dataset": True}, max_length=settings.max_length, **arguments
+        ),
+        train_dataset=Dataset.from_list(answers.rows),
+        processing_class=tokenizer,
+        peft_config=trainers.build_lora(settings.lora, task="CAUSAL_LM"),
+        callbacks=list(callbacks),
+    )
+
+
 def train_supervised_policy(
     policy_path: Path,
     rows: Sequence[Mapping[str, str]],
@@ -45,6 +110,7 @@ def train_supervised_policy(
     device: "torch.device",
     output: Path,
     scratch: Path,
+    restart: "Restart | None" = None,
     progress: Progress = ignore_progress,
 ) -> SupervisedResult:
     """Fine-tunes a policy on answers and writes its folder, which `AutoModelForCausalLM` opens.
@@ -59,52 +125,38 @@ def train_supervised_policy(
         device: Where to train.
         output: An empty folder for the policy.
         scratch: A folder for temporary files, left as it was.
+        restart: Where a training that is killed leaves what it needs to go on.
         progress: Told the number of steps.
 
     Raises:
         ModelError: If the model cannot be opened.
         TrainingError: If there is nothing to learn from, or training diverges.
     """
-    from datasets import Dataset
-    from trl import SFTConfig
-
     from rlaif_dagster.training import trainers
 
     policy, tokenizer = trainers.open_policy_to_train(policy_path, settings, seed=seed, device=device)
-    dialogues = encode_dialogues(tokenizer, [(row["prompt"], row["completion"]) for row in rows])
-    fitting = [dialogue for dialogue in dialogues if len(dialogue.prompt_ids) < settings.max_length]
-    if not fitting:
+    answers = encode_answers(tokenizer, rows, max_length=settings.max_length)
+    if not answers.rows:
         raise TrainingError(
             f"supervised_policy: none of the {len(rows)} answers is left to train on.\n"
             "  remedy: raise `revision.training.max_length`, or see why nothing was revised in `revised_responses`"
         )
-    cut = [dialogue.cut(settings.max_length) for dialogue in fitting]
-    dataset = Dataset.from_list(
-        [
-            {
-                "input_ids": dialogue.input_ids,
-                "labels": [_NO_LABEL] * len(dialogue.prompt_ids) + dialogue.completion_ids,
-            }
-            for dialogue in cut
-        ]
-    )
-    with trainers.trainer_workspace(scratch) as folder:
-        trainer = trainers.PlainSftTrainer(
-            model=policy,
-            args=SFTConfig(
-                dataset_kwargs={"skip_prepare_dataset": True},
-                **trainers.training_arguments(settings, seed=seed, device=device, output_dir=folder),
+    with trainers.trainer_workspace(scratch, restart) as folder:
+        trainer = make_sft_trainer(
+            policy,
+            tokenizer,
+            answers,
+            settings,
+            arguments=trainers.training_arguments(
+                settings, seed=seed, device=device, output_dir=folder, restart=restart
             ),
-            train_dataset=dataset,
-            processing_class=tokenizer,
-            peft_config=trainers.build_lora(settings.lora, task="CAUSAL_LM"),
             callbacks=[trainers.ProgressCallback("supervised steps", progress)],
         )
         log = trainers.run_training(trainer, what="supervised_policy")
     trainers.save_model(trainer, tokenizer, output, dtype=settings.dtype)
     return SupervisedResult(
-        num_answers=len(fitting),
-        num_dropped=len(dialogues) - len(fitting),
-        num_cut=sum(one != other for one, other in zip(fitting, cut, strict=True)),
+        num_answers=len(answers.rows),
+        num_dropped=answers.num_dropped,
+        num_cut=answers.num_cut,
         losses=tuple(entry["loss"] for entry in log),
     )

@@ -5,24 +5,38 @@ already, and in keeping data in memory. Answers a and b stand where TRL expects 
 says how much a is preferred.
 """
 
+import math
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from datasets import Dataset
-from transformers import PrinterCallback, TrainerCallback, set_seed
-from trl import DPOTrainer, RewardTrainer, SFTTrainer
+from filelock import FileLock, Timeout
+from torch.utils.data import Sampler
+from transformers import PrinterCallback, TrainerCallback, TrainerState, set_seed
+from trl import DPOTrainer, GRPOTrainer, RewardTrainer, RLOOTrainer, SFTTrainer
 
 from rlaif_dagster.errors import TrainingError
+from rlaif_dagster.generation.decoding import decode
+from rlaif_dagster.generation.dialogues import encode_prompt
+from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.models import open_causal_lm
 from rlaif_dagster.progress import Progress
+from rlaif_dagster.seeds import derive_seed
 from rlaif_dagster.tables import Row
 from rlaif_dagster.training.kl import compute_log_probs
-from rlaif_dagster.training.losses import soft_bradley_terry_loss, soft_dpo_loss
+from rlaif_dagster.training.losses import (
+    soft_bradley_terry_loss,
+    soft_dpo_loss,
+    soft_ipo_loss,
+    soft_robust_dpo_loss,
+)
 from rlaif_dagster.training.pairs import PreferencePair
 from rlaif_dagster.training.settings import LoraSettings, OptimizerSettings
 
@@ -31,6 +45,10 @@ if TYPE_CHECKING:
 
     from peft import LoraConfig
     from transformers import PreTrainedTokenizerBase
+
+
+_WHOLE: Final = "whole"
+"""An empty file in a restart point that was written to its end."""
 
 
 def trainer_seed(seed: int) -> int:
@@ -51,8 +69,30 @@ class SoftLabelCollator:
         return batch
 
 
-class SoftRewardTrainer(RewardTrainer):
+class QuietTrainer:
+    """What all trainers have: they stop when the loss is no number, call nobody, and write no model card."""
+
+    state: TrainerState
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """One batch forwards and backwards; its loss has to be finite."""
+        trl: Any = super()  # a trainer of TRL
+        loss: torch.Tensor = trl.training_step(*args, **kwargs)
+        if not torch.isfinite(loss):
+            raise DivergedError(float(loss), self.state.global_step + 1)
+        return loss
+
+    def _send_telemetry(self) -> None:
+        """Sends nothing."""
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Writes nothing."""
+
+
+class SoftRewardTrainer(QuietTrainer, RewardTrainer):
     """TRL's RewardTrainer with the soft Bradley-Terry loss."""
+
+    label_margin: float = 0.0
 
     def compute_loss(
         self,
@@ -68,18 +108,15 @@ class SoftRewardTrainer(RewardTrainer):
         )
         rewards_a, rewards_b = outputs.logits.squeeze(-1).float().chunk(2)
         margin = rewards_a - rewards_b
-        loss = _require_finite(soft_bradley_terry_loss(margin, p_a).mean(), self.state.global_step)
+        loss = soft_bradley_terry_loss(margin, p_a, self.label_margin).mean()
         self._metrics["train" if model.training else "eval"]["margin"].append(
             _mean_signed_margin(margin, p_a)
         )
         self._metrics["train" if model.training else "eval"]["accuracy"].append(_accuracy(margin, p_a))
         return (loss, outputs) if return_outputs else loss
 
-    def _send_telemetry(self) -> None:
-        """Sends nothing: training calls nobody."""
 
-
-class SoftDpoTrainer(DPOTrainer):
+class SoftDpoTrainer(QuietTrainer, DPOTrainer):
     """TRL's DPOTrainer with a soft target for each pair; the reference log-probabilities come with the pairs."""
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
@@ -101,38 +138,98 @@ class SoftDpoTrainer(DPOTrainer):
         logratios_a = logps_a - inputs["ref_chosen_logps"]
         logratios_b = logps_b - inputs["ref_rejected_logps"]
         margin = logratios_a - logratios_b
-        loss = _require_finite(soft_dpo_loss(margin, p_a, self.beta).mean(), self.state.global_step)
+        match self.loss_types:
+            case ["ipo"]:
+                tokens_a, tokens_b = completion_mask.sum(dim=1).chunk(2)
+                losses = soft_ipo_loss(logratios_a / tokens_a - logratios_b / tokens_b, p_a, self.beta)
+            case ["robust"]:
+                losses = soft_robust_dpo_loss(margin, p_a, self.beta, self.label_smoothing)
+            case _:
+                losses = soft_dpo_loss(margin, p_a, self.beta)
+        loss = losses.mean()
         metrics = self._metrics["train" if model.training else "eval"]
         metrics["rewards/margins"].append(_mean_signed_margin(self.beta * margin, p_a))
         metrics["rewards/accuracies"].append(_accuracy(margin, p_a))
         return (loss, outputs) if return_outputs else loss
 
-    def _send_telemetry(self) -> None:
-        """Sends nothing: training calls nobody."""
+
+class PlainSftTrainer(QuietTrainer, SFTTrainer):
+    """TRL's SFTTrainer."""
 
 
-class PlainSftTrainer(SFTTrainer):
-    """TRL's SFTTrainer, which stops when the loss is no longer a number."""
+class EpochOrder(Sampler[int]):
+    """TRL's order of prompts, which each epoch draws from its own number: one that goes on there finds it again."""
 
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, torch.Tensor],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,
-    ) -> Any:
-        """TRL's loss: the mean cross-entropy over the tokens with a label."""
-        trl: Any = super()  # untyped
-        computed = trl.compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        _require_finite(computed[0] if return_outputs else computed, self.state.global_step)
-        return computed
+    def __init__(self, sampler: Any) -> None:
+        self._sampler = sampler
 
-    def _send_telemetry(self) -> None:
-        """Sends nothing: training calls nobody."""
+    def __iter__(self) -> "Iterator[int]":
+        return iter(self._sampler)
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Says which epoch comes next."""
+        self._sampler.generator.manual_seed(derive_seed(self._sampler.seed, "epoch", epoch))
+
+
+class SampledTrainer(QuietTrainer):
+    """What TRL's online trainers have here: answers are sampled as everywhere else (`generation.decoding`).
+
+    Each answer has a seed of its own, by step and place, so no generator's state decides it. Prompts are plain texts.
+    """
+
+    def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        trainer: Any = self
+        return [encode_prompt(trainer.processing_class, prompt) for prompt in prompts], None, {}
+
+    def _get_train_sampler(self, *args: Any) -> "EpochOrder":
+        trl: Any = super()  # a trainer of TRL
+        return EpochOrder(trl._get_train_sampler(*args))
+
+    def _answer(self, prompt_ids: list[list[int]]) -> list[list[int]]:
+        trainer: Any = self
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        require_finite_weights(model, self.state.global_step)
+        model.eval()
+        try:
+            return decode(
+                model.get_base_model() if hasattr(model, "get_base_model") else model,
+                trainer.processing_class,
+                prompt_ids,
+                [
+                    derive_seed(
+                        trainer.args.seed,
+                        "rollout",
+                        self.state.global_step,
+                        trainer.args.process_index,
+                        place,
+                    )
+                    for place in range(len(prompt_ids))
+                ],
+                LocalSamplingSettings(max_new_tokens=trainer.max_completion_length),
+            )
+        finally:
+            model.train()
+
+
+class SampledRlooTrainer(SampledTrainer, RLOOTrainer):
+    """TRL's RLOOTrainer on answers sampled here."""
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any) -> list[list[int]]:
+        return self._answer(prompt_ids)
+
+
+class SampledGrpoTrainer(SampledTrainer, GRPOTrainer):
+    """TRL's GRPOTrainer on answers sampled here."""
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any) -> tuple[list[list[int]], None]:
+        return self._answer(prompt_ids), None
 
 
 class ProgressCallback(TrainerCallback):
-    """Passes the number of steps done on to a `Progress`."""
+    """Passes the number of steps done on to a `Progress`, and marks what was saved as whole; the last callback."""
 
     def __init__(self, what: str, progress: Progress) -> None:
         self._what, self._progress = what, progress
@@ -140,6 +237,23 @@ class ProgressCallback(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """After each optimiser step."""
         self._progress(self._what, state.global_step, state.max_steps)
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """After everything else of a restart point is written."""
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _WHOLE).touch()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restart:
+    """From where a training that was killed goes on, to the same weights.
+
+    Attributes:
+        folder: A folder of this training alone, which outlives a crash. It is removed when training has ended.
+        every_steps: Optimiser steps from one restart point to the next.
+    """
+
+    folder: Path
+    every_steps: int
 
 
 def open_policy_to_train(
@@ -203,9 +317,17 @@ def build_dpo_dataset(
 
 
 def training_arguments(
-    settings: OptimizerSettings, *, seed: int, device: torch.device, output_dir: str
+    settings: OptimizerSettings,
+    *,
+    seed: int,
+    device: torch.device,
+    output_dir: str,
+    restart: Restart | None = None,
 ) -> dict[str, Any]:
-    """What every trainer is configured with: nothing saved, nothing reported, nothing left to chance."""
+    """What every trainer is configured with: nothing reported, nothing left to chance, restart points if asked for."""
+    saving: dict[str, Any] = {"save_strategy": "no"}
+    if restart is not None:
+        saving = {"save_strategy": "steps", "save_steps": restart.every_steps, "save_total_limit": 2}
     return {
         "output_dir": output_dir,
         "seed": trainer_seed(seed),
@@ -218,7 +340,6 @@ def training_arguments(
         "gradient_accumulation_steps": settings.gradient_accumulation_steps,
         "weight_decay": settings.weight_decay,
         "max_grad_norm": settings.max_grad_norm,
-        "max_length": settings.max_length,
         "bf16": settings.dtype == "bfloat16",
         "use_cache": True,  # what the saved config says; training itself never caches
         "activation_checkpointing": settings.gradient_checkpointing,
@@ -230,9 +351,9 @@ def training_arguments(
         "logging_strategy": "steps",
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
-        "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
+        **saving,
     }
 
 
@@ -257,14 +378,14 @@ def build_lora(settings: LoraSettings | None, *, task: str) -> "LoraConfig | Non
 
 
 def run_training(trainer: Any, *, what: str) -> list[Row]:
-    """Trains, and returns what was logged at each step.
+    """Trains, from the newest restart point if there is one, and returns what was logged at each step.
 
     Raises:
         TrainingError: If the loss is no longer a number.
     """
     trainer.remove_callback(PrinterCallback)
     try:
-        trainer.train()
+        trainer.train(resume_from_checkpoint=_find_restart_point(Path(trainer.args.output_dir)))
     except DivergedError as error:
         raise TrainingError(
             f"{what}: the loss is {error.value} at step {error.step}.\n"
@@ -281,14 +402,49 @@ class DivergedError(Exception):
         super().__init__(f"loss {value} at step {step}")
 
 
+def require_finite_weights(model: Any, step: int) -> None:
+    """Refuses a model whose weights are no numbers any more.
+
+    Raises:
+        DivergedError: If a weight is not finite after this step.
+    """
+    for parameter in model.parameters():
+        if parameter.requires_grad and not torch.isfinite(parameter).all():
+            raise DivergedError(math.nan, step)
+
+
 @contextmanager
-def trainer_workspace(scratch: Path) -> "Iterator[str]":
-    """A temporary folder inside `scratch` for what a trainer writes; removed afterwards."""
-    scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=scratch, prefix="trainer-") as folder, warnings.catch_warnings():
+def trainer_workspace(scratch: Path, restart: Restart | None = None) -> "Iterator[str]":
+    """The folder that a trainer writes to: a temporary one inside `scratch`, or that of its restart points.
+
+    When training has ended, the restart points are removed, and with them those of other trainings of this asset that
+    nobody is at work on.
+    """
+    with ExitStack() as stack:
         # peft 0.21 asks transformers 5.23 by a name that is going away.
+        stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-        yield folder
+        if restart is None:
+            scratch.mkdir(parents=True, exist_ok=True)
+            yield stack.enter_context(tempfile.TemporaryDirectory(dir=scratch, prefix="trainer-"))
+            return
+        restart.folder.parent.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(FileLock(_lock_of(restart.folder)))
+        restart.folder.mkdir(exist_ok=True)
+        yield str(restart.folder)
+        shutil.rmtree(restart.folder)
+    for other in (path for path in restart.folder.parent.iterdir() if path.is_dir()):
+        with suppress(Timeout), FileLock(_lock_of(other), timeout=0):
+            shutil.rmtree(other)
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_suffix(".lock")
+
+
+def _find_restart_point(folder: Path) -> str | None:
+    points = [path.parent for path in folder.glob(f"checkpoint-*/{_WHOLE}")]
+    return str(max(points, key=lambda path: int(path.name.rpartition("-")[2]))) if points else None
 
 
 def save_model(trainer: Any, tokenizer: Any, output: Path, *, dtype: str) -> None:
@@ -299,12 +455,6 @@ def save_model(trainer: Any, tokenizer: Any, output: Path, *, dtype: str) -> Non
     model = model.to(getattr(torch, dtype))
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
-
-
-def _require_finite(loss: torch.Tensor, num_steps_done: int) -> torch.Tensor:
-    if not torch.isfinite(loss):
-        raise DivergedError(float(loss.detach()), num_steps_done + 1)
-    return loss
 
 
 def _mean_signed_margin(margin: torch.Tensor, p_a: torch.Tensor) -> float:

@@ -74,9 +74,63 @@ def clone_at(root: Path, revision: str, target: Path) -> Path:
         InputError: If the project is in no repository, or it has no such revision.
         StorageError: If git cannot write the folder.
     """
-    top = _run_git(root, "rev-parse", "--show-toplevel")
-    prefix = _run_git(root, "rev-parse", "--show-prefix")
-    if top is None or prefix is None:
+    commit = _find_commit(root, revision)
+    top = _run_git(root, "rev-parse", "--show-toplevel") or ""
+    prefix = _run_git(root, "rev-parse", "--show-prefix") or ""
+    parent = target.absolute().parent
+    for arguments in (
+        ["clone", "--quiet", "--no-checkout", top.strip(), str(target.absolute())],
+        ["-C", str(target.absolute()), "checkout", "--quiet", "--detach", commit],
+    ):
+        if _run_git(parent, *arguments) is None:
+            raise StorageError(f"{target}: git cannot make it\n  remedy: name a folder that you may write")
+    return target / prefix.strip()
+
+
+def list_files_at(root: Path, revision: str, folder: str) -> list[str]:
+    """Lists the files of a folder as committed at a revision, by their paths from the project on.
+
+    Raises:
+        InputError: If the project is in no repository, or it has no such revision.
+    """
+    commit = _find_commit(root, revision)
+    listed = _run_git(root, "ls-tree", "-r", "-z", "--name-only", commit, "--", f"{folder}/") or ""
+    return [path for path in listed.split("\0") if path]
+
+
+def read_file_at(root: Path, revision: str, path: str) -> bytes:
+    """Reads a file as committed at a revision.
+
+    Raises:
+        InputError: If there is no such revision, or no such file in it.
+    """
+    text = _run_git(root, "show", f"{_find_commit(root, revision)}:./{path}")
+    if text is None:
+        raise InputError(
+            f"{revision!r} has no file {path}", file=root, remedy="choose another revision from `git log`"
+        )
+    return text.encode("utf-8", "surrogateescape")
+
+
+def list_refs(root: Path) -> dict[str, str]:
+    """Gives every commit that HEAD, a branch (also a remote's), a tag or the stash stands at, with one of their names.
+
+    Empty outside a repository, and before the first commit.
+    """
+    form = "--format=%(refname:short) %(objectname) %(*objectname)"
+    lines = (_run_git(root, "for-each-ref", form) or "").splitlines()
+    found: dict[str, str] = {}
+    for name, *objects in map(str.split, lines):
+        commit = _run_git(root, "rev-parse", "--verify", "--quiet", f"{objects[-1]}^{{commit}}")
+        if commit is not None:  # a tag may name a file
+            found.setdefault(commit.strip(), name)
+    head = _run_git(root, "rev-parse", "--verify", "--quiet", "HEAD")
+    return found if head is None else {**found, head.strip(): "HEAD"}
+
+
+def _find_commit(root: Path, revision: str) -> str:
+    """The full id of a revision's commit."""
+    if not is_in_git(root):
         raise InputError(
             "the project lies in no git repository, so it has no revisions",
             file=root,
@@ -87,14 +141,7 @@ def clone_at(root: Path, revision: str, target: Path) -> Path:
         raise InputError(
             f"the repository has no revision {revision!r}", file=root, remedy="choose one from `git log`"
         )
-    parent = target.absolute().parent
-    for arguments in (
-        ["clone", "--quiet", "--no-checkout", top.strip(), str(target.absolute())],
-        ["-C", str(target.absolute()), "checkout", "--quiet", "--detach", commit.strip()],
-    ):
-        if _run_git(parent, *arguments) is None:
-            raise StorageError(f"{target}: git cannot make it\n  remedy: name a folder that you may write")
-    return target / prefix.strip()
+    return commit.strip()
 
 
 def _run_git(root: Path, *arguments: str) -> str | None:
@@ -105,7 +152,8 @@ def _run_git(root: Path, *arguments: str) -> str | None:
             ["git", "--no-optional-locks", "-C", str(root), *arguments],  # noqa: S607 - found on PATH, as people's git is
             env=environment,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="surrogateescape",
             check=False,
         )
     except OSError:

@@ -1,16 +1,19 @@
 """DVC's local cache, object by object: read-only files `<cache>/files/md5/ab/cdef...` named by md5.
 
-Objects are written whole (copied to a scratch folder, hashed on the way, then renamed), read without
+Objects are written whole (hashed where they are, or as a copy in a scratch folder, then renamed), read without
 DVC's help, and never repaired or removed: a damaged object stays where it is, as evidence.
 
 Known trade-off (accepted): objects are not fsynced, so after a power cut one may be damaged; `check_tree`
 finds it.
 """
 
+import errno
 import hashlib
 import os
+import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,7 +24,9 @@ from rlaif_dagster.errors import CorruptVersionError, StorageError
 from rlaif_dagster.versioning.scratch import scratch_folder
 from rlaif_dagster.versioning.tree import Tree, is_plain_path
 
-_BLOCK_BYTES = 1 << 22
+_BLOCK_BYTES = 1 << 20
+_COPIED_AT_ONCE = 1 << 30
+_NO_COPY_IN_KERNEL = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
 _READ_ONLY = 0o444
 _MAX_NAMED = 5
 
@@ -48,7 +53,7 @@ class ObjectCache:
 
     def path_of(self, md5: str) -> Path:
         """Gives the file of an object (`<32 hex>` a file, `<32 hex>.dir` a tree)."""
-        return self.folder / "files" / "md5" / md5[:2] / md5[2:]
+        return self.folder / f"files/md5/{md5[:2]}/{md5[2:]}"
 
     def find_missing(self, md5s: Iterable[str]) -> tuple[str, ...]:
         """Gives those objects that are not in the cache, each once, in order."""
@@ -97,8 +102,12 @@ class ObjectCache:
             unfinished.write_bytes(tree.encode())
             self.adopt(unfinished, md5, Digest.from_bytes(tree.encode()))
 
-    def add_folder(self, folder: Path) -> tuple[Tree, FolderManifest]:
-        """Stores a folder's files, then its tree object; the folder itself is only read.
+    def add_folder(self, folder: Path, *, move: bool = False) -> tuple[Tree, FolderManifest]:
+        """Stores a folder's files, each read once, then its tree object.
+
+        Args:
+            folder: The folder.
+            move: Take the files out of it instead of copying them, where they are its own and on the cache's disk.
 
         Raises:
             StorageError: If the folder is empty or holds what DVC cannot store.
@@ -107,9 +116,15 @@ class ObjectCache:
         entries: list[FileEntry] = []
         files: dict[str, str] = {}
         with scratch_folder(self.scratch_path) as scratch:
-            for path, name in _list_files(folder):
-                unfinished = scratch / "object"
-                hashed = copy_and_hash(path, unfinished)
+            disk = scratch.stat().st_dev
+            for path, name, status in _list_files(folder):
+                is_own = stat.S_ISREG(status.st_mode) and status.st_nlink == 1  # no other name has its bytes
+                if move and is_own and status.st_dev == disk:
+                    unfinished = path
+                else:
+                    unfinished = scratch / "object"
+                    copy_file(path, unfinished)
+                hashed = hash_file(unfinished)
                 self.adopt(unfinished, hashed.md5, hashed.digest)
                 entries.append(FileEntry(path=name, size=hashed.size, digest=hashed.digest))
                 files[name] = hashed.md5
@@ -130,9 +145,12 @@ class ObjectCache:
                 raise CorruptVersionError(_describe_damage([(path, str(digest), str(got))]))
             unfinished.unlink()
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.chmod(_READ_ONLY)
-        unfinished.rename(path)
+        try:
+            unfinished.rename(path)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.rename(path)
 
     def check_tree(self, md5: str, tree: Tree, digest: Digest) -> FolderManifest:
         """Hashes every byte of a version and compares with the digest recorded for it.
@@ -172,45 +190,65 @@ class ObjectCache:
         """Gives the size in bytes of each object of a tree that is here."""
         sizes: dict[str, int] = {}
         for md5 in {md5 for _, md5 in tree.files}:
-            path = self.path_of(md5)
-            if path.is_file():
-                sizes[md5] = path.stat().st_size
+            with suppress(FileNotFoundError):
+                sizes[md5] = self.path_of(md5).stat().st_size
         return sizes
 
 
-def copy_and_hash(source: Path, target: Path) -> HashedFile:
-    """Copies a file and hashes what was written, in one pass and constant memory."""
-    with target.open("xb") as written:
-        return _hash_stream(source, written.write)
-
-
 def hash_file(path: Path) -> HashedFile:
-    """Hashes a file in one pass and constant memory."""
-    return _hash_stream(path, len)
-
-
-def _hash_stream(source: Path, take: Callable[[bytes], object]) -> HashedFile:
-    """Reads a file once, giving each block to `take`; md5, the slow one, runs beside the rest."""
+    """Hashes a file in one pass and constant memory; md5, the slow one, runs beside reading and sha256."""
     md5 = hashlib.md5(usedforsecurity=False)
     sha256 = hashlib.sha256()
     size = 0
-    with source.open("rb", buffering=0) as stream, ThreadPoolExecutor(max_workers=1) as beside:
-        while block := stream.read(_BLOCK_BYTES):
-            size += len(block)
-            if len(block) < _BLOCK_BYTES:
-                md5.update(block)
-                sha256.update(block)
-                take(block)
-                continue
-            running = beside.submit(md5.update, block)
+    with path.open("rb", buffering=0) as stream:
+        block = stream.read(_BLOCK_BYTES)
+        if len(block) < _BLOCK_BYTES:
+            block += stream.readall()
+            md5.update(block)
             sha256.update(block)
-            take(block)
-            running.result()
+            size = len(block)
+        else:
+            with ThreadPoolExecutor(max_workers=1) as beside:
+                while block:
+                    running = beside.submit(md5.update, block)
+                    sha256.update(block)
+                    size += len(block)
+                    block = stream.read(_BLOCK_BYTES)
+                    running.result()
     return HashedFile(size=size, md5=md5.hexdigest(), digest=Digest(sha256.hexdigest()))
 
 
-def _list_files(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Yields each file below a folder with its posix path inside it, in order of name.
+def copy_file(source: Path, target: Path) -> None:
+    """Copies a file's bytes to a new file, in the kernel; where the file system can, both share their blocks."""
+    with source.open("rb") as read, target.open("xb") as written:
+        if sys.platform == "linux":
+            try:
+                while os.copy_file_range(read.fileno(), written.fileno(), _COPIED_AT_ONCE):
+                    pass
+            except OSError as error:
+                if error.errno not in _NO_COPY_IN_KERNEL:
+                    raise
+            else:
+                return
+        shutil.copyfileobj(read, written, _BLOCK_BYTES)
+
+
+def has_same_bytes(one: Path, other: Path) -> bool:
+    """Compares two files, up to the first difference; False where one of them is missing."""
+    try:
+        with one.open("rb", buffering=0) as left, other.open("rb", buffering=0) as right:
+            if os.fstat(left.fileno()).st_size != os.fstat(right.fileno()).st_size:
+                return False
+            while block := left.read(_BLOCK_BYTES):
+                if block != right.read(len(block)):
+                    return False
+            return not right.read(1)
+    except FileNotFoundError:
+        return False
+
+
+def _list_files(folder: Path) -> Iterator[tuple[Path, str, os.stat_result]]:
+    """Yields each file below a folder with its posix path inside it and its status (a link's own), in order of name.
 
     Raises:
         StorageError: On what DVC would drop or refuse without a word: empty folders as a whole, links to
@@ -220,20 +258,22 @@ def _list_files(folder: Path) -> Iterator[tuple[Path, str]]:
     for root, folder_names, file_names in os.walk(folder):
         folder_names.sort()
         linked = [name for name in folder_names if Path(root, name).is_symlink()]
-        for path in sorted(Path(root, name) for name in [*file_names, *linked]):
-            name = path.relative_to(folder).as_posix()
+        prefix = "" if root == str(folder) else Path(root).relative_to(folder).as_posix() + "/"
+        for file_name in sorted([*file_names, *linked]):
+            path, name = Path(root, file_name), prefix + file_name
             if not name.isprintable() or not is_plain_path(name):
                 raise StorageError(
                     f"{folder}: {name!r} cannot be stored by DVC (reserved, or not printable)\n"
                     "  remedy: write it under another name"
                 )
-            if not stat.S_ISREG(path.stat().st_mode):
+            status = path.lstat()
+            if not (stat.S_ISREG(status.st_mode) or path.is_file()):
                 raise StorageError(
                     f"{path}: not a regular file, and a version holds nothing else\n"
                     "  remedy: leave it out of the folder"
                 )
             num_files += 1
-            yield path, name
+            yield path, name, status
     if num_files == 0:
         raise StorageError(
             f"{folder}: no file there; a version has at least one\n"

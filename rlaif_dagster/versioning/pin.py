@@ -35,12 +35,25 @@ def read_pinned_md5(path: Path) -> str | None:
     Raises:
         StorageError: If the file is not what `dvc add data` writes.
     """
-    import yaml
-
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
+    return parse_pin(text, path)
+
+
+def parse_pin(text: str, path: Path) -> str | None:
+    """Gives the address that the text of a `data.dvc` pins; None where it pins nothing yet.
+
+    Args:
+        text: The text.
+        path: What to call the file in an error.
+
+    Raises:
+        StorageError: If it is not what `dvc add data` writes.
+    """
+    import yaml
+
     try:
         md5 = _get_output(yaml.safe_load(text), path).get("md5")
     except (yaml.YAMLError, ValueError) as error:

@@ -11,17 +11,16 @@ so no shared instance loses updates and no status check deletes a damaged object
 wait for our lock, then for DVC's own; pushes go by the versions named, not by commits.
 """
 
-import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlaif_dagster.digest import Digest, FolderManifest
-from rlaif_dagster.errors import CorruptVersionError, StorageError
+from rlaif_dagster.digest import Digest, FolderManifest, iter_files
+from rlaif_dagster.errors import StorageError
 from rlaif_dagster.progress import Progress, ignore_progress
-from rlaif_dagster.versioning.objects import ObjectCache
+from rlaif_dagster.versioning.objects import ObjectCache, copy_file, has_same_bytes
 from rlaif_dagster.versioning.pin import DATA_FOLDER, Pin, read_pinned_md5, write_pin
 from rlaif_dagster.versioning.project import WORK_FOLDER, init_project, keep_site_folder_inside, read_config
 from rlaif_dagster.versioning.scratch import (
@@ -130,10 +129,15 @@ class Store:
         cache_folder = config["cache"].get("dir") or root / ".dvc" / "cache"
         return cls(root=root, cache=ObjectCache(Path(cache_folder)), config=config)
 
-    def add(self, asset: str, folder: Path) -> Version:
-        """Stores a folder as a version; neither the folder nor `data/` nor `data.dvc` is touched.
+    def add(self, asset: str, folder: Path, *, move: bool = False) -> Version:
+        """Stores a folder as a version; neither `data/` nor `data.dvc` is touched.
 
         The tree object is written last: a version is whole or it is not there.
+
+        Args:
+            asset: The asset.
+            folder: The files. They are read once.
+            move: Take the files out of the folder instead of copying them, where that can be done.
 
         Raises:
             StorageError: If the disk is full or read-only, or the folder has nothing, or what DVC cannot
@@ -142,7 +146,7 @@ class Store:
         """
         check_asset(asset)
         with raising_storage_errors(f"storing {folder} as a version of {asset}"):
-            tree, manifest = self.cache.add_folder(folder)
+            tree, manifest = self.cache.add_folder(folder, move=move)
         return Version(asset=asset, digest=manifest.digest, md5=tree.md5, manifest=manifest)
 
     def has(self, md5: str) -> bool:
@@ -278,8 +282,16 @@ class Store:
                 md5=whole.md5, changed=whole.md5 != pinned, parent_lost=parent_lost, dropped=dropped
             )
 
-    def publish(self, asset: str, md5: str, digest: Digest) -> bool:
+    def publish(self, asset: str, md5: str, digest: Digest, *, verified: bool = False) -> bool:
         """Makes the working copy `data/<asset>/` this version, at once; False where it was so already.
+
+        The copy is a person's own: a change in it changes nothing in the cache.
+
+        Args:
+            asset: The asset.
+            md5: The version's address.
+            digest: What its bytes hash to.
+            verified: They were hashed just now, by `add` or `verify`, and are not hashed again.
 
         Raises:
             CorruptVersionError: If the stored bytes do not hash to the digest; `data/` is then unchanged.
@@ -290,10 +302,11 @@ class Store:
             raising_storage_errors(folder),
             held_lock(self._work_path / "locks" / f"publish-{asset.replace('/', '%')}.lock"),
         ):
-            if _holds(folder, digest):
+            tree = self._get_tree(md5) if verified else self._verify_tree(md5, digest)
+            if self._shows(folder, tree):
                 return False
             with scratch_folder(self._scratch_path) as scratch:
-                self._copy_out(md5, digest, scratch / "version")
+                self._copy_out(tree, scratch / "version")
                 swap_in(scratch / "version", folder)
         return True
 
@@ -308,7 +321,7 @@ class Store:
         beside = target.parent / f".{target.name}.rlaif-scratch"
         with raising_storage_errors(target):
             with scratch_folder(beside) as scratch:
-                self._copy_out(md5, digest, scratch / "version")
+                self._copy_out(self._verify_tree(md5, digest), scratch / "version")
                 swap_in(scratch / "version", target)
             with suppress(OSError):  # another checkout works there
                 beside.rmdir()
@@ -386,19 +399,23 @@ class Store:
                 whole = whole.replace_subtree(check_asset(asset), tree)
         return whole, tuple(lost)
 
-    def _copy_out(self, md5: str, digest: Digest, target: Path) -> None:
-        if not self.fetch(md5):
+    def _verify_tree(self, md5: str, digest: Digest) -> Tree:
+        if self.verify(md5, digest) is None:
             raise StorageError(self._word_missing(md5))
-        tree = self._get_tree(md5)
+        return self._get_tree(md5)
+
+    def _copy_out(self, tree: Tree, target: Path) -> None:
+        for folder in ("", *tree.list_folders()):
+            (target / folder).mkdir(parents=True)
         for path, file_md5 in tree.files:
-            copy = target / path
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self.cache.path_of(file_md5), copy)
-        if FolderManifest.from_folder(target).digest != digest:
-            self.cache.check_tree(md5, tree, digest)
-            raise CorruptVersionError(
-                f"{target}: the copy differs from {md5}\n  remedy: look at the disk, run again"
-            )
+            copy_file(self.cache.path_of(file_md5), target / path)
+
+    def _shows(self, folder: Path, tree: Tree) -> bool:
+        """Says whether a folder holds exactly the files of a tree, byte for byte."""
+        present = {path.relative_to(folder).as_posix() for path in iter_files(folder)}
+        return present == {path for path, _ in tree.files} and all(
+            has_same_bytes(folder / path, self.cache.path_of(file_md5)) for path, file_md5 in tree.files
+        )
 
     def _open_remote(self) -> "Remote | None":
         if not self.has_remote:
@@ -433,14 +450,6 @@ class Store:
             "  remedy: `dvc remote add --default NAME ADDRESS` where a teammate has pushed it, or run the "
             "asset again"
         )
-
-
-def _holds(folder: Path, digest: Digest) -> bool:
-    """Says whether a folder holds exactly the content of a digest."""
-    try:
-        return folder.is_dir() and FolderManifest.from_folder(folder).digest == digest
-    except FileNotFoundError:  # a dangling link, or a file that went while it was read
-        return False
 
 
 def _check_new(target: Path) -> None:

@@ -2,6 +2,7 @@
 
 import random
 
+from rlaif_dagster.evaluation.comparison import Comparison, PrincipleOutcome
 from rlaif_dagster.evaluation.facts import (
     CheckpointPoint,
     Curve,
@@ -10,7 +11,6 @@ from rlaif_dagster.evaluation.facts import (
     RunFacts,
     TrainingCurves,
 )
-from rlaif_dagster.evaluation.win_rate import Comparison, PrincipleOutcome
 
 PRINCIPLES = ("helpful", "harmless", "honest", "concise")
 CATEGORIES = ("everyday facts", "how-to", "risky requests", "unknowable")

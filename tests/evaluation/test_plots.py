@@ -10,7 +10,8 @@ import pytest
 
 from rlaif_dagster.evaluation import plots
 from rlaif_dagster.evaluation.facts import CheckpointPoint
-from rlaif_dagster.evaluation.win_rate import GroupWinRate, summarise
+from rlaif_dagster.evaluation.groups import GroupWinRate
+from rlaif_dagster.evaluation.win_rate import summarise
 from tests.evaluation.made_up import make_comparisons, make_curves
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rlaif_dagster.errors import StorageError
+from rlaif_dagster.evaluation.comparison import Comparison
 from rlaif_dagster.evaluation.evaluate import (
     COMPARISONS_FILE,
     METRICS_FILE,
@@ -20,7 +21,7 @@ from rlaif_dagster.evaluation.facts import PrincipleFact, RunFacts, TrainingCurv
 from rlaif_dagster.evaluation.intervals import clustered_mean, clustered_proportion
 from rlaif_dagster.evaluation.report import choose_examples, render_report, show_hidden_characters
 from rlaif_dagster.evaluation.settings import EvaluationSettings
-from rlaif_dagster.evaluation.win_rate import Comparison, EvaluationMetrics, summarise
+from rlaif_dagster.evaluation.win_rate import EvaluationMetrics, summarise
 from tests.evaluation.made_up import make_comparisons, make_curves, make_facts
 
 PAYLOAD = '</div><script src="//evil.example/x.js"></script><img src=x onerror=alert(1)>{{ 7 * 7 }}\u202e'

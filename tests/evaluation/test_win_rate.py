@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlaif_dagster.digest import canonical_json
+from rlaif_dagster.evaluation.comparison import Comparison, PrincipleOutcome
 from rlaif_dagster.evaluation.intervals import Estimate
-from rlaif_dagster.evaluation.win_rate import Comparison, EvaluationMetrics, PrincipleOutcome, summarise
+from rlaif_dagster.evaluation.win_rate import EvaluationMetrics, summarise
 from tests.evaluation.made_up import make_comparisons
 
 PROBABILITIES = st.none() | st.sampled_from([0.0, 0.25, 0.5, 0.625, 1.0])

@@ -29,6 +29,7 @@ def test_a_sound_project_is_0(root: Path) -> None:
         "findings": [],
         "skipped": ["Dagster's event log: there is none in this project"],
         "overrides": [],
+        "given_up": [],
         "records": 9,
         "objects": 21,
         "bytes": said["bytes"],

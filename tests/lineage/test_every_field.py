@@ -65,8 +65,9 @@ SAMPLED: dict[str, Any] = {
     },
     "pipeline.yaml": {
         "base_policy": {"model": "models/mine"},
-        "policy": {"lora": {}},
+        "policy": {"method": "dpo", "lora": {}},
         "reward_model": {"lora": {}},
+        "evaluation": {"best_of": 4},
     },
     "template.yaml": {
         "messages": [{"role": "user", "content": MESSAGE + "{{ first }} {{ second }} Verdict:"}],
@@ -95,6 +96,7 @@ PROJECTS: Final[Mapping[str, dict[str, Any]]] = {
         "pipeline.yaml": {
             "base_policy": {"model": "org/policy", "revision": COMMIT},
             "reward_model": {"base": "org/reward", "revision": COMMIT},
+            "policy": {"method": "dpo", "loss": "robust", "label_smoothing": 0.1},
         },
         "release.yaml": {"hold": {"release": DIGEST, "reason": "rude"}},
         "overrides.yaml": {
@@ -102,7 +104,11 @@ PROJECTS: Final[Mapping[str, dict[str, Any]]] = {
         },
     },
     "rated": SAMPLED | {"judge.yaml": OPENAI | {"template": "inputs/template.yaml"}, "template.yaml": RATED},
-    "planted": SAMPLED | {"judge.yaml": {"provider": "planted"}},
+    "planted": SAMPLED
+    | {
+        "judge.yaml": {"provider": "planted"},
+        "pipeline.yaml": {"base_policy": {"model": "models/mine"}, "policy": {"method": "rloo"}},
+    },
     "rounds": SAMPLED
     | {"pipeline.yaml": {"base_policy": {"model": "models/mine"}, "rounds": 2, "plateau": {}}},
     "revised": SAMPLED
@@ -113,7 +119,10 @@ PROJECTS: Final[Mapping[str, dict[str, Any]]] = {
         }
     },
     "jury": SAMPLED
-    | {"judge.yaml": {"provider": "jury", "judges": [{"provider": "planted"}, OPENAI | {"name": "other"}]}},
+    | {
+        "judge.yaml": {"provider": "jury", "judges": [{"provider": "planted"}, OPENAI | {"name": "other"}]},
+        "pipeline.yaml": {"base_policy": {"model": "models/mine"}, "policy": {"method": "best_of_n"}},
+    },
     "recorded": SAMPLED
     | {
         "judge.yaml": {"provider": "recorded", "verdicts": "inputs/verdicts.jsonl", "name": "example-judge"},
@@ -131,9 +140,13 @@ DECISION = "a decision about a failed check or a release, and why: recorded, and
 WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "ExecutionSettings.sampling_batch_size": SPEED,
     "ExecutionSettings.judging_batch_size": SPEED,
+    "ExecutionSettings.restart_steps": "where a killed training goes on; no part of what it learns",
     **{f"Override.{name}": DECISION for name in ("asset", "digest", "check", "reason")},
     "HoldSettings.reason": DECISION,
-    **{f"AutomationSettings.{name}": "when Dagster looks" for name in ("cron", "interval_seconds")},
+    **{
+        f"AutomationSettings.{name}": "when Dagster looks"
+        for name in ("cron", "canary_cron", "interval_seconds")
+    },
     "OpenAIJudgeSettings.api_key_env": ELSEWHERE,
     **{f"LimitSettings.{name}": ELSEWHERE for name in ("concurrency", "requests_per_minute")},
     **{
@@ -176,8 +189,13 @@ NAMES: Final[Mapping[str, Any]] = {
             "max_injection_success",
         )
     },
+    "OnlineSettings.num_generations": 2,
+    "OnlineSettings.batch_size": 8,
     "ReleaseSettings.require": [],
+    "EvaluationSettings.no_regression": ["fact"],
+    "EvaluationSettings.unsafe_categories": ["fact"],
     "AutomationSettings.cron": "30 4 * * *",
+    "AutomationSettings.canary_cron": "30 4 * * *",
     "OpenAIJudgeSettings.extra_body": {"top_k": 1},
     "_TemplateFile.verdict_line": "Verdict",
     "RevisionSettings.critique_template": "inputs/critique.yaml",

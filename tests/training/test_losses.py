@@ -3,7 +3,7 @@
 import math
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -15,7 +15,12 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference as DpoCollator
 from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
 
 from rlaif_dagster.models import open_causal_lm
-from rlaif_dagster.training.losses import soft_bradley_terry_loss, soft_dpo_loss
+from rlaif_dagster.training.losses import (
+    soft_bradley_terry_loss,
+    soft_dpo_loss,
+    soft_ipo_loss,
+    soft_robust_dpo_loss,
+)
 from rlaif_dagster.training.pairs import encode_pairs
 from rlaif_dagster.training.rewards import open_reward_model
 from rlaif_dagster.training.settings import DpoSettings, RewardModelSettings
@@ -41,10 +46,49 @@ def test_bradley_terry_worked_by_hand() -> None:
     assert soft_bradley_terry_loss(margin, p_a).tolist() == pytest.approx(expected, abs=1e-6)
 
 
+def test_a_label_margin_worked_by_hand() -> None:
+    """margin 2 ln 3 minus ln 3 for a sure label, minus half of it for one of 3/4, minus nothing for an even one."""
+    margin = torch.tensor([2 * LN3, 1.5 * LN3, LN3])
+    loss = soft_bradley_terry_loss(margin, torch.tensor([1.0, 0.75, 0.5]), LN3)
+    assert loss.tolist() == pytest.approx([LN4 - LN3, LN4 - 0.75 * LN3, LN4 - 0.5 * LN3], abs=1e-6)
+
+
 def test_dpo_worked_by_hand() -> None:
     # beta * m = 0.5 * 2 ln 3 = ln 3
     loss = soft_dpo_loss(torch.tensor([2 * LN3, 2 * LN3]), torch.tensor([1.0, 0.75]), beta=0.5)
     assert loss.tolist() == pytest.approx([LN4 - LN3, LN4 - 0.75 * LN3], abs=1e-6)
+
+
+def test_robust_dpo_worked_by_hand() -> None:
+    """beta m = ln 3, epsilon = 1/4: (3/4 * -log(3/4) - 1/4 * -log(1/4)) / (1/2) at p_a = 1; at p_a = 1/2, where (p_a -
+    epsilon) / (1 - 2 epsilon) = 1/2, the mean of -log(3/4) and -log(1/4)."""
+    loss = soft_robust_dpo_loss(
+        torch.tensor([2 * LN3, 2 * LN3]), torch.tensor([1.0, 0.5]), beta=0.5, label_smoothing=0.25
+    )
+    expected = [(0.75 * (LN4 - LN3) - 0.25 * LN4) / 0.5, LN4 - 0.5 * LN3]
+    assert loss.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_ipo_worked_by_hand() -> None:
+    """1 / (2 beta) = 2: (1 - 2)^2; (1 + 2)^2; 3/4 * 1 + 1/4 * 9."""
+    loss = soft_ipo_loss(torch.tensor([1.0, 1.0, 1.0]), torch.tensor([1.0, 0.0, 0.75]), beta=0.25)
+    assert loss.tolist() == pytest.approx([1.0, 9.0, 3.0])
+
+
+@given(p_a=st.floats(0.02, 0.98), epsilon=st.floats(0.05, 0.4))
+def test_the_robust_loss_is_unbiased_under_flipped_labels(p_a: float, epsilon: float) -> None:
+    """Chowdhury et al. 2024: its mean over labels flipped with chance epsilon is the loss of the true label."""
+    margin = torch.tensor([1.7], dtype=torch.float64)
+    true, flipped = (torch.tensor([p], dtype=torch.float64) for p in (p_a, 1 - p_a))
+    robust = [soft_robust_dpo_loss(margin, p, 0.3, epsilon) for p in (true, flipped)]
+    mean = (1 - epsilon) * robust[0] + epsilon * robust[1]
+    assert float(mean) == pytest.approx(float(soft_dpo_loss(margin, true, 0.3)), abs=1e-9)
+
+
+@given(p_a=st.floats(0, 1), shift=st.floats(-3, 3).filter(lambda x: abs(x) > 0.01))
+def test_ipo_is_smallest_at_the_labels_own_margin(p_a: float, shift: float) -> None:
+    best, label = (torch.tensor([x], dtype=torch.float64) for x in ((2 * p_a - 1) / 0.4, p_a))
+    assert soft_ipo_loss(best, label, 0.2) < soft_ipo_loss(best + shift, label, 0.2)
 
 
 @given(p_a=st.floats(0.02, 0.98), shift=st.floats(-3, 3).filter(lambda x: abs(x) > 0.01))
@@ -61,8 +105,9 @@ def test_swapping_a_and_b_changes_nothing(margin: float, p_a: float) -> None:
     assert float(there) == pytest.approx(float(back), abs=1e-9)
 
 
+@pytest.mark.parametrize("margin", [0.0, 0.7])
 def test_the_reward_loss_is_trls_at_hard_labels(
-    policy_path: Path, device: torch.device, tmp_path: Path
+    margin: float, policy_path: Path, device: torch.device, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
     model, tokenizer = open_reward_model(policy_path, dtype="float32")
@@ -74,14 +119,17 @@ def test_the_reward_loss_is_trls_at_hard_labels(
         train_dataset=build_reward_dataset(encode_pairs(tokenizer, HARD_ROWS, max_length=64).pairs),
         processing_class=tokenizer,
     )
-    assert _loss_of(SoftRewardTrainer, trainer) == pytest.approx(_loss_of(RewardTrainer, trainer), abs=1e-6)
+    trainer.label_margin = margin
+    theirs = _loss_of(RewardTrainer, trainer, margin=torch.tensor(margin))
+    assert _loss_of(SoftRewardTrainer, trainer) == pytest.approx(theirs, abs=1e-6)
 
 
+@pytest.mark.parametrize("loss", ["sigmoid", "ipo", "robust"])
 def test_the_dpo_loss_and_encoding_are_trls_at_hard_labels(
-    policy_path: Path, device: torch.device, tmp_path: Path
+    loss: Literal["sigmoid", "ipo", "robust"], policy_path: Path, device: torch.device, tmp_path: Path
 ) -> None:
     model, tokenizer = open_causal_lm(policy_path, dtype="float32")
-    settings = DpoSettings(beta=0.3)
+    settings = DpoSettings(beta=0.3, loss=loss, label_smoothing=0.2 if loss == "robust" else 0.0)
     pairs = encode_pairs(tokenizer, HARD_ROWS, max_length=64).pairs
     dataset = build_dpo_dataset(pairs, model, settings=settings)
     with torch.no_grad():  # a policy that differs from its reference
@@ -90,7 +138,13 @@ def test_the_dpo_loss_and_encoding_are_trls_at_hard_labels(
     arguments = training_arguments(settings, seed=0, device=device, output_dir=str(tmp_path))
     trainer: Any = SoftDpoTrainer(
         model=model,
-        args=DPOConfig(beta=settings.beta, precompute_ref_log_probs=True, **arguments),
+        args=DPOConfig(
+            beta=settings.beta,
+            loss_type=[loss],
+            label_smoothing=settings.label_smoothing,
+            precompute_ref_log_probs=True,
+            **arguments,
+        ),
         data_collator=SoftLabelCollator(DpoCollator(pad_token_id=0)),
         train_dataset=dataset,
         processing_class=tokenizer,
@@ -114,11 +168,12 @@ def test_the_dpo_loss_and_encoding_are_trls_at_hard_labels(
         assert list(dataset[column]) == list(theirs[column])
 
 
-def _loss_of(kind: Any, trainer: Any) -> float:
+def _loss_of(kind: Any, trainer: Any, **more: torch.Tensor) -> float:
     """The loss of the trainer's first batch, computed as trainers of that kind do."""
     batch = dict(next(iter(trainer.get_train_dataloader())))
     if kind in (DPOTrainer, RewardTrainer):
         batch.pop("p_a")
+        batch |= more
     with torch.no_grad(), warnings.catch_warnings():
         # TRL asks transformers by a name that is going away.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)

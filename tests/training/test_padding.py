@@ -24,4 +24,4 @@ def test_a_tokenizer_without_a_padding_token_goes_through_both_trainers(
     reward = train_reward(bare, tmp_path)
     assert reward.held_out.num_pairs > 0
     result = align(bare, tmp_path / "reward_model", tmp_path)
-    assert all(torch.isfinite(torch.tensor(step.loss)) for step in result.steps)
+    assert all(torch.isfinite(torch.tensor(step["loss"])) for step in result.steps)

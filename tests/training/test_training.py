@@ -15,14 +15,15 @@ from rlaif_dagster.generation.sampling import sample_responses
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.tables import Row
 from rlaif_dagster.training.checkpoints import choose_checkpoint
-from rlaif_dagster.training.policy import filter_by_reward, train_policy
+from rlaif_dagster.training.methods.dpo import filter_by_reward
+from rlaif_dagster.training.policy import train_policy
 from rlaif_dagster.training.results import PolicyCheckpoint, PolicyResult
 from rlaif_dagster.training.reward_model import (
     RewardModelResult,
     evaluate_reward_model,
     train_reward_model,
 )
-from rlaif_dagster.training.rewards import open_reward_model
+from rlaif_dagster.training.rewards import RewardModel
 from rlaif_dagster.training.settings import DpoSettings, LoraSettings, RewardModelSettings
 from tests.training.preferences import shorter_is_better, split_rows
 from tests.training.tiny_models import PROMPTS
@@ -110,7 +111,7 @@ def test_the_aligned_policy_does_what_the_labels_prefer(policy_path: Path, train
     assert base.kl_k1 == pytest.approx(0, abs=1e-4)
     assert last.mean_reward > base.mean_reward
     assert last.kl_k3 > 0
-    assert result.steps[0].loss == pytest.approx(0.693147, abs=1e-4)  # the policy is still its reference
+    assert result.steps[0]["loss"] == pytest.approx(0.693147, abs=1e-4)  # the policy is still its reference
 
 
 def test_the_earliest_checkpoint_that_is_not_shown_to_be_worse_is_kept(trained: Trained) -> None:
@@ -166,16 +167,17 @@ def test_a_label_that_the_reward_model_confidently_contradicts_is_dropped(
     policy_path: Path, trained: Trained, tmp_path: Path
 ) -> None:
     folder, *_ = trained
-    model, tokenizer = open_reward_model(folder / "reward_model", dtype="float32")
+    reward_model = RewardModel.open(folder / "reward_model", dtype="float32", device=torch.device("cpu"))
     row = {"prompt": "say red", "text_a": "red.", "text_b": "red red red red red red."}
     rows = [{**row, "p_a": p_a} for p_a in (0.9, 0.5, 0.1)]
-    assert filter_by_reward(model, tokenizer, rows, threshold=0.7) == rows[:2]
-    assert filter_by_reward(model, tokenizer, rows, threshold=None) == rows
+    assert filter_by_reward(reward_model, rows, threshold=0.7) == rows[:2]
+    assert filter_by_reward(reward_model, rows, threshold=None) == rows
     wrong = [{**TRAIN[0], **row, "p_a": 0.0}]
     settings = DPO.model_copy(update={"reward_filter": 0.7, "max_steps": 1})
     result = align(policy_path, folder / "reward_model", tmp_path, settings, TRAIN + wrong)
-    assert result.num_dropped["reward_model_contradicts"] >= 1
-    assert result.num_pairs + sum(result.num_dropped.values()) == len(TRAIN) + 1
+    assert result.counts["num_dropped_reward_model_contradicts"] >= 1
+    left = result.counts["num_train_pairs"] + result.counts["num_dropped_reward_model_contradicts"]
+    assert left + result.counts["num_dropped_prompt_too_long"] == len(TRAIN) + 1
     with pytest.raises(TrainingError, match=r"none of the 1 pairs is left"):
         align(policy_path, folder / "reward_model", tmp_path, settings, wrong)
 

@@ -67,11 +67,33 @@ def test_adding_touches_neither_data_nor_its_pin(store: Store, tmp_path: Path) -
     assert list(store.cache.scratch_path.iterdir()) == []
 
 
-def test_a_big_file_is_hashed_across_its_blocks(store: Store, tmp_path: Path) -> None:
-    data = os.urandom(9_000_001)  # more than two blocks, and a rest
-    version = store.add("x", write_folder(tmp_path / "output", {"weights": data}))
-    assert version.manifest.files[0].digest == Digest.from_bytes(data)
+def test_moving_takes_the_files_and_nothing_that_has_another_name(store: Store, tmp_path: Path) -> None:
+    """A link in an output, of either kind, names bytes that are not the output's own: those are copied."""
+    own = store.add("x", write_folder(tmp_path / "own", FILES), move=True)
+    assert read_folder(tmp_path / "own") == {}
+    assert own == store.add("x", write_folder(tmp_path / "same", FILES))
+    elsewhere = write_folder(tmp_path / "elsewhere", {"linked": b"1", "pointed": b"2"})
+    output = write_folder(tmp_path / "output", {"own": b"3"})
+    os.link(elsewhere / "linked", output / "linked")
+    (output / "pointed").symlink_to(elsewhere / "pointed")
+    version = store.add("x", output, move=True)
+    for name in ("linked", "pointed"):
+        (elsewhere / name).write_bytes(b"edited")
+    assert read_folder(elsewhere) == {"linked": b"edited", "pointed": b"edited"}
     assert store.verify(version.md5, version.digest) is not None
+    store.publish("x", version.md5, version.digest, verified=True)
+    assert read_folder(store.root / "data" / "x") == {"linked": b"1", "pointed": b"2", "own": b"3"}
+
+
+def test_a_big_file_is_hashed_across_its_blocks(store: Store, tmp_path: Path) -> None:
+    for number_of_bytes in (9_000_001, 2 << 20):  # blocks and a rest, and no rest
+        data = os.urandom(number_of_bytes)
+        version = store.add("x", write_folder(tmp_path / "output", {"weights": data}))
+        [entry] = version.manifest.files
+        assert (entry.size, entry.digest) == (number_of_bytes, Digest.from_bytes(data))
+        assert store.cache.path_of(_md5_of(data)).read_bytes() == data
+        assert store.publish("x", version.md5, version.digest)
+        assert (store.root / "data" / "x" / "weights").read_bytes() == data
 
 
 @pytest.mark.parametrize("mode", [0o444, 0o644])

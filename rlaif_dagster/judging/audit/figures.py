@@ -13,7 +13,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rlaif_dagster.evaluation.intervals import Estimate, clustered_mean, clustered_proportion
+from rlaif_dagster.evaluation.intervals import Estimate, clustered_bounded_mean, clustered_proportion
 
 CONFIDENCE: Final = 0.95
 """Of every interval, two-sided."""
@@ -91,8 +91,7 @@ def estimate_mean(
 ) -> Figure:
     """Estimates the mean of bounded numbers: a t interval on the cluster-robust variance, within the bounds.
 
-    Where all values are equal the data show no variance. Then up to a share w of the clusters could still
-    differ, w being Wilson's upper bound for 0 in that many, each by as much as the bounds allow.
+    See `clustered_bounded_mean`.
 
     Args:
         values: Numbers within the bounds.
@@ -101,14 +100,8 @@ def estimate_mean(
     """
     if not values:
         return Figure.absent()
-    estimate = clustered_mean(values, clusters, confidence=CONFIDENCE)
-    value = min(max(estimate.value, bounds[0]), bounds[1])
-    if estimate.low is not None and estimate.high is not None and estimate.high - estimate.low > _NO_VARIANCE:
-        low, high = max(estimate.low, bounds[0]), min(estimate.high, bounds[1])
-    else:
-        _, unseen = wilson_interval(0.0, estimate.num_clusters)
-        low, high = value - unseen * (value - bounds[0]), value + unseen * (bounds[1] - value)
-    return Figure(value=value, n=estimate.n, low=min(low, value), high=max(high, value))
+    estimate = clustered_bounded_mean(values, clusters, bounds=bounds, confidence=CONFIDENCE)
+    return Figure(value=estimate.value, n=estimate.n, low=estimate.low, high=estimate.high)
 
 
 def wilson_interval(share: float, n: int) -> tuple[float, float]:

@@ -2,13 +2,14 @@
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from rlaif_dagster.judging.calls import Answer, AnswerStatus, Call
 from rlaif_dagster.judging.cutting import cut_texts
@@ -70,8 +71,80 @@ class Request:
     most_output_tokens: int
 
 
-class Exchange:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remedies:
+    """What a person does about a fault: of the key, of what is asked."""
+
+    key: str
+    request: str
+
+    def find(self, status: int) -> str:
+        """The remedy for an HTTP status."""
+        if status in (401, 403):
+            return self.key
+        return "pay, or use another key" if status == 402 else self.request  # noqa: PLR2004
+
+
+class Exchange(ABC):
     """Puts calls into requests, and replies into answers or faults."""
+
+    def __init__(self, *, key: str | None, remedies: "Remedies") -> None:
+        """Takes what is asked of any server.
+
+        Args:
+            key: The key, which is taken out of everything that a server says.
+            remedies: What to do about faults.
+        """
+        self._secret = key if key is not None and len(key) >= SHORTEST_SECRET else None
+        self._remedies = remedies
+
+    @abstractmethod
+    def encode(self, call: Call) -> Request:
+        """Writes a call's request."""
+
+    @abstractmethod
+    def interpret(self, request: Request, reply: "Reply") -> Answer | Fault:
+        """Says what a chat completion answers."""
+
+    def read(
+        self, request: Request, status: int, headers: Mapping[str, str], body: bytes, now: datetime
+    ) -> Answer | Fault:
+        """Reads a reply.
+
+        Args:
+            request: What it replies to.
+            status: The HTTP status.
+            headers: The HTTP headers; names in lower case, or a mapping that does not mind.
+            body: The body.
+            now: The time, for a `Retry-After` that is a date.
+        """
+        if status == 200:  # noqa: PLR2004
+            try:
+                reply = Reply.model_validate_json(body)
+            except ValidationError:
+                return Fault(kind="passing", reason="the reply is not a chat completion", is_spent=True)
+            return self.interpret(request, reply)
+        problem = _Problem.from_body(body)
+        said = self.redact(" ".join(problem.message.split()))[:LONGEST_REASON]
+        if problem.code == "content_filter":
+            return Answer(
+                call_id=request.call_id, status="refused", reason=f"content filter: {said}", cut=request.cut
+            )
+        kind = _classify(status, problem.code)
+        return Fault(
+            kind=kind,
+            reason=f"HTTP {status}" + (f": {said}" if said else ""),
+            remedy=self._remedies.find(status),
+            wait_seconds=read_retry_after(headers, now) if kind in ("busy", "passing") else None,
+        )
+
+    def redact(self, text: str) -> str:
+        """Takes the key out of a text."""
+        return text if self._secret is None else text.replace(self._secret, "[key]")
+
+
+class JudgeExchange(Exchange):
+    """What a judge is asked, and how its replies are verdicts."""
 
     def __init__(self, settings: OpenAIJudgeSettings, template: Template, *, key: str | None) -> None:
         """Takes who is asked, and how.
@@ -81,9 +154,16 @@ class Exchange:
             template: Its prompt.
             key: The key, which is taken out of everything that a server says.
         """
+        variable = settings.api_key_env
+        super().__init__(
+            key=key,
+            remedies=Remedies(
+                key=f"check the key in {variable}" if variable else "set api_key_env in inputs/judge.yaml",
+                request="check model, base_url and extra_body in inputs/judge.yaml, and see what the server says",
+            ),
+        )
         self._settings = settings
         self._template = template
-        self._secret = key if key is not None and len(key) >= SHORTEST_SECRET else None
         self._reads_logprobs = settings.verdict == "logprob"
         if template.scale is None:
             self._values = {word: HARD_PROBABILITY[name] for name, word in template.verdicts.items()}
@@ -114,39 +194,8 @@ class Exchange:
             or self._settings.max_tokens,
         )
 
-    def read(
-        self, request: Request, status: int, headers: Mapping[str, str], body: bytes, now: datetime
-    ) -> Answer | Fault:
-        """Reads a reply.
-
-        Args:
-            request: What it replies to.
-            status: The HTTP status.
-            headers: The HTTP headers; names in lower case, or a mapping that does not mind.
-            body: The body.
-            now: The time, for a `Retry-After` that is a date.
-        """
-        if status == 200:  # noqa: PLR2004
-            return self._read_completion(request, body)
-        problem = _Problem.from_body(body)
-        said = self.redact(" ".join(problem.message.split()))[:LONGEST_REASON]
-        if problem.code == "content_filter":
-            return Answer(
-                call_id=request.call_id, status="refused", reason=f"content filter: {said}", cut=request.cut
-            )
-        kind = _classify(status, problem.code)
-        return Fault(
-            kind=kind,
-            reason=f"HTTP {status}" + (f": {said}" if said else ""),
-            remedy=self._find_remedy(status),
-            wait_seconds=read_retry_after(headers, now) if kind in ("busy", "passing") else None,
-        )
-
-    def _read_completion(self, request: Request, body: bytes) -> Answer | Fault:
-        try:
-            reply = _Reply.model_validate_json(body)
-        except ValidationError:
-            return Fault(kind="passing", reason="the reply is not a chat completion", is_spent=True)
+    def interpret(self, request: Request, reply: "Reply") -> Answer | Fault:
+        """Reads the verdict, from the probabilities or from the text."""
         choice = reply.choices[0]
         text = None if choice.message.content is None else self.redact(choice.message.content)
         status: AnswerStatus = "ok"
@@ -170,7 +219,7 @@ class Exchange:
             status, reason = "failed", "the answer was cut off at max_tokens"
         if status == "ok" and score is None:
             text = text or ""
-        usage = reply.usage or _Usage()
+        usage = reply.usage
         return Answer(
             call_id=request.call_id,
             status=status,
@@ -186,18 +235,6 @@ class Exchange:
         """Whether a text that was cut off is a verdict, and cannot be the beginning of another."""
         begun = [word for word in self._template.words if word.startswith((text or "").strip())]
         return self._template.verdict_line is None and begun == [(text or "").strip()]
-
-    def _find_remedy(self, status: int) -> str:
-        if status in (401, 403):
-            variable = self._settings.api_key_env
-            return f"check the key in {variable}" if variable else "set api_key_env in inputs/judge.yaml"
-        if status == 402:  # noqa: PLR2004
-            return "pay, or use another key"
-        return "check model, base_url and extra_body in inputs/judge.yaml, and see what the server says"
-
-    def redact(self, text: str) -> str:
-        """Takes the key out of a text."""
-        return text if self._secret is None else text.replace(self._secret, "[key]")
 
 
 def read_score(top: Sequence["TopToken"], values: Mapping[str, float]) -> float | None:
@@ -317,6 +354,13 @@ class _Usage(BaseModel):
     completion_tokens: Annotated[int, Field(ge=0)] | None = None
 
 
-class _Reply(BaseModel):
+class Reply(BaseModel):
+    """A chat completion."""
+
     choices: list[_Choice] = Field(min_length=1)
-    usage: _Usage | None = None
+    usage: _Usage = _Usage()
+
+    @field_validator("usage", mode="before")
+    @classmethod
+    def _take_null(cls, usage: object) -> object:
+        return {} if usage is None else usage

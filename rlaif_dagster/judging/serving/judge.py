@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable, Mapping
 from rlaif_dagster.judging.calls import Answer, Call
 from rlaif_dagster.judging.serving.client import Client, find_url, read_key
 from rlaif_dagster.judging.serving.engine import Engine
-from rlaif_dagster.judging.serving.exchange import Exchange
+from rlaif_dagster.judging.serving.exchange import JudgeExchange
 from rlaif_dagster.judging.serving.limits import Budget
 from rlaif_dagster.judging.settings import NO_IDENTITY, OpenAIJudgeSettings, name_judge
 from rlaif_dagster.judging.templates import Template
@@ -41,7 +41,7 @@ class ServedJudge:
         self._settings = settings
         self._budget = budget
         key = read_key(settings.api_key_env, environment, judge=name_judge(settings))
-        self._exchange = Exchange(settings, template, key=key)
+        self._exchange = JudgeExchange(settings, template, key=key)
         self._client = Client(
             find_url(settings.base_url, environment),
             self._exchange,

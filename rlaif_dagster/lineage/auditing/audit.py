@@ -4,17 +4,18 @@ Nothing is written, fetched, repaired or removed.
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.inputs.overrides import OVERRIDES_FILE
 from rlaif_dagster.inputs.release import RELEASE_FILE
+from rlaif_dagster.lineage import versions
 from rlaif_dagster.lineage.auditing.contents import check_contents
 from rlaif_dagster.lineage.auditing.events import EventLog, check_events
-from rlaif_dagster.lineage.auditing.findings import AuditReport
+from rlaif_dagster.lineage.auditing.findings import AuditReport, GivenUp
+from rlaif_dagster.lineage.auditing.inputs import check_recorded_files
 from rlaif_dagster.lineage.auditing.objects import StoreReading, StoreView, find_unknown_objects, read_store
 from rlaif_dagster.lineage.auditing.overrides import list_overrides, read_standing
 from rlaif_dagster.lineage.auditing.pins import (
@@ -25,8 +26,9 @@ from rlaif_dagster.lineage.auditing.pins import (
     report_unpinned,
 )
 from rlaif_dagster.lineage.auditing.records import LedgerReading, name_version, read_ledger
+from rlaif_dagster.lineage.collecting.notes import CollectionNote, find_collected
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.record import MaterialisationRecord, VersionRef
+from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.progress import Progress
 from rlaif_dagster.versioning.pin import DATA_FOLDER
 from rlaif_dagster.versioning.scratch import raising_storage_errors
@@ -58,11 +60,13 @@ def audit_project(
         ledger = read_ledger(project.ledger.folder, project.root)
         records = ledger.records if target is None else find_closure(ledger, target, project.root)
         pinned, pin_findings = read_pin(project.root)
+        collected = find_collected(ledger.notes, ledger.records.values())
         reading = read_store(
             store,
             records.values(),
             pinned=pinned,
             heads=ledger.heads.values(),
+            collected=collected,
             is_complete=target is None and store.is_own,
             progress=progress,
         )
@@ -79,6 +83,10 @@ def audit_project(
         )
         findings += contents.findings
         skipped += contents.skipped
+        try:
+            findings += check_recorded_files(project.root)
+        except InputError as error:
+            skipped.append(f"the names of recorded files: {error.file}: {error.problem}")
         findings += pin_findings
         assets = {
             ledger.records[record_id].asset: ledger.records[record_id]
@@ -117,11 +125,21 @@ def audit_project(
         findings=tuple(findings),
         skipped=tuple(skipped),
         overrides=tuple(list_overrides(records.values(), standing)),
+        given_up=tuple(_list_given_up(records.values(), collected)),
         num_records=len(records),
         num_objects=reading.num_hashed,
         num_bytes=num_bytes,
         num_events=None if events is None else len(events.events),
     )
+
+
+def _list_given_up(
+    records: Iterable[MaterialisationRecord], collected: Mapping[str, CollectionNote]
+) -> Iterator[GivenUp]:
+    for record in {record.output.md5: record for record in records}.values():
+        note = collected.get(record.output.md5)
+        if note is not None:
+            yield GivenUp(version=name_version(record), when=note.when.isoformat(), keep=note.keep)
 
 
 def find_closure(ledger: LedgerReading, target: str, root: Path) -> Records:
@@ -135,29 +153,7 @@ def find_closure(ledger: LedgerReading, target: str, root: Path) -> Records:
     Raises:
         InputError: If the target names no version, or several.
     """
-    makers: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-    for record_id, record in ledger.records.items():
-        makers[record.asset, record.output.digest, record.output.md5].append(record_id)
-    found: set[str] = set()
-    todo = [_find_target(ledger, target, root)]
-    while todo:
-        record_id = todo.pop()
-        if record_id in found:
-            continue
-        found.add(record_id)
-        record = ledger.records[record_id]
-        versions: dict[str, VersionRef] = dict(record.inputs)
-        if record.reason is not None:  # an earlier version of its own, which a person asked for
-            versions[record.asset] = record.output
-        for name, version in versions.items():
-            earlier = [
-                maker
-                for maker in makers[name, version.digest, version.md5]
-                if ledger.records[maker].sequence < record.sequence
-            ]
-            todo += earlier[-1:]
-        if record.reused_from is not None and record.reused_from in ledger.records:
-            todo.append(record.reused_from)
+    found = versions.find_closure(ledger.records, [_find_target(ledger, target, root)])
     return {record_id: record for record_id, record in ledger.records.items() if record_id in found}
 
 

@@ -86,6 +86,21 @@ class OverrideUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GivenUp:
+    """A version that `rlaif gc` gave up, and that was not recorded again since: told, and no finding.
+
+    Attributes:
+        version: The version, `asset@<12 hex digits>`.
+        when: When, UTC, ISO 8601.
+        keep: The rules of what was kept.
+    """
+
+    version: str
+    when: str
+    keep: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditReport:
     """The outcome of an audit.
 
@@ -93,6 +108,7 @@ class AuditReport:
         findings: Every disagreement, the ledger's first.
         skipped: What was not looked at, and why.
         overrides: What rests on failed checks that a person let pass.
+        given_up: Versions whose bytes were given up on purpose, so that they were not looked at.
         num_records: Records that were checked.
         num_objects: Objects of the store whose bytes were hashed.
         num_bytes: Bytes that were hashed: objects, and files in `data/`.
@@ -102,6 +118,7 @@ class AuditReport:
     findings: tuple[Finding, ...]
     skipped: tuple[str, ...]
     overrides: tuple[OverrideUse, ...]
+    given_up: tuple[GivenUp, ...]
     num_records: int
     num_objects: int
     num_bytes: int

@@ -86,6 +86,7 @@ def read_store(
     *,
     pinned: str | None,
     heads: Iterable[MaterialisationRecord],
+    collected: Container[str],
     is_complete: bool,
     progress: Progress,
 ) -> StoreReading:
@@ -96,11 +97,13 @@ def read_store(
         records: The records whose versions are proven.
         pinned: The tree that `data.dvc` pins.
         heads: Records whose trees are read as well, if they are there: to tell what `data.dvc` should pin.
+        collected: Addresses of versions that were given up on purpose: they need not be here.
         is_complete: Whether to hash every other object of the store as well.
         progress: Told how many objects are hashed.
     """
     versions = list({(record.output.md5, record.output.digest): record for record in records}.values())
-    users = {record.output.md5: f"the files of {name_version(record)}" for record in reversed(versions)}
+    needed = [record for record in versions if record.output.md5 not in collected]
+    users = {record.output.md5: f"the files of {name_version(record)}" for record in reversed(needed)}
     if pinned is not None:
         users.setdefault(pinned, "the whole of data/, which data.dvc pins")
     listed, findings = _list_objects(store) if is_complete else ([], [])
@@ -117,7 +120,8 @@ def read_store(
     for record in versions:
         digests = {file.path: file.sha256 for file in record.output.files}
         for path, md5 in trees.get(record.output.md5, Tree(())).files:
-            users.setdefault(md5, f"{path} of {name_version(record)}")
+            if record.output.md5 not in collected:
+                users.setdefault(md5, f"{path} of {name_version(record)}")
             recorded.setdefault(md5, set()).add(digests.get(path, ""))
     rest = [md5 for md5 in dict.fromkeys([*users, *listed]) if md5 not in outcomes]
     outcomes |= _hash_objects(store, rest, recorded, progress)

@@ -3,19 +3,22 @@
 import re
 import stat
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import LedgerError, StorageError
 from rlaif_dagster.lineage.auditing.findings import Finding, show_path
+from rlaif_dagster.lineage.collecting.notes import FOLDER as NOTES
+from rlaif_dagster.lineage.collecting.notes import CollectionNote
 from rlaif_dagster.lineage.ledger import SUFFIX
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.versioning.tree import check_asset, check_tree_md5, is_plain_path
 
 _RECORD_NAME = re.compile(r"[0-9a-f]{64}" + re.escape(SUFFIX))
+_Content = TypeVar("_Content", MaterialisationRecord, CollectionNote)
 _RESTORE: Final = "keep the file as evidence, then restore the record from git, a backup or the remote"
 _FORGED: Final = (
     "this program never writes such a record: find out who wrote it (git log), and restore lineage/ from git"
@@ -30,11 +33,13 @@ class LedgerReading:
         records: The sound records by id, oldest first.
         is_whole: Whether every record that is there, or is named by another, is sound. If not, what depends on
             knowing all records cannot be judged.
+        notes: The sound notes of what was collected.
         findings: What is wrong with the rest.
     """
 
     records: Mapping[str, MaterialisationRecord]
     is_whole: bool
+    notes: tuple[CollectionNote, ...]
     findings: tuple[Finding, ...]
 
     @property
@@ -66,7 +71,16 @@ def read_ledger(folder: Path, root: Path) -> LedgerReading:
     findings: list[Finding] = []
     records: dict[str, MaterialisationRecord] = {}
     damaged: set[str] = set()
+    notes: dict[str, CollectionNote] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.name == NOTES and path.is_dir() and not path.is_symlink():
+            for note_path in sorted(path.iterdir()):
+                note = _read_note(note_path, root)
+                if isinstance(note, CollectionNote):
+                    notes[note_path.stem] = note
+                else:
+                    findings.append(note)
+            continue
         outcome = _read_record(path, root)
         if isinstance(outcome, MaterialisationRecord):
             records[path.stem] = outcome
@@ -75,7 +89,7 @@ def read_ledger(folder: Path, root: Path) -> LedgerReading:
             if _RECORD_NAME.fullmatch(path.name):
                 damaged.add(path.stem)
     ordered = dict(sorted(records.items(), key=lambda item: (item[1].sequence, item[1].ended_at, item[0])))
-    missing = list(_find_missing(ordered, damaged, folder=show_path(folder, root)))
+    missing = list(_find_missing(ordered, notes, damaged, folder=show_path(folder, root)))
     findings += missing
     is_whole = not damaged and not missing
     for record_id, record in ordered.items():
@@ -84,10 +98,33 @@ def read_ledger(folder: Path, root: Path) -> LedgerReading:
         findings += _check_links(record, place, ordered)
     if is_whole:
         findings += _check_inputs(ordered, show_path(folder, root))
-    return LedgerReading(records=ordered, is_whole=is_whole, findings=tuple(findings))
+    return LedgerReading(
+        records=ordered, is_whole=is_whole, notes=tuple(notes.values()), findings=tuple(findings)
+    )
 
 
 def _read_record(path: Path, root: Path) -> MaterialisationRecord | Finding:
+    def read(data: bytes) -> MaterialisationRecord | str:
+        record = MaterialisationRecord.from_bytes(data, name=show_path(path, root))
+        if record.started_at.tzinfo is None or record.ended_at.tzinfo is None:
+            return "times without a zone"
+        return record if record.to_bytes() == data else "a record that is not written as canonical JSON"
+
+    return _read_named(path, root, read, "lineage record")
+
+
+def _read_note(path: Path, root: Path) -> CollectionNote | Finding:
+    def read(data: bytes) -> CollectionNote | str:
+        note = CollectionNote.model_validate_json(data)
+        return note if note.to_bytes() == data else "a note that is not written as canonical JSON"
+
+    return _read_named(path, root, read, "note of a collection")
+
+
+def _read_named(
+    path: Path, root: Path, read: Callable[[bytes], _Content | str], what: str
+) -> _Content | Finding:
+    """Reads a file that is named by the digest of its bytes."""
     place = show_path(path, root)
     is_named = _RECORD_NAME.fullmatch(path.name) is not None
     try:
@@ -109,7 +146,7 @@ def _read_record(path: Path, root: Path) -> MaterialisationRecord | Finding:
             found=f"a file whose bytes hash to {digest}"
             if is_file
             else "something that is not a regular file",
-            expected=f"nothing but records, named <sha256 of their bytes>{SUFFIX}",
+            expected=f"nothing but {what}s, named <sha256 of their bytes>{SUFFIX}",
             remedy="find out where it comes from; a .tmp file was left by a run that was killed, and can be removed",
         )
     if digest != path.stem:
@@ -121,28 +158,31 @@ def _read_record(path: Path, root: Path) -> MaterialisationRecord | Finding:
             remedy=_RESTORE,
         )
     try:
-        record = MaterialisationRecord.from_bytes(data, name=place)
-        if record.started_at.tzinfo is None or record.ended_at.tzinfo is None:
-            found = "times without a zone"
-        elif record.record_id != path.stem:
-            found = "a record that is not written as canonical JSON"
-        else:
-            return record
+        content = read(data)
+        if not isinstance(content, str):
+            return content
+        found = content
     except (LedgerError, ValueError, RecursionError) as error:
-        found = f"no record: {str(error).partition(chr(10))[0][:200]}"
-    return Finding(
-        kind="record-invalid", place=place, found=found, expected="a lineage record", remedy=_FORGED
-    )
+        found = f"no {what}: {str(error).partition(chr(10))[0][:200]}"
+    return Finding(kind="record-invalid", place=place, found=found, expected=f"a {what}", remedy=_FORGED)
 
 
 def _find_missing(
-    records: Mapping[str, MaterialisationRecord], damaged: set[str], *, folder: str
+    records: Mapping[str, MaterialisationRecord],
+    notes: Mapping[str, CollectionNote],
+    damaged: set[str],
+    *,
+    folder: str,
 ) -> Iterator[Finding]:
     named_by: dict[str, str] = {}
+    for note_id, note in notes.items():
+        for newest in note.newest:
+            if newest not in records and newest not in damaged:
+                named_by[newest] = f"{NOTES}/{note_id}"
     for record_id, record in records.items():
         for name in (*record.previous, record.reused_from):
             if name is not None and name not in records and name not in damaged:
-                named_by.setdefault(name, record_id)
+                named_by[name] = record_id
     for name, record_id in named_by.items():
         yield Finding(
             kind="record-missing",

@@ -11,8 +11,8 @@ import pytest
 from rlaif_dagster.judging.calls import Answer, Call
 from rlaif_dagster.judging.serving.exchange import (
     LONGEST_REASON,
-    Exchange,
     Fault,
+    JudgeExchange,
     TopToken,
     read_retry_after,
     read_score,
@@ -36,13 +36,15 @@ RATING = Template(
 KEY = "sk-canary-0123456789"
 
 
-def make_exchange(*, key: str | None = None, template: Template | None = None, **fields: Any) -> Exchange:
+def make_exchange(
+    *, key: str | None = None, template: Template | None = None, **fields: Any
+) -> JudgeExchange:
     settings = OpenAIJudgeSettings.model_validate({"provider": "openai", "model": "m", **fields})
-    return Exchange(settings, template or load_template("compact"), key=key)
+    return JudgeExchange(settings, template or load_template("compact"), key=key)
 
 
 def read(
-    exchange: Exchange, reply: object, status: int = 200, headers: dict[str, str] | None = None
+    exchange: JudgeExchange, reply: object, status: int = 200, headers: dict[str, str] | None = None
 ) -> Answer | Fault:
     body = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
     return exchange.read(exchange.encode(CALL), status, headers or {}, body, NOW)

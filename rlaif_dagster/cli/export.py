@@ -1,0 +1,42 @@
+"""`rlaif export`: the lineage of a version in a format of others."""
+
+from pathlib import Path
+
+import typer
+
+from rlaif_dagster.errors import InputError
+from rlaif_dagster.lineage.exporting.closure import VersionLineage
+from rlaif_dagster.lineage.exporting.formats import FORMATS
+from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.versioning.scratch import raising_storage_errors
+
+
+def export_command(root: Path, target: str, name: str, out: Path | None) -> None:
+    """Writes it to a file, or prints it.
+
+    Raises:
+        RlaifError: If there is no such version or format, or what it takes cannot be had.
+    """
+    project = Project.open(root)
+    if name not in FORMATS:
+        raise InputError(
+            f"there is no format {name!r}",
+            file=project.root,
+            field="--format",
+            remedy=f"name one of {', '.join(FORMATS)}",
+        )
+    text = FORMATS[name](VersionLineage.from_project(project, target))
+    write_text(text, out)
+
+
+def write_text(text: str, out: Path | None) -> None:
+    """Writes a text to a file, or prints it where there is none.
+
+    Raises:
+        StorageError: If the file cannot be written.
+    """
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    with raising_storage_errors(out):
+        out.write_text(text, encoding="utf-8")

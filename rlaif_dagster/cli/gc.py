@@ -1,0 +1,45 @@
+"""`rlaif gc`: give disk space back; versions that something needs always stay."""
+
+import dataclasses
+import datetime
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from rlaif_dagster.lineage.collecting.collect import apply_collection, plan_collection
+from rlaif_dagster.lineage.project import Project
+
+
+def gc_command(root: Path, keep: Sequence[str], *, apply: bool, as_json: bool) -> None:
+    """Says what goes, and removes it where asked to.
+
+    Raises:
+        RlaifError: If a rule is wrong, a run is at work, or the ledger or the store is damaged.
+    """
+    project = Project.open(root)
+    collect = apply_collection if apply else plan_collection
+    collection = collect(project, keep, now=datetime.datetime.now(datetime.UTC))
+    console = Console(stderr=as_json)
+    table = Table("asset", "versions kept", "given up" if apply else "would go")
+    kept, dropped = (
+        Counter(version.asset for version in versions) for versions in (collection.kept, collection.dropped)
+    )
+    for asset in dict.fromkeys((*kept, *dropped)):
+        table.add_row(asset, str(kept[asset]), str(dropped[asset]))
+    console.print(table)
+    for version in collection.dropped:
+        console.print(f"  {version.asset}@{version.digest.removeprefix('sha256:')[:12]}", soft_wrap=True)
+    verb = "removed" if apply else "would be removed (nothing was changed; --apply does it)"
+    console.print(
+        f"{len(collection.objects):,} objects, {collection.num_bytes:,} bytes {verb}", soft_wrap=True
+    )
+    if as_json:
+        dropped_versions = [version.model_dump() for version in collection.dropped]
+        typer.echo(
+            json.dumps({"applied": apply, **dataclasses.asdict(collection), "dropped": dropped_versions})
+        )

@@ -1,0 +1,178 @@
+"""`rlaif gc`: what would be given up, and giving it up.
+
+The note is written first and the objects are removed after it, each version's files before its tree: whenever the work
+is cut off, an audit knows of it, and the same command goes on. Objects that no record accounts for are left alone, and
+so is the remote.
+"""
+
+import datetime
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rlaif_dagster.digest import Digest
+from rlaif_dagster.errors import StorageError
+from rlaif_dagster.lineage.auditing.objects import split_tree
+from rlaif_dagster.lineage.collecting.keep import find_kept
+from rlaif_dagster.lineage.collecting.notes import FOLDER, CollectedVersion, CollectionNote
+from rlaif_dagster.lineage.ledger import SUFFIX
+from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.running import find_running
+from rlaif_dagster.versioning.scratch import held_lock, raising_storage_errors, scratch_folder
+from rlaif_dagster.versioning.tree import Tree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptVersion:
+    """A version that stays, and why."""
+
+    asset: str
+    digest: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """What a collection gives up, or would.
+
+    Attributes:
+        keep: The rules.
+        kept: Versions that stay.
+        dropped: Versions that are given up: those of the rest of which something is here.
+        objects: The objects that go, files before trees.
+        num_bytes: Their bytes.
+    """
+
+    keep: tuple[str, ...]
+    kept: tuple[KeptVersion, ...]
+    dropped: tuple[CollectedVersion, ...]
+    objects: tuple[str, ...]
+    num_bytes: int
+
+
+def plan_collection(project: Project, keep: Sequence[str], *, now: datetime.datetime) -> Collection:
+    """Says what would be given up; changes nothing.
+
+    Args:
+        project: The project.
+        keep: Rules, see `find_kept`.
+        now: The time, in UTC.
+
+    Raises:
+        InputError: If a rule is none, or names no version.
+        LedgerError: If the ledger is damaged.
+        CorruptVersionError: If a tree object is damaged, so that it is not known what it names.
+        StorageError: If the cache lies outside the project.
+    """
+    cache = project.store.cache
+    if not cache.folder.is_relative_to(project.root):
+        raise StorageError(
+            f"{cache.folder}: this cache may be shared, and other projects' versions are not known here\n"
+            "  remedy: collect in the project that the cache lies in"
+        )
+    kept = find_kept(project, keep, now=now)
+    records = {record.record_id: record for record in project.ledger.records()}
+    staying = {record.output.md5: record for name, record in records.items() if name in kept.reasons}
+    going = {r.output.md5: r for r in records.values() if r.output.md5 not in staying}
+    trees = _read_trees(project, records.values())
+    needed = {
+        md5
+        for name in (*staying, *kept.pins)
+        if (tree := trees.get(name)) is not None
+        for md5 in (name, *(file_md5 for _, file_md5 in tree.files))
+    }
+    shared = {file.sha256 for record in staying.values() for file in record.output.files}
+    dropped: list[CollectedVersion] = []
+    files: list[str] = []
+    for md5, record in going.items():
+        digests = {file.path: file.sha256 for file in record.output.files}
+        stored = trees.get(md5, Tree(())).files
+        # Bytes of a kept version stay, be its tree here or not.
+        files += [name for path, name in stored if name not in needed and digests.get(path) not in shared]
+        if any(cache.path_of(name).is_file() for name in (md5, *(name for _, name in stored))):
+            dropped.append(CollectedVersion(asset=record.asset, digest=record.output.digest, md5=md5))
+    going_trees = [md5 for md5 in trees if md5 not in needed]
+    objects = [md5 for md5 in dict.fromkeys([*files, *going_trees]) if cache.path_of(md5).is_file()]
+    reasons = {records[name].output.md5: reason for name, reason in kept.reasons.items()}
+    return Collection(
+        keep=tuple(keep),
+        kept=tuple(
+            KeptVersion(asset=record.asset, digest=record.output.digest, reason=reasons[md5])
+            for md5, record in staying.items()
+        ),
+        dropped=tuple(dropped),
+        objects=tuple(objects),
+        num_bytes=sum(cache.path_of(md5).stat().st_size for md5 in objects),
+    )
+
+
+def apply_collection(project: Project, keep: Sequence[str], *, now: datetime.datetime) -> Collection:
+    """Gives up what `plan_collection` says, after a note of it is written; returns what went.
+
+    Raises:
+        InputError: As `plan_collection`.
+        LedgerError: As `plan_collection`.
+        CorruptVersionError: As `plan_collection`.
+        StorageError: As `plan_collection`; if a run is at work; or if something cannot be written or removed.
+    """
+    running = find_running(project)
+    if running:
+        raise StorageError(
+            f"{project.root}: a run is at work ({', '.join(running)}), and may need what would be given up\n"
+            "  remedy: wait for it, then collect again"
+        )
+    with (
+        raising_storage_errors(project.store.cache.folder),
+        held_lock(project.scratch / "locks" / "ledger.lock"),
+    ):
+        collection = plan_collection(project, keep, now=now)
+        if collection.dropped:
+            _write_note(project, collection, now=now)
+        for md5 in collection.objects:
+            project.store.cache.path_of(md5).unlink(missing_ok=True)
+    return collection
+
+
+def _read_trees(project: Project, records: Iterable[MaterialisationRecord]) -> dict[str, Tree]:
+    """The trees of recorded versions, and those of whole states of `data/` that are made of such versions.
+
+    A version that has no tree object of its own may lie in a whole state: `dvc pull` brings it so.
+    """
+    cache = project.store.cache
+    versions: dict[str, set[str]] = {}
+    for record in records:
+        versions.setdefault(record.asset, set()).add(record.output.md5)
+    known = {md5 for md5s in versions.values() for md5 in md5s}
+    found: dict[str, Tree] = {}
+    for path in sorted(cache.folder.glob("files/md5/*/*.dir")):
+        md5 = path.parent.name + path.name
+        tree = cache.read_tree(md5) or Tree(())
+        parts = split_tree(tree, versions)
+        if md5 in known:
+            found[md5] = tree
+        elif all(asset in versions and part.md5 in versions[asset] for asset, part in parts.items()):
+            found |= {md5: tree, **{part.md5: part for part in parts.values()}}
+    return found
+
+
+def _write_note(project: Project, collection: Collection, *, now: datetime.datetime) -> None:
+    records = {record.record_id: record for record in project.ledger.records()}
+    named = {name for record in records.values() for name in record.previous}
+    newest = sorted(records.keys() - named)
+    note = CollectionNote(
+        when=now,
+        keep=collection.keep,
+        newest=tuple(newest),
+        sequence=max(records[name].sequence for name in newest),
+        versions=collection.dropped,
+    )
+    folder = project.ledger.folder / FOLDER
+    folder.mkdir(exist_ok=True)
+    with scratch_folder(project.scratch / "scratch") as scratch:
+        unfinished = scratch / "note"
+        with unfinished.open("wb") as stream:
+            stream.write(note.to_bytes())
+            stream.flush()
+            os.fsync(stream.fileno())
+        unfinished.replace(folder / f"{Digest.from_bytes(note.to_bytes()).sha256}{SUFFIX}")

@@ -1,0 +1,98 @@
+"""Notes of what was collected: one immutable file for each collection, `lineage/collected/<sha256 of its bytes>.json`.
+
+A note tells an audit that bytes which are not there were given up on purpose, by which rules and when. It holds for
+what was recorded before it: a version that was recorded again since has to be there again.
+"""
+
+import datetime
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rlaif_dagster.digest import Digest, canonical_json
+from rlaif_dagster.errors import LedgerError
+from rlaif_dagster.lineage.ledger import SUFFIX
+from rlaif_dagster.lineage.record import MaterialisationRecord
+
+FOLDER: Final = "collected"
+"""Where notes lie, below the ledger's folder."""
+
+
+class CollectedVersion(BaseModel):
+    """A version that was given up."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    asset: str
+    digest: str
+    md5: str
+
+
+class CollectionNote(BaseModel):
+    """What one `rlaif gc` gave up.
+
+    `newest` names the records that were newest, so that a note which outlives them shows that they are missing;
+    `sequence` is the highest of their numbers. The time is UTC.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    when: datetime.datetime
+    keep: tuple[str, ...]
+    newest: tuple[str, ...]
+    sequence: int
+    versions: tuple[CollectedVersion, ...]
+
+    def to_bytes(self) -> bytes:
+        """The wire form: canonical JSON."""
+        return canonical_json(self.model_dump(mode="json"))
+
+
+def read_note(path: Path) -> CollectionNote:
+    """Reads a note and compares its bytes with its name.
+
+    Raises:
+        LedgerError: If they do not hash to it, or are no note.
+    """
+    data = path.read_bytes()
+    try:
+        if Digest.from_bytes(data).sha256 == path.name.removesuffix(SUFFIX):
+            return CollectionNote.model_validate_json(data)
+        problem = "its bytes do not hash to its name; it was changed after it was written"
+    except ValidationError as error:
+        problem = f"not a note of a collection ({error})"
+    raise LedgerError(
+        f"{path}: {problem}.\n  remedy: restore the file from git or a backup; do not edit notes"
+    )
+
+
+def read_notes(ledger_folder: Path) -> list[CollectionNote]:
+    """Reads every note of a ledger.
+
+    Raises:
+        LedgerError: If one is damaged.
+    """
+    return [read_note(path) for path in sorted((ledger_folder / FOLDER).glob(f"*{SUFFIX}"))]
+
+
+def find_collected(
+    notes: Iterable[CollectionNote], records: Iterable[MaterialisationRecord]
+) -> Mapping[str, CollectionNote]:
+    """The addresses of versions that were given up and not recorded again since, each with the newest note of it.
+
+    Args:
+        notes: The notes.
+        records: The ledger's records.
+    """
+    recorded: dict[str, int] = {}
+    for record in records:
+        recorded[record.output.md5] = max(record.sequence, recorded.get(record.output.md5, 0))
+    return {
+        version.md5: note
+        for note in sorted(notes, key=lambda note: (note.sequence, note.when))
+        for version in note.versions
+        if recorded.get(version.md5, 0) <= note.sequence
+    }

@@ -1,0 +1,99 @@
+"""Do two reward models put the same answers in the same order? Spearman's rank correlation on common answers.
+
+Scores that an evaluation stored are used where both sides scored common answers; otherwise both stored models score
+answers that both sides sampled. torch is imported only then.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rlaif_dagster.digest import Digest
+from rlaif_dagster.evaluation.comparison import Comparison
+
+MIN_COMMON: Final = 10
+"""Fewer stored scores of common answers than this say too little; then the models are asked."""
+MAX_SCORED: Final = 512
+"""Most answers that the models are asked about, chosen by digest."""
+
+Text = tuple[str, str]
+"""A prompt and an answer to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardDiff:
+    """How two reward models rank common answers.
+
+    Attributes:
+        spearman: The rank correlation, -1 to 1; None where one of them gives all answers the same reward, or there
+            are fewer than two answers.
+        num_answers: Common answers.
+        source: `evaluations`: scores that both evaluations stored; `models`: both models were asked now.
+    """
+
+    spearman: float | None
+    num_answers: int
+    source: str
+
+
+def correlate_ranks(before: Mapping[Text, float], after: Mapping[Text, float], *, source: str) -> RewardDiff:
+    """Correlates the ranks of the answers that both sides scored (Spearman 1904, American J. of Psychology 15).
+
+    Args:
+        before: Side A's reward of each answer.
+        after: Side B's.
+        source: Where the scores come from.
+    """
+    common = sorted(before.keys() & after.keys())
+    old, new = ([scores[text] for text in common] for scores in (before, after))
+    if len(set(old)) < 2 or len(set(new)) < 2:  # noqa: PLR2004 (one value has no ranks)
+        return RewardDiff(spearman=None, num_answers=len(common), source=source)
+    from scipy.stats import spearmanr
+
+    return RewardDiff(spearman=float(spearmanr(old, new).statistic), num_answers=len(common), source=source)
+
+
+def collect_scores(comparisons: Iterable[Comparison]) -> dict[Text, float]:
+    """The scores that an evaluation stored, of both policies' answers."""
+    scores: dict[Text, float] = {}
+    for row in comparisons:
+        for text, reward in ((row.base_text, row.base_reward), (row.aligned_text, row.aligned_reward)):
+            if reward is not None:
+                scores[row.prompt, text] = reward
+    return scores
+
+
+def compare_reward_models(
+    stored: tuple[Mapping[Text, float], Mapping[Text, float]],
+    models: tuple[Path | None, Path | None],
+    find_common: Callable[[], set[Text]],
+) -> RewardDiff | None:
+    """Compares two reward models; None where neither stored scores nor models and common answers are there.
+
+    Args:
+        stored: The scores that side A's and side B's evaluation stored.
+        models: The folders of both reward models.
+        find_common: Gives the answers that both sides sampled; called only if the models have to be asked.
+    """
+    before, after = stored
+    if len(before.keys() & after.keys()) >= MIN_COMMON:
+        return correlate_ranks(before, after, source="evaluations")
+    old, new = models
+    texts = choose_texts(find_common()) if old and new else []
+    if not old or not new or not texts:
+        return None
+    return correlate_ranks(_score(old, texts), _score(new, texts), source="models")
+
+
+def choose_texts(texts: set[Text]) -> list[Text]:
+    """Chooses at most MAX_SCORED answers by their digest, so that the choice is nobody's."""
+    return sorted(texts, key=lambda text: Digest.from_json(text).sha256)[:MAX_SCORED]
+
+
+def _score(model: Path, texts: list[Text]) -> dict[Text, float]:
+    from rlaif_dagster.numerics import prepare_torch
+    from rlaif_dagster.training.rewards import score_responses
+
+    device = prepare_torch(num_threads=1, device="auto")
+    return dict(zip(texts, score_responses(model, texts, device=device), strict=True))

@@ -1,0 +1,98 @@
+"""Direct preference optimisation on soft labels, with the reward model as filter. Needs trl: import it lazily.
+
+A pair is dropped when the reward model gives at least `reward_filter` probability to the answer that the label does
+not prefer: the label is then an outlier among the labels that the reward model generalises from. The labels themselves
+stay the judge's soft labels.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from transformers import TrainerCallback
+from trl import DPOConfig
+from trl.trainer.dpo_trainer import DataCollatorForPreference
+
+from rlaif_dagster.errors import TrainingError
+from rlaif_dagster.tables import Row
+from rlaif_dagster.training import trainers
+from rlaif_dagster.training.methods.method import Material, Plan
+from rlaif_dagster.training.pairs import encode_pairs
+from rlaif_dagster.training.rewards import RewardModel
+from rlaif_dagster.training.settings import DpoSettings
+
+_NO_PREFERENCE = 0.5
+
+
+def plan_dpo(material: Material, settings: DpoSettings) -> Plan:
+    """Filters and encodes the pairs, and measures them by the reference policy, which the policy still is.
+
+    Raises:
+        TrainingError: If no pair is left.
+    """
+    rows, tokenizer = material.rows, material.tokenizer
+    kept = filter_by_reward(material.reward_model, rows, threshold=settings.reward_filter)
+    encoded = encode_pairs(tokenizer, kept, max_length=settings.max_length)
+    dropped = {
+        "reward_model_contradicts": len(rows) - len(kept),
+        "prompt_too_long": encoded.num_dropped,
+    }
+    if not encoded.pairs:
+        raise TrainingError(
+            f"policy: none of the {len(rows)} pairs is left to train on (dropped: {dropped}).\n"
+            "  remedy: raise `policy.reward_filter` or `policy.max_length`"
+        )
+    dataset = trainers.build_dpo_dataset(encoded.pairs, material.policy, settings=settings)
+
+    def make_trainer(arguments: Mapping[str, Any], callbacks: Sequence[TrainerCallback]) -> Any:
+        return trainers.SoftDpoTrainer(
+            model=material.policy,
+            args=DPOConfig(
+                beta=settings.beta,
+                loss_type=[settings.loss],
+                label_smoothing=settings.label_smoothing,
+                precompute_ref_log_probs=True,
+                max_length=settings.max_length,
+                **arguments,
+            ),
+            data_collator=trainers.SoftLabelCollator(
+                DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id, max_length=settings.max_length)
+            ),
+            train_dataset=dataset,
+            processing_class=tokenizer,
+            peft_config=trainers.build_lora(settings.lora, task="CAUSAL_LM"),
+            callbacks=list(callbacks),
+        )
+
+    return Plan(
+        make_trainer=make_trainer,
+        counts={
+            "num_train_pairs": len(encoded.pairs),
+            "num_cut": encoded.num_cut,
+            **{f"num_dropped_{reason}": count for reason, count in sorted(dropped.items())},
+        },
+        figures={"reward_margin": "rewards/margins", "reward_accuracy": "rewards/accuracies"},
+    )
+
+
+def filter_by_reward(reward_model: RewardModel, rows: Sequence[Row], *, threshold: float | None) -> list[Row]:
+    """Keeps the pairs that the reward model does not confidently contradict.
+
+    Args:
+        reward_model: On its device.
+        rows: `ai_preferences`.
+        threshold: A pair goes when sigmoid(reward(other) - reward(preferred)) >= this; None keeps all. A label of
+            exactly 0.5 prefers neither and is never contradicted.
+    """
+    if threshold is None:
+        return list(rows)
+    rewards = reward_model.score(
+        [(row["prompt"], row[text]) for text in ("text_a", "text_b") for row in rows]
+    ).means
+    limit = math.log(threshold / (1 - threshold))
+    kept = []
+    for row, reward_a, reward_b in zip(rows, rewards[: len(rows)], rewards[len(rows) :], strict=True):
+        against = reward_b - reward_a if row["p_a"] > _NO_PREFERENCE else reward_a - reward_b
+        if row["p_a"] == _NO_PREFERENCE or against < limit:
+            kept.append(row)
+    return kept

@@ -1,0 +1,72 @@
+"""Reinforcement learning against the reward model by TRL's RLOOTrainer and GRPOTrainer. Needs trl: import it lazily.
+
+Each step samples answers to some training prompts (`trainers.SampledTrainer`), scores them, and learns from how an
+answer compares with the others to its prompt. Both hold the policy to the base policy by beta: RLOO takes beta times
+the log-ratio of a whole answer off its reward, GRPO adds beta times the KL estimate of each token to the loss.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from datasets import Dataset
+from transformers import TrainerCallback
+from trl import GRPOConfig, RLOOConfig
+
+from rlaif_dagster.errors import TrainingError
+from rlaif_dagster.generation.dialogues import encode_prompt
+from rlaif_dagster.training import trainers
+from rlaif_dagster.training.methods.method import Material, Plan
+from rlaif_dagster.training.settings import OnlineSettings
+
+_KINDS = {
+    "rloo": (trainers.SampledRlooTrainer, RLOOConfig),
+    "grpo": (trainers.SampledGrpoTrainer, GRPOConfig),
+}
+
+
+def plan_online(material: Material, settings: OnlineSettings) -> Plan:
+    """Takes the training prompts that leave room for an answer.
+
+    Raises:
+        TrainingError: If no prompt does.
+    """
+    room = settings.max_length - settings.max_new_tokens
+    prompts = [p for p in material.prompts if len(encode_prompt(material.tokenizer, p)) <= room]
+    if not prompts:
+        raise TrainingError(
+            f"policy: none of the {len(material.prompts)} prompts leaves room for an answer of "
+            f"{settings.max_new_tokens} tokens in {settings.max_length}.\n"
+            "  remedy: raise `policy.max_length`, or lower `policy.max_new_tokens`"
+        )
+
+    def reward(prompts: Sequence[str], completions: Sequence[str], **_: Any) -> list[float]:
+        """The reward model's mean score of each answer."""
+        return material.reward_model.score(list(zip(prompts, completions, strict=True))).means
+
+    trainer_type, config_type = _KINDS[settings.method]
+
+    def make_trainer(arguments: Mapping[str, Any], callbacks: Sequence[TrainerCallback]) -> Any:
+        return trainer_type(
+            model=material.policy,
+            reward_funcs=reward,
+            args=config_type(
+                beta=settings.beta,
+                num_generations=settings.num_generations,
+                max_completion_length=settings.max_new_tokens,
+                **arguments,
+            ),
+            train_dataset=Dataset.from_list([{"prompt": prompt} for prompt in prompts]),
+            processing_class=material.tokenizer,
+            peft_config=trainers.build_lora(settings.lora, task="CAUSAL_LM"),
+            callbacks=list(callbacks),
+        )
+
+    return Plan(
+        make_trainer=make_trainer,
+        counts={
+            "num_train_prompts": len(prompts),
+            "num_dropped_prompt_too_long": len(material.prompts) - len(prompts),
+        },
+        figures={"reward": "reward", "num_tokens": "completions/mean_length", "entropy": "entropy"}
+        | ({"kl": "kl"} if settings.beta else {}),
+    )

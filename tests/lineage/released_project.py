@@ -1,0 +1,77 @@
+"""A released policy made in no time: real feedback on recorded answers; weights and evaluation are made up."""
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from rlaif_dagster.digest import canonical_json
+from rlaif_dagster.evaluation.evaluate import write_evaluation
+from rlaif_dagster.evaluation.settings import EvaluationSettings
+from rlaif_dagster.graph.build import build_graph
+from rlaif_dagster.graph.evaluation import INPUTS_JSON
+from rlaif_dagster.graph.learning import TRAINING_JSON, write_plots
+from rlaif_dagster.graph.stage import StageContext, StageResult
+from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.lineage.recall import materialise
+from rlaif_dagster.progress import ignore_progress
+from tests.evaluation.made_up import make_comparisons, make_curves, make_facts
+from tests.lineage.traced_project import make_traced_project
+
+CURVES = make_curves()
+STEPS = [{"step": point.step, "loss": point.value} for point in CURVES.reward_model_loss[0].points]
+METRICS = {"accuracy": {"value": 0.9, "low": 0.8, "high": 0.95, "n": 40, "num_clusters": 20}}
+
+
+def write_model(folder: Path, training: dict[str, object]) -> StageResult:
+    """Writes weights that depend on nothing, and what their training looked like."""
+    (folder / "model.safetensors").write_bytes(canonical_json(sorted(training)))
+    (folder / TRAINING_JSON).write_bytes(canonical_json(training))  # type: ignore[arg-type]
+    return StageResult(metrics={"made_up": True})
+
+
+def make_reward_model(context: StageContext) -> StageResult:
+    return write_model(
+        context.output, {"steps": STEPS, "margins": list(CURVES.reward_margins), "metrics": METRICS}
+    )
+
+
+def make_policy(context: StageContext) -> StageResult:
+    checkpoints = [asdict(checkpoint) for checkpoint in CURVES.checkpoints]
+    return write_model(context.output, {"steps": STEPS, "checkpoints": checkpoints})
+
+
+def make_evaluation(context: StageContext) -> StageResult:
+    metrics = write_evaluation(
+        context.output,
+        comparisons=make_comparisons(num_prompts=12),
+        settings=EvaluationSettings(num_examples=2),
+        facts=make_facts(),
+        curves=CURVES,
+    )
+    write_plots(context.output, {})
+    digests = {name: str(digest) for name, digest in context.digests.items()}
+    (context.output / INPUTS_JSON).write_bytes(canonical_json(digests))
+    return StageResult(metrics=metrics.to_json())
+
+
+MADE_UP: dict[str, Callable[[StageContext], StageResult]] = {
+    "reward_model": make_reward_model,
+    "aligned_policy": make_policy,
+    "evaluation": make_evaluation,
+}
+
+
+def make_released(folder: Path) -> Project:
+    """Makes the project and releases its policy."""
+    project = Project.open(make_traced_project(folder))
+    for stage in build_graph(project.read_inputs()).values():
+        made_up = stage.name in MADE_UP
+        materialise(
+            project,
+            replace(stage, compute=MADE_UP[stage.name], checks=())
+            if made_up
+            else replace(stage, requires={}),
+            progress=ignore_progress,
+            run_id="run",
+        )
+    return project
