@@ -26,6 +26,7 @@ from rlaif_dagster.errors import CorruptVersionError, MissingInputError, Storage
 from rlaif_dagster.graph.budgets import Budgets
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.judging.journal import mark_landed
+from rlaif_dagster.lineage.curves import showing_curves
 from rlaif_dagster.lineage.gates import find_overrides
 from rlaif_dagster.lineage.ledger_index import identify_maker
 from rlaif_dagster.lineage.project import Project
@@ -261,7 +262,8 @@ def _compute(
             progress=progress,
             budgets=budgets,
         )
-        result = _run_stage(stage, context)
+        with showing_curves(project, stage.name, started_at):
+            result = _run_stage(stage, context)
         checks = tuple(run_checks(stage, output, inputs))
         version = project.store.add(stage.name, output, move=True)
     record = _append(
