@@ -33,7 +33,7 @@ def reword(project: Path, place: int, text: str) -> None:
 
 
 def add_remote(root: Path, url: str, **settings: str) -> Project:
-    run_dvc(root, "remote", "add", "--default", "team", url)
+    run_dvc(root, "remote", "add", "--force", "--default", "team", url)
     for name, value in settings.items():
         run_dvc(root, "remote", "modify", "team", name, value)
     return Project.open(root)
@@ -273,3 +273,55 @@ def test_without_a_remote_the_remedy_is_named(tmp_path: Path) -> None:
     init_store(tmp_path)
     with pytest.raises(StorageError, match="dvc remote add"):
         push_project(Project.open(tmp_path), progress=ignore_progress)
+
+
+@pytest.fixture
+def s3_remote(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """A server of the S3 protocol on this machine, with an empty bucket."""
+    for name in ("dvc_s3", "moto"):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip("the extra `s3` or its server for tests is not installed")
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "tester")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    address = f"http://{host}:{port}"
+    boto3.client("s3", endpoint_url=address).create_bucket(Bucket="rlaif-tests")
+    try:
+        yield {"url": "s3://rlaif-tests/team", "endpointurl": address}
+    finally:
+        server.stop()
+
+
+@pytest.mark.slow
+def test_an_s3_remote_holds_what_any_remote_holds(
+    pair_of_machines: tuple[Path, Path], s3_remote: dict[str, str]
+) -> None:
+    """Push, pull, audit; a push that was cut off; bytes that were damaged there are not taken."""
+    import boto3
+
+    one, two = pair_of_machines
+    for root in (one, two):
+        add_remote(root, **s3_remote)
+    bucket = boto3.resource("s3", endpoint_url=s3_remote["endpointurl"]).Bucket("rlaif-tests")
+    push(one)
+    for number, stored in enumerate(bucket.objects.all()):
+        if number % 3 == 0:
+            stored.delete()
+        elif number % 3 == 1:
+            bucket.put_object(Key=stored.key, Body=stored.get()["Body"].read()[:-1])
+    push(one)
+    assert pull(two) == 2
+    assert audit(two).findings == ()
+    assert {key.key.split("/")[1] for key in bucket.objects.all()} == {"files", "lineage"}
+
+    (stored, *_) = [key for key in bucket.objects.filter(Prefix="team/files") if not key.key.endswith(".dir")]
+    bucket.put_object(Key=stored.key, Body=b"!" * stored.size)
+    (two / ".dvc/cache" / stored.key.removeprefix("team/")).unlink()
+    with pytest.raises(StorageError, match="damaged"):
+        pull(two)
