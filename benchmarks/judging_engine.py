@@ -30,12 +30,11 @@ from rich.console import Console
 from rich.table import Table
 
 from rlaif_dagster.cli.bars import show_bars
-from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.inputs.pipeline import NumericsSettings
 from rlaif_dagster.judging.constitution import Constitution, Principle
 from rlaif_dagster.judging.journal import open_journal
 from rlaif_dagster.judging.judge import Plan, ask_questions
-from rlaif_dagster.judging.opening import JUDGE_JSON, JUDGE_TEMPLATE, StoredJudge
+from rlaif_dagster.judging.opening import StoredJudge, write_judge
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.judging.questions import plan_questions
 from rlaif_dagster.judging.settings import LimitSettings, OpenAIJudgeSettings
@@ -51,7 +50,7 @@ CONSTITUTION = Constitution(
 )
 
 
-def prepare_plan(num_calls: int, judge: StoredJudge) -> Plan:
+def prepare_plan(num_calls: int) -> Plan:
     """Plans four answers to each prompt, every two compared in both orders: twelve calls a prompt."""
     prompts = {f"p{place}": f"{place} {WORDS[:150]}" for place in range(-(-num_calls // 12))}
     texts = {
@@ -64,7 +63,7 @@ def prepare_plan(num_calls: int, judge: StoredJudge) -> Plan:
         for prompt in prompts
         for first, second in itertools.combinations(range(4), 2)
     ][: num_calls // 2]
-    return lambda: plan_questions(pairs, CONSTITUTION, [judge.profile], prompts=prompts, texts=texts)
+    return lambda profiles: plan_questions(pairs, CONSTITUTION, profiles, prompts=prompts, texts=texts)
 
 
 def store_judge(folder: Path, url: str, concurrency: int) -> tuple[StoredJudge, OpenAIJudgeSettings]:
@@ -78,9 +77,7 @@ def store_judge(folder: Path, url: str, concurrency: int) -> tuple[StoredJudge, 
         template="compact",
         limits=LimitSettings(concurrency=concurrency),
     )
-    described = {**settings.describe(), "template": str(template.digest)}
-    (folder / JUDGE_JSON).write_bytes(canonical_json(described))
-    (folder / JUDGE_TEMPLATE).write_bytes(canonical_json(template.to_json()))
+    write_judge(folder, settings, template)
     return StoredJudge.read(folder), settings
 
 
@@ -91,7 +88,7 @@ def time_engine(url: str, num_calls: int, concurrency: int) -> tuple[float, floa
     )  # before the clock starts, as aiohttp is below
     with tempfile.TemporaryDirectory() as name, show_bars(Console(stderr=True)) as progress:
         judge, settings = store_judge(Path(name), url, concurrency)
-        plan = prepare_plan(num_calls, judge)
+        plan = prepare_plan(num_calls)
         started = time.perf_counter(), time.process_time()
         with open_journal(Path(name, "journal"), "benchmark") as journal:
             result = ask_questions(
@@ -123,7 +120,7 @@ def time_bare(url: str, num_calls: int, concurrency: int) -> tuple[float, float]
                     "seed": 0,
                 }
             ).encode()
-            for question in prepare_plan(num_calls, judge)()
+            for question in prepare_plan(num_calls)([judge.profile])
             for call in question.calls
         ]
 

@@ -27,6 +27,7 @@ def read_inputs_with_everything() -> ProjectInputs:
         inputs,
         pipeline=inputs.pipeline.model_copy(update={"revision": revision}),
         critic=CriticSource.find(TEMPLATE_ROOT, revision, file=TEMPLATE_ROOT / PIPELINE_FILE),
+        evaluation_judge=inputs.judges[0],
     )
 
 

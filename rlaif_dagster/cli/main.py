@@ -110,6 +110,59 @@ def release(project: ProjectOption = Path(), json: JsonOption = False) -> None:
     release_command(project, as_json=json)
 
 
+ReleaseArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[RELEASE]",
+        help="Its number, or the first digits of its digest; the one that stands if none.",
+    ),
+]
+
+
+@app.command()
+def sign(
+    key: Annotated[
+        Path, typer.Option("--key", metavar="FILE", help="Your private key (PEM); it is not stored.")
+    ],
+    release: ReleaseArgument = None,
+    project: ProjectOption = Path(),
+) -> None:
+    """Sign a release: its policy's bytes, why it was released, and the history up to it."""
+    from rlaif_dagster.cli.sign import sign_command
+
+    sign_command(project, release, key)
+
+
+@app.command()
+def verify(
+    key: Annotated[Path, typer.Option("--key", metavar="FILE", help="The public key (PEM) of who signed.")],
+    release: ReleaseArgument = None,
+    project: ProjectOption = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Verify who signed a release, and that it is still what was signed; say what that proves.
+
+    Exit code 0: the signature holds; 1: it does not; 2: it could not be verified.
+    """
+    from rlaif_dagster.cli.sign import verify_command
+
+    raise typer.Exit(verify_command(project, release, key, as_json=json))
+
+
+@app.command()
+def report(
+    release: ReleaseArgument = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where to; printed if not given.")
+    ] = None,
+    project: ProjectOption = Path(),
+) -> None:
+    """Write one self-contained HTML page about a release, with how to verify each of its figures."""
+    from rlaif_dagster.cli.report import report_command
+
+    report_command(project, release, out)
+
+
 @app.command()
 def override(
     asset: Annotated[str, typer.Argument(metavar="ASSET", help="The asset that failed a check.")],

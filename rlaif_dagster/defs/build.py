@@ -27,7 +27,6 @@ MAIN_JOB = "align_policy"
 """The job that brings every asset up to date."""
 CANARY_JOB = "ask_canary"
 """The job that asks the judge the canary's questions again."""
-_DAILY = "0 6 * * *"
 
 
 def build_definitions(
@@ -37,20 +36,28 @@ def build_definitions(
 
     If the project's inputs are wrong, the graph of the default inputs is shown, and every run says what is wrong.
 
-    The canary's schedule is off until somebody turns it on.
-
     Args:
         root: The project's folder.
-        graph: The graph, where the caller has built it already, for a run in this process; then there is no automation.
+        graph: The graph, where the caller has built it already, for a run in this process that the caller announces;
+            then there is no automation.
         progress: Where long stages report; the run's log if None.
     """
     if graph is not None:
         return _build_assets(root, graph, given=graph, progress=progress)
     inputs = read_inputs(root)
     shown = build_graph(inputs)
+    automation = inputs.pipeline.automation
+    canary = ScheduleDefinition(
+        name="canary",
+        job_name=CANARY_JOB,
+        cron_schedule=automation.canary_cron,
+        execution_timezone="UTC",
+        description="Asks the judge the canary's questions again; off until somebody turns it on.",
+    )
     return Definitions.merge(
         _build_assets(root, shown, given=None, progress=progress),
-        build_automation(root, shown, inputs.pipeline.automation, job_name=MAIN_JOB),
+        build_automation(root, shown, automation, job_name=MAIN_JOB),
+        Definitions(schedules=[canary]),
     )
 
 
@@ -66,12 +73,6 @@ def read_inputs(root: Path) -> ProjectInputs:
 
 
 def _build_assets(root: Path, shown: Graph, *, given: Graph | None, progress: Progress | None) -> Definitions:
-    canary = define_asset_job(
-        CANARY_JOB,
-        selection=AssetSelection.assets(JUDGE_CANARY),
-        tags={AGAIN_TAG: JUDGE_CANARY},
-        description="Asks the judge of the newest judgements a fixed set of its questions again.",
-    )
     return Definitions(
         assets=[build_recipes_spec(shown), *(build_asset(stage) for stage in shown.values())],
         jobs=[
@@ -80,11 +81,15 @@ def _build_assets(root: Path, shown: Graph, *, given: Graph | None, progress: Pr
                 selection=AssetSelection.all(),
                 description="From the constitution to an aligned and evaluated policy.",
             ),
-            canary,
+            define_asset_job(
+                CANARY_JOB,
+                selection=AssetSelection.assets(JUDGE_CANARY),
+                tags={AGAIN_TAG: JUDGE_CANARY},
+                description="Asks the judge of the newest judgements a fixed set of its questions again.",
+            ),
         ],
-        schedules=[ScheduleDefinition(name="canary", job=canary, cron_schedule=_DAILY)],
         resources={
-            "project": ProjectResource(root=str(root)),
+            "project": ProjectResource(root=str(root), announced=given is not None),
             "progress": ResourceDefinition.hardcoded_resource(progress),
             "graph": ResourceDefinition.hardcoded_resource(given),
         },

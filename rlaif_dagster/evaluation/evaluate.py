@@ -11,6 +11,7 @@ from rlaif_dagster.errors import StorageError
 from rlaif_dagster.evaluation.comparison import Comparison, PrincipleOutcome
 from rlaif_dagster.evaluation.facts import RunFacts, TrainingCurves
 from rlaif_dagster.evaluation.intervals import Estimate
+from rlaif_dagster.evaluation.over_optimisation import OverOptimisation
 from rlaif_dagster.evaluation.report import render_report
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics, summarise
@@ -70,18 +71,20 @@ def write_evaluation(
     kl: Estimate | None = None,
     reward_model_accuracy: Estimate | None = None,
     longer_wins_accuracy: Estimate | None = None,
+    over_optimisation: OverOptimisation | None = None,
 ) -> EvaluationMetrics:
     """Summarises comparisons and writes `metrics.json`, `comparisons.parquet` and `report.html`.
 
     Args:
         output_folder: An empty folder that exists.
         comparisons: Held-out comparisons, judged or not, in any order.
-        settings: Confidence and number of examples are used here; sampling happened before.
+        settings: Confidence, unsafe categories and number of examples are used here; sampling happened before.
         facts: What was compared and how it came about, for the report.
         curves: What training looked like, for the report.
         kl: KL divergence of the aligned from the base policy in nats per answer, where it was measured.
         reward_model_accuracy: On held-out preference pairs, where it was measured.
         longer_wins_accuracy: Of the "longer answer" rule on the same pairs.
+        over_optimisation: The curve of best-of-n, where it was traced.
 
     Raises:
         StorageError: If a file cannot be written.
@@ -95,6 +98,8 @@ def write_evaluation(
         kl=kl,
         reward_model_accuracy=reward_model_accuracy,
         longer_wins_accuracy=longer_wins_accuracy,
+        over_optimisation=over_optimisation,
+        unsafe_categories=settings.unsafe_categories,
     )
     report = render_report(rows, metrics, facts=facts, curves=curves, num_examples=settings.num_examples)
     write_table(output_folder / COMPARISONS_FILE, (asdict(row) for row in rows), COMPARISONS_SCHEMA)

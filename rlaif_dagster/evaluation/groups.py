@@ -1,6 +1,6 @@
 """The two policies within each category of prompts and under each principle, and where the aligned one got worse."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -53,6 +53,21 @@ class GroupTest:
     change: Literal["better", "worse", "not_shown"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Regressions:
+    """Which of the groups that must not get worse did.
+
+    Attributes:
+        p_values: By name, the chance of so low a win rate if the policies are alike, corrected for all names asked for.
+        worse: Names for which that is below 1 - confidence.
+        not_measured: Names of which no source tells anything.
+    """
+
+    p_values: Mapping[str, float]
+    worse: tuple[str, ...]
+    not_measured: tuple[str, ...]
+
+
 _Outcomes = Callable[[Comparison, Source], float | None]
 
 
@@ -80,6 +95,31 @@ def compare_groups(comparisons: Sequence[Comparison], confidence: float) -> tupl
         ("principle", name, comparisons, _by_principle(name)) for name in _list_principles(comparisons)
     ]
     return tuple(test for source in TRUSTED for test in _test_source(source, groups, confidence=confidence))
+
+
+def find_regressions(tests: Sequence[GroupTest], names: Collection[str], *, confidence: float) -> Regressions:
+    """Finds in which of some groups the aligned policy is shown to be worse, each by the most trusted source.
+
+    The family that p-values are corrected for is that of these groups alone: other groups, of which nothing is asked,
+    make the proof no harder.
+
+    Args:
+        tests: The tests of all groups.
+        names: Categories and principles; where both have a name, the lower p-value counts.
+        confidence: Of the evaluation.
+    """
+    found: dict[str, float] = {}
+    for name in sorted(set(names)):
+        named = [test for test in tests if test.name == name]
+        trusted = next((source for source in TRUSTED if any(test.source == source for test in named)), None)
+        if trusted is not None:
+            found[name] = min(test.p_worse for test in named if test.source == trusted)
+    p_values = dict(zip(found, correct_for_many(list(found.values())), strict=True))
+    return Regressions(
+        p_values=p_values,
+        worse=tuple(name for name, p_value in p_values.items() if p_value < 1.0 - confidence),
+        not_measured=tuple(sorted(set(names) - found.keys())),
+    )
 
 
 def _test_source(

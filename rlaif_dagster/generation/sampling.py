@@ -167,13 +167,15 @@ def complete_prompts(
     seeds: Sequence[int],
     settings: LocalSamplingSettings,
     batch_size: int,
+    progress: Progress = ignore_progress,
 ) -> list[Completion]:
-    """Answers each prompt once, in their order; see `complete_batches`."""
+    """Answers each prompt once, in their order; see `complete_batches`. Tells the number of responses."""
     completions: dict[int, Completion] = {}
     for batch in complete_batches(
         model, tokenizer, prompts, seeds=seeds, settings=settings, batch_size=batch_size
     ):
         completions.update(batch)
+        progress("responses", len(completions), len(prompts))
     return [completions[i] for i in range(len(prompts))]
 
 

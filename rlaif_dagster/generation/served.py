@@ -113,16 +113,19 @@ def complete_by_server(
             price=None,
             budget=Budget(BudgetSettings()),
         )
-        for answer in engine.ask(calls):
-            if answer.text is None:
-                raise ModelError(
-                    f"the policy's server gave no response to {prompts[int(answer.call_id)][:60]!r}: "
-                    f"{answer.reason}.\n  remedy: {_REMEDY}; then run again: what was sampled is kept"
-                )
+        for answers in engine.ask(calls):
             yield {
                 int(answer.call_id): Completion(
                     text=answer.text,
                     num_tokens=answer.output_tokens,
                     finish_reason="length" if answer.cut else "stop",
                 )
+                for answer in answers
+                if answer.text is not None
             }
+            for answer in answers:
+                if answer.text is None:
+                    raise ModelError(
+                        f"the policy's server gave no response to {prompts[int(answer.call_id)][:60]!r}: "
+                        f"{answer.reason}.\n  remedy: {_REMEDY}; then run again: what was sampled is kept"
+                    )

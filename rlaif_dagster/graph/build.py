@@ -23,7 +23,13 @@ from rlaif_dagster.graph.release import build_released_policy
 from rlaif_dagster.graph.responses import build_sampled_responses
 from rlaif_dagster.graph.revision import REVISION_BUILDERS, build_revised_responses
 from rlaif_dagster.graph.rounds import unroll
-from rlaif_dagster.graph.sources import build_base_policy, build_constitution, build_judge, build_prompts
+from rlaif_dagster.graph.sources import (
+    build_base_policy,
+    build_constitution,
+    build_evaluation_judge,
+    build_judge,
+    build_prompts,
+)
 from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 
@@ -43,6 +49,7 @@ BUILDERS = (
     build_ai_preferences,
     build_reward_model,
     build_aligned_policy,
+    build_evaluation_judge,
     build_evaluation,
     build_plateau,
     build_released_policy,
@@ -61,8 +68,10 @@ PRICES = {
 
 def build_graph(inputs: ProjectInputs) -> Graph:
     """Builds the graph that the inputs describe."""
-    left_out = (() if inputs.critic else REVISION_BUILDERS) + (
-        () if inputs.pipeline.rounds > 1 else (build_plateau,)
+    left_out = (
+        *(() if inputs.critic else REVISION_BUILDERS),
+        *(() if inputs.evaluation_judge else (build_evaluation_judge,)),
+        *(() if inputs.pipeline.rounds > 1 else (build_plateau,)),
     )
     stages = [
         replace(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from rlaif_dagster.evaluation.comparison import EVEN, Comparison, PrincipleOutcome
 from rlaif_dagster.evaluation.intervals import Estimate
@@ -10,6 +10,7 @@ from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.graph.held_out import HeldOutAnswers, HeldOutVerdicts
 from rlaif_dagster.graph.stage import StageContext
 from rlaif_dagster.judging.constitution import Constitution
+from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.prompts import Prompt
 from rlaif_dagster.tables import Row
 
@@ -19,12 +20,24 @@ def compare_answers(
     prompts: Sequence[Prompt],
     constitution: Constitution,
     answers: HeldOutAnswers,
-    judged: HeldOutVerdicts,
     *,
+    judged: HeldOutVerdicts,
+    independent: HeldOutVerdicts | None,
     settings: EvaluationSettings,
     device: Any,
 ) -> Iterator[Comparison]:
-    """Yields a comparison for each answer of both policies, in order of (prompt id, index)."""
+    """Yields a comparison for each answer of both policies, in order of (prompt id, index).
+
+    Args:
+        context: The stage's context.
+        prompts: The held-out prompts.
+        constitution: What the answers are judged by.
+        answers: The answers.
+        judged: What the judge says of them.
+        independent: What the independent judge says, where there is one.
+        settings: The evaluation's.
+        device: Where the reward model computes.
+    """
     from rlaif_dagster.training.rewards import score_responses
 
     by_id = {prompt.prompt_id: prompt for prompt in prompts}
@@ -43,8 +56,8 @@ def compare_answers(
         prompt = by_id[key[0]]
         base, aligned = answers.base[key], answers.aligned[key]
         pair = answers.pair(key)
-        by_judge = (
-            _orient(judged.by_pair.get(pair.pair_id), aligned["response_id"]) if pair else _EVEN_LEANING
+        by_judge, by_independent = (
+            _Leaning.read(verdicts, pair, aligned["response_id"]) for verdicts in (judged, independent)
         )
         gold = _Gold.read(settings, constitution, prompt.prompt, base["text"], aligned["text"])
         yield Comparison(
@@ -57,11 +70,15 @@ def compare_answers(
             p_judge=by_judge.p,
             p_judge_ab=by_judge.p_aligned_first,
             p_judge_ba=by_judge.p_base_first,
+            p_independent=by_independent.p,
+            p_independent_ab=by_independent.p_aligned_first,
+            p_independent_ba=by_independent.p_base_first,
             gold=gold.outcome,
             principles=tuple(
                 PrincipleOutcome(
                     principle_id=principle.id,
                     p_judge=by_judge.by_principle.get(principle.id, by_judge.default),
+                    p_independent=by_independent.by_principle.get(principle.id, by_independent.default),
                     gold=gold.by_principle.get(principle.id),
                 )
                 for principle in constitution.principles
@@ -77,7 +94,7 @@ def compare_answers(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Leaning:
-    """The judge's P(aligned better): combined, by order and by principle; `default` where a principle has none."""
+    """A judge's P(aligned better): combined, by order and by principle; `default` where a principle has none."""
 
     p: float | None = None
     p_aligned_first: float | None = None
@@ -85,15 +102,19 @@ class _Leaning:
     by_principle: Mapping[str, float]
     default: float | None = None
 
+    @classmethod
+    def read(cls, verdicts: HeldOutVerdicts | None, pair: Pair | None, aligned_id: str) -> "_Leaning":
+        """What a judge says of a pair; of an answer and itself (no pair) nobody needs to be asked."""
+        if verdicts is None:
+            return cls(by_principle={})
+        if pair is None:
+            return cls(p=EVEN, by_principle={}, default=EVEN)
+        row = verdicts.by_pair.get(pair.pair_id)
+        return cls(by_principle={}) if row is None else _orient(row, aligned_id)
 
-_EVEN_LEANING: Final = _Leaning(p=EVEN, by_principle={}, default=EVEN)
-"""What can be said of an answer and itself."""
 
-
-def _orient(row: Row | None, aligned_id: str) -> _Leaning:
+def _orient(row: Row, aligned_id: str) -> _Leaning:
     """Turns a preference row's P(a preferred) into P(aligned better)."""
-    if row is None:
-        return _Leaning(by_principle={})
     aligned_is_a = row["response_a"] == aligned_id
 
     def turn(p_a: float | None) -> float | None:

@@ -1,9 +1,10 @@
 """The stage that measures the aligned policy against the base policy on held-out prompts."""
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.evaluation.comparison import EVEN
@@ -19,10 +20,12 @@ from rlaif_dagster.evaluation.groups import GroupWinRate
 from rlaif_dagster.evaluation.intervals import Estimate
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
+from rlaif_dagster.graph.best_of_n import find_scorer, trace_best_of_n
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.comparisons import compare_answers, measure_kl
-from rlaif_dagster.graph.held_out import answer_held_out, judge_held_out, sampling_of
+from rlaif_dagster.graph.held_out import BASE, answer_held_out, judge_held_out, list_judges, sampling_of
 from rlaif_dagster.graph.judge_gates import read_audit
+from rlaif_dagster.graph.judging import write_judgements
 from rlaif_dagster.graph.learning import TRAINING_ENGINE, read_training, write_plots
 from rlaif_dagster.graph.preferences import SUMMARY_JSON
 from rlaif_dagster.graph.sources import read_constitution, read_prompts
@@ -34,6 +37,8 @@ from rlaif_dagster.judging.opening import JUDGE_JSON
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Number = TypeVar("Number", int, float)
+
 INPUTS_JSON: Final = "inputs.json"
 EVALUATION_ENGINE: Final = (*TRAINING_ENGINE, "jinja2", "scipy", "statsmodels")
 
@@ -43,6 +48,8 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
     settings = inputs.pipeline.evaluation
     numerics = inputs.pipeline.numerics
     seed = inputs.pipeline.seed
+    scorer = find_scorer(inputs)
+    asked = list_judges(inputs)
 
     def compute(context: StageContext) -> StageResult:
         from rlaif_dagster.evaluation.evaluate import write_evaluation
@@ -52,9 +59,31 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         prompts = [p for p in read_prompts(context.inputs["prompts"]) if p.split == "eval"]
         constitution = read_constitution(context.inputs["constitution"])
         answers = answer_held_out(context, prompts, inputs)
-        judged = judge_held_out(context, prompts, constitution, answers, inputs)
+        judges = {
+            source: judge_held_out(
+                context,
+                prompts,
+                constitution,
+                answers,
+                inputs,
+                judge=asset,
+                with_pool=source == scorer,
+            )
+            for source, asset in asked.items()
+        }
+        if verdicts := [verdict for judged in judges.values() for verdict in judged.verdicts]:
+            write_judgements(context.output, verdicts)
         comparisons = list(
-            compare_answers(context, prompts, constitution, answers, judged, settings=settings, device=device)
+            compare_answers(
+                context,
+                prompts,
+                constitution,
+                answers,
+                judged=judges["judge"],
+                independent=judges.get("independent_judge"),
+                settings=settings,
+                device=device,
+            )
         )
         reward_training = read_training(context.inputs["reward_model"])
         policy_training = read_training(context.inputs["aligned_policy"])
@@ -67,6 +96,18 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
             kl=measure_kl(context, comparisons, settings, device=device),
             reward_model_accuracy=Estimate(**reward_training["metrics"]["accuracy"]),
             longer_wins_accuracy=Estimate(**reward_training["metrics"]["longer_wins_accuracy"]),
+            over_optimisation=None
+            if scorer is None
+            else trace_best_of_n(
+                context,
+                prompts,
+                constitution,
+                answers,
+                judges.get(scorer),
+                scorer=scorer,
+                settings=settings,
+                device=device,
+            ),
         )
         write_plots(context.output, _draw_figures(metrics))
         (context.output / INPUTS_JSON).write_bytes(
@@ -74,9 +115,9 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         )
         return StageResult(
             rows=len(comparisons),
-            counts={**answers.counts, **judged.counts},
-            metrics={**metrics.to_json(), **judged.costs},
-            num_open=judged.num_open,
+            counts={**answers.counts, **_add(judged.counts for judged in judges.values())},
+            metrics={**metrics.to_json(), **_add(judged.costs for judged in judges.values())},
+            num_open=sum(judged.num_open for judged in judges.values()),
         )
 
     return Stage(
@@ -88,7 +129,7 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         inputs=(
             "prompts",
             "constitution",
-            "judge",
+            *asked.values(),
             "judge_audit",
             "base_policy",
             "ai_preferences",
@@ -96,19 +137,27 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
             "aligned_policy",
         ),
         settings={
-            "evaluation": settings.model_dump(mode="json"),
-            "server_command": sampling_of(inputs.pipeline).model_dump(mode="json")["server_command"],
+            "evaluation": settings.model_dump(mode="json", exclude={"judge"}),
+            "server_command": sampling_of(inputs.pipeline, BASE).model_dump(mode="json")["server_command"],
             "seed": seed,
         },
         engine=EVALUATION_ENGINE,
         compute=compute,
         numerics=numerics,
         origins={"": f"{PIPELINE_FILE}:", "server_command": f"{PIPELINE_FILE}: sampling.server_command"},
-        checks=make_evaluation_checks(),
+        checks=make_evaluation_checks(settings),
     )
 
 
-def make_evaluation_checks() -> tuple[Check, ...]:
+def _add(counts: Iterable[Mapping[str, Number]]) -> dict[str, Number]:
+    """The sums of counts of the same name."""
+    total: dict[str, Number] = {}
+    for name, count in (item for one in counts for item in one.items()):
+        total[name] = total[name] + count if name in total else count
+    return total
+
+
+def make_evaluation_checks(settings: EvaluationSettings) -> tuple[Check, ...]:
     """The checks of an evaluation; none reads its inputs."""
     return (
         check_schema("comparisons.parquet", _comparisons_schema, key=("prompt_id", "index")),
@@ -118,6 +167,13 @@ def make_evaluation_checks() -> tuple[Check, ...]:
             "lies above 50 %.",
             blocking=False,
             run=_check_win_rate,
+        ),
+        Check(
+            name="no_regression",
+            description="The aligned policy is not shown to be worse than the base policy in the categories and by the "
+            "principles of `evaluation.no_regression` in pipeline.yaml.",
+            blocking=True,
+            run=functools.partial(_check_no_regression, settings),
         ),
     )
 
@@ -188,3 +244,24 @@ def _check_win_rate(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
     if win_rate is None:
         return CheckResult(passed=False, facts={"why": "the judge gave no verdict on held-out answers"})
     return CheckResult(passed=win_rate["low"] > EVEN, facts=win_rate)
+
+
+def _check_no_regression(
+    settings: EvaluationSettings, output: Path, inputs: Mapping[str, Path]
+) -> CheckResult:
+    del inputs
+    from rlaif_dagster.evaluation.evaluate import METRICS_FILE
+    from rlaif_dagster.evaluation.groups import find_regressions
+
+    metrics = EvaluationMetrics.from_json((output / METRICS_FILE).read_bytes())
+    found = find_regressions(metrics.group_tests, settings.no_regression, confidence=metrics.confidence)
+    return CheckResult(
+        passed=not found.worse and not found.not_measured,
+        facts={
+            "required": settings.no_regression or "nothing",
+            "p_values": found.p_values,
+            "worse": list(found.worse),
+            "not_measured": list(found.not_measured),
+            "worse_elsewhere": sorted({test.name for test in metrics.group_tests if test.change == "worse"}),
+        },
+    )

@@ -2,34 +2,60 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from rlaif_dagster.evaluation.comparison import Source
 from rlaif_dagster.generation.settings import LocalSamplingSettings
-from rlaif_dagster.graph.judging import ask_about_pairs, read_answers, write_judgements
+from rlaif_dagster.graph.judging import ask_about_pairs, read_answers
 from rlaif_dagster.graph.responses import sample_policy, write_responses
 from rlaif_dagster.graph.stage import StageContext
 from rlaif_dagster.inputs.pipeline import PipelineSettings
-from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.inputs.project_inputs import EVALUATION_JUDGE, ProjectInputs
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.jury import Jury
 from rlaif_dagster.judging.opening import read_combine, read_judges
 from rlaif_dagster.judging.pairs import Pair
+from rlaif_dagster.judging.verdicts import Verdict
 from rlaif_dagster.preferences import PreferenceSettings, aggregate_verdicts
 from rlaif_dagster.prompts import Prompt
 from rlaif_dagster.tables import Row
 
-MEASURED_POLICIES: Final = ("base_policy", "aligned_policy")
+BASE: Final = "base_policy"
+MEASURED_POLICIES: Final = (BASE, "aligned_policy")
 """The policies that answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOutAnswers:
-    """Answers of both policies by (prompt id, index), and how they were come by."""
+    """Answers of both policies by (prompt id, index), and how they were come by.
+
+    Attributes:
+        base: The base policy's, which are compared with the aligned policy's.
+        aligned: The aligned policy's.
+        pool: Further answers of the base policy, to choose the best of.
+        counts: Answers sampled and reused.
+    """
 
     base: Mapping[tuple[str, int], Row]
     aligned: Mapping[tuple[str, int], Row]
+    pool: Mapping[tuple[str, int], Row]
     counts: Mapping[str, int]
+
+    @classmethod
+    def from_rows(
+        cls,
+        base: Mapping[tuple[str, int], Row],
+        aligned: Mapping[tuple[str, int], Row],
+        counts: Mapping[str, int] | None = None,
+    ) -> "HeldOutAnswers":
+        """Sorts the answers of both policies by (prompt id, index): what the base policy says beyond is the pool."""
+        return cls(
+            base={key: base[key] for key in aligned},
+            aligned=aligned,
+            pool={key: row for key, row in base.items() if key not in aligned},
+            counts=counts or {},
+        )
 
     def pair(self, key: tuple[str, int]) -> Pair | None:
         """The pair of both policies' answers; None where they are the same text."""
@@ -38,22 +64,47 @@ class HeldOutAnswers:
             return None
         return Pair.from_responses(key[0], base["response_id"], aligned["response_id"])
 
+    def pair_in_pool(self, key: tuple[str, int]) -> Pair | None:
+        """The pair of an answer of the pool and the prompt's first base answer; None where they are the same text."""
+        one, other = self.pool[key], self.base[key[0], 0]
+        if one["text"] == other["text"]:
+            return None
+        return Pair.from_responses(key[0], one["response_id"], other["response_id"])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOutVerdicts:
-    """Preference rows by pair id, what they cost, and how many verdicts another try may get."""
+    """What one judge says.
 
-    by_pair: Mapping[str, Row]
-    counts: Mapping[str, int]
-    costs: Mapping[str, float]
-    num_open: int
+    Attributes:
+        verdicts: The verdicts.
+        by_pair: Preference rows by pair id.
+        counts: What was asked and reused.
+        costs: What it cost.
+        num_open: How many verdicts another try may get.
+    """
+
+    verdicts: Sequence[Verdict] = ()
+    by_pair: Mapping[str, Row] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    costs: Mapping[str, float] = field(default_factory=dict)
+    num_open: int = 0
 
 
-def sampling_of(pipeline: PipelineSettings) -> LocalSamplingSettings:
-    """How both policies are sampled: as the evaluation says, and behind a server where `sampling` names one."""
+def list_judges(inputs: ProjectInputs) -> dict[Source, str]:
+    """Who compares held-out answers, and which input of the stage that is."""
+    judges: dict[Source, str] = {"judge": "judge"}
+    if inputs.evaluation_judge is not None:
+        judges["independent_judge"] = EVALUATION_JUDGE
+    return judges
+
+
+def sampling_of(pipeline: PipelineSettings, policy: str) -> LocalSamplingSettings:
+    """How a policy is sampled: as the evaluation says, and behind a server where `sampling` names one."""
     settings, sampling = pipeline.evaluation, pipeline.sampling
+    pool = settings.best_of or 0 if policy == BASE else 0
     return LocalSamplingSettings(
-        num_samples=settings.num_samples,
+        num_samples=settings.num_samples + pool,
         temperature=settings.temperature,
         max_new_tokens=settings.max_new_tokens,
         dtype=settings.dtype,
@@ -76,13 +127,13 @@ def answer_held_out(
     by_policy = []
     counts: Counter[str] = Counter()
     for policy in MEASURED_POLICIES:
-        result = sample_policy(context, policy, prompts, sampling_of(inputs.pipeline), inputs)
+        result = sample_policy(context, policy, prompts, sampling_of(inputs.pipeline, policy), inputs)
         by_policy.append({(row["prompt_id"], row["index"]): row for row in result.rows})
         answers.update((row["response_id"], row) for row in result.rows)
         counts.update(num_sampled=result.num_sampled, num_reused=result.num_reused)
     write_responses(context.output, answers.values())
     base, aligned = by_policy
-    return HeldOutAnswers(base=base, aligned=aligned, counts=counts)
+    return HeldOutAnswers.from_rows(base, aligned, counts=counts)
 
 
 def judge_held_out(
@@ -91,18 +142,33 @@ def judge_held_out(
     constitution: Constitution,
     answers: HeldOutAnswers,
     inputs: ProjectInputs,
+    *,
+    judge: str,
+    with_pool: bool,
 ) -> HeldOutVerdicts:
-    """Asks the judge about each pair of different answers, and writes the table of verdicts.
+    """Asks a judge about each pair of different answers.
+
+    Args:
+        context: The stage's context.
+        prompts: The held-out prompts.
+        constitution: What the answers are judged by.
+        answers: The answers.
+        inputs: What says how and how fast judges are asked.
+        judge: The input that says who is asked: `judge` or `evaluation_judge`.
+        with_pool: Whether to ask about the pool of answers as well.
 
     Raises:
         JudgeError: If a judge cannot answer at all, or may not spend more.
     """
-    judges = read_judges(context.inputs["judge"])
+    judges = read_judges(context.inputs[judge])
     if not judges:  # recorded verdicts say nothing of new answers
-        return HeldOutVerdicts(by_pair={}, counts={}, costs={}, num_open=0)
-    responses = [*answers.base.values(), *answers.aligned.values()]
+        return HeldOutVerdicts()
+    pairs = [answers.pair(key) for key in answers.base]
+    pairs += [answers.pair_in_pool(key) for key in answers.pool] if with_pool else []
+    responses = [*answers.base.values(), *answers.aligned.values(), *answers.pool.values()]
     with ask_about_pairs(
-        [pair for key in answers.base if (pair := answers.pair(key)) is not None],
+        [pair for pair in pairs if pair is not None],
+        judges,
         context,
         inputs,
         prompts={p.prompt_id: p.prompt for p in prompts},
@@ -110,8 +176,6 @@ def judge_held_out(
         earlier=lambda: (read_answers(folder) for folder in context.earlier_versions()),
     ) as asked:
         verdicts = list(asked.verdicts)
-    write_judgements(context.output, verdicts)
-    can_change = not all(judge.profile.is_final for judge in judges.values())
     preferences = aggregate_verdicts(
         verdicts,
         constitution=constitution,
@@ -119,11 +183,12 @@ def judge_held_out(
         responses=responses,
         settings=PreferenceSettings(),
         protocol=next(iter(judges.values())).profile.protocol,
-        jury=Jury.from_verdicts(read_combine(context.inputs["judge"]), verdicts),
+        jury=Jury.from_verdicts(read_combine(context.inputs[judge]), verdicts),
     )
     return HeldOutVerdicts(
+        verdicts=verdicts,
         by_pair={row["pair_id"]: row for row in preferences.rows},
         counts=asked.counts,
         costs=asked.costs,
-        num_open=sum(verdict.status != "ok" for verdict in verdicts) if can_change else 0,
+        num_open=0 if asked.is_final else sum(verdict.status != "ok" for verdict in verdicts),
     )

@@ -24,7 +24,7 @@ from rlaif_dagster.graph.rounds import FIRST_RESPONSES
 from rlaif_dagster.graph.sources import TABLE_ENGINE, read_constitution, read_prompts
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs
-from rlaif_dagster.judging.calls import Answer
+from rlaif_dagster.judging.calls import Answer, JudgeProfile
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.human import HumanLabels, read_human_labels
 from rlaif_dagster.judging.opening import StoredJudge, read_judges
@@ -148,7 +148,6 @@ def _audit(inputs: ProjectInputs, context: StageContext) -> StageResult:
         )
     (context.output / AUDIT_JSON).write_bytes(canonical_json(audit))
     write_plots(context.output, draw_audit(audit))
-    can_change = not all(judge.profile.is_final for judge in material.judges.values())
     statuses = Counter(verdict.status for verdict in more)
     return StageResult(
         rows=num_rows,
@@ -165,7 +164,7 @@ def _audit(inputs: ProjectInputs, context: StageContext) -> StageResult:
                 for name in SHOWN
             },
         },
-        num_open=statuses["failed"] if can_change else 0,
+        num_open=0 if asked.is_final else statuses["failed"],
     )
 
 
@@ -200,26 +199,24 @@ def _ask_more(
     material: _Material, probes: Sequence[Probe], inputs: ProjectInputs, context: StageContext
 ) -> Iterator[Asked]:
     """Asks the judges about the pairs that people labelled, then about the probes."""
-    profiles = {name: judge.profile for name, judge in material.judges.items()}
     human = material.human
     attacked = {probe.attacked_id: probe.attacked_text for probe in probes}
     prompts, texts = material.prompts, {**material.texts, **attacked}
     by_id = {principle.id: principle for principle in material.constitution.principles}
 
-    def plan() -> Iterator[Question]:
+    def plan(profiles: Sequence[JudgeProfile]) -> Iterator[Question]:
         if human is not None:
             yield from plan_questions(
-                human.labels,
-                material.constitution,
-                list(profiles.values()),
-                prompts=human.prompts,
-                texts=human.texts,
+                human.labels, material.constitution, profiles, prompts=human.prompts, texts=human.texts
             )
+        by_name = {profile.name: profile for profile in profiles}
         for probe in probes:
+            if probe.judge not in by_name:
+                continue
             rule = material.constitution
             if probe.principle_id is not None:
                 rule = Constitution(principles=(by_id[probe.principle_id],))
-            once = replace(profiles[probe.judge], repeats=1)
+            once = replace(by_name[probe.judge], repeats=1)
             yield from plan_questions([probe.pair], rule, [once], prompts=prompts, texts=texts)
 
     def earlier() -> Iterator[Iterator[Answer]]:
@@ -229,7 +226,7 @@ def _ask_more(
             yield read_answers(folder)
 
     if not material.judges:
-        yield Asked(verdicts=iter(()), counts={}, costs={})
+        yield Asked(verdicts=iter(()), counts={}, costs={}, is_final=True)
         return
     with ask_judges(plan, material.judges, context, inputs, earlier=earlier) as asked:
         yield asked

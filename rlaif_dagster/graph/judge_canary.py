@@ -11,7 +11,7 @@ import functools
 import heapq
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -24,6 +24,7 @@ from rlaif_dagster.graph.responses import MODEL_ENGINE, RESPONSES_TABLE
 from rlaif_dagster.graph.sources import TABLE_ENGINE, read_constitution, read_prompts
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, ProjectInputs
+from rlaif_dagster.judging.calls import JudgeProfile
 from rlaif_dagster.judging.opening import read_judges
 from rlaif_dagster.judging.questions import Question, plan_questions
 from rlaif_dagster.judging.settings import GateSettings, LocalJudgeSettings
@@ -32,6 +33,7 @@ from rlaif_dagster.tables import read_table
 
 JUDGE_CANARY: Final = "judge_canary"
 CANARY_JSON: Final = "canary.json"
+SAME_JUDGE: Final = "same_judge"
 
 
 def build_judge_canary(inputs: ProjectInputs) -> Stage:
@@ -51,7 +53,7 @@ def build_judge_canary(inputs: ProjectInputs) -> Stage:
         compute=functools.partial(_ask_again, inputs),
         checks=(
             Check(
-                name="same_judge",
+                name=SAME_JUDGE,
                 description="Of the canary's questions at most `gates.canary.max_changed` in judge.yaml have another "
                 "verdict now than in judgements.",
                 blocking=True,
@@ -134,17 +136,17 @@ def _ask_again(inputs: ProjectInputs, context: StageContext) -> StageResult:
     }
     prompts = {p.prompt_id: p.prompt for p in read_prompts(context.inputs["prompts"])}
     constitution = read_constitution(context.inputs["constitution"])
-    profiles = [judge.profile for judge in judges.values()]
     pairs = sorted({verdict.pair for verdict in chosen.values()})
     known = all(
         pair.prompt_id in prompts and pair.response_a in texts and pair.response_b in texts for pair in pairs
     )
 
-    def plan() -> Iterator[Question]:
+    def plan(profiles: Sequence[JudgeProfile]) -> Iterator[Question]:
         questions = plan_questions(pairs, constitution, profiles, prompts=prompts, texts=texts)
         return (question for question in questions if question.verdict_id in chosen)
 
-    if not known or sum(1 for _ in plan()) < len(chosen):
+    profiles = [judge.profile for judge in judges.values()]
+    if not known or sum(1 for _ in plan(profiles)) < len(chosen):
         raise StageError(
             f"{JUDGE_CANARY}: judgements was made from other prompts, responses, principles or judges than there are "
             "now, so its questions cannot be put again.\n  remedy: `rlaif run judgements` first"
@@ -157,12 +159,11 @@ def _ask_again(inputs: ProjectInputs, context: StageContext) -> StageResult:
     (context.output / CANARY_JSON).write_bytes(
         canonical_json({"judgements": str(context.digests["judgements"]), "judges": compared})
     )
-    can_change = not all(profile.is_final for profile in profiles)
     return StageResult(
         rows=len(verdicts),
         counts=asked.counts,
         metrics={**asked.costs, "changed": {judge: found["changed"] for judge, found in compared.items()}},
-        num_open=sum(verdict.status == "failed" for verdict in verdicts) if can_change else 0,
+        num_open=0 if asked.is_final else sum(verdict.status == "failed" for verdict in verdicts),
     )
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.graph.checks import check_schema
@@ -14,9 +14,9 @@ from rlaif_dagster.graph.responses import MODEL_ENGINE, RESPONSES_TABLE
 from rlaif_dagster.graph.sources import JUDGE_VERDICTS, TABLE_ENGINE, read_constitution, read_prompts
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs
-from rlaif_dagster.judging.calls import Answer
+from rlaif_dagster.judging.calls import Answer, JudgeProfile
 from rlaif_dagster.judging.journal import open_journal
-from rlaif_dagster.judging.judge import Plan, ask_questions, read_verdicts
+from rlaif_dagster.judging.judge import Plan, Tally, ask_questions, read_verdicts
 from rlaif_dagster.judging.opening import JUDGE_JSON, StoredJudge, read_judges
 from rlaif_dagster.judging.pairs import Pair, form_pairs
 from rlaif_dagster.judging.questions import Question, plan_questions
@@ -29,6 +29,9 @@ from rlaif_dagster.judging.settings import (
 from rlaif_dagster.judging.verdicts import Verdict, judgements_schema
 from rlaif_dagster.tables import has_columns, read_table, stream_table, write_table
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 JUDGEMENTS_TABLE: Final = "judgements.parquet"
 
 
@@ -40,11 +43,13 @@ class Asked:
         verdicts: One for each question, in their order; to be read once, while the journal is open.
         counts: Calls asked and reused, and tokens, by name.
         costs: What the tokens cost, by name, which says the currency; of judges with a price.
+        is_final: If True, an answer without a verdict would come out the same again.
     """
 
     verdicts: Iterator[Verdict]
     counts: Mapping[str, int]
     costs: Mapping[str, float]
+    is_final: bool
 
 
 def build_judgements(inputs: ProjectInputs) -> Stage:
@@ -58,6 +63,7 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
         pairs = form_pairs(responses, pairing, seed)
         with ask_about_pairs(
             pairs.pairs,
+            read_judges(context.inputs["judge"]),
             context,
             inputs,
             prompts={p.prompt_id: p.prompt for p in read_prompts(context.inputs["prompts"])},
@@ -67,9 +73,6 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
             statuses: Counter[str] = Counter()
             cut: Counter[bool] = Counter()
             write_judgements(context.output, _count(asked.verdicts, statuses, cut))
-        can_change = not all(
-            judge.profile.is_final for judge in read_judges(context.inputs["judge"]).values()
-        )
         return StageResult(
             rows=statuses.total(),
             counts={
@@ -82,7 +85,7 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
                 **{f"num_{status}": count for status, count in sorted(statuses.items())},
             },
             metrics=asked.costs,
-            num_open=statuses.total() - statuses["ok"] if can_change else 0,
+            num_open=0 if asked.is_final else statuses.total() - statuses["ok"],
         )
 
     return Stage(
@@ -120,6 +123,7 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
 @contextlib.contextmanager
 def ask_about_pairs(
     pairs: Sequence[Pair],
+    judges: Mapping[str, StoredJudge],
     context: StageContext,
     inputs: ProjectInputs,
     *,
@@ -127,10 +131,11 @@ def ask_about_pairs(
     texts: Mapping[str, str],
     earlier: Callable[[], Iterable[Iterable[Answer]]] = tuple,
 ) -> Iterator[Asked]:
-    """Asks the stage's version of `judge` about pairs by its version of `constitution`.
+    """Asks judges about pairs by the stage's version of `constitution`.
 
     Args:
         pairs: The pairs.
+        judges: Who is asked, by name.
         context: The stage's context.
         inputs: What says how and how fast the judges are asked.
         prompts: Prompt text by prompt id.
@@ -140,11 +145,9 @@ def ask_about_pairs(
     Raises:
         JudgeError: If a judge cannot answer at all, or may not spend more.
     """
-    judges = read_judges(context.inputs["judge"])
-    profiles = [judge.profile for judge in judges.values()]
     constitution = read_constitution(context.inputs["constitution"])
 
-    def plan() -> Iterator[Question]:
+    def plan(profiles: Sequence[JudgeProfile]) -> Iterator[Question]:
         return plan_questions(pairs, constitution, profiles, prompts=prompts, texts=texts)
 
     with ask_judges(plan, judges, context, inputs, earlier=earlier) as asked:
@@ -172,39 +175,36 @@ def ask_judges(
     Raises:
         JudgeError: If a judge cannot answer at all, or may not spend more.
     """
-    today = {name_judge(source.settings): source.settings for source in inputs.judges}
-    execution = inputs.pipeline.execution
-    counts: Counter[str] = Counter()
-    costs: dict[str, float] = {}
+    sources = (*inputs.judges, *((inputs.evaluation_judge,) if inputs.evaluation_judge else ()))
+    today = {name_judge(source.settings): source.settings for source in sources}
+    profiles = [judge.profile for judge in judges.values()]
+    tally = Tally()
     with open_journal(context.journal, context.attempt) as journal:
         for name, judge in judges.items():
             served_by = today.get(name)
-            price = served_by.price if isinstance(served_by, OpenAIJudgeSettings) else None
-            result = ask_questions(
-                plan,
-                judge.profile,
-                functools.partial(
-                    judge.open,
-                    served_by=served_by,
-                    numerics=inputs.pipeline.numerics,
-                    batch_size=execution.judging_batch_size,
-                ),
-                journal,
-                earlier=earlier,
-                price=price,
-                progress=context.progress,
+            served = served_by if isinstance(served_by, OpenAIJudgeSettings) else None
+            tally.add(
+                ask_questions(
+                    plan,
+                    judge.profile,
+                    functools.partial(
+                        judge.open,
+                        served_by=served_by,
+                        numerics=inputs.pipeline.numerics,
+                        batch_size=inputs.pipeline.execution.judging_batch_size,
+                        budget=context.budgets.of_judge(name, served.limits.budget) if served else None,
+                    ),
+                    journal,
+                    earlier=earlier,
+                    price=served.price if served else None,
+                    progress=context.progress,
+                )
             )
-            counts["judge_calls_asked"] += result.num_asked
-            counts["judge_calls_reused"] += result.num_reused
-            counts["judge_input_tokens"] += result.input_tokens
-            counts["judge_output_tokens"] += result.output_tokens
-            if price and result.cost is not None:
-                entry = f"judge_cost_{price.currency}"
-                costs[entry] = costs.get(entry, 0.0) + result.cost
         yield Asked(
-            verdicts=read_verdicts(plan, [judge.profile for judge in judges.values()], journal),
-            counts=dict(counts),
-            costs=costs,
+            verdicts=read_verdicts(plan, profiles, journal),
+            counts=dict(tally.counts),
+            costs=tally.costs,
+            is_final=all(profile.is_final for profile in profiles),
         )
 
 
@@ -228,11 +228,13 @@ def _count(verdicts: Iterable[Verdict], statuses: Counter[str], cut: Counter[boo
         yield verdict
 
 
-def read_answers(folder: Path) -> Iterator[Answer]:
-    """Yields the answers that a version with a table of verdicts holds; none where it is of another form."""
-    if not has_columns(folder / JUDGEMENTS_TABLE, judgements_schema(), ["answers"]):
+def read_answers(
+    folder: Path, table: str = JUDGEMENTS_TABLE, schema: Callable[[], "pa.Schema"] = judgements_schema
+) -> Iterator[Answer]:
+    """Yields the answers that a version's table holds; none where it is of another form."""
+    if not has_columns(folder / table, schema(), ["answers"]):
         return
-    for row in stream_table(folder / JUDGEMENTS_TABLE, ["answers"]):
+    for row in stream_table(folder / table, ["answers"]):
         yield from (Answer(**answer) for answer in row["answers"])
 
 

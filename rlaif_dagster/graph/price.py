@@ -58,7 +58,7 @@ class Price:
         rows_reused: Responses taken from earlier versions.
         judge_calls: Verdicts to be asked.
         judge_calls_reused: Verdicts that certainly need not be asked, since an earlier version has them.
-        tokens: What the judges read and write, or None where nothing tells.
+        tokens: What the judges read and write, or None where nothing tells; see `graph.fees`.
         cost: The judges' fees, in the currency of their price, or None where nothing tells.
         output: What is known of the output: if whatever is made again comes out as it was, and if it does not.
             None where the first is the version that there is, and the second is unknown.
@@ -75,6 +75,21 @@ class Price:
 
 NOTHING: Final = Price()
 """The price of what runs no model and asks no judge."""
+
+
+def add_prices(prices: Iterable[Price]) -> Price:
+    """What several askings of one stage spend together; what is known of the output is left out."""
+    total = NOTHING
+    for price in prices:
+        total = Price(
+            rows_sampled=total.rows_sampled + price.rows_sampled,
+            rows_reused=total.rows_reused + price.rows_reused,
+            judge_calls=total.judge_calls + price.judge_calls,
+            judge_calls_reused=total.judge_calls_reused + price.judge_calls_reused,
+            tokens=add_ranges([total.tokens, price.tokens]),
+            cost=add_ranges([total.cost, price.cost]),
+        )
+    return total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

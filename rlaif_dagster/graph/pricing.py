@@ -5,28 +5,31 @@ price is exact.
 """
 
 import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from rlaif_dagster.generation.journal import look_into_responses
-from rlaif_dagster.generation.responses import ResponseKey
+from rlaif_dagster.generation.responses import ResponseKey, responses_schema
 from rlaif_dagster.generation.settings import LocalSamplingSettings
-from rlaif_dagster.graph.held_out import MEASURED_POLICIES, sampling_of
+from rlaif_dagster.graph.best_of_n import find_scorer
+from rlaif_dagster.graph.fees import Meter, Usage, add_usages, find_longest
+from rlaif_dagster.graph.held_out import MEASURED_POLICIES, HeldOutAnswers, list_judges, sampling_of
 from rlaif_dagster.graph.judging import read_answers
-from rlaif_dagster.graph.price import NOTHING, Foreseen, Price, PriceContext, Range
+from rlaif_dagster.graph.price import NOTHING, Foreseen, Price, PriceContext, Range, add_prices
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
 from rlaif_dagster.graph.sources import read_prompts
-from rlaif_dagster.inputs.project_inputs import ProjectInputs
-from rlaif_dagster.judging.calls import JudgeProfile
+from rlaif_dagster.inputs.project_inputs import EVALUATION_JUDGE, JudgeSource, ProjectInputs
+from rlaif_dagster.judging.calls import Call, JudgeProfile
 from rlaif_dagster.judging.journal import look_into_journal
 from rlaif_dagster.judging.opening import read_judges
 from rlaif_dagster.judging.pairs import Pair, PairingSettings, form_pairs
-from rlaif_dagster.judging.probe import NUM_PROBES
+from rlaif_dagster.judging.probe import ATTACKS, HARMLESS, NUM_PROBES
 from rlaif_dagster.judging.questions import is_settled, plan_questions
+from rlaif_dagster.judging.settings import LocalJudgeSettings
 from rlaif_dagster.prompts import Prompt
-from rlaif_dagster.tables import Row, stream_table
+from rlaif_dagster.tables import Row, has_columns, stream_table
 
 _MOST_CALLS: Final = 4
 """Calls about one pair by one principle, at most: two answers, each order apart."""
@@ -69,6 +72,8 @@ def price_revisions(inputs: ProjectInputs, context: PriceContext) -> Price:
     return Price(
         rows_sampled=Range(min=num_answers, max=num_answers),
         judge_calls=Range(min=0, max=2 * settings.rounds * num_answers),
+        tokens=None,
+        cost=Range() if isinstance(settings.critic, LocalJudgeSettings) else None,
     )
 
 
@@ -99,36 +104,64 @@ def price_evaluation(inputs: ProjectInputs, context: PriceContext) -> Price:
     if all_prompts is None:
         return replace(_price_calls(UNKNOWN, 0, inputs, context), rows_sampled=UNKNOWN)
     prompts = [prompt for prompt in all_prompts if prompt.split == "eval"]
-    policies = [context.inputs[name].digest for name in MEASURED_POLICIES]
-    sampling, seed = sampling_of(inputs.pipeline), inputs.pipeline.seed
+    seed = inputs.pipeline.seed
+    policies = {name: context.inputs[name].digest for name in MEASURED_POLICIES}
     base, aligned = (
-        _name_responses(prompts, name or _UNKNOWN_DIGEST, sampling, root_seed=seed) for name in policies
+        _name_responses(
+            prompts, digest or _UNKNOWN_DIGEST, sampling_of(inputs.pipeline, name), root_seed=seed
+        )
+        for name, digest in policies.items()
     )
     wanted = {row["response_id"] for row in (*base, *aligned)}
     texts = _find_texts(wanted, context)
+    answers = HeldOutAnswers.from_rows(_by_key(base), _by_key(aligned))
+    scorer = find_scorer(inputs)
+    prices = [
+        _price_judge(inputs, context, judge, answers, texts, prompts=prompts, with_pool=source == scorer)
+        for source, judge in list_judges(inputs).items()
+    ]
+    num_new = len(wanted - texts.keys())
+    price = add_prices(prices)
+    if len(prices) > 1:  # earlier counts do not tell what one of several judges used up
+        price = replace(price, tokens=None, cost=None)
+    return replace(
+        price,
+        rows_sampled=Range(min=0 if None in policies.values() else num_new, max=num_new),
+        rows_reused=len(base) + len(aligned) - num_new,
+    )
+
+
+def _by_key(rows: Iterable[Row]) -> dict[tuple[str, int], Row]:
+    return {(row["prompt_id"], row["index"]): row for row in rows}
+
+
+def _price_judge(
+    inputs: ProjectInputs,
+    context: PriceContext,
+    judge: str,
+    answers: HeldOutAnswers,
+    texts: Mapping[str, str],
+    *,
+    prompts: Sequence[Prompt],
+    with_pool: bool,
+) -> Price:
+    """The price of one judge's verdicts on held-out answers, of which some texts are known."""
+    ids = [(key[0], answers.base[key], answers.aligned[key]) for key in answers.base]
+    if with_pool:
+        ids += [(key[0], row, answers.base[key[0], 0]) for key, row in answers.pool.items()]
     told = [
-        (one, other)
-        for one, other in zip(base, aligned, strict=True)
+        (prompt_id, one["response_id"], other["response_id"])
+        for prompt_id, one, other in ids
         if one["response_id"] in texts and other["response_id"] in texts
     ]
-    pairs = [
-        Pair.from_responses(one["prompt_id"], one["response_id"], other["response_id"])
-        for one, other in told
-        if texts[one["response_id"]] != texts[other["response_id"]]
-    ]
-    answers = [{"response_id": key, "text": text} for key, text in texts.items()]
-    num_new = len(wanted - texts.keys())
-    return replace(
-        _price_pairs(
-            inputs,
-            context,
-            pairs=pairs,
-            num_open_pairs=len(base) - len(told),
-            prompts=prompts,
-            responses=answers,
-        ),
-        rows_sampled=Range(min=0 if None in policies else num_new, max=num_new),
-        rows_reused=len(base) + len(aligned) - num_new,
+    return _price_pairs(
+        inputs,
+        context,
+        pairs=[Pair.from_responses(*names) for names in told if texts[names[1]] != texts[names[2]]],
+        num_open_pairs=len(ids) - len(told),
+        prompts=prompts,
+        responses=[{"response_id": key, "text": text} for key, text in texts.items()],
+        judge=judge,
     )
 
 
@@ -138,13 +171,15 @@ def price_audit(inputs: ProjectInputs, context: PriceContext) -> Price:
     num_labels = inputs.human_labels.path.read_bytes().count(b"\n") + 1 if inputs.human_labels else 0
     most = num_labels * _count_calls_per_pair(inputs, profiles)
     most += sum(_MOST_CALLS * 2 * NUM_PROBES for _ in profiles)
-    return _price_calls(Range(min=0, max=most), 0, inputs, context)
+    calls = Range(min=0, max=most)
+    usage = None if inputs.human_labels else _bound_calls(calls, inputs, context)
+    return _price_calls(calls, 0, inputs, context, usage)
 
 
 def price_canary(inputs: ProjectInputs, context: PriceContext) -> Price:
     """The price of `judge_canary`: its questions, of each judge."""
-    most = len(inputs.judges) * inputs.judge.gates.canary.num_questions * 2
-    return _price_calls(Range(min=0, max=most), 0, inputs, context)
+    calls = Range(min=0, max=len(inputs.judges) * inputs.judge.gates.canary.num_questions * 2)
+    return _price_calls(calls, 0, inputs, context, _bound_calls(calls, inputs, context))
 
 
 def _price_pairs(
@@ -155,30 +190,58 @@ def _price_pairs(
     num_open_pairs: int,
     prompts: Iterable[Prompt],
     responses: Iterable[Row],
+    judge: str = "judge",
 ) -> Price:
     """The price of the calls about pairs that are certain, and about others that there may be."""
-    profiles = _profile_judges(inputs, context)
+    profiles = _profile_judges(inputs, context, judge)
     by_name = {profile.name: profile for profile in profiles}
-    questions = plan_questions(
-        pairs,
-        inputs.constitution,
-        profiles,
-        prompts={prompt.prompt_id: prompt.prompt for prompt in prompts},
-        texts={row["response_id"]: row["text"] for row in responses},
+    prompt_texts = {prompt.prompt_id: prompt.prompt for prompt in prompts}
+    texts = {row["response_id"]: row["text"] for row in responses}
+
+    def list_calls() -> Iterator[tuple[str, Call]]:
+        questions = plan_questions(pairs, inputs.constitution, profiles, prompts=prompt_texts, texts=texts)
+        return ((question.judge, call) for question in questions for call in question.calls)
+
+    calls = {call.call_id: by_name[name] for name, call in list_calls()}
+    new = _find_open(calls, context)
+    most = len(new) + num_open_pairs * _count_calls_per_pair(inputs, profiles)
+    usage, meter = None, Meter(_find_sources(inputs, judge))
+    if meter.tells:
+        asked = {call.call_id: (name, call) for name, call in list_calls() if call.call_id in new}
+        usage = add_usages(meter.bound(name, call) for name, call in asked.values())
+        if most > len(new):
+            usage = add_usages([usage, (UNKNOWN, UNKNOWN)])
+    return _price_calls(Range(min=len(new), max=most), len(calls) - len(new), inputs, context, usage)
+
+
+def _bound_calls(calls: Range, inputs: ProjectInputs, context: PriceContext) -> Usage | None:
+    """What calls use up at most that are about the prompts and the responses, attacked or not."""
+    meter = Meter(inputs.judges)
+    rows, prompts = _read_responses(context.inputs["sampled_responses"]), _read_prompts(context)
+    if not meter.tells or rows is None or prompts is None:
+        return None
+    texts = [row["text"] for row in rows]
+    if None in texts:
+        return None
+    addition = find_longest((*ATTACKS.values(), HARMLESS))
+    tokens, cost = meter.bound_any(
+        rules=[inputs.constitution.joint_text, *(p.text for p in inputs.constitution.principles)],
+        prompts=[prompt.prompt for prompt in prompts],
+        answers=[f"{text} {addition}" for text in texts],
     )
-    calls = {call.call_id: by_name[question.judge] for question in questions for call in question.calls}
-    num_known = _count_settled(calls, context)
-    num_new = len(calls) - num_known
-    most = num_new + num_open_pairs * _count_calls_per_pair(inputs, profiles)
-    return _price_calls(Range(min=num_new, max=most), num_known, inputs, context)
+    return tokens.scale(calls.max or 0), cost.scale(calls.max or 0)
 
 
-def _price_calls(calls: Range, num_reused: int, inputs: ProjectInputs, context: PriceContext) -> Price:
-    """The price of calls, with what they use up where earlier calls of the same judge tell."""
+def _price_calls(
+    calls: Range, num_reused: int, inputs: ProjectInputs, context: PriceContext, usage: Usage | None = None
+) -> Price:
+    """The price of calls, with what they use up where earlier calls of the same judges tell, or a price bounds it."""
     counts = context.counts or {}
     num_asked = counts.get("judge_calls_asked", 0)
     read, written = counts.get("judge_input_tokens", 0), counts.get("judge_output_tokens", 0)
     tokens = cost = Range() if calls.max == 0 else None
+    if calls.max != 0 and Meter(inputs.judges).tells:
+        tokens, cost = usage or (UNKNOWN, UNKNOWN)
     if num_asked and read:
         tokens = calls.scale((read + written) / num_asked)
         prices = [getattr(source.settings, "price", None) for source in inputs.judges]
@@ -188,12 +251,20 @@ def _price_calls(calls: Range, num_reused: int, inputs: ProjectInputs, context: 
     return Price(judge_calls=calls, judge_calls_reused=num_reused, tokens=tokens, cost=cost)
 
 
-def _profile_judges(inputs: ProjectInputs, context: PriceContext) -> list[JudgeProfile]:
+def _profile_judges(inputs: ProjectInputs, context: PriceContext, judge: str = "judge") -> list[JudgeProfile]:
     """Who is asked; a judge whose model is not here yet has a profile that no earlier answer has."""
-    folder = context.inputs["judge"].open()
+    folder = context.inputs[judge].open()
     if folder is not None:
-        return [judge.profile for judge in read_judges(folder).values()]
-    return [JudgeProfile.from_settings(j.settings, j.template, model=None) for j in inputs.judges]
+        return [one.profile for one in read_judges(folder).values()]
+    return [
+        JudgeProfile.from_settings(source.settings, source.template, model=None)
+        for source in _find_sources(inputs, judge)
+    ]
+
+
+def _find_sources(inputs: ProjectInputs, judge: str) -> Sequence[JudgeSource]:
+    other = inputs.evaluation_judge
+    return (other,) if judge == EVALUATION_JUDGE and other else inputs.judges
 
 
 def _count_calls_per_pair(inputs: ProjectInputs, profiles: Sequence[JudgeProfile]) -> int:
@@ -208,8 +279,8 @@ def _count_calls_per_pair(inputs: ProjectInputs, profiles: Sequence[JudgeProfile
     return len({call.call_id for question in questions for call in question.calls})
 
 
-def _count_settled(calls: Mapping[str, JudgeProfile], context: PriceContext) -> int:
-    """How many calls are answered in the journal or in earlier versions; no more of these are read than needed."""
+def _find_open(calls: Mapping[str, JudgeProfile], context: PriceContext) -> set[str]:
+    """The calls answered neither in the journal nor in earlier versions; no more of these are read than needed."""
     left = set(calls)
     known = itertools.chain(
         [look_into_journal(context.journal)], map(read_answers, context.earlier_versions())
@@ -222,7 +293,7 @@ def _count_settled(calls: Mapping[str, JudgeProfile], context: PriceContext) -> 
         }
         if not left:
             break
-    return len(calls) - len(left)
+    return left
 
 
 def foresee_pairs(
@@ -279,6 +350,7 @@ def _name_responses(
                 prompt=prompt.prompt, policy=policy, settings=settings, root_seed=root_seed, index=index
             ).response_id,
             "prompt_id": prompt.prompt_id,
+            "index": index,
         }
         for prompt in prompts
         for index in range(settings.num_samples)
@@ -286,8 +358,10 @@ def _name_responses(
 
 
 def _read_texts(folder: Path) -> dict[str, str]:
-    rows = stream_table(folder / RESPONSES_TABLE, ["response_id", "text"])
-    return {row["response_id"]: row["text"] for row in rows}
+    columns = ["response_id", "text"]
+    if not has_columns(folder / RESPONSES_TABLE, responses_schema(), columns):
+        return {}
+    return {row["response_id"]: row["text"] for row in stream_table(folder / RESPONSES_TABLE, columns)}
 
 
 def _forecast(rows: Iterable[Row], texts: Mapping[str, str]) -> Foreseen:

@@ -37,7 +37,7 @@ def build_released_policy(inputs: ProjectInputs) -> Stage:
     num_rounds = inputs.pipeline.rounds
     confidence = inputs.pipeline.evaluation.confidence
     require = sorted(set(inputs.pipeline.release.require))
-    checks = {check.name: check for check in make_evaluation_checks()}
+    checks = {check.name: check for check in make_evaluation_checks(inputs.pipeline.evaluation)}
     for name in require:
         if name not in checks:
             raise InputError(

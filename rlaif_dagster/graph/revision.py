@@ -2,13 +2,14 @@
 
 import functools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from rlaif_dagster.digest import JsonValue, canonical_json
+from rlaif_dagster.digest import JsonValue
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.graph.checks import check_schema
+from rlaif_dagster.graph.judging import read_answers
 from rlaif_dagster.graph.learning import TRAINING_ENGINE, plan_restart, write_training
 from rlaif_dagster.graph.responses import MODEL_ENGINE, sample_policy
 from rlaif_dagster.graph.sources import read_constitution, read_prompts
@@ -16,9 +17,9 @@ from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, S
 from rlaif_dagster.inputs.project_inputs import SUPERVISED_POLICY, CriticSource, ProjectInputs
 from rlaif_dagster.judging.calls import Answer, Call, JudgeProfile
 from rlaif_dagster.judging.journal import open_journal
-from rlaif_dagster.judging.judge import answer_calls
-from rlaif_dagster.judging.opening import JUDGE_JSON, JUDGE_MODEL, JUDGE_TEMPLATE, StoredJudge
-from rlaif_dagster.judging.settings import LocalJudgeSettings, OpenAIJudgeSettings
+from rlaif_dagster.judging.judge import Tally, answer_calls
+from rlaif_dagster.judging.opening import JUDGE_MODEL, StoredJudge, write_judge
+from rlaif_dagster.judging.settings import LocalJudgeSettings, OpenAIJudgeSettings, name_judge
 from rlaif_dagster.models import copy_model
 from rlaif_dagster.revising.revise import (
     Revision,
@@ -28,10 +29,7 @@ from rlaif_dagster.revising.revise import (
     select_revised,
 )
 from rlaif_dagster.revising.settings import BASE_POLICY, RevisionSettings
-from rlaif_dagster.tables import read_table, stream_table, write_table
-
-if TYPE_CHECKING:
-    from rlaif_dagster.judging.serving.limits import Budget
+from rlaif_dagster.tables import read_table, write_table
 
 REVISIONS_TABLE: Final = "revisions.parquet"
 MIN_REVISED: Final = 0.5
@@ -41,15 +39,11 @@ MIN_REVISED: Final = 0.5
 def build_critic(inputs: ProjectInputs) -> Stage:
     """The stage of the critic: one model with two prompts, each laid out like a judge."""
     critic = _require(inputs.critic)
-    described = critic.settings.describe()
     templates = {"critique": critic.critique, "revision": critic.revision}
 
     def compute(context: StageContext) -> StageResult:
         for name, template in templates.items():
-            folder = context.output / name
-            folder.mkdir()
-            (folder / JUDGE_JSON).write_bytes(canonical_json({**described, "template": str(template.digest)}))
-            (folder / JUDGE_TEMPLATE).write_bytes(canonical_json(template.to_json()))
+            write_judge(context.output / name, critic.settings, template)
         if critic.model is not None:
             copy_model(critic.model, context.output / JUDGE_MODEL)
         return StageResult()
@@ -61,7 +55,7 @@ def build_critic(inputs: ProjectInputs) -> Stage:
         code_version="1",
         inputs=(),
         settings={
-            "critic": described,
+            "critic": critic.settings.describe(),
             "templates": {name: str(template.digest) for name, template in templates.items()},
             "model": critic.model.describe() if critic.model else None,
         },
@@ -86,37 +80,34 @@ def build_revised_responses(inputs: ProjectInputs) -> Stage:
             reviser=stored["revision"].profile,
             max_tokens=critic.settings.max_tokens_written,
         )
-        counts: Counter[str] = Counter(num_sampled=len(responses))
-        costs: dict[str, float] = {}
+        tally = Tally()
         served = critic.settings if isinstance(critic.settings, OpenAIJudgeSettings) else None
-        budget = _make_budget(served)
+        budget = context.budgets.of_judge(name_judge(served), served.limits.budget) if served else None
         with open_journal(context.journal, context.attempt) as journal:
 
             def answer_all(profile: JudgeProfile, calls: Sequence[Call]) -> Mapping[str, Answer]:
                 kind = str(profile.template.writes)
+                open_writer = functools.partial(
+                    stored[kind].open,
+                    served_by=critic.settings,
+                    numerics=inputs.pipeline.numerics,
+                    batch_size=inputs.pipeline.execution.judging_batch_size,
+                    budget=budget,
+                )
                 result = answer_calls(
                     lambda: calls,
                     profile,
-                    functools.partial(
-                        stored[kind].open,
-                        served_by=critic.settings,
-                        numerics=inputs.pipeline.numerics,
-                        batch_size=inputs.pipeline.execution.judging_batch_size,
-                        budget=budget,
-                    ),
+                    open_writer,
                     journal,
                     what=f"{kind}s",
-                    earlier=lambda: (_read_answers(folder) for folder in context.earlier_versions()),
+                    earlier=lambda: (
+                        read_answers(folder, REVISIONS_TABLE, revisions_schema)
+                        for folder in context.earlier_versions()
+                    ),
                     price=served.price if served else None,
                     progress=context.progress,
                 )
-                counts["judge_calls_asked"] += result.num_asked
-                counts["judge_calls_reused"] += result.num_reused
-                counts["judge_input_tokens"] += result.input_tokens
-                counts["judge_output_tokens"] += result.output_tokens
-                if served and served.price and result.cost is not None:
-                    entry = f"judge_cost_{served.price.currency}"
-                    costs[entry] = costs.get(entry, 0.0) + result.cost
+                tally.add(result)
                 return {call.call_id: journal.require(call.call_id) for call in calls}
 
             revisions = revise_responses(
@@ -132,8 +123,8 @@ def build_revised_responses(inputs: ProjectInputs) -> Stage:
         is_final = stored["critique"].profile.is_final
         return StageResult(
             rows=len(revisions),
-            counts={**counts, **dict(sorted(statuses.items()))},
-            metrics=costs,
+            counts={"num_sampled": len(responses), **tally.counts, **dict(sorted(statuses.items()))},
+            metrics=tally.costs,
             num_open=0 if is_final else statuses.total() - statuses["num_ok"],
         )
 
@@ -234,15 +225,6 @@ def build_supervised_policy(inputs: ProjectInputs) -> Stage:
 REVISION_BUILDERS: Final = (build_critic, build_revised_responses, build_supervised_policy)
 
 
-def _make_budget(critic: OpenAIJudgeSettings | None) -> "Budget | None":
-    """What critique and revision, and all rounds, may spend together."""
-    if critic is None:
-        return None
-    from rlaif_dagster.judging.serving.limits import Budget
-
-    return Budget(critic.limits.budget)
-
-
 def _read_critic(context: StageContext, critic: CriticSource) -> dict[str, StoredJudge]:
     """The critic by what it writes; its model is its own, the policy itself, or behind a server."""
     model = None
@@ -271,11 +253,6 @@ def _sample_answers(
         read_known=lambda _: {},  # a row of a version is a revision
     )
     return result.rows
-
-
-def _read_answers(folder: Path) -> Iterator[Answer]:
-    for row in stream_table(folder / REVISIONS_TABLE, ["answers"]):
-        yield from (Answer(**answer) for answer in row["answers"])
 
 
 def _check_revised(rounds: int, output: Path, inputs: Mapping[str, Path]) -> CheckResult:

@@ -13,13 +13,19 @@ from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import (
     CONSTITUTION_FILE,
+    EVALUATION_JUDGE,
     JUDGE_FILE,
     PIPELINE_FILE,
-    JudgeSource,
     ProjectInputs,
 )
 from rlaif_dagster.judging.constitution import Constitution
-from rlaif_dagster.judging.opening import JUDGE_JSON, JUDGE_MODEL, JUDGE_TEMPLATE, JURY_FOLDER
+from rlaif_dagster.judging.opening import (
+    JUDGE_JSON,
+    JUDGE_MODEL,
+    JURY_FOLDER,
+    describe_judge,
+    write_judge,
+)
 from rlaif_dagster.judging.settings import JurySettings, RecordedJudgeSettings
 from rlaif_dagster.models import copy_model
 from rlaif_dagster.prompts import Prompt, find_leaks, prompts_schema, split_prompts
@@ -68,7 +74,7 @@ def build_judge(inputs: ProjectInputs) -> Stage:
 
     A jury's judges stand in folders of their own, `judges/0` and so on, each laid out like a single judge.
     """
-    members = [_describe_judge(source) for source in inputs.judges]
+    members = [describe_judge(source.settings, source.template) for source in inputs.judges]
     if isinstance(inputs.judge, JurySettings):
         described: dict[str, JsonValue] = {"provider": "jury", "combine": inputs.judge.combine}
         folders = [f"{JURY_FOLDER}/{place}/" for place in range(len(members))]
@@ -88,10 +94,8 @@ def build_judge(inputs: ProjectInputs) -> Stage:
 
     def compute(context: StageContext) -> StageResult:
         (context.output / JUDGE_JSON).write_bytes(canonical_json(described))
-        for folder, source, member in zip(folders, inputs.judges, members, strict=True):
-            (context.output / folder).mkdir(parents=True, exist_ok=True)
-            (context.output / folder / JUDGE_JSON).write_bytes(canonical_json(member))
-            (context.output / folder / JUDGE_TEMPLATE).write_bytes(canonical_json(source.template.to_json()))
+        for folder, source in zip(folders, inputs.judges, strict=True):
+            write_judge(context.output / folder, source.settings, source.template)
             if source.model:
                 copy_model(source.model, context.output / folder / JUDGE_MODEL, link=context.preview)
         if inputs.verdicts:
@@ -118,8 +122,33 @@ def build_judge(inputs: ProjectInputs) -> Stage:
     )
 
 
-def _describe_judge(source: JudgeSource) -> dict[str, JsonValue]:
-    return {**source.settings.describe(), "template": str(source.template.digest)}
+def build_evaluation_judge(inputs: ProjectInputs) -> Stage:
+    """The stage of the evaluation's independent judge, laid out like a single judge."""
+    source = inputs.evaluation_judge
+    if source is None:
+        raise TypeError("there is no independent judge")
+
+    def compute(context: StageContext) -> StageResult:
+        write_judge(context.output, source.settings, source.template)
+        if source.model:
+            copy_model(source.model, context.output / JUDGE_MODEL, link=context.preview)
+        return StageResult()
+
+    return Stage(
+        name=EVALUATION_JUDGE,
+        description="An independent judge of held-out answers, which labelled no training data.",
+        kinds=("json", "huggingface"),
+        code_version="1",
+        inputs=(),
+        settings={
+            "judge": describe_judge(source.settings, source.template),
+            "model": source.model.describe() if source.model else None,
+        },
+        engine=(),
+        compute=compute,
+        origins={"": f"{PIPELINE_FILE}: evaluation.judge"},
+        cheap=source.model is None or source.model.folder is not None,
+    )
 
 
 def build_prompts(inputs: ProjectInputs) -> Stage:

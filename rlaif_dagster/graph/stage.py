@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rlaif_dagster.digest import Digest, JsonValue
+from rlaif_dagster.graph.budgets import Budgets
 from rlaif_dagster.graph.changes import Change
 from rlaif_dagster.graph.price import Price, PriceContext
 from rlaif_dagster.inputs.overrides import Override
@@ -24,11 +25,12 @@ class StageContext:
         scratch: A folder for files that are of no use afterwards.
         journal: A folder of this asset's own that a crash leaves as it is: what is in it saves the next try some
             work. Others may use it at the same time.
-        attempt: Names this computation; when its version has landed, `journal` gets an empty file `ATTEMPT.landed`.
+        attempt: Names this computation; see `mark_landed`.
         earlier_versions: Yields folders of earlier versions of this asset made by the same code and libraries,
             newest first, for the reuse of single rows.
         recorded_version: Gives the folder of the version of this asset that has a digest.
         progress: Told how far the work is.
+        budgets: What the run may spend on served judges, all of its assets together.
         preview: If True, a plan only looks at the output: large files may be links.
     """
 
@@ -41,6 +43,7 @@ class StageContext:
     earlier_versions: Callable[[], Iterator[Path]]
     recorded_version: Callable[[Digest], Path]
     progress: Progress
+    budgets: Budgets = field(default_factory=Budgets)
     preview: bool = False
 
 

@@ -49,10 +49,12 @@ class AutomationSettings(BaseModel):
 
     cron: str = "0 3 * * *"
     """When the schedule looks, in UTC: minute, hour, day of the month, month, day of the week."""
+    canary_cron: str = "0 6 * * *"
+    """When the judge is asked the canary's questions again, in UTC."""
     interval_seconds: int = Field(default=30, ge=1)
     """How often the sensors look."""
 
-    @field_validator("cron")
+    @field_validator("cron", "canary_cron")
     @classmethod
     def _require_cron(cls, text: str) -> str:
         if not is_cron(text):

@@ -1,5 +1,6 @@
 """All input files of a project, read together at one moment."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,7 @@ from rlaif_dagster.judging.settings import (
     PlantedJudgeSettings,
     RecordedJudgeSettings,
     list_members,
+    name_judge,
 )
 from rlaif_dagster.judging.templates import Template, load_template
 from rlaif_dagster.models import ModelSource, find_model
@@ -31,6 +33,7 @@ from rlaif_dagster.revising.settings import BASE_POLICY, RevisionSettings
 CONSTITUTION_FILE: Final = "inputs/constitution.yaml"
 JUDGE_FILE: Final = "inputs/judge.yaml"
 SUPERVISED_POLICY: Final = "supervised_policy"
+EVALUATION_JUDGE: Final = "evaluation_judge"
 PIPELINE_FILE: Final = "inputs/pipeline.yaml"
 
 
@@ -168,6 +171,7 @@ class ProjectInputs:
         hold: `inputs/release.yaml`: the release that stays, if there is one.
         overrides: `inputs/overrides.yaml`: failed checks that a person lets pass.
         critic: Who criticises and revises answers, or None where nobody does.
+        evaluation_judge: The independent judge of the evaluation, or None.
     """
 
     pipeline: PipelineSettings
@@ -183,6 +187,7 @@ class ProjectInputs:
     hold: Hold
     overrides: tuple[Override, ...]
     critic: CriticSource | None
+    evaluation_judge: JudgeSource | None
 
     @property
     def first_policy(self) -> str:
@@ -215,6 +220,12 @@ class ProjectInputs:
                 field="reward_model.revision",
                 remedy="remove it, or set base_policy.revision",
             )
+        prompt_lines = read_prompt_lines(
+            resolve_inside(root, pipeline.prompts.file, file=pipeline_file, field="prompts.file")
+        )
+        _require_known_groups(
+            pipeline.evaluation.no_regression, constitution, prompt_lines, file=pipeline_file
+        )
         if pipeline.rounds > 1 and (
             isinstance(sampling, RecordedSamplingSettings) or isinstance(judge, RecordedJudgeSettings)
         ):
@@ -241,9 +252,7 @@ class ProjectInputs:
             human_labels=None
             if judge.human_labels is None
             else RecordedFile.find(root, judge.human_labels, file=judge_file, field="human_labels"),
-            prompt_lines=read_prompt_lines(
-                resolve_inside(root, pipeline.prompts.file, file=pipeline_file, field="prompts.file")
-            ),
+            prompt_lines=prompt_lines,
             base_policy=find_model(
                 root,
                 pipeline.base_policy.model,
@@ -270,4 +279,36 @@ class ProjectInputs:
             critic=CriticSource.find(root, pipeline.revision, file=pipeline_file)
             if pipeline.revision
             else None,
+            evaluation_judge=_find_evaluation_judge(root, pipeline, judge, file=pipeline_file),
         )
+
+
+def _find_evaluation_judge(
+    root: Path, pipeline: PipelineSettings, judge: JudgeSettings, *, file: Path
+) -> JudgeSource | None:
+    settings = pipeline.evaluation.judge
+    if settings is None:
+        return None
+    name = name_judge(settings)
+    if name in {name_judge(member) for member in list_members(judge)}:
+        raise InputError(
+            f"the independent judge has the name of the judge that labels the training data, {name!r}",
+            file=file,
+            field="evaluation.judge",
+            remedy="ask another model, or remove it; if it is another judge, give it a `name` of its own",
+        )
+    return JudgeSource.find(root, settings, file=file, section="evaluation.judge.")
+
+
+def _require_known_groups(
+    names: Iterable[str], constitution: ConstitutionSettings, prompts: Iterable[PromptLine], *, file: Path
+) -> None:
+    known = {principle.id for principle in constitution.principles} | {line.category for line in prompts}
+    for name in names:
+        if name not in known:
+            raise InputError(
+                f"{name!r} is neither a principle of the constitution nor a category of prompts",
+                file=file,
+                field="evaluation.no_regression",
+                remedy=f"name some of {', '.join(sorted(filter(None, known)))}, or none",
+            )

@@ -1,8 +1,10 @@
 """Judging: questions answered by what is known already, else by the judge, at constant memory."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import compress, islice
+from typing import Final
 
 from rlaif_dagster.errors import JudgeError
 from rlaif_dagster.judging.calls import Answer, Call, Judge, JudgeProfile
@@ -12,8 +14,11 @@ from rlaif_dagster.judging.settings import PriceSettings
 from rlaif_dagster.judging.verdicts import Verdict
 from rlaif_dagster.progress import Progress, ignore_progress
 
-Plan = Callable[[], Iterable[Question]]
-"""Gives the same questions each time; they may be more than fit into memory."""
+TAKEN_AT_ONCE: Final = 64
+"""Calls that are planned and looked up together."""
+
+Plan = Callable[[Sequence[JudgeProfile]], Iterable[Question]]
+"""Gives the questions to some judges, the same each time; they may be more than fit into memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +31,7 @@ class AskedResult:
         input_tokens: Tokens read in the calls made, as far as counted.
         output_tokens: Tokens written in them, as far as counted.
         cost: What these tokens cost; None without a price.
+        currency: Of the cost.
     """
 
     num_asked: int
@@ -33,6 +39,30 @@ class AskedResult:
     input_tokens: int
     output_tokens: int
     cost: float | None
+    currency: str | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """What calls took, of several judges or in several passes.
+
+    Attributes:
+        counts: Calls asked and reused, and tokens, by name.
+        costs: What the tokens cost, by name, which says the currency; of judges with a price.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    costs: dict[str, float] = field(default_factory=dict)
+
+    def add(self, result: AskedResult) -> None:
+        """Adds one judge's calls."""
+        self.counts["judge_calls_asked"] += result.num_asked
+        self.counts["judge_calls_reused"] += result.num_reused
+        self.counts["judge_input_tokens"] += result.input_tokens
+        self.counts["judge_output_tokens"] += result.output_tokens
+        if result.cost is not None:
+            name = f"judge_cost_{result.currency}"
+            self.costs[name] = self.costs.get(name, 0.0) + result.cost
 
 
 def ask_questions(
@@ -48,7 +78,7 @@ def ask_questions(
     """Sees that every call of one judge's questions has an answer in the journal: see `answer_calls`.
 
     Args:
-        plan: The questions; those to other judges are passed over.
+        plan: The questions.
         profile: Who is asked.
         open_judge: Opens the judge.
         journal: Where answers are kept.
@@ -58,7 +88,7 @@ def ask_questions(
     """
 
     def calls() -> Iterator[Call]:
-        return (call for question in plan() if question.judge == profile.name for call in question.calls)
+        return (call for question in plan([profile]) for call in question.calls)
 
     return answer_calls(
         calls,
@@ -112,7 +142,7 @@ def answer_calls(
     num_open = journal.count_open()
     spent: Counter[str] = Counter()
     if num_open:
-        asked = open_judge().ask(call for call in calls() if journal.take(call.call_id))
+        asked = open_judge().ask(_take_open(calls(), journal))
         num_done = 0
         for answers in asked:
             journal.add(answers)
@@ -131,7 +161,15 @@ def answer_calls(
         input_tokens=spent["input"],
         output_tokens=spent["output"],
         cost=price.find_cost(spent["input"], spent["output"]) if price else None,
+        currency=price.currency if price else None,
     )
+
+
+def _take_open(calls: Iterable[Call], journal: Journal) -> Iterator[Call]:
+    """Yields the calls that are open; a few are planned at a time, which is faster than one by one."""
+    left = iter(calls)
+    while some := list(islice(left, TAKEN_AT_ONCE)):
+        yield from compress(some, journal.take([call.call_id for call in some]))
 
 
 def _describe_spend(spent: Mapping[str, int], price: PriceSettings | None) -> str:
@@ -142,14 +180,14 @@ def _describe_spend(spent: Mapping[str, int], price: PriceSettings | None) -> st
     return f"{tokens:,} tokens, {price.find_cost(spent['input'], spent['output']):.2f} {price.currency}"
 
 
-def read_verdicts(plan: Plan, profiles: Iterable[JudgeProfile], journal: Journal) -> Iterator[Verdict]:
+def read_verdicts(plan: Plan, profiles: Sequence[JudgeProfile], journal: Journal) -> Iterator[Verdict]:
     """Yields the verdict on each question, in their order, once all are answered.
 
     Raises:
         JudgeError: If a question has no answer.
     """
     by_name = {profile.name: profile for profile in profiles}
-    for question in plan():
+    for question in plan(profiles):
         answers = [journal.require(call.call_id) for call in question.calls]
         yield conclude(question, by_name[question.judge], answers)
 

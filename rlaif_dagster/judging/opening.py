@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import TypeAdapter
 
-from rlaif_dagster.digest import FolderManifest
+from rlaif_dagster.digest import FolderManifest, JsonValue, canonical_json
 from rlaif_dagster.inputs.pipeline import NumericsSettings
 from rlaif_dagster.judging.calls import Judge, JudgeProfile
 from rlaif_dagster.judging.planted import PlantedJudge
@@ -102,6 +102,18 @@ class StoredJudge:
                 budget=budget,
             )
         return PlantedJudge(self.settings, self.profile.template)
+
+
+def describe_judge(settings: AskedJudgeSettings, template: Template) -> dict[str, JsonValue]:
+    """What `judge.json` says of a judge."""
+    return {**settings.describe(), "template": str(template.digest)}
+
+
+def write_judge(folder: Path, settings: AskedJudgeSettings, template: Template) -> None:
+    """Writes what `StoredJudge.read` reads, but for the model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / JUDGE_JSON).write_bytes(canonical_json(describe_judge(settings, template)))
+    (folder / JUDGE_TEMPLATE).write_bytes(canonical_json(template.to_json()))
 
 
 def read_judges(folder: Path) -> dict[str, StoredJudge]:

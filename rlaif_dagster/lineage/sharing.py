@@ -1,4 +1,4 @@
-"""Sharing: ledger and versions over the project's DVC remote.
+"""Sharing: ledger, versions and signatures over the project's DVC remote.
 
 Versions travel before the records that name them, so whoever pulls a record can have its bytes. Records are never
 changed and named by their bytes: two people's ledgers merge by union.
@@ -6,6 +6,7 @@ changed and named by their bytes: two people's ledgers merge by union.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.lineage.collecting.notes import find_collected, read_notes
@@ -13,8 +14,16 @@ from rlaif_dagster.lineage.ledger import SUFFIX
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import show_newest
 from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.signing import SIGNATURES
+from rlaif_dagster.lineage.signing import SUFFIX as SIGNATURE_SUFFIX
 from rlaif_dagster.progress import Progress
 from rlaif_dagster.versioning.scratch import raising_storage_errors, scratch_folder
+
+if TYPE_CHECKING:
+    from rlaif_dagster.versioning.remote import Remote
+
+LINEAGE: Final = "lineage"
+"""The ledger's folder in a remote."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +56,14 @@ def push_project(project: Project, *, progress: Progress) -> ShareResult:
     pinned = project.store.read_pinned()
     sent = project.store.push([*versions, *([pinned] if pinned else [])], progress=progress)
     lost = set(sent.lost) - {pinned}
+    remote = project.store.require_remote()
     files = [project.ledger.folder / f"{record.record_id}{SUFFIX}" for record in records]
+    num_records = remote.send_files(LINEAGE, files)
+    if signatures := sorted((project.root / SIGNATURES).glob(f"*{SIGNATURE_SUFFIX}")):
+        remote.send_files(SIGNATURES, signatures)
     return ShareResult(
         remote=sent.remote,
-        num_records=project.store.require_remote().send_records(files),
+        num_records=num_records,
         num_versions=len(versions) - len(lost),
         lost=_name(versions, lost),
     )
@@ -75,9 +88,12 @@ def pull_project(project: Project, *, heads_only: bool, progress: Progress) -> S
         scratch_folder(project.scratch / "scratch") as scratch,
     ):
         here = {path.name for path in project.ledger.folder.glob(f"*{SUFFIX}")}
-        names = sorted(name for name in remote.list_records() if name.endswith(SUFFIX) and name not in here)
-        remote.fetch_records(names, scratch)
+        names = sorted(
+            name for name in remote.list_files(LINEAGE) if name.endswith(SUFFIX) and name not in here
+        )
+        remote.fetch_files(LINEAGE, names, scratch)
         num_records = project.ledger.adopt(scratch / name for name in names)
+    _pull_signatures(project, remote)
     records = project.ledger.records()
     heads = list(project.ledger.find_heads().values())
     versions = _list_versions(project, heads if heads_only else records)
@@ -103,6 +119,22 @@ def _list_versions(
     """The versions of records by address, without those that were given up here on purpose."""
     collected = find_collected(read_notes(project.ledger.folder), project.ledger.records())
     return {record.output.md5: record for record in records if record.output.md5 not in collected}
+
+
+def _pull_signatures(project: Project, remote: "Remote") -> None:
+    """Takes over signatures that are not here; whether they hold is seen when they are verified."""
+    folder = project.root / SIGNATURES
+    here = {path.name for path in folder.glob(f"*{SIGNATURE_SUFFIX}")}
+    names = sorted(
+        name for name in remote.list_files(SIGNATURES) if name.endswith(SIGNATURE_SUFFIX) and name not in here
+    )
+    if not names:
+        return
+    with raising_storage_errors(folder), scratch_folder(project.scratch / "scratch") as scratch:
+        remote.fetch_files(SIGNATURES, names, scratch)
+        folder.mkdir(exist_ok=True)
+        for name in names:
+            (scratch / name).replace(folder / name)
 
 
 def _name(versions: Mapping[str, MaterialisationRecord], md5s: "set[str]") -> tuple[str, ...]:

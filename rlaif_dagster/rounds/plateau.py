@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rlaif_dagster.evaluation.comparison import Comparison
 from rlaif_dagster.evaluation.intervals import Estimate, clustered_mean, clustered_proportion
 from rlaif_dagster.evaluation.judge_quality import find_figure
-from rlaif_dagster.evaluation.win_rate import Comparison
 from rlaif_dagster.tables import Row
 
 _EVEN: Final = 0.5

@@ -21,12 +21,12 @@ _MAX_TRANSFERS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remote:
-    """A DVC remote: its name in the settings, DVC's file system, and the folders of md5 objects and lineage records."""
+    """A DVC remote: its name in the settings, DVC's file system, its folder, and the folder of md5 objects in it."""
 
     name: str
     filesystem: Any
+    root: str
     folder: str
-    lineage_folder: str
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Remote | None":
@@ -44,8 +44,8 @@ class Remote:
             return cls(
                 name=name,
                 filesystem=filesystem,
+                root=folder,
                 folder=filesystem.join(folder, "files", "md5"),
-                lineage_folder=filesystem.join(folder, "lineage"),
             )
 
     def path_of(self, md5: str) -> str:
@@ -122,46 +122,47 @@ class Remote:
                 )
         return len(wanted)
 
-    def list_records(self) -> dict[str, int]:
-        """Gives the name and the size in bytes of each lineage record that the remote has.
+    def list_files(self, kind: str) -> dict[str, int]:
+        """Gives the name and the size in bytes of each file of a folder beside the objects, such as `lineage`.
 
         Raises:
             StorageError: If the remote cannot be read.
         """
         with _raising_remote_errors(self.name):
             try:
-                entries = self.filesystem.ls(self.lineage_folder, detail=True)
+                entries = self.filesystem.ls(self.filesystem.join(self.root, kind), detail=True)
             except FileNotFoundError:
                 return {}
             return {self.filesystem.name(entry["name"]): int(entry["size"]) for entry in entries}
 
-    def fetch_records(self, names: Sequence[str], folder: Path) -> None:
-        """Copies lineage records into a folder; what they hold is for the ledger to check.
+    def fetch_files(self, kind: str, names: Sequence[str], folder: Path) -> None:
+        """Copies files of such a folder into a folder here; what they hold is for the caller to check.
 
         Raises:
             StorageError: If the remote cannot be read, or the folder cannot be written.
         """
-        sources = [self.filesystem.join(self.lineage_folder, name) for name in names]
+        sources = [self.filesystem.join(self.root, kind, name) for name in names]
         with _raising_remote_errors(self.name), ThreadPoolExecutor(max_workers=_MAX_TRANSFERS) as pool:
             list(pool.map(self.filesystem.get_file, sources, [str(folder / name) for name in names]))
 
-    def send_records(self, files: Sequence[Path]) -> int:
-        """Uploads the records that the remote lacks (or has in part), checks that they arrived; returns how many.
+    def send_files(self, kind: str, files: Sequence[Path]) -> int:
+        """Uploads the files that such a folder lacks (or has in part), checks that they arrived; returns how many.
 
         Raises:
             StorageError: If the remote cannot be written.
         """
-        present = self.list_records()
+        present = self.list_files(kind)
         wanted = [file for file in files if present.get(file.name) != file.stat().st_size]
         with _raising_remote_errors(self.name), ThreadPoolExecutor(max_workers=_MAX_TRANSFERS) as pool:
-            self.filesystem.makedirs(self.lineage_folder, exist_ok=True)
-            targets = [self.filesystem.join(self.lineage_folder, file.name) for file in wanted]
+            folder = self.filesystem.join(self.root, kind)
+            self.filesystem.makedirs(folder, exist_ok=True)
+            targets = [self.filesystem.join(folder, file.name) for file in wanted]
             list(pool.map(self.filesystem.put_file, map(str, wanted), targets))
-        arrived = self.list_records() if wanted else {}
+        arrived = self.list_files(kind) if wanted else {}
         for file in wanted:
             if arrived.get(file.name) != file.stat().st_size:
                 raise StorageError(
-                    f"the record {file.name} did not arrive whole in DVC remote {self.name!r}\n  remedy: push again"
+                    f"{kind}/{file.name} did not arrive whole in DVC remote {self.name!r}\n  remedy: push again"
                 )
         return len(wanted)
 

@@ -20,7 +20,7 @@ from dagster import (
 )
 
 from rlaif_dagster.defs.automation import report_state, request_rebuild
-from rlaif_dagster.defs.build import MAIN_JOB, build_definitions
+from rlaif_dagster.defs.build import CANARY_JOB, MAIN_JOB, build_definitions
 from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.inputs.overrides import Override
 from rlaif_dagster.lineage.project import Project
@@ -164,13 +164,42 @@ with hold_run(Project(Path({str(project.root)!r})), "killed"):
     with hold_run(project, "alive"):
         assert find_running(project) == ("alive",)
     assert find_running(project) == ()
-    assert list((project.scratch / "locks" / "runs").iterdir()) == []
+    [left] = (project.scratch / "locks" / "runs").iterdir()
+    assert left.name.startswith("killed-")
+
+
+def test_a_killed_run_is_reported_as_failed_once_and_a_living_one_is_not(
+    project: Project, instance: DagsterInstance
+) -> None:
+    run_graph(instance, project, make_graph(), ["a"], {})
+    (run,) = instance.get_runs()
+    for run_id in ("killed", "alive", "done"):
+        status = DagsterRunStatus.SUCCESS if run_id == "done" else DagsterRunStatus.STARTED
+        instance.run_storage.add_run(run._replace(run_id=run_id, status=status))
+    locks = project.scratch / "locks" / "runs"
+    locks.mkdir(parents=True, exist_ok=True)
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        dead.wait()
+    for run_id in ("killed", "done", "unknown"):
+        (locks / f"{run_id}-{dead.pid}.lock").touch()
+    with hold_run(project, "alive"):
+        for _ in range(2):
+            report_state(instance, project, make_graph())
+            statuses = {each.run_id: each.status for each in instance.get_runs()}
+            assert statuses["killed"] is DagsterRunStatus.FAILURE
+            assert statuses["alive"] is DagsterRunStatus.STARTED
+            assert statuses["done"] is DagsterRunStatus.SUCCESS
+            assert [path.name for path in locks.iterdir()] == [f"alive-{os.getpid()}.lock"]
+    (told,) = instance.all_logs("killed")
+    assert "ended without a word" in str(told.get_dagster_event().message)
 
 
 def test_the_project_s_sensors_and_schedule(default_project: Path) -> None:
     edit_yaml(
         default_project / "inputs" / "pipeline.yaml",
-        lambda pipeline: pipeline.update(automation={"cron": "30 4 * * 1", "interval_seconds": 7}),
+        lambda pipeline: pipeline.update(
+            automation={"cron": "30 4 * * 1", "canary_cron": "15 */6 * * *", "interval_seconds": 7}
+        ),
     )
     definitions = build_definitions(default_project)
     watch, rebuild = (definitions.resolve_sensor_def(name) for name in ("watch_inputs", "rebuild_on_edit"))
@@ -181,6 +210,10 @@ def test_the_project_s_sensors_and_schedule(default_project: Path) -> None:
     assert (watch.minimum_interval_seconds, rebuild.minimum_interval_seconds) == (7, 7)
     assert (timed.cron_schedule, timed.execution_timezone) == ("30 4 * * 1", "UTC")
     assert rebuild.job_name == timed.job_name == MAIN_JOB
+    canary = definitions.resolve_schedule_def("canary")
+    assert canary.default_status is DefaultScheduleStatus.STOPPED
+    assert (canary.cron_schedule, canary.execution_timezone) == ("15 */6 * * *", "UTC")
+    assert canary.job_name == CANARY_JOB
 
 
 def test_sensor_and_schedule_ask_the_same(default_project: Path, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def run_graph(
     job = build_definitions(project.root, graph=graph).resolve_job_def(MAIN_JOB)
     return job.execute_in_process(
         instance=instance,
-        asset_selection=[AssetKey(name) for name in assets or graph],
+        asset_selection=[AssetKey.from_user_string(name) for name in assets or graph],
         tags=dict(tags or {}),
         raise_on_error=False,
     )
@@ -87,12 +87,16 @@ def find_badges(instance: DagsterInstance, project: Project, graph: Graph) -> se
     """The assets that Dagster shows as stale or missing."""
     shown = build_definitions(project.root, graph=graph).resolve_asset_graph()
     resolver = CachingStaleStatusResolver(instance, shown, LoadingContextForTest(instance))
-    return {name for name in graph if resolver.get_status(AssetKey(name)) is not StaleStatus.FRESH}
+    return {
+        name
+        for name in graph
+        if resolver.get_status(AssetKey.from_user_string(name)) is not StaleStatus.FRESH
+    }
 
 
 def read_latest(instance: DagsterInstance, asset: str) -> AssetMaterialization:
     """The materialisation that Dagster takes for an asset's newest."""
-    entry = instance.get_latest_materialization_event(AssetKey(asset))
+    entry = instance.get_latest_materialization_event(AssetKey.from_user_string(asset))
     assert entry is not None
     assert entry.asset_materialization is not None
     return entry.asset_materialization

@@ -9,7 +9,7 @@ import pytest
 
 from rlaif_dagster.errors import JudgeError, StageError
 from rlaif_dagster.judging.calls import Answer
-from rlaif_dagster.judging.journal import LANDED, open_journal
+from rlaif_dagster.judging.journal import LANDED, mark_landed, open_journal
 from rlaif_dagster.lineage import recall
 from rlaif_dagster.lineage.project import Project
 from tests.conftest import edit_yaml
@@ -50,9 +50,9 @@ def test_an_answer_that_stands_in_no_version_waits_for_the_run_that_wants_it(tmp
     for attempt, answer in (("for-x", x), ("for-y", y)):
         with open_journal(tmp_path / "journal", attempt) as journal:
             journal.want([answer.call_id])
-            assert journal.take(answer.call_id)
+            assert journal.take([answer.call_id, answer.call_id]) == [True, False]
             journal.add([answer])
-    (tmp_path / "journal" / f"for-y{LANDED}").touch()
+    mark_landed(tmp_path / "journal", "for-y")
     with open_journal(tmp_path / "journal", "again") as journal:
         assert (journal.find("x"), journal.find("y")) == (x, None)
     assert list((tmp_path / "journal").glob(f"*{LANDED}")) == []

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
 from rlaif_dagster.graph.build import Graph, build_graph
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
 from rlaif_dagster.lineage.plan import make_plan
@@ -96,3 +97,22 @@ def test_a_new_evaluation_makes_only_the_rows_that_are_new(tmp_path: Path) -> No
     wider = evaluate(project)
     assert project.ledger.find_heads()["aligned_policy"].output.digest == policy
     assert (wider.counts["num_sampled"], wider.counts["num_reused"]) == (2, 2 * num_prompts)
+
+    set_field("pipeline.yaml", "evaluation.judge", {"provider": "planted", "noise": 0.2})(inputs)
+    set_field("pipeline.yaml", "evaluation.best_of", 2)(inputs)
+    judged = evaluate(project)
+    assert (judged.counts["num_sampled"], judged.counts["num_reused"]) == (
+        2 * (num_prompts + 1),
+        2 * (num_prompts + 1),
+    )
+    assert judged.counts["judge_calls_reused"] == (
+        wider.counts["judge_calls_asked"] + wider.counts["judge_calls_reused"]
+    )
+    metrics = EvaluationMetrics.from_json(
+        (project.root / "data" / "evaluation" / "metrics.json").read_bytes()
+    )
+    assert [found.source for found in metrics.by_source] == ["judge", "independent_judge", "reward_model"]
+    assert [gap.reference for gap in metrics.judge_gaps] == ["independent_judge"]
+    assert metrics.over_optimisation is not None
+    assert metrics.over_optimisation.scorer == "independent_judge"
+    assert [point.n for point in metrics.over_optimisation.points] == [1, 2]

@@ -79,8 +79,8 @@ def plan(constitution: Constitution, *judges: JudgeProfile, texts: dict[str, str
 def ask(
     questions: list[Question], profile: JudgeProfile, judge: Judge, journal: Journal, **options: Any
 ) -> tuple[AskedResult, list[Verdict]]:
-    result = ask_questions(lambda: questions, profile, lambda: judge, journal, **options)
-    return result, list(read_verdicts(lambda: questions, [profile], journal))
+    result = ask_questions(lambda _: questions, profile, lambda: judge, journal, **options)
+    return result, list(read_verdicts(lambda _: questions, [profile], journal))
 
 
 def list_calls(questions: Iterable[Question]) -> list[Call]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rlaif_dagster.digest import canonical_json
+from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.graph.evaluation import make_evaluation_checks
 from rlaif_dagster.graph.release import RELEASED_POLICY, build_released_policy, read_release
@@ -16,7 +17,9 @@ from rlaif_dagster.lineage.releases import ReleaseHistory
 from rlaif_dagster.lineage.time_travel import checkout_version
 from rlaif_dagster.progress import ignore_progress
 
-[WIN_RATE] = [check for check in make_evaluation_checks() if check.name == "win_rate_over_half"]
+[WIN_RATE] = [
+    check for check in make_evaluation_checks(EvaluationSettings()) if check.name == "win_rate_over_half"
+]
 
 
 def make_policy(text: str) -> Stage:

@@ -10,6 +10,7 @@ from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import Outcome, materialise
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.versioning.store import init_store
+from tests.lineage.released_project import make_released
 from tests.lineage.tiny_project import make_base
 
 
@@ -29,6 +30,12 @@ def computed() -> list[str]:
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny project, brought up to date; work on a copy."""
     return make_base(tmp_path_factory.mktemp("base") / "project")
+
+
+@pytest.fixture(scope="session")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with a released policy; read it only, and work on a copy."""
+    return make_released(tmp_path_factory.mktemp("released") / "project")
 
 
 MakeStage = Callable[..., Stage]

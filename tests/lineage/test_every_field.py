@@ -67,6 +67,7 @@ SAMPLED: dict[str, Any] = {
         "base_policy": {"model": "models/mine"},
         "policy": {"method": "dpo", "lora": {}},
         "reward_model": {"lora": {}},
+        "evaluation": {"best_of": 4},
     },
     "template.yaml": {
         "messages": [{"role": "user", "content": MESSAGE + "{{ first }} {{ second }} Verdict:"}],
@@ -142,7 +143,10 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "ExecutionSettings.restart_steps": "where a killed training goes on; no part of what it learns",
     **{f"Override.{name}": DECISION for name in ("asset", "digest", "check", "reason")},
     "HoldSettings.reason": DECISION,
-    **{f"AutomationSettings.{name}": "when Dagster looks" for name in ("cron", "interval_seconds")},
+    **{
+        f"AutomationSettings.{name}": "when Dagster looks"
+        for name in ("cron", "canary_cron", "interval_seconds")
+    },
     "OpenAIJudgeSettings.api_key_env": ELSEWHERE,
     **{f"LimitSettings.{name}": ELSEWHERE for name in ("concurrency", "requests_per_minute")},
     **{
@@ -188,7 +192,10 @@ NAMES: Final[Mapping[str, Any]] = {
     "OnlineSettings.num_generations": 2,
     "OnlineSettings.batch_size": 8,
     "ReleaseSettings.require": [],
+    "EvaluationSettings.no_regression": ["fact"],
+    "EvaluationSettings.unsafe_categories": ["fact"],
     "AutomationSettings.cron": "30 4 * * *",
+    "AutomationSettings.canary_cron": "30 4 * * *",
     "OpenAIJudgeSettings.extra_body": {"top_k": 1},
     "_TemplateFile.verdict_line": "Verdict",
     "RevisionSettings.critique_template": "inputs/critique.yaml",

@@ -9,8 +9,9 @@ import pytest
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import CorruptVersionError, GateError, MissingInputError, StorageError
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
+from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import Outcome, is_fresh
+from rlaif_dagster.lineage.recall import Outcome
 
 from .conftest import MakeStage
 
@@ -27,6 +28,11 @@ def read_files(project: Project) -> dict[Path, bytes]:
         for path in project.root.rglob("*")
         if path.is_file() and ".rlaif" not in path.parts
     }
+
+
+def list_fresh(project: Project, *stages: Stage) -> list[str]:
+    plan = make_plan(project, {stage.name: stage for stage in stages}, priced=False)
+    return [item.asset for item in plan.fresh]
 
 
 def test_the_same_recipe_is_computed_once(
@@ -148,15 +154,14 @@ def test_a_stage_that_fails_changes_nothing(make_stage: MakeStage, run: Run, pro
 
 
 def test_freshness_follows_settings_and_inputs(make_stage: MakeStage, run: Run, project: Project) -> None:
-    a, b = make_stage("a", "x"), make_stage("b", "", ("a",))
-    assert not is_fresh(project, a)
+    a, b, other = make_stage("a", "x"), make_stage("b", "", ("a",)), make_stage("a", "y")
+    assert list_fresh(project, a) == []
     run(a)
     run(b)
-    assert is_fresh(project, a)
-    assert is_fresh(project, b)
-    assert not is_fresh(project, make_stage("a", "y"))
-    run(make_stage("a", "y"))
-    assert not is_fresh(project, b)
+    assert list_fresh(project, a, b) == ["a", "b"]
+    assert list_fresh(project, other) == []
+    run(other)
+    assert list_fresh(project, other, b) == ["a"]
 
 
 def test_the_record_says_what_was_read_written_and_found(

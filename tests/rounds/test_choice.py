@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlaif_dagster.evaluation.win_rate import Comparison
+from rlaif_dagster.evaluation.comparison import Comparison
 from rlaif_dagster.rounds.choice import choose_round
 
 

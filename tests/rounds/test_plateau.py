@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rlaif_dagster.evaluation.win_rate import Comparison
+from rlaif_dagster.evaluation.comparison import Comparison
 from rlaif_dagster.rounds.plateau import (
     PlateauSettings,
     Signal,

@@ -14,6 +14,7 @@ from rlaif_dagster.graph.responses import RESPONSES_TABLE
 from rlaif_dagster.graph.rounds import name_in_round
 from rlaif_dagster.graph.sources import PROMPTS_TABLE, read_constitution
 from rlaif_dagster.lineage.collecting.notes import find_collected, read_notes
+from rlaif_dagster.lineage.drift import find_drifts
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.tracing.labels import (
@@ -183,7 +184,7 @@ def _measure_part(
 
 
 def trace_judge(project: Project, heads: Mapping[str, MaterialisationRecord], judge: str) -> Trace:
-    """A judge: its verdicts, the labels that would differ without it, and all that learned from any of its verdicts."""
+    """A judge: its verdicts, the labels that would differ without it, what learned from them, and what is in doubt."""
     first, *later = (_measure_judge(project, by_role, judge) for by_role in list_rounds(heads))
     records = project.ledger.records()
     given_up = find_collected(read_notes(project.ledger.folder), records)
@@ -209,6 +210,15 @@ def trace_judge(project: Project, heads: Mapping[str, MaterialisationRecord], ju
             **first,
             **{f"round {number}": part for number, part in enumerate(later, start=2)},
             "judgements": list(holders),
+            "changed": [
+                {
+                    "found_at": drift.found_at.isoformat(),
+                    "last_good_at": drift.last_good_at.isoformat() if drift.last_good_at else None,
+                    "in_doubt": [f"{asset}@{digest}" for asset, digest in drift.marked],
+                }
+                for drift in find_drifts(project.ledger)
+                if judge in drift.names
+            ],
         },
         made_from=_list_steps(
             maker

@@ -4,7 +4,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -319,8 +319,8 @@ def test_after_the_budget_the_journal_holds_every_answer_and_the_next_run_asks_t
     texts = {f"r{place}": "so " * (place + 1) for place in range(32)}
     pairs = [Pair.from_responses("p", f"r{place}", f"r{place + 1}") for place in range(0, 32, 2)]
 
-    def plan() -> Iterator[Question]:
-        return plan_questions(pairs, constitution, [profile], prompts={"p": "Ask"}, texts=texts)
+    def plan(profiles: Sequence[JudgeProfile]) -> Iterator[Question]:
+        return plan_questions(pairs, constitution, profiles, prompts={"p": "Ask"}, texts=texts)
 
     notes: list[str] = []
 

@@ -1,0 +1,102 @@
+"""The base policy's further answers, scored by the reward model and by what is trusted more than it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rlaif_dagster.evaluation.comparison import EVEN, Source, decide
+from rlaif_dagster.evaluation.over_optimisation import (
+    OverOptimisation,
+    ScoredSample,
+    trace_over_optimisation,
+)
+from rlaif_dagster.evaluation.settings import EvaluationSettings
+from rlaif_dagster.graph.held_out import HeldOutAnswers, HeldOutVerdicts
+from rlaif_dagster.graph.stage import StageContext
+from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.judging.constitution import Constitution
+from rlaif_dagster.prompts import Prompt
+
+
+def find_scorer(inputs: ProjectInputs) -> Source | None:
+    """Who says what the reward model's choices are worth: the most trusted that there is; None without best-of-n."""
+    settings = inputs.pipeline.evaluation
+    if settings.best_of is None:
+        return None
+    if settings.gold is not None:
+        return "gold"
+    if inputs.evaluation_judge is not None:
+        return "independent_judge"
+    return "judge" if inputs.judges else None
+
+
+def trace_best_of_n(
+    context: StageContext,
+    prompts: Sequence[Prompt],
+    constitution: Constitution,
+    answers: HeldOutAnswers,
+    verdicts: HeldOutVerdicts | None,
+    *,
+    scorer: Source,
+    settings: EvaluationSettings,
+    device: Any,
+) -> OverOptimisation | None:
+    """Traces the curve of best-of-n over the pool of answers.
+
+    An answer's win rate is that over the base answers that are compared with the aligned policy's, by gold; or over the
+    first of them, by a judge.
+
+    Args:
+        context: The stage's context.
+        prompts: The held-out prompts.
+        constitution: What the answers are judged by.
+        answers: The answers.
+        verdicts: Those of the scorer, where that is a judge.
+        scorer: Who says which answer is better.
+        settings: The evaluation's.
+        device: Where the reward model computes.
+    """
+    from rlaif_dagster.training.rewards import score_responses
+
+    texts = {prompt.prompt_id: prompt.prompt for prompt in prompts}
+    keys = sorted(answers.pool)
+    rewards = score_responses(
+        context.inputs["reward_model"],
+        [(texts[key[0]], answers.pool[key]["text"]) for key in keys],
+        device=device,
+        dtype=settings.dtype,
+    )
+    rivals: dict[str, list[str]] = {}
+    for (prompt_id, _), row in sorted(answers.base.items()):
+        rivals.setdefault(prompt_id, []).append(row["text"])
+    samples = []
+    for key, reward in zip(keys, rewards, strict=True):
+        if scorer == "gold":
+            text = answers.pool[key]["text"]
+            win_rate = _beat_by_gold(constitution, texts[key[0]], text, rivals[key[0]])
+        else:
+            win_rate = _beat_by_judge(answers, verdicts.by_pair if verdicts else {}, key)
+        if win_rate is not None:
+            samples.append(ScoredSample(prompt_id=key[0], reward=reward, win_rate=win_rate))
+    return trace_over_optimisation(samples, scorer=scorer, confidence=settings.confidence)
+
+
+def _beat_by_gold(constitution: Constitution, prompt: str, text: str, rivals: Sequence[str]) -> float | None:
+    from rlaif_dagster.embedded.gold import gold_preference
+
+    principles = [(principle.text, principle.weight) for principle in constitution.principles]
+    outcomes = [
+        EVEN if text == rival else gold_preference(principles, prompt, text, rival) for rival in rivals
+    ]
+    known = [outcome for outcome in outcomes if outcome is not None]
+    return sum(known) / len(known) if len(known) == len(outcomes) else None
+
+
+def _beat_by_judge(answers: HeldOutAnswers, by_pair: Mapping[str, Any], key: tuple[str, int]) -> float | None:
+    pair = answers.pair_in_pool(key)
+    if pair is None:
+        return EVEN
+    row = by_pair.get(pair.pair_id)
+    if row is None:
+        return None
+    is_a = row["response_a"] == answers.pool[key]["response_id"]
+    return decide(row["p_a"] if is_a else 1.0 - row["p_a"])

@@ -1,0 +1,196 @@
+"""The page of a release: the evaluation's own page as it was stored, and around it what only the ledger knows.
+
+Nothing of the stored page is changed: without what is put in, it is `evaluation/report.html` byte for byte. Like it,
+the page loads nothing and runs no script; and the same ledger and signatures give the same bytes.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rlaif_dagster.digest import Digest
+from rlaif_dagster.errors import StorageError
+from rlaif_dagster.evaluation.intervals import Estimate
+from rlaif_dagster.evaluation.report import format_share, show_hidden_characters
+from rlaif_dagster.graph.release import EVALUATION, RELEASED_POLICY
+from rlaif_dagster.lineage.exporting.closure import VersionLineage, name_version
+from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.releases import Release
+from rlaif_dagster.lineage.reporting.picture import Node, draw_picture
+from rlaif_dagster.lineage.signing import find_signatures
+from rlaif_dagster.lineage.tracing.subjects import open_versions
+
+PAGE: Final = "report.html"
+_TITLE: Final = "<title>"
+_BODY: Final = "<body>\n"
+_END: Final = "  <footer>"
+
+_FIGURES: Final = (
+    ("Win rates, intervals, lengths, drift", EVALUATION, "metrics.json"),
+    ("Each comparison, side by side", EVALUATION, "comparisons.parquet"),
+    ("The evaluation's part of this page", EVALUATION, PAGE),
+    ("The constitution", "constitution", "constitution.json"),
+    ("The judge", "judge", "judge.json"),
+    ("The judge's measured quality", "judge_audit", "judge_audit.json"),
+    ("Pairs, and what was left out and why", "ai_preferences", "summary.json"),
+    ("Training of the reward model", "reward_model", "training.json"),
+    ("Training of the policy", "aligned_policy", "training.json"),
+    ("Why it was released", RELEASED_POLICY, "release.json"),
+)
+"""What the page shows, and the asset and the file in which it stands."""
+
+RECOMPUTE: Final = """\
+from pathlib import Path
+from rlaif_dagster.evaluation.evaluate import read_comparisons
+from rlaif_dagster.evaluation.win_rate import summarise
+
+print(summarise(read_comparisons(Path("evaluation/comparisons.parquet")), confidence={confidence}))"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FigureSource:
+    """Where figures stand: the file, its sha256, and the command that copies it out verified."""
+
+    what: str
+    path: str
+    sha256: str
+    command: str
+
+
+def report_release(project: Project, release: Release) -> str:
+    """Writes the page of a release.
+
+    Raises:
+        InputError: If the ledger lacks the release.
+        LedgerError: If the ledger is damaged.
+        CorruptVersionError: If the evaluation's stored bytes are not those recorded.
+        StorageError: If the evaluation cannot be had, or has no page.
+    """
+    lineage = VersionLineage.from_project(project, f"{RELEASED_POLICY}@{release.digest.sha256}")
+    evaluation = next(
+        record for record in lineage.records if record.output.digest == release.facts["evaluation"]
+    )
+    with open_versions(project, evaluation=evaluation) as folders:
+        stored = (folders["evaluation"] / PAGE).read_text(encoding="utf-8")
+    top, bottom = _render(project, release, lineage, evaluation)
+    return splice(stored, title=f"Release {release.number}: ", top=top, bottom=bottom)
+
+
+def splice(page: str, *, title: str, top: str, bottom: str) -> str:
+    """Puts texts into a page: before its title, at the beginning of its body, and above its footer.
+
+    Raises:
+        StorageError: If the page lacks one of these places.
+    """
+    for mark in (_TITLE, _BODY, _END):
+        if page.count(mark) != 1:
+            raise StorageError(
+                f"{EVALUATION}: its {PAGE} has no place for a release's part ({mark.strip()} stands there "
+                f"{page.count(mark)} times).\n  remedy: run `rlaif run evaluation` with this version of the package"
+            )
+    page = page.replace(_TITLE, _TITLE + title)
+    page = page.replace(_BODY, _BODY + top)
+    return page.replace(_END, bottom + _END)
+
+
+def _render(
+    project: Project, release: Release, lineage: VersionLineage, evaluation: MaterialisationRecord
+) -> tuple[str, str]:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("rlaif_dagster.lineage.reporting", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["visible"] = show_hidden_characters
+    confidence = evaluation.metrics.get("confidence", 0.95)
+    module = environment.get_template("release.html.jinja").make_module(
+        {
+            "release": release,
+            "promoted": _word_time(release.record),
+            "facts": list(_state_facts(project, release)),
+            "overrides": release.rests_on,
+            "subject": RELEASED_POLICY,
+            "picture": draw_picture(_list_nodes(lineage)),
+            "commands": list(_list_commands(release, lineage)),
+            "sources": list(find_sources(lineage, evaluation)),
+            "recompute": RECOMPUTE.format(confidence=confidence),
+            "versions": [
+                {
+                    "asset": record.asset,
+                    "digest": record.output.digest,
+                    "made": _word_time(record),
+                }
+                for record in lineage.records
+            ],
+        }
+    )
+    return str(module.top()), str(module.bottom())  # type: ignore[attr-defined]
+
+
+def _state_facts(project: Project, release: Release) -> Iterator[tuple[str, str]]:
+    figures: Mapping[str, Any] = release.facts["figures"]
+    for source, name in (("the judge", "win_rate_judge"), ("the ground truth", "win_rate_gold")):
+        if figures.get(name) is not None:
+            yield f"win rate by {source}", format_share(Estimate(**figures[name]))
+    for name, check in sorted(release.facts["checks"].items()):
+        yield f"check {name}", "passed" if check["passed"] else "failed"
+    if not release.facts["checks"]:
+        yield "checks", "none is required"
+    if "round" in release.facts:
+        yield "round", f"{release.facts['round']}: {release.facts['reason']}"
+    yield "evaluation", release.facts["evaluation"]
+    git = release.record.git
+    if git.commit is not None:
+        yield "git commit", git.commit + (" and changes that were not committed" if git.dirty else "")
+    signed = [str(signature.key) for signature in find_signatures(project, release)]
+    yield "signed with", ", ".join(signed) if signed else "no key yet (rlaif sign)"
+
+
+def _list_nodes(lineage: VersionLineage) -> Sequence[Node]:
+    return [
+        Node(
+            name=name_version(record),
+            title=record.asset,
+            subtitle=Digest.parse(record.output.digest).short + _word_rows(record),
+            reads=tuple(name_version(parent) for parent in lineage.parents_of(record)),
+        )
+        for record in lineage.records
+    ]
+
+
+def _word_rows(record: MaterialisationRecord) -> str:
+    return "" if record.rows is None else f" · {record.rows:,} rows"
+
+
+def _list_commands(release: Release, lineage: VersionLineage) -> Iterator[tuple[str, str]]:
+    name = name_version(lineage.subject)
+    yield "everything: all bytes, the history, the records against each other", f"rlaif audit {name}"
+    yield "who signed it", f"rlaif verify {release.number} --key FILE"
+    yield "what it was made from", f"rlaif trace {name}"
+    yield "a bill of materials with every digest", f"rlaif export {name} --format cyclonedx"
+
+
+def find_sources(lineage: VersionLineage, evaluation: MaterialisationRecord) -> Iterator[FigureSource]:
+    """The files that there are: of the release, of its evaluation, and of what that evaluation measured."""
+    by_role = {
+        record.asset.rpartition("/")[2]: record  # `round_2/aligned_policy` is the aligned policy of its round
+        for record in (*lineage.parents_of(evaluation), evaluation, lineage.subject)
+    }
+    for what, role, path in _FIGURES:
+        files = {file.path: file for file in by_role[role].output.files} if role in by_role else {}
+        if path in files:
+            yield FigureSource(
+                what=what,
+                path=f"{role}/{path}",
+                sha256=files[path].sha256,
+                command=f"rlaif checkout {name_version(by_role[role])} {role}",
+            )
+
+
+def _word_time(record: MaterialisationRecord) -> str:
+    return f"{record.ended_at:%Y-%m-%d %H:%M} UTC"

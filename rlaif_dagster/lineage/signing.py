@@ -1,0 +1,240 @@
+"""Signatures of releases, by OpenSSF model-signing with a key pair; nothing is asked of a network.
+
+What is signed is a folder: the released policy's files as they are, and beside them `rlaif/release.json` (which
+evaluation, which checks, which versions it was made from) and `rlaif/record.json`, its lineage record. A record
+names the records before it by their digests, so the whole history up to the release is signed with it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from rlaif_dagster.digest import Digest, iter_files
+from rlaif_dagster.errors import InputError, SignatureError
+from rlaif_dagster.extras import STANDARDS, using_extra
+from rlaif_dagster.graph.release import RELEASE_JSON, RELEASED_POLICY
+from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.lineage.recall import view_version, work_folder
+from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.releases import Release, find_policy
+from rlaif_dagster.lineage.tracing.subjects import open_versions
+from rlaif_dagster.versioning.scratch import raising_storage_errors
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+    from model_signing.hashing import Config
+
+SIGNATURES: Final = "signatures"
+"""The folder of signatures, in a project and in its remote."""
+SUFFIX: Final = ".sig"
+RECORD_JSON: Final = "record.json"
+BESIDE: Final = "rlaif"
+"""The folder, beside the policy's files, with what else is signed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """A signature of a release.
+
+    Attributes:
+        path: The file.
+        key: sha256 of the public key, by which it is told from others; not a secret.
+    """
+
+    path: Path
+    key: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What a signature that holds proves.
+
+    Attributes:
+        signature: The signature.
+        num_files: Files that were signed.
+        num_bytes: Bytes of them.
+        num_records: Lineage records up to the release, each named by the one after it.
+    """
+
+    signature: Signature
+    num_files: int
+    num_bytes: int
+    num_records: int
+
+
+def sign_release(
+    project: Project, release: Release, key: Path, *, password: bytes | None = None
+) -> Signature:
+    """Signs a release, and stores the signature in the project; the key is read, and neither copied nor named.
+
+    Args:
+        project: The project.
+        release: The release.
+        key: A private key of an elliptic curve (NIST P-256, P-384 or P-521), PEM; not inside the project.
+        password: What it is encrypted with.
+
+    Raises:
+        InputError: If the key cannot be used, or lies in the project.
+        CorruptVersionError: If stored bytes are not those recorded.
+        StorageError: If a version cannot be had, or the signature cannot be written.
+        MissingExtraError: If the library is not installed.
+    """
+    with using_extra(STANDARDS):
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+        from model_signing import signing
+
+    if key.resolve().is_relative_to(project.root):
+        raise InputError(
+            "the private key lies in the project, from where it would travel with git",
+            file=key,
+            remedy="keep it outside, where only those who release can read it",
+        )
+    config = signing.Config()  # type: ignore[no-untyped-call]
+    with _naming_key(key, "private"):
+        identity = _identify(load_pem_private_key(key.read_bytes(), password).public_key())
+        config.use_elliptic_key_signer(private_key=key, password=password)  # type: ignore[arg-type] # bytes in truth
+    signature = Signature(path=_path_of(project, release, identity), key=identity)
+    config.set_hashing_config(_hash_all())
+    with _stage(project, release) as folder, raising_storage_errors(signature.path):
+        signature.path.parent.mkdir(exist_ok=True)
+        unfinished = signature.path.with_suffix(".tmp")
+        config.sign(folder, unfinished)
+        unfinished.replace(signature.path)
+    return signature
+
+
+def verify_release(project: Project, release: Release, key: Path) -> Verification:
+    """Verifies that the holder of a key signed a release, and that it is what was signed.
+
+    Args:
+        project: The project.
+        release: The release.
+        key: The public key, PEM.
+
+    Raises:
+        InputError: If the key cannot be used.
+        LedgerError: If the history is damaged.
+        SignatureError: If there is no signature by this key, or it does not hold.
+        CorruptVersionError: If stored bytes are not those recorded.
+        StorageError: If a version cannot be had.
+        MissingExtraError: If the library is not installed.
+    """
+    with using_extra(STANDARDS):
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.serialization import load_pem_public_key
+        from model_signing import verifying
+
+    config = verifying.Config()  # type: ignore[no-untyped-call]
+    with _naming_key(key, "public"):
+        identity = _identify(load_pem_public_key(key.read_bytes()))
+        config.use_elliptic_key_verifier(public_key=key)
+    signature = Signature(path=_path_of(project, release, identity), key=identity)
+    if not signature.path.is_file():
+        others = [found.key.short for found in find_signatures(project, release)]
+        raise SignatureError(
+            f"release {release.number} ({release.digest.short}) is not signed with the key {identity.short}"
+            + (f"; it is signed with {', '.join(others)}" if others else "")
+            + ".\n  remedy: name another key, or take signatures/ from the machine that signed it (`rlaif pull`)"
+        )
+    config.set_hashing_config(_hash_all())
+    with _stage(project, release) as folder:
+        try:
+            config.verify(folder, signature.path)
+        except (ValueError, TypeError, KeyError, InvalidSignature) as error:
+            raise SignatureError(
+                f"{signature.path}: the signature of release {release.number} does not hold: "
+                f"{str(error) or type(error).__name__}.\n"
+                "  remedy: what is here is not what was signed; `rlaif audit` says what was changed"
+            ) from error
+        files = [path.stat().st_size for path in iter_files(folder)]
+    return Verification(
+        signature=signature,
+        num_files=len(files),
+        num_bytes=sum(files),
+        num_records=_count_history(project, release.record),
+    )
+
+
+def find_signatures(project: Project, release: Release) -> tuple[Signature, ...]:
+    """The signatures of a release that are here; whether they hold is open."""
+    found = []
+    for path in sorted((project.root / SIGNATURES).glob(f"{release.record.record_id}.*{SUFFIX}")):
+        found.append(Signature(path=path, key=Digest(path.name.split(".")[1])))
+    return tuple(found)
+
+
+def _path_of(project: Project, release: Release, key: Digest) -> Path:
+    return project.root / SIGNATURES / f"{release.record.record_id}.{key.sha256}{SUFFIX}"
+
+
+@contextmanager
+def _stage(project: Project, release: Release) -> Iterator[Path]:
+    """Shows what is signed as one folder, verified; weights are links."""
+    policy = find_policy(project, release)
+    with open_versions(project, **{RELEASED_POLICY: release.record}) as folders, work_folder(project) as work:
+        folder = work / "signed"
+        view_version(project, policy, folder)
+        (folder / BESIDE).mkdir()
+        (folder / BESIDE / RELEASE_JSON).write_bytes((folders[RELEASED_POLICY] / RELEASE_JSON).read_bytes())
+        (folder / BESIDE / RECORD_JSON).write_bytes(release.record.to_bytes())
+        yield folder
+
+
+def _hash_all() -> "Config":
+    from model_signing import hashing
+
+    config = hashing.Config()  # type: ignore[no-untyped-call]
+    config.use_file_serialization(allow_symlinks=True).set_ignored_paths(paths=[], ignore_git_paths=False)
+    return config.set_allow_symlinks(True)
+
+
+def _identify(key: "PublicKeyTypes") -> Digest:
+    """The digest of a public key by which model-signing names it."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return Digest.from_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+
+
+@contextmanager
+def _naming_key(key: Path, kind: str) -> Iterator[None]:
+    """Says what is wrong with a key, and nothing of what is in it."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    try:
+        yield
+    except (OSError, ValueError, TypeError, AttributeError, UnsupportedAlgorithm) as error:
+        raise InputError(
+            f"not a {kind} key that can be used ({type(error).__name__})",
+            file=key,
+            remedy="name a PEM file with a key of the curve P-256, P-384 or P-521; the password of an encrypted one "
+            "is read from RLAIF_KEY_PASSWORD",
+        ) from None
+
+
+def _count_history(project: Project, record: MaterialisationRecord) -> int:
+    """How many records a record stands on, itself included; the ledger has checked each against its name."""
+    by_id = {known.record_id: known for known in project.ledger.records()}
+    reached = {record.record_id}
+    todo = [record]
+    while todo:
+        for name in todo.pop().previous:
+            if name not in reached:
+                reached.add(name)
+                todo.append(by_id[name])
+    return len(reached)
+
+
+def describe_verification(release: Release, verification: Verification) -> dict[str, Any]:
+    """What was proved, as JSON."""
+    return {
+        "release": release.number,
+        "digest": str(release.digest),
+        "policy": str(release.policy),
+        "record": release.record.record_id,
+        "key": str(verification.signature.key),
+        "num_files": verification.num_files,
+        "num_bytes": verification.num_bytes,
+        "num_records": verification.num_records,
+    }
