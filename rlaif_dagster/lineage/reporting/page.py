@@ -114,7 +114,11 @@ def _render(
             "promoted": _word_time(release.record),
             "facts": list(_state_facts(project, release)),
             "overrides": release.rests_on,
-            "subject": RELEASED_POLICY,
+            "marked": [
+                name_version(record)
+                for record in lineage.records
+                if record.output.digest == str(release.policy) or record is lineage.subject
+            ],
             "picture": draw_picture(_list_nodes(lineage)),
             "commands": list(_list_commands(release, lineage)),
             "sources": list(find_sources(lineage, evaluation)),
