@@ -30,6 +30,7 @@ class StageContext:
         recorded_version: Gives the folder of the version of this asset that has a digest.
         progress: Told how far the work is.
         preview: If True, a plan only looks at the output: large files may be links.
+        names: The assets by the names that the stage has for itself and for what it reads, where these are others.
     """
 
     inputs: Mapping[str, Path]
@@ -42,6 +43,7 @@ class StageContext:
     recorded_version: Callable[[Digest], Path]
     progress: Progress
     preview: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
