@@ -197,7 +197,9 @@ def _state_facts(context: StageContext, constitution: Constitution, settings: Ev
             for name, count in summary.items()
             if name.startswith(dropped)
         },
-        digests={name: str(digest) for name, digest in sorted(context.digests.items())},
+        digests={
+            context.names.get(name, name): str(digest) for name, digest in sorted(context.digests.items())
+        },
         audit=read_audit(context.inputs["judge_audit"]),
     )
 

@@ -166,7 +166,14 @@ def _compute(stage: Stage, name: str, roles: Mapping[str, str], context: StageCo
         stop.write(context.output)
         return StageResult(rows=0, metrics={"stopped": stop.words})
     inputs = _by_role(context.inputs, roles)
-    result = stage.compute(replace(context, inputs=inputs, digests=_by_role(context.digests, roles)))
+    result = stage.compute(
+        replace(
+            context,
+            inputs=inputs,
+            digests=_by_role(context.digests, roles),
+            names={**roles, stage.name: name},
+        )
+    )
     failed = {
         check.name: outcome.facts
         for check in stage.checks
