@@ -1,11 +1,15 @@
 """What SIGKILL leaves behind: `rlaif run` killed at random instants, again and again, before one run is let through.
 
-    python -m benchmarks.kills [--kills 200] [--seed 0] [--trained]
+    python -m benchmarks.kills [--kills 200] [--seed 0] [--trained] [--work FOLDER]
 
 A round begins with a new project. A few runs are started, and each is killed at a random instant between its start
 and the processor time that an undisturbed run takes; then one is let through. Now the project must be that of the
 undisturbed run: the same files (digests, `data.dvc`, store, one record for each asset; nothing left over), no lock
-held, and nothing that `rlaif audit` finds. The first project that is otherwise ends it, with the difference.
+held, nothing that `rlaif audit` finds, and no run that Dagster shows as still at work. The first project that is
+otherwise ends it, with the difference.
+
+With `--work` the rounds are counted in that folder, so that the benchmark can be stopped at any time, and goes on from
+there when it is called again.
 
 Without `--trained` the project has recorded answers and verdicts, up to `ai_preferences` (no torch, seconds a run).
 With it, every asset is made, by short training.
@@ -21,23 +25,24 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from dagster import DagsterInstance
 from rich.console import Console
 
 from benchmarks.projects import finish, make_recorded, make_trained, start_rlaif
 
-_RUNS_A_ROUND = 5
 _POLL_SECONDS = 0.002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A kind of project, and what is asked of it."""
+    """A kind of project, what is asked of it, and how many runs of a round are to be killed."""
 
     make: Callable[[Path], None]
     assets: tuple[str, ...]
+    num_runs: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +59,8 @@ class Undisturbed:
 
 
 TARGETS = {
-    False: Target(make=make_recorded, assets=("ai_preferences",)),
-    True: Target(make=make_trained, assets=()),
+    False: Target(make=make_recorded, assets=("ai_preferences",), num_runs=5),
+    True: Target(make=make_trained, assets=(), num_runs=3),
 }
 
 
@@ -107,6 +112,14 @@ def find_held_locks(project: Path) -> list[str]:
     return held
 
 
+def find_open_runs(project: Path) -> list[str]:
+    """The runs that Dagster shows as still at work, or about to be."""
+    with DagsterInstance.from_config(str(project / ".dagster")) as instance:
+        return [
+            f"run {run.run_id} is {run.status.value}" for run in instance.get_runs() if not run.is_finished
+        ]
+
+
 def audit(project: Path) -> list[str]:
     """What `rlaif audit` finds, one line each."""
     process = start_rlaif(project, "audit", "--json")
@@ -131,9 +144,7 @@ def run_undisturbed(folder: Path, target: Target) -> Undisturbed:
     return Undisturbed(seconds=seconds, description=describe_project(folder))
 
 
-def run_round(
-    folder: Path, target: Target, undisturbed: Undisturbed, *, chance: random.Random, num_runs: int
-) -> int:
+def run_round(folder: Path, target: Target, undisturbed: Undisturbed, *, chance: random.Random) -> int:
     """Makes a project by a number of runs to be killed and one that is not; returns how many were in fact killed.
 
     Raises:
@@ -142,7 +153,7 @@ def run_round(
     target.make(folder)
     num_kills = sum(
         run_and_kill(folder, target.assets, after_seconds=chance.uniform(0, undisturbed.seconds))
-        for _ in range(num_runs)
+        for _ in range(target.num_runs)
     )
     finish(start_rlaif(folder, "run", *target.assets))
     described, expected = describe_project(folder), undisturbed.description
@@ -152,10 +163,20 @@ def run_round(
         if described.get(path) != expected.get(path)
     ]
     problems += [f"{path}: the lock is held" for path in find_held_locks(folder)]
-    problems += audit(folder)
+    problems += audit(folder) + find_open_runs(folder)
     if problems:
         raise RuntimeError(f"{folder}, after {num_kills} kills:\n" + "\n".join(problems))
     return num_kills
+
+
+def load_undisturbed(work: Path, target: Target) -> Undisturbed:
+    """What one run that nobody kills makes; it is run once for a work folder."""
+    file = work / "undisturbed.json"
+    if not file.exists():
+        shutil.rmtree(work / "undisturbed", ignore_errors=True)
+        found = run_undisturbed(work / "undisturbed", target)
+        file.write_text(json.dumps(asdict(found)))
+    return Undisturbed(**json.loads(file.read_text()))
 
 
 def main() -> None:
@@ -166,24 +187,31 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--trained", action="store_true")
+    parser.add_argument("--work", type=Path)
     arguments = parser.parse_args()
-    target, chance = TARGETS[arguments.trained], random.Random(arguments.seed)  # noqa: S311 - instants, no secrets
-    console = Console()
-    work = Path(tempfile.mkdtemp(prefix="rlaif-kills-"))  # stays if a round fails, to be looked into
-    undisturbed = run_undisturbed(work / "undisturbed", target)
+    target, console = TARGETS[arguments.trained], Console()
+    work = arguments.work or Path(tempfile.mkdtemp(prefix="rlaif-kills-"))  # stays if a round fails
+    work = (work / ("trained" if arguments.trained else "recorded")).absolute()
+    work.mkdir(parents=True, exist_ok=True)
+    undisturbed = load_undisturbed(work, target)
     console.print(f"undisturbed: {undisturbed.seconds:.1f} s computing, {len(undisturbed.description)} files")
-    num_kills = num_rounds = 0
-    while num_kills < arguments.kills:
-        num_rounds += 1
-        folder = work / f"round-{num_rounds}"
-        num_kills += run_round(folder, target, undisturbed, chance=chance, num_runs=_RUNS_A_ROUND)
-        console.print(f"{num_kills} kills in {num_rounds} rounds")
-        shutil.rmtree(folder)
-    shutil.rmtree(work)
+    log = work / "kills.txt"  # a line for each round: how many runs were killed
+    kills = [int(line) for line in log.read_text().splitlines()] if log.exists() else []
+    while sum(kills) < arguments.kills:
+        folder = work / "round"
+        shutil.rmtree(folder, ignore_errors=True)
+        chance = random.Random(f"{arguments.seed} {len(kills)}")  # noqa: S311 - instants, no secrets
+        started = time.monotonic()
+        kills.append(run_round(folder, target, undisturbed, chance=chance))
+        log.write_text("".join(f"{number}\n" for number in kills))
+        seconds = time.monotonic() - started
+        console.print(f"{sum(kills)} kills in {len(kills)} rounds (this one: {seconds:.0f} s)")
     console.print(
-        f"{num_kills} kills in {num_rounds} rounds: every round completed, with the files of the undisturbed run, "
+        f"{sum(kills)} kills in {len(kills)} rounds: every round completed, with the files of the undisturbed run, "
         "nothing left over, and nothing that the audit finds"
     )
+    if arguments.work is None:
+        shutil.rmtree(work.parent)
 
 
 if __name__ == "__main__":

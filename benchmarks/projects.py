@@ -18,7 +18,7 @@ RECORDED = Path(__file__).parent.parent / "examples" / "recorded" / "inputs"
 TRAINED: Mapping[str, Any] = {
     "sampling": {"provider": "local", "num_samples": 4, "max_new_tokens": 40},
     "pairing": {"max_pairs_per_prompt": 2},
-    "reward_model": {"learning_rate": 1e-3, "num_epochs": 4.0, "batch_size": 16},
+    "reward_model": {"learning_rate": 1e-3, "num_epochs": 6.0, "batch_size": 16},
     "policy": {
         "method": "dpo",
         "learning_rate": 3e-4,
@@ -27,11 +27,11 @@ TRAINED: Mapping[str, Any] = {
         "checkpoint_prompts": 2,
         "max_new_tokens": 16,
     },
-    "evaluation": {"num_samples": 1, "gold": "embedded_world"},
+    "evaluation": {"num_samples": 1, "max_new_tokens": 16, "gold": "embedded_world"},
     "release": {"require": []},
 }
 """Sections of `pipeline.yaml` for a reward model that passes its gate, and little else."""
-_NUM_PROMPTS = 100
+_NUM_PROMPTS = 60
 
 
 def _init(folder: Path) -> None:

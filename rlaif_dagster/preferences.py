@@ -11,8 +11,9 @@ A pair is left out only for a stated reason, and counted under it; none is fille
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -57,6 +58,8 @@ class PreferenceSettings(BaseModel):
     """Leave out a pair with a principle that lacks a verdict in one order."""
     require_all_principles: bool = True
     """Leave out a pair that some principle has not judged; else the other principles decide alone."""
+    human_weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """What people's label of a pair weighs beside the judge's, which weighs 1; 0 leaves people's out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,7 @@ class PreferencesResult:
         first_first: Pairs in which each order prefers the answer shown first.
         second_second: Pairs in which each order prefers the answer shown second.
         tie_mixed: Pairs in which one order has a tie and the other has none.
+        num_human: Pairs whose label people have a part in.
     """
 
     rows: tuple[Row, ...]
@@ -80,6 +84,7 @@ class PreferencesResult:
     first_first: int
     second_second: int
     tie_mixed: int
+    num_human: int
 
 
 def aggregate_verdicts(
@@ -91,6 +96,7 @@ def aggregate_verdicts(
     settings: PreferenceSettings,
     protocol: JudgingProtocol = "per_principle",
     jury: Jury = Jury(),  # noqa: B008 (a value)
+    human: Mapping[str, float] = MappingProxyType({}),
 ) -> PreferencesResult:
     """Combines verdicts into preferences, with the verdicts of one pair in memory at a time.
 
@@ -103,6 +109,7 @@ def aggregate_verdicts(
         settings: Which pairs to keep.
         protocol: By what each pair was to be judged; under `one_principle` by the principles that its verdicts name.
         jury: How several judges become one.
+        human: What people say of a pair, by its id: P(a preferred). It counts with `settings.human_weight`.
 
     Raises:
         JudgeError: If a verdict is by a principle that the constitution does not have, or the verdicts of a pair do
@@ -113,7 +120,7 @@ def aggregate_verdicts(
     rows: list[Row] = []
     dropped = Counter(dict.fromkeys(DROP_REASONS, 0))
     agreement: Counter[str] = Counter()
-    num_pairs = 0
+    num_pairs = num_human = 0
     for group in group_by_pair(verdicts):
         num_pairs += 1
         weights = _find_weights(group, constitution, protocol)
@@ -122,6 +129,10 @@ def aggregate_verdicts(
             dropped[label] += 1
             continue
         agreement[label.agreement] += 1
+        p_human = human.get(group[0].pair_id) if settings.human_weight else None
+        if p_human is not None:
+            label = replace(label, p_a=_mean([(label.p_a, 1.0), (p_human, settings.human_weight)]))
+            num_human += 1
         reason = label.find_drop_reason(settings)
         if reason is not None:
             dropped[reason] += 1
@@ -136,6 +147,7 @@ def aggregate_verdicts(
         first_first=agreement["first_first"],
         second_second=agreement["second_second"],
         tie_mixed=agreement["tie_mixed"],
+        num_human=num_human,
     )
 
 

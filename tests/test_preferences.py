@@ -1,5 +1,7 @@
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -69,6 +71,7 @@ def aggregate(
     constitution: Constitution | None = CONSTITUTION,
     protocol: JudgingProtocol = "per_principle",
     combine: Combine = "mean",
+    human: Mapping[str, float] = MappingProxyType({}),
     **settings: Any,
 ) -> PreferencesResult:
     return aggregate_verdicts(
@@ -79,6 +82,7 @@ def aggregate(
         settings=PreferenceSettings(**settings),
         protocol=protocol,
         jury=Jury.from_verdicts(combine, verdicts),
+        human=human,
     )
 
 
@@ -359,3 +363,17 @@ def test_a_judge_that_says_the_same_of_the_place_in_both_orders_leans_to_nobody(
     verdicts = [verdict(o, percent / 100, judge=judge) for judge in "jk" for o in ORDERS]
     (row,) = aggregate(*verdicts).rows
     assert (row["p_a"], row["judge_agreement"]) == (0.5, 1.0)
+
+
+def test_people_count_with_their_own_weight() -> None:
+    """The judge says 0.8; people say b, which weighs 3: (0.8 + 3 x 0) / 4 = 0.2. The orders stay the judge's."""
+    verdicts = [verdict(order, p, "brief") for order, p in zip(ORDERS, (0.8, 0.2), strict=True)]
+    verdicts += [verdict(order, p, "kind") for order, p in zip(ORDERS, (0.8, 0.2), strict=True)]
+    people = {PAIR.pair_id: 0.0, "another pair": 1.0}
+    result = aggregate(*verdicts, human=people, human_weight=3.0)
+    (row,) = result.rows
+    assert row["p_a"] == pytest.approx(0.2)
+    assert (row["p_a_ab"], row["chosen"], result.num_human) == (pytest.approx(0.8), "answer 2", 1)
+    assert aggregate(*verdicts, human=people).rows == aggregate(*verdicts).rows
+    (row,) = aggregate(*verdicts, human={PAIR.pair_id: 0.0}, human_weight=1.6).rows
+    assert row["near_tie"] is (abs(row["p_a"] - 0.5) < 0.05)

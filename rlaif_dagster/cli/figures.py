@@ -1,12 +1,14 @@
 """The figures that tell how good a policy is, as a table in the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rlaif_dagster.digest import Digest
+from rlaif_dagster.lineage.drift import Drift
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
 
@@ -64,6 +66,21 @@ def show_figures(console: Console, project: Project, heads: Mapping[str, Materia
         report = project.root / "data" / asset / REPORT
         if any(file.path == REPORT for file in record.output.files) and report.is_file():
             console.print(f"Report: {report}", soft_wrap=True)
+
+
+def show_drifts(
+    console: Console, drifts: Sequence[Drift], heads: Mapping[str, MaterialisationRecord]
+) -> None:
+    """Prints the judges that are found to be others now, and which newest versions rest on what they said."""
+    for drift in drifts:
+        if marked := drift.list_heads(heads):
+            since = "never" if drift.last_good_at is None else f"{drift.last_good_at:%Y-%m-%d %H:%M}"
+            versions = ", ".join(f"{asset}@{Digest.parse(digest).short}" for asset, digest in marked.items())
+            words = (
+                f"{', '.join(drift.names)} answers otherwise than it did (canary of {drift.found_at:%Y-%m-%d %H:%M} "
+                f"UTC, last the same: {since}); in doubt: {versions}"
+            )
+            console.print(f"[red]judge changed[/] {escape(words)}", soft_wrap=True, highlight=False)
 
 
 def _describe(estimate: Mapping[str, Any]) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rlaif_dagster.judging.audit.definitions import RATER_FIGURES, SOURCE_FIGURE, Definition
+from rlaif_dagster.judging.audit.doubts import find_doubts
 from rlaif_dagster.judging.audit.figures import Figure
 from rlaif_dagster.judging.audit.judge_figures import JUDGE_FIGURES
 from rlaif_dagster.judging.audit.raters import RatersResult
@@ -45,11 +46,16 @@ def judge_audit_command(file: Path, *, as_json: bool) -> None:
     console = Console(stderr=as_json)
     for table in _list_tables(result):
         console.print(table)
+    doubts = list(find_doubts(file.name, verdicts.rows))
+    for words in doubts:
+        console.print(f"[red]doubt[/]  {escape(words)}", soft_wrap=True, highlight=False)
     if verdicts.unused_fields:
         names = ", ".join(verdicts.unused_fields)
         console.print(f"Fields that the audit does not use: {escape(names)}", style="dim")
     if as_json:
-        typer.echo(json.dumps({**result.to_json(), "unused_fields": list(verdicts.unused_fields)}))
+        typer.echo(
+            json.dumps({**result.to_json(), "unused_fields": list(verdicts.unused_fields), "doubts": doubts})
+        )
 
 
 def _list_tables(result: AuditResult) -> Iterable[Table]:

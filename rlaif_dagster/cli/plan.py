@@ -11,15 +11,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rlaif_dagster.cli.figures import show_drifts
 from rlaif_dagster.digest import Digest, JsonValue
 from rlaif_dagster.graph.price import Price, Range
 from rlaif_dagster.lineage.causes import Cause
+from rlaif_dagster.lineage.drift import describe_drifts, find_drifts
 from rlaif_dagster.lineage.plan import Plan, PlannedAsset, make_plan
 from rlaif_dagster.lineage.project import Project
 
 BECOMES: Final = {
     "reused": "an earlier version",
     "computed": "[green]computed[/]",
+    "stopped": "[yellow]not made[/]",
     "perhaps": "[yellow]computed, unless cut off early[/]",
     "blocked": "[red]blocked[/]",
 }
@@ -33,9 +36,12 @@ def plan_command(root: Path, assets: Sequence[str], *, as_json: bool) -> None:
     """
     project = Project.open(root)
     plan = make_plan(project, project.build_graph(), assets)
-    show_plan(Console(stderr=as_json), plan)
+    heads, drifts = project.ledger.find_heads(), find_drifts(project.ledger)
+    console = Console(stderr=as_json)
+    show_plan(console, plan)
+    show_drifts(console, drifts, heads)
     if as_json:
-        typer.echo(json.dumps(describe_plan(plan)))
+        typer.echo(json.dumps({**describe_plan(plan), "drifts": describe_drifts(drifts, heads)}))
 
 
 def describe_plan(plan: Plan) -> dict[str, Any]:

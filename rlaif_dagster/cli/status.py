@@ -7,8 +7,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from rlaif_dagster.cli.figures import show_figures
+from rlaif_dagster.cli.figures import show_drifts, show_figures
 from rlaif_dagster.digest import Digest
+from rlaif_dagster.lineage.drift import describe_drifts, find_drifts
 from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
 
@@ -47,6 +48,8 @@ def status_command(root: Path, *, as_json: bool) -> None:
     console = Console(stderr=as_json)
     console.print(table)
     show_figures(console, project, heads)
+    drifts = find_drifts(project.ledger)
+    show_drifts(console, drifts, heads)
     if as_json:
         described = {
             name: {
@@ -58,4 +61,4 @@ def status_command(root: Path, *, as_json: bool) -> None:
             }
             for name, state in states.items()
         }
-        typer.echo(json.dumps({"assets": described}))
+        typer.echo(json.dumps({"assets": described, "drifts": describe_drifts(drifts, heads)}))

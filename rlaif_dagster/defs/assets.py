@@ -13,9 +13,16 @@ from dagster import (
 )
 
 from rlaif_dagster.defs.metadata import describe_outcome
-from rlaif_dagster.defs.provenance import depend_on_recipe, name_inputs, report_check, tell_recipe
+from rlaif_dagster.defs.provenance import (
+    depend_on_recipe,
+    mark_judged,
+    name_inputs,
+    report_check,
+    tell_recipe,
+)
 from rlaif_dagster.defs.resources import ProjectResource, log_progress
 from rlaif_dagster.graph.build import Graph
+from rlaif_dagster.graph.judge_canary import JUDGE_CANARY
 from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.lineage.recall import Outcome, materialise
 from rlaif_dagster.progress import Progress
@@ -47,13 +54,20 @@ def build_asset(stage: Stage) -> AssetsDefinition:
         graph: ResourceParam[Graph | None],
     ) -> MaterializeResult:  # type: ignore[type-arg]
         current = (graph or project.graph)[stage.name]
-        outcome = materialise(
-            project.project,
-            current,
-            progress=progress or log_progress(),
-            run_id=context.run.run_id,
-            again=context.run.tags.get(AGAIN_TAG) == stage.name,
-        )
+        run_id = context.run.run_id
+        with project.events.telling(stage.name, run_id, warn=context.log.warning) as tell_record:
+            outcome = materialise(
+                project.project,
+                current,
+                progress=progress or log_progress(),
+                run_id=run_id,
+                budgets=project.budgets,
+                again=context.run.tags.get(AGAIN_TAG) == stage.name,
+            )
+            tell_record(outcome.record)
+        if stage.name == JUDGE_CANARY:
+            for observation in mark_judged(project.project):
+                context.log_event(observation)
         return report_outcome(context.instance, project, current, outcome)
 
     return materialise_stage

@@ -27,6 +27,7 @@ from dagster import (
 )
 
 from rlaif_dagster.defs.provenance import tell_head, tell_recipe
+from rlaif_dagster.defs.runs import report_dead_runs
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import InputError, RlaifError
 from rlaif_dagster.graph.build import Graph
@@ -73,8 +74,8 @@ def _build_watch_sensor(root: Path, loaded: Graph, settings: AutomationSettings)
         name="watch_inputs",
         minimum_interval_seconds=settings.interval_seconds,
         default_status=DefaultSensorStatus.RUNNING,
-        description="Reads the inputs and the ledger, and tells Dagster which assets are stale and which versions are "
-        "the newest. It starts no run.",
+        description="Reads the inputs and the ledger, and tells Dagster which assets are stale, which versions are the "
+        "newest, and which runs died. It starts no run.",
     )
     def watch_inputs(context: SensorEvaluationContext) -> SkipReason:
         return _look(report_state, context, root, loaded)
@@ -146,9 +147,12 @@ def request_rebuild(instance: DagsterInstance, project: Project, graph: Graph) -
 def report_state(instance: DagsterInstance, project: Project, graph: Graph) -> SkipReason:
     """Tells Dagster the newest version of each asset and the recipe that it wants, where it was told another.
 
+    Runs whose process died are over.
+
     Raises:
         RlaifError: What is wrong with inputs, ledger or store.
     """
+    report_dead_runs(instance, project)
     heads = project.ledger.find_heads()
     stale = {item.asset: item.causes for item in make_plan(project, graph, priced=False).stale}
     for asset, recipe in find_wanted_recipes(graph, heads, stale).items():

@@ -38,7 +38,8 @@ def build_definitions(
 
     Args:
         root: The project's folder.
-        graph: The graph, where the caller has built it already, for a run in this process; then there is no automation.
+        graph: The graph, where the caller has built it already, for a run in this process that the caller announces;
+            then there is no automation.
         progress: Where long stages report; the run's log if None.
     """
     if graph is not None:
@@ -88,7 +89,7 @@ def _build_assets(root: Path, shown: Graph, *, given: Graph | None, progress: Pr
             ),
         ],
         resources={
-            "project": ProjectResource(root=str(root)),
+            "project": ProjectResource(root=str(root), announced=given is not None),
             "progress": ResourceDefinition.hardcoded_resource(progress),
             "graph": ResourceDefinition.hardcoded_resource(given),
         },

@@ -1,6 +1,7 @@
 """Runs assets in this process, as a Dagster run that the UI shows afterwards."""
 
 import os
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from filelock import FileLock
 from sqlalchemy.exc import SQLAlchemyError
 
 from rlaif_dagster.defs.build import CANARY_JOB, MAIN_JOB, build_definitions
+from rlaif_dagster.defs.runs import report_dead_runs
 from rlaif_dagster.errors import GateError, InputError, StorageError
 from rlaif_dagster.graph.build import Graph, with_ancestors
 from rlaif_dagster.lineage.gates import list_failed
 from rlaif_dagster.lineage.project import PROJECT_VARIABLE, Project
+from rlaif_dagster.lineage.running import hold_run
 from rlaif_dagster.progress import Progress
 
 _INSTANCE_SETTINGS = """\
@@ -116,9 +119,11 @@ def _execute(
     home = prepare_dagster_home(project)
     definitions = build_definitions(project.root, graph=graph, progress=progress)
     try:
-        with DagsterInstance.get() as instance:
+        run_id = str(uuid.uuid4())
+        with DagsterInstance.get() as instance, hold_run(project, run_id):
+            report_dead_runs(instance, project)
             result = definitions.resolve_job_def(job).execute_in_process(
-                instance=instance, asset_selection=selection, run_config=_QUIET
+                instance=instance, asset_selection=selection, run_config=_QUIET, run_id=run_id
             )
     except DagsterExecutionInterruptedError as error:
         raise KeyboardInterrupt from error

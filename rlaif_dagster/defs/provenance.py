@@ -9,7 +9,7 @@ external asset, `recipes`, whose data version is the recipe that the asset wants
 materialisation names the recipe that it was made by. The two differ exactly where the asset is stale.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -42,7 +42,9 @@ from rlaif_dagster.digest import JsonValue, canonical_json
 from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.lineage.causes import Cause
+from rlaif_dagster.lineage.drift import find_drifts
 from rlaif_dagster.lineage.gates import find_override
+from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import CheckVerdict, MaterialisationRecord
 
 RECIPES: Final = AssetKey("recipes")
@@ -149,6 +151,23 @@ def report_check(stage: Stage, record: MaterialisationRecord, check: CheckVerdic
         severity=AssetCheckSeverity.ERROR if stops else AssetCheckSeverity.WARN,
         metadata=check.facts if override is None else check.facts | {"overridden": override.reason},
     )
+
+
+def mark_judged(project: Project) -> Iterator[AssetObservation]:
+    """Yields what the UI is told of newest versions that rest on a judge found to be another one now."""
+    heads = project.ledger.find_heads()
+    for drift in find_drifts(project.ledger):
+        for asset, digest in drift.list_heads(heads).items():
+            yield AssetObservation(
+                asset,
+                description="In doubt: a judge that this rests on answers otherwise than it did.",
+                metadata={
+                    "changed_judges": ", ".join(drift.names),
+                    "version": digest,
+                    "found_at": drift.found_at.isoformat(),
+                    "last_good_at": "never" if drift.last_good_at is None else drift.last_good_at.isoformat(),
+                },
+            )
 
 
 def _name_versions(record: MaterialisationRecord) -> dict[str, str]:

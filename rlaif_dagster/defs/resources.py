@@ -7,7 +7,9 @@ from pathlib import Path
 from dagster import ConfigurableResource, InitResourceContext, get_dagster_logger
 from pydantic import PrivateAttr
 
+from rlaif_dagster.graph.budgets import Budgets
 from rlaif_dagster.graph.build import Graph
+from rlaif_dagster.lineage.exporting.sending import EventSender
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.running import hold_run
 from rlaif_dagster.progress import Progress
@@ -19,13 +21,18 @@ class ProjectResource(ConfigurableResource):  # type: ignore[type-arg]
     """The project folder; its inputs are read once for a run, so that an edit in the middle splits no run."""
 
     root: str
+    announced: bool = False
+    """Whether the caller says that the run is at work."""
     _project: Project | None = PrivateAttr(default=None)
     _graph: Graph | None = PrivateAttr(default=None)
+    _budgets: Budgets = PrivateAttr(default_factory=Budgets)
+    _events: EventSender = PrivateAttr(default_factory=EventSender)
 
     @contextmanager
     def yield_for_execution(self, context: InitResourceContext) -> Iterator["ProjectResource"]:
         """Announces the run that uses the project for as long as it lasts."""
-        with hold_run(self.project, context.run.run_id) if context.run else nullcontext():
+        run = None if self.announced else context.run
+        with hold_run(self.project, run.run_id) if run else nullcontext():
             yield self
 
     @property
@@ -36,11 +43,21 @@ class ProjectResource(ConfigurableResource):  # type: ignore[type-arg]
         return self._project
 
     @property
+    def events(self) -> EventSender:
+        """What sends OpenLineage events, where a server is named."""
+        return self._events
+
+    @property
     def graph(self) -> Graph:
         """The graph of the inputs as this run first read them."""
         if self._graph is None:
             self._graph = self.project.build_graph()
         return self._graph
+
+    @property
+    def budgets(self) -> Budgets:
+        """What this run may spend on served judges, all of its assets together."""
+        return self._budgets
 
 
 def log_progress() -> Progress:

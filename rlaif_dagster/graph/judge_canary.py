@@ -33,6 +33,7 @@ from rlaif_dagster.tables import read_table
 
 JUDGE_CANARY: Final = "judge_canary"
 CANARY_JSON: Final = "canary.json"
+SAME_JUDGE: Final = "same_judge"
 
 
 def build_judge_canary(inputs: ProjectInputs) -> Stage:
@@ -52,7 +53,7 @@ def build_judge_canary(inputs: ProjectInputs) -> Stage:
         compute=functools.partial(_ask_again, inputs),
         checks=(
             Check(
-                name="same_judge",
+                name=SAME_JUDGE,
                 description="Of the canary's questions at most `gates.canary.max_changed` in judge.yaml have another "
                 "verdict now than in judgements.",
                 blocking=True,

@@ -1,20 +1,18 @@
 """Stages that learn from the feedback: the reward model and the aligned policy."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rlaif_dagster.digest import Digest, JsonValue, canonical_json
-from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.graph.cards import with_card
 from rlaif_dagster.graph.preferences import read_preferences
 from rlaif_dagster.graph.responses import MODEL_ENGINE
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.models import copy_model
-from rlaif_dagster.tables import Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,6 +65,11 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
         from rlaif_dagster.numerics import prepare_torch
         from rlaif_dagster.seeds import derive_seed
         from rlaif_dagster.training.reward_model import train_reward_model
+        from rlaif_dagster.training.reward_quality import (
+            measure_accuracy,
+            measure_quality,
+            require_decided,
+        )
 
         if base is None:
             base_path = context.inputs["base_policy"]
@@ -88,7 +91,7 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
             restart=plan_restart(context, recipe, inputs),
             progress=context.progress,
         )
-        metrics = measure_reward_model(held_out, result.held_out.margins)
+        metrics = measure_accuracy(held_out, result.held_out.margins)
         metrics["train_accuracy"] = result.train.accuracy
         metrics["mean_margin"] = result.held_out.mean_margin
         curve = Curve(
@@ -115,7 +118,11 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
                 "num_dropped_too_long": result.num_dropped,
                 "num_cut": result.num_cut,
             },
-            metrics=metrics,
+            metrics={
+                **metrics,
+                **measure_quality(held_out, result.held_out.margins),
+                **({"disagreement": result.held_out.disagreement} if settings.ensemble > 1 else {}),
+            },
         )
 
     return Stage(
@@ -138,42 +145,15 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
                 blocking=True,
                 run=_check_accuracy,
             ),
+            Check(
+                name="more_than_length",
+                description="It beats chance even if the preferred answer were as often the shorter as the longer one; "
+                "a reward model that has only learned length does not.",
+                blocking=False,
+                run=_check_length,
+            ),
         ),
     )
-
-
-def measure_reward_model(rows: Sequence[Row], margins: Sequence[float]) -> dict[str, JsonValue]:
-    """Held-out accuracy, beside the rule "the longer answer is better", each with an interval clustered by prompt.
-
-    Args:
-        rows: Held-out rows of `ai_preferences`.
-        margins: reward(preferred) - reward(other) of each row whose label decides, in order.
-    """
-    from rlaif_dagster.evaluation.intervals import clustered_proportion
-
-    decided = require_decided(rows)
-    clusters = [row["prompt_id"] for row in decided]
-    longer = [len(row["chosen"]) - len(row["rejected"]) for row in decided]
-    figures: dict[str, JsonValue] = {}
-    for name, differences in (("accuracy", margins), ("longer_wins_accuracy", longer)):
-        values = [1.0 if d > 0 else CHANCE if d == 0 else 0.0 for d in differences]
-        figures[name] = asdict(clustered_proportion(values, clusters))
-    return figures
-
-
-def require_decided(rows: Sequence[Row]) -> list[Row]:
-    """The rows whose label decides.
-
-    Raises:
-        TrainingError: If there is none, so that an accuracy could not be measured.
-    """
-    decided = [row for row in rows if not row["near_tie"] and row["p_a"] != CHANCE]
-    if not decided:
-        raise TrainingError(
-            "reward_model: no held-out pair has a label that decides, so its accuracy cannot be measured.\n"
-            "  remedy: add prompts, raise prompts.eval_fraction, or lower preferences.near_tie_margin"
-        )
-    return decided
 
 
 @with_card
@@ -283,3 +263,14 @@ def _check_accuracy(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
     del inputs
     accuracy = read_training(output)["metrics"]["accuracy"]
     return CheckResult(passed=accuracy["low"] is not None and accuracy["low"] > CHANCE, facts=accuracy)
+
+
+def _check_length(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
+    from rlaif_dagster.training.reward_quality import balance_lengths, require_decided
+
+    decided = require_decided(read_preferences(inputs["ai_preferences"], "eval"))
+    balanced = balance_lengths(decided, read_training(output)["margins"])
+    return CheckResult(
+        passed=balanced is not None and balanced.is_above(CHANCE),
+        facts={"length_balanced_accuracy": None if balanced is None else asdict(balanced)},
+    )

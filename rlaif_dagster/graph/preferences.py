@@ -1,6 +1,6 @@
 """The stage of the soft labels."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,8 @@ from rlaif_dagster.graph.judging import JUDGEMENTS_TABLE
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
 from rlaif_dagster.graph.sources import PROMPTS_TABLE, TABLE_ENGINE, read_constitution
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
-from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs
+from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs, RecordedFile
+from rlaif_dagster.judging.human import HUMAN_VALUES, read_human_labels
 from rlaif_dagster.judging.jury import Jury
 from rlaif_dagster.judging.settings import find_combine, find_protocol
 from rlaif_dagster.judging.verdicts import Verdict
@@ -21,6 +22,8 @@ from rlaif_dagster.tables import Row, read_table, stream_table, write_table
 
 PREFERENCES_TABLE: Final = "preferences.parquet"
 SUMMARY_JSON: Final = "summary.json"
+HUMAN_JSON: Final = "human.json"
+"""What people said of each pair, where it counts: P(a preferred) by pair id."""
 
 
 @with_card
@@ -29,18 +32,23 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
     settings = inputs.pipeline.preferences
     protocol = find_protocol(inputs.judge)
     combine = find_combine(inputs.judge)
+    people = inputs.human_labels if settings.human_weight else None
 
     def compute(context: StageContext) -> StageResult:
         judgements = context.inputs["judgements"]
-        jury = Jury.from_verdicts(combine, _stream_verdicts(judgements))
+        prompts = read_table(context.inputs["prompts"] / PROMPTS_TABLE)
+        responses = read_table(context.inputs["sampled_responses"] / RESPONSES_TABLE)
+        human = {} if people is None else _read_people(people, prompts, responses)
+        jury = Jury.from_verdicts(combine, stream_verdicts(judgements))
         result = aggregate_verdicts(
-            _stream_verdicts(judgements),
+            stream_verdicts(judgements),
             constitution=read_constitution(context.inputs["constitution"]),
-            prompts=read_table(context.inputs["prompts"] / PROMPTS_TABLE),
-            responses=read_table(context.inputs["sampled_responses"] / RESPONSES_TABLE),
+            prompts=prompts,
+            responses=responses,
             settings=settings,
             protocol=protocol,
             jury=jury,
+            human=human,
         )
         num_rows = write_table(context.output / PREFERENCES_TABLE, result.rows, preferences_schema())
         counts = {
@@ -52,6 +60,12 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
             "num_near_ties": sum(row["near_tie"] for row in result.rows),
             **{f"num_dropped_{reason}": count for reason, count in sorted(result.dropped.items())},
         }
+        if people is not None:
+            counts |= {
+                "num_human_labels": result.num_human,
+                "num_human_labels_unused": len(human) - result.num_human,
+            }
+            (context.output / HUMAN_JSON).write_bytes(canonical_json(human))
         (context.output / SUMMARY_JSON).write_bytes(canonical_json(counts))
         return StageResult(
             rows=num_rows,
@@ -72,6 +86,7 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
             "preferences": settings.model_dump(mode="json"),
             "protocol": protocol,
             "combine": combine,
+            "human_labels": str(people.digest) if people else None,
         },
         engine=TABLE_ENGINE,
         compute=compute,
@@ -79,6 +94,7 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
             "preferences": f"{PIPELINE_FILE}: preferences",
             "protocol": f"{JUDGE_FILE}: protocol",
             "combine": f"{JUDGE_FILE}: combine",
+            "human_labels": f"{JUDGE_FILE}: human_labels",
         },
         checks=(
             check_schema(PREFERENCES_TABLE, preferences_schema, key=("pair_id",)),
@@ -92,8 +108,17 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
     )
 
 
-def _stream_verdicts(folder: Path) -> Iterator[Verdict]:
-    """Yields the verdicts without what the judges said, which labels do not need."""
+def _read_people(file: RecordedFile, prompts: Sequence[Row], responses: Sequence[Row]) -> dict[str, float]:
+    """What people said, by pair: 1 where a is better, 0 where b is, one half for a tie."""
+    labels = read_human_labels(
+        file.path, prompts={row["prompt_id"]: row["prompt"] for row in prompts}, responses=responses
+    )
+    file.require_unchanged()
+    return {pair.pair_id: HUMAN_VALUES[label] for pair, label in labels.labels.items()}
+
+
+def stream_verdicts(folder: Path) -> Iterator[Verdict]:
+    """Yields the verdicts of a version of `judgements`, without what the judges said, which labels do not need."""
     columns = [field.name for field in fields(Verdict) if field.name != "answers"]
     for row in stream_table(folder / JUDGEMENTS_TABLE, columns):
         yield Verdict(**row, answers=())

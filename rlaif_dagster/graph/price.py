@@ -58,7 +58,7 @@ class Price:
         rows_reused: Responses taken from earlier versions.
         judge_calls: Verdicts to be asked.
         judge_calls_reused: Verdicts that certainly need not be asked, since an earlier version has them.
-        tokens: What the judges read and write, or None where nothing tells.
+        tokens: What the judges read and write, or None where nothing tells; see `graph.fees`.
         cost: The judges' fees, in the currency of their price, or None where nothing tells.
         output: What is known of the output: if whatever is made again comes out as it was, and if it does not.
             None where the first is the version that there is, and the second is unknown.

@@ -5,7 +5,7 @@ price is exact.
 """
 
 import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -14,18 +14,20 @@ from rlaif_dagster.generation.journal import look_into_responses
 from rlaif_dagster.generation.responses import ResponseKey, responses_schema
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.graph.best_of_n import find_scorer
+from rlaif_dagster.graph.fees import Meter, Usage, add_usages, find_longest
 from rlaif_dagster.graph.held_out import MEASURED_POLICIES, HeldOutAnswers, list_judges, sampling_of
 from rlaif_dagster.graph.judging import read_answers
 from rlaif_dagster.graph.price import NOTHING, Foreseen, Price, PriceContext, Range, add_prices
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
 from rlaif_dagster.graph.sources import read_prompts
-from rlaif_dagster.inputs.project_inputs import EVALUATION_JUDGE, ProjectInputs
-from rlaif_dagster.judging.calls import JudgeProfile
+from rlaif_dagster.inputs.project_inputs import EVALUATION_JUDGE, JudgeSource, ProjectInputs
+from rlaif_dagster.judging.calls import Call, JudgeProfile
 from rlaif_dagster.judging.journal import look_into_journal
 from rlaif_dagster.judging.opening import read_judges
 from rlaif_dagster.judging.pairs import Pair, PairingSettings, form_pairs
-from rlaif_dagster.judging.probe import NUM_PROBES
+from rlaif_dagster.judging.probe import ATTACKS, HARMLESS, NUM_PROBES
 from rlaif_dagster.judging.questions import is_settled, plan_questions
+from rlaif_dagster.judging.settings import LocalJudgeSettings
 from rlaif_dagster.prompts import Prompt
 from rlaif_dagster.tables import Row, has_columns, stream_table
 
@@ -70,6 +72,8 @@ def price_revisions(inputs: ProjectInputs, context: PriceContext) -> Price:
     return Price(
         rows_sampled=Range(min=num_answers, max=num_answers),
         judge_calls=Range(min=0, max=2 * settings.rounds * num_answers),
+        tokens=None,
+        cost=Range() if isinstance(settings.critic, LocalJudgeSettings) else None,
     )
 
 
@@ -167,13 +171,15 @@ def price_audit(inputs: ProjectInputs, context: PriceContext) -> Price:
     num_labels = inputs.human_labels.path.read_bytes().count(b"\n") + 1 if inputs.human_labels else 0
     most = num_labels * _count_calls_per_pair(inputs, profiles)
     most += sum(_MOST_CALLS * 2 * NUM_PROBES for _ in profiles)
-    return _price_calls(Range(min=0, max=most), 0, inputs, context)
+    calls = Range(min=0, max=most)
+    usage = None if inputs.human_labels else _bound_calls(calls, inputs, context)
+    return _price_calls(calls, 0, inputs, context, usage)
 
 
 def price_canary(inputs: ProjectInputs, context: PriceContext) -> Price:
     """The price of `judge_canary`: its questions, of each judge."""
-    most = len(inputs.judges) * inputs.judge.gates.canary.num_questions * 2
-    return _price_calls(Range(min=0, max=most), 0, inputs, context)
+    calls = Range(min=0, max=len(inputs.judges) * inputs.judge.gates.canary.num_questions * 2)
+    return _price_calls(calls, 0, inputs, context, _bound_calls(calls, inputs, context))
 
 
 def _price_pairs(
@@ -189,26 +195,53 @@ def _price_pairs(
     """The price of the calls about pairs that are certain, and about others that there may be."""
     profiles = _profile_judges(inputs, context, judge)
     by_name = {profile.name: profile for profile in profiles}
-    questions = plan_questions(
-        pairs,
-        inputs.constitution,
-        profiles,
-        prompts={prompt.prompt_id: prompt.prompt for prompt in prompts},
-        texts={row["response_id"]: row["text"] for row in responses},
+    prompt_texts = {prompt.prompt_id: prompt.prompt for prompt in prompts}
+    texts = {row["response_id"]: row["text"] for row in responses}
+
+    def list_calls() -> Iterator[tuple[str, Call]]:
+        questions = plan_questions(pairs, inputs.constitution, profiles, prompts=prompt_texts, texts=texts)
+        return ((question.judge, call) for question in questions for call in question.calls)
+
+    calls = {call.call_id: by_name[name] for name, call in list_calls()}
+    new = _find_open(calls, context)
+    most = len(new) + num_open_pairs * _count_calls_per_pair(inputs, profiles)
+    usage, meter = None, Meter(_find_sources(inputs, judge))
+    if meter.tells:
+        asked = {call.call_id: (name, call) for name, call in list_calls() if call.call_id in new}
+        usage = add_usages(meter.bound(name, call) for name, call in asked.values())
+        if most > len(new):
+            usage = add_usages([usage, (UNKNOWN, UNKNOWN)])
+    return _price_calls(Range(min=len(new), max=most), len(calls) - len(new), inputs, context, usage)
+
+
+def _bound_calls(calls: Range, inputs: ProjectInputs, context: PriceContext) -> Usage | None:
+    """What calls use up at most that are about the prompts and the responses, attacked or not."""
+    meter = Meter(inputs.judges)
+    rows, prompts = _read_responses(context.inputs["sampled_responses"]), _read_prompts(context)
+    if not meter.tells or rows is None or prompts is None:
+        return None
+    texts = [row["text"] for row in rows]
+    if None in texts:
+        return None
+    addition = find_longest((*ATTACKS.values(), HARMLESS))
+    tokens, cost = meter.bound_any(
+        rules=[inputs.constitution.joint_text, *(p.text for p in inputs.constitution.principles)],
+        prompts=[prompt.prompt for prompt in prompts],
+        answers=[f"{text} {addition}" for text in texts],
     )
-    calls = {call.call_id: by_name[question.judge] for question in questions for call in question.calls}
-    num_known = _count_settled(calls, context)
-    num_new = len(calls) - num_known
-    most = num_new + num_open_pairs * _count_calls_per_pair(inputs, profiles)
-    return _price_calls(Range(min=num_new, max=most), num_known, inputs, context)
+    return tokens.scale(calls.max or 0), cost.scale(calls.max or 0)
 
 
-def _price_calls(calls: Range, num_reused: int, inputs: ProjectInputs, context: PriceContext) -> Price:
-    """The price of calls, with what they use up where earlier calls of the same judges tell."""
+def _price_calls(
+    calls: Range, num_reused: int, inputs: ProjectInputs, context: PriceContext, usage: Usage | None = None
+) -> Price:
+    """The price of calls, with what they use up where earlier calls of the same judges tell, or a price bounds it."""
     counts = context.counts or {}
     num_asked = counts.get("judge_calls_asked", 0)
     read, written = counts.get("judge_input_tokens", 0), counts.get("judge_output_tokens", 0)
     tokens = cost = Range() if calls.max == 0 else None
+    if calls.max != 0 and Meter(inputs.judges).tells:
+        tokens, cost = usage or (UNKNOWN, UNKNOWN)
     if num_asked and read:
         tokens = calls.scale((read + written) / num_asked)
         prices = [getattr(source.settings, "price", None) for source in inputs.judges]
@@ -223,9 +256,15 @@ def _profile_judges(inputs: ProjectInputs, context: PriceContext, judge: str = "
     folder = context.inputs[judge].open()
     if folder is not None:
         return [one.profile for one in read_judges(folder).values()]
+    return [
+        JudgeProfile.from_settings(source.settings, source.template, model=None)
+        for source in _find_sources(inputs, judge)
+    ]
+
+
+def _find_sources(inputs: ProjectInputs, judge: str) -> Sequence[JudgeSource]:
     other = inputs.evaluation_judge
-    sources = (other,) if judge == EVALUATION_JUDGE and other else inputs.judges
-    return [JudgeProfile.from_settings(j.settings, j.template, model=None) for j in sources]
+    return (other,) if judge == EVALUATION_JUDGE and other else inputs.judges
 
 
 def _count_calls_per_pair(inputs: ProjectInputs, profiles: Sequence[JudgeProfile]) -> int:
@@ -240,8 +279,8 @@ def _count_calls_per_pair(inputs: ProjectInputs, profiles: Sequence[JudgeProfile
     return len({call.call_id for question in questions for call in question.calls})
 
 
-def _count_settled(calls: Mapping[str, JudgeProfile], context: PriceContext) -> int:
-    """How many calls are answered in the journal or in earlier versions; no more of these are read than needed."""
+def _find_open(calls: Mapping[str, JudgeProfile], context: PriceContext) -> set[str]:
+    """The calls answered neither in the journal nor in earlier versions; no more of these are read than needed."""
     left = set(calls)
     known = itertools.chain(
         [look_into_journal(context.journal)], map(read_answers, context.earlier_versions())
@@ -254,7 +293,7 @@ def _count_settled(calls: Mapping[str, JudgeProfile], context: PriceContext) -> 
         }
         if not left:
             break
-    return len(calls) - len(left)
+    return left
 
 
 def foresee_pairs(

@@ -190,22 +190,21 @@ def _run_check(
 
 
 def _reckon(price: Callable[[PriceContext], Price], roles: Mapping[str, str], context: PriceContext) -> Price:
-    """What a stage will spend: nothing if its round stops, which may be open."""
+    """What a stage will spend: at least nothing, as its round may stop, and an earlier round of the run may help."""
     opened = {name: folder for name, version in context.inputs.items() if (folder := version.open())}
     if Stop.find(opened) is not None:
         return NOTHING
     reckoned = price(replace(context, inputs=_by_role(context.inputs, roles)))
-    if len(opened) == len(context.inputs):
-        return reckoned
+    certain = len(opened) == len(context.inputs)
     return replace(
         reckoned,
         rows_sampled=_from_nothing(reckoned.rows_sampled),
-        rows_reused=0,
+        rows_reused=reckoned.rows_reused if certain else 0,
         judge_calls=_from_nothing(reckoned.judge_calls),
-        judge_calls_reused=0,
+        judge_calls_reused=reckoned.judge_calls_reused if certain else 0,
         tokens=None if reckoned.tokens is None else _from_nothing(reckoned.tokens),
         cost=None if reckoned.cost is None else _from_nothing(reckoned.cost),
-        output=None,
+        output=reckoned.output if certain else None,
     )
 
 

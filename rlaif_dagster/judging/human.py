@@ -1,4 +1,4 @@
-"""Labels by people, on which a judge is measured.
+"""Labels by people, on which a judge is measured, and which may count beside its own (`preferences.human_weight`).
 
 The format is JSONL, one label a line:
 
@@ -25,6 +25,9 @@ from rlaif_dagster.prompts import identify_prompt, normalise_prompt
 
 HumanLabel = Literal["a", "b", "tie"]
 """The better answer of a pair, by its name."""
+
+HUMAN_VALUES: Final[Mapping[HumanLabel, float]] = {"a": 1.0, "b": 0.0, "tie": 0.5}
+"""What a label says of P(a preferred)."""
 
 _MIRRORED: Final[Mapping[HumanLabel, HumanLabel]] = {"a": "b", "b": "a", "tie": "tie"}
 

@@ -12,7 +12,7 @@ two worlds give the lower and the upper bound of the price.
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -28,8 +28,9 @@ from rlaif_dagster.lineage.recall import find_earlier, find_journal, find_recall
 from rlaif_dagster.lineage.record import CheckVerdict, MaterialisationRecord, Recipe
 from rlaif_dagster.progress import ignore_progress
 
-PlannedStatus = Literal["fresh", "reused", "computed", "perhaps", "blocked"]
-"""`perhaps`: computed, unless what it reads comes out as it was; `blocked`: a gate upstream is shut."""
+PlannedStatus = Literal["fresh", "reused", "computed", "stopped", "perhaps", "blocked"]
+"""`stopped`: not made, since its round stopped before it; `perhaps`: computed, unless what it reads comes out as it
+was; `blocked`: a gate upstream is shut."""
 
 UNKNOWN = Foreseen()
 
@@ -111,7 +112,7 @@ def make_plan(project: Project, graph: Graph, assets: Sequence[str] = (), *, pri
 class _Outlook:
     """What becomes of an asset in one world; `output` is None where it will be computed and is not known."""
 
-    status: Literal["fresh", "reused", "computed"]
+    status: Literal["fresh", "reused", "computed", "stopped"]
     output: Foreseen | None = None
     price: Price = NOTHING
     failed: tuple[CheckVerdict, ...] = ()
@@ -207,7 +208,9 @@ class _Planner:
                 output=self._describe(record),
                 failed=list_failed(stage, record.output.digest, record.checks),
             )
-        if certain and (stage.cheap or stage.is_idle(_open(inputs))):
+        if certain and stage.is_idle(_open(inputs)):
+            return replace(self._preview(stage, inputs), status="stopped")
+        if certain and stage.cheap:
             return self._preview(stage, inputs)
         price = NOTHING
         if self.priced and stage.price is not None:

@@ -1,12 +1,15 @@
-"""Runs at work on a project: each holds a lock of its own, which the system takes from it when its process ends."""
+"""Runs at work on a project: each holds a lock of its own, which the system takes from it when its process ends.
+
+The file of a lock outlives a process that is killed, until somebody has told Dagster that the run is over.
+"""
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.versioning.scratch import held_lock, raising_storage_errors, remove_leftovers
+from rlaif_dagster.versioning.scratch import held_lock, raising_storage_errors, tried_lock
 
 
 @contextmanager
@@ -20,22 +23,58 @@ def hold_run(project: Project, run_id: str) -> Iterator[None]:
     path = folder / f"{run_id}-{os.getpid()}.lock"
     with ExitStack() as stack:
         with raising_storage_errors(folder):
-            remove_leftovers(folder)
             stack.enter_context(held_lock(path))
         stack.callback(path.unlink, missing_ok=True)
         yield
 
 
 def find_running(project: Project) -> tuple[str, ...]:
-    """The ids of the runs that are at work; locks of dead processes do not count, and are removed.
+    """The ids of the runs that are at work; locks of dead processes do not count.
 
     Raises:
         StorageError: If the locks cannot be looked at.
     """
-    folder = _lock_folder(project)
-    with raising_storage_errors(folder):
-        remove_leftovers(folder)
-        return tuple(sorted(path.stem.rpartition("-")[0] for path in folder.glob("*.lock")))
+    running = set()
+    with raising_storage_errors(_lock_folder(project)):
+        for path in _list_locks(project):
+            with tried_lock(path) as is_free:
+                if not is_free:
+                    running.add(_read_run(path))
+    return tuple(sorted(running))
+
+
+def bury_dead_runs(project: Project, report: Callable[[str], None]) -> None:
+    """Reports the runs whose processes died at work, by id, and removes their locks.
+
+    Raises:
+        StorageError: If the locks cannot be looked at.
+    """
+    alive = find_running(project)
+    with raising_storage_errors(_lock_folder(project)):
+        for path in _list_locks(project):
+            with tried_lock(path) as is_free:
+                if is_free and not _is_alive(int(path.stem.rpartition("-")[2])):
+                    if _read_run(path) not in alive:
+                        report(_read_run(path))
+                    path.unlink(missing_ok=True)
+
+
+def _list_locks(project: Project) -> list[Path]:
+    return sorted(_lock_folder(project).glob("*.lock"))
+
+
+def _read_run(path: Path) -> str:
+    return path.stem.rpartition("-")[0]
+
+
+def _is_alive(pid: int) -> bool:
+    """Says whether a process is there; one that is about to take its lock is."""
+    with suppress(PermissionError):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+    return True
 
 
 def _lock_folder(project: Project) -> Path:

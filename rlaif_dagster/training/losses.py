@@ -12,20 +12,28 @@ if TYPE_CHECKING:
     import torch
 
 
-def soft_bradley_terry_loss(margin: "torch.Tensor", p_a: "torch.Tensor") -> "torch.Tensor":
+def soft_bradley_terry_loss(
+    margin: "torch.Tensor", p_a: "torch.Tensor", label_margin: float = 0.0
+) -> "torch.Tensor":
     """Cross-entropy of the Bradley-Terry probability sigmoid(reward_a - reward_b) against a soft label.
 
         -p_a log sigmoid(margin) - (1 - p_a) log sigmoid(-margin)
 
-    Bradley and Terry 1952; with hard labels the loss of Ouyang et al. 2022 (InstructGPT), equation 1.
+    Bradley and Terry 1952; with hard labels the loss of Ouyang et al. 2022 (InstructGPT), equation 1. With a label
+    margin the rewards have to be further apart: it is taken off in the direction of the label, in proportion to how
+    sure the label is; with hard labels this is equation 2 of Touvron et al. 2023 (Llama 2), and TRL's.
 
     Args:
         margin: reward_a - reward_b, shape `(batch,)`.
         p_a: Soft labels in [0, 1], shape `(batch,)`.
+        label_margin: The margin of a sure label, >= 0.
 
     Returns:
-        The loss of each pair in nats, shape `(batch,)`; smallest where sigmoid(margin) = p_a.
+        The loss of each pair in nats, shape `(batch,)`; smallest where
+        sigmoid(margin - label_margin (2 p_a - 1)) = p_a.
     """
+    if label_margin:
+        margin = margin - label_margin * (2 * p_a - 1)
     return functional.binary_cross_entropy_with_logits(margin, p_a, reduction="none")
 
 

@@ -1,22 +1,25 @@
-"""Training a reward model: a language model with a scalar head, by the soft Bradley-Terry loss.
+"""Training a reward model: a language model with a scalar head, by the soft Bradley-Terry loss; or an ensemble.
 
 torch, transformers and trl are imported inside the functions.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.progress import Progress, ignore_progress
+from rlaif_dagster.seeds import derive_seed
 from rlaif_dagster.tables import Row
-from rlaif_dagster.training.pairs import encode_pairs, require_training_rows
+from rlaif_dagster.training.pairs import EncodedPairs, encode_pairs, require_training_rows
 from rlaif_dagster.training.rewards import (
+    MEMBER,
     RewardEvaluation,
+    RewardModel,
     evaluate_rewards,
     open_reward_model,
-    score_responses,
 )
 from rlaif_dagster.training.settings import RewardModelSettings
 
@@ -51,7 +54,7 @@ class RewardModelResult:
         num_pairs: Pairs trained on.
         num_dropped: Pairs left out because their prompt alone fills `max_length`.
         num_cut: Pairs with an answer cut at `max_length`.
-        steps: The course of training.
+        steps: The course of training, of an ensemble's first model.
         train: Agreement with the labels that it was trained on.
         held_out: Agreement with the labels of held-out prompts.
     """
@@ -86,7 +89,7 @@ def train_reward_model(
         settings: How to train.
         seed: Decides the head's first weights and the order of pairs.
         device: Where to train.
-        output: An empty folder for the model.
+        output: An empty folder for the model; an ensemble's further ones stand in `member_2` and so on inside it.
         scratch: A folder for temporary files, left as it was.
         restart: Where a training that is killed leaves what it needs to go on.
         progress: Told the number of steps.
@@ -96,6 +99,51 @@ def train_reward_model(
         TrainingError: If there is nothing to learn from, a training row is held out, or training diverges.
     """
     require_training_rows(rows, what="reward model")
+    from rlaif_dagster.training import trainers
+
+    with trainers.trainer_workspace(scratch, restart) as folder:
+        trained = [
+            _train_member(
+                base_path,
+                rows,
+                settings,
+                seed=seed if number == 1 else derive_seed(seed, "member", number),
+                device=device,
+                output=output if number == 1 else output / f"{MEMBER}{number}",
+                arguments={"output_dir": str(Path(folder) / str(number)), "restart": restart},
+                progress=progress,
+            )
+            for number in range(1, settings.ensemble + 1)
+        ]
+    encoded, steps = trained[0]
+    train, held_out = (
+        evaluate_reward_model(
+            output, some, device=device, batch_size=settings.batch_size, max_length=settings.max_length
+        )
+        for some in (rows, held_out_rows)
+    )
+    return RewardModelResult(
+        num_pairs=len(encoded.pairs),
+        num_dropped=encoded.num_dropped,
+        num_cut=encoded.num_cut,
+        steps=steps,
+        train=train,
+        held_out=held_out,
+    )
+
+
+def _train_member(
+    base_path: Path,
+    rows: Sequence[Row],
+    settings: RewardModelSettings,
+    *,
+    seed: int,
+    device: "torch.device",
+    output: Path,
+    arguments: Mapping[str, Any],
+    progress: Progress,
+) -> tuple[EncodedPairs, tuple[RewardStep, ...]]:
+    """Trains one model of an ensemble, and writes its folder."""
     from transformers import set_seed
     from trl import RewardConfig
     from trl.trainer.reward_trainer import DataCollatorForPreference
@@ -110,43 +158,26 @@ def train_reward_model(
             f"reward model: no prompt of the {len(rows)} pairs fits into {settings.max_length} tokens.\n"
             "  remedy: raise `reward_model.max_length`"
         )
-    with trainers.trainer_workspace(scratch, restart) as folder:
-        trainer = trainers.SoftRewardTrainer(
-            model=model,
-            args=RewardConfig(
-                max_length=settings.max_length,
-                **trainers.training_arguments(
-                    settings, seed=seed, device=device, output_dir=folder, restart=restart
-                ),
-            ),
-            data_collator=trainers.SoftLabelCollator(
-                DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id)
-            ),
-            train_dataset=trainers.build_reward_dataset(encoded.pairs),
-            processing_class=tokenizer,
-            peft_config=trainers.build_lora(settings.lora, task="SEQ_CLS"),
-            callbacks=[trainers.ProgressCallback("reward model steps", progress)],
-        )
-        log = trainers.run_training(trainer, what="reward model")
-    trainers.save_model(trainer, tokenizer, output, dtype=settings.dtype)
-    return RewardModelResult(
-        num_pairs=len(encoded.pairs),
-        num_dropped=encoded.num_dropped,
-        num_cut=encoded.num_cut,
-        steps=tuple(
-            RewardStep(step=number, loss=entry["loss"], margin=entry["margin"], accuracy=entry["accuracy"])
-            for number, entry in enumerate(log, start=1)
-        ),
-        train=evaluate_reward_model(
-            output, rows, device=device, batch_size=settings.batch_size, max_length=settings.max_length
-        ),
-        held_out=evaluate_reward_model(
-            output,
-            held_out_rows,
-            device=device,
-            batch_size=settings.batch_size,
+    trainer = trainers.SoftRewardTrainer(
+        model=model,
+        args=RewardConfig(
             max_length=settings.max_length,
+            **trainers.training_arguments(settings, seed=seed, device=device, **arguments),
         ),
+        data_collator=trainers.SoftLabelCollator(
+            DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id)
+        ),
+        train_dataset=trainers.build_reward_dataset(encoded.pairs),
+        processing_class=tokenizer,
+        peft_config=trainers.build_lora(settings.lora, task="SEQ_CLS"),
+        callbacks=[trainers.ProgressCallback("reward model steps", progress)],
+    )
+    trainer.label_margin = settings.margin
+    log = trainers.run_training(trainer, what="reward model")
+    trainers.save_model(trainer, tokenizer, output, dtype=settings.dtype)
+    return encoded, tuple(
+        RewardStep(step=number, loss=entry["loss"], margin=entry["margin"], accuracy=entry["accuracy"])
+        for number, entry in enumerate(log, start=1)
     )
 
 
@@ -164,7 +195,8 @@ def evaluate_reward_model(
         ModelError: If the model cannot be opened.
     """
     texts = [(row["prompt"], row[text]) for text in ("text_a", "text_b") for row in rows]
-    rewards = score_responses(
-        reward_model_path, texts, device=device, batch_size=2 * batch_size, max_length=max_length
+    scores = RewardModel.open(reward_model_path, dtype="float32", device=device).score(
+        texts, batch_size=2 * batch_size, max_length=max_length
     )
-    return evaluate_rewards(rows, rewards[: len(rows)], rewards[len(rows) :])
+    evaluation = evaluate_rewards(rows, scores.means[: len(rows)], scores.means[len(rows) :])
+    return replace(evaluation, disagreement=statistics.fmean(scores.spreads) if texts else 0.0)

@@ -32,6 +32,7 @@ class RewardEvaluation:
         num_correct: Pairs in which the preferred answer has the higher reward; an equal reward counts half.
         num_longer_wins: The same for the rule "the answer with more characters is better".
         margins: reward(preferred) - reward(other), one a pair, in the order of the rows.
+        disagreement: Mean standard deviation of an ensemble's scores of an answer; 0 for a single model.
     """
 
     num_pairs: int
@@ -39,6 +40,7 @@ class RewardEvaluation:
     num_correct: float
     num_longer_wins: float
     margins: tuple[float, ...]
+    disagreement: float = 0.0
 
     @property
     def accuracy(self) -> float | None:

@@ -56,6 +56,10 @@ class RewardModelSettings(OptimizerSettings):
     """A model of a million parameters wants about 1e-3; large ones 1e-6 to 1e-5, with LoRA up to 1e-4."""
     num_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     batch_size: int = Field(default=32, ge=1)
+    margin: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """By how much a sure label's answers have to be apart before the loss is content; a less sure one's by less."""
+    ensemble: int = Field(default=1, ge=1)
+    """Models, each from a seed of its own; the score is their mean, and how they differ their disagreement."""
 
 
 class AlignmentSettings(OptimizerSettings):

@@ -5,7 +5,9 @@ already, and in keeping data in memory. Answers a and b stand where TRL expects 
 says how much a is preferred.
 """
 
+import importlib.util
 import math
+import os
 import shutil
 import tempfile
 import warnings
@@ -92,6 +94,8 @@ class QuietTrainer:
 class SoftRewardTrainer(QuietTrainer, RewardTrainer):
     """TRL's RewardTrainer with the soft Bradley-Terry loss."""
 
+    label_margin: float = 0.0
+
     def compute_loss(
         self,
         model: Any,
@@ -106,7 +110,7 @@ class SoftRewardTrainer(QuietTrainer, RewardTrainer):
         )
         rewards_a, rewards_b = outputs.logits.squeeze(-1).float().chunk(2)
         margin = rewards_a - rewards_b
-        loss = soft_bradley_terry_loss(margin, p_a).mean()
+        loss = soft_bradley_terry_loss(margin, p_a, self.label_margin).mean()
         self._metrics["train" if model.training else "eval"]["margin"].append(
             _mean_signed_margin(margin, p_a)
         )
@@ -322,7 +326,11 @@ def training_arguments(
     output_dir: str,
     restart: Restart | None = None,
 ) -> dict[str, Any]:
-    """What every trainer is configured with: nothing reported, nothing left to chance, restart points if asked for."""
+    """What every trainer is configured with: nothing left to chance, restart points if asked for.
+
+    Curves go to TensorBoard where the environment names a folder for them, and are reported nowhere else.
+    """
+    watched = "TENSORBOARD_LOGGING_DIR" in os.environ and importlib.util.find_spec("tensorboard") is not None
     saving: dict[str, Any] = {"save_strategy": "no"}
     if restart is not None:
         saving = {"save_strategy": "steps", "save_steps": restart.every_steps, "save_total_limit": 2}
@@ -349,7 +357,7 @@ def training_arguments(
         "logging_strategy": "steps",
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
-        "report_to": "none",
+        "report_to": "tensorboard" if watched else "none",
         "disable_tqdm": True,
         **saving,
     }

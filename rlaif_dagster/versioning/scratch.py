@@ -66,12 +66,11 @@ def remove_leftovers(parent: Path) -> None:
 
 def remove_unless_held(folder: Path) -> None:
     """Removes a folder, unless some process holds the lock beside it (its name, with `.lock` as suffix)."""
-    from filelock import FileLock, Timeout
-
     lock_path = folder.with_suffix(".lock")
-    with suppress(Timeout, OSError), FileLock(lock_path, blocking=False):
-        shutil.rmtree(folder, ignore_errors=True)
-        lock_path.unlink(missing_ok=True)
+    with suppress(OSError), tried_lock(lock_path) as is_free:
+        if is_free:
+            shutil.rmtree(folder, ignore_errors=True)
+            lock_path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -82,6 +81,23 @@ def held_lock(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path):
         yield
+
+
+@contextmanager
+def tried_lock(path: Path) -> Iterator[bool]:
+    """Takes a lock for the time of a `with` block if nobody holds it; False if somebody does."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def swap_in(new: Path, current: Path) -> None:

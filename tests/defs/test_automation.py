@@ -164,7 +164,34 @@ with hold_run(Project(Path({str(project.root)!r})), "killed"):
     with hold_run(project, "alive"):
         assert find_running(project) == ("alive",)
     assert find_running(project) == ()
-    assert list((project.scratch / "locks" / "runs").iterdir()) == []
+    [left] = (project.scratch / "locks" / "runs").iterdir()
+    assert left.name.startswith("killed-")
+
+
+def test_a_killed_run_is_reported_as_failed_once_and_a_living_one_is_not(
+    project: Project, instance: DagsterInstance
+) -> None:
+    run_graph(instance, project, make_graph(), ["a"], {})
+    (run,) = instance.get_runs()
+    for run_id in ("killed", "alive", "done"):
+        status = DagsterRunStatus.SUCCESS if run_id == "done" else DagsterRunStatus.STARTED
+        instance.run_storage.add_run(run._replace(run_id=run_id, status=status))
+    locks = project.scratch / "locks" / "runs"
+    locks.mkdir(parents=True, exist_ok=True)
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        dead.wait()
+    for run_id in ("killed", "done", "unknown"):
+        (locks / f"{run_id}-{dead.pid}.lock").touch()
+    with hold_run(project, "alive"):
+        for _ in range(2):
+            report_state(instance, project, make_graph())
+            statuses = {each.run_id: each.status for each in instance.get_runs()}
+            assert statuses["killed"] is DagsterRunStatus.FAILURE
+            assert statuses["alive"] is DagsterRunStatus.STARTED
+            assert statuses["done"] is DagsterRunStatus.SUCCESS
+            assert [path.name for path in locks.iterdir()] == [f"alive-{os.getpid()}.lock"]
+    (told,) = instance.all_logs("killed")
+    assert "ended without a word" in str(told.get_dagster_event().message)
 
 
 def test_the_project_s_sensors_and_schedule(default_project: Path) -> None:

@@ -1,14 +1,17 @@
 """A small project whose judge is planted and whose responses are recorded: no model runs, so it is made in a second."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rlaif_dagster.graph.build import with_ancestors
-from rlaif_dagster.graph.stage import StageContext
+from rlaif_dagster.graph.judging import read_bare_verdicts, write_judgements
+from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.judging.planted import PlantedJudge
 from rlaif_dagster.judging.settings import PlantedJudgeSettings
 from rlaif_dagster.judging.templates import load_template
+from rlaif_dagster.judging.verdicts import Preference
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import materialise
 from rlaif_dagster.lineage.record import MaterialisationRecord
@@ -66,6 +69,20 @@ def run_to(folder: Path, *assets: str) -> dict[str, MaterialisationRecord]:
     for name in with_ancestors(graph, assets):
         materialise(project, graph[name], progress=ignore_progress)
     return project.ledger.find_heads()
+
+
+def turn_judge(canary: Stage, folder: Path) -> Stage:
+    """The canary of a judge that changed: it sees judgements of which the judge would say otherwise today."""
+
+    def compute(context: StageContext) -> StageResult:
+        seen = folder / "turned"
+        seen.mkdir()
+        verdicts = read_bare_verdicts(context.inputs["judgements"])
+        turned: dict[Preference | None, Preference] = {"first": "second", "second": "first"}
+        write_judgements(seen, (replace(verdict, verdict=turned[verdict.verdict]) for verdict in verdicts))
+        return canary.compute(replace(context, inputs={**context.inputs, "judgements": seen}))
+
+    return replace(canary, compute=compute)
 
 
 def make_context(folder: Path, asset: str, work: Path) -> StageContext:

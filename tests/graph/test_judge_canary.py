@@ -12,14 +12,13 @@ import pytest
 from rlaif_dagster.errors import GateError
 from rlaif_dagster.graph.judge_canary import CANARY_JSON, JUDGE_CANARY, choose_canaries, compare_verdicts
 from rlaif_dagster.graph.judging import read_bare_verdicts, write_judgements
-from rlaif_dagster.graph.stage import StageContext, StageResult
-from rlaif_dagster.judging.verdicts import Preference, Verdict
+from rlaif_dagster.judging.verdicts import Verdict
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import materialise
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.tables import read_table
 from tests.conftest import edit_yaml, run_rlaif
-from tests.graph.planted_project import make_context, make_planted, run_to
+from tests.graph.planted_project import make_context, make_planted, run_to, turn_judge
 
 
 def test_the_set_is_frozen_by_content(default_project: Path) -> None:
@@ -86,17 +85,7 @@ def test_nothing_is_built_after_a_failed_canary_until_the_judge_is_found_the_sam
     run_to(default_project, "ai_preferences")
     project = Project.open(default_project)
     stage = project.build_graph()[JUDGE_CANARY]
-
-    def see_other_judgements(context: StageContext) -> StageResult:
-        folder = tmp_path / "judgements"
-        folder.mkdir()
-        verdicts = read_bare_verdicts(context.inputs["judgements"])
-        turned: dict[Preference | None, Preference] = {"first": "second", "second": "first"}
-        write_judgements(folder, (replace(verdict, verdict=turned[verdict.verdict]) for verdict in verdicts))
-        return stage.compute(replace(context, inputs={**context.inputs, "judgements": folder}))
-
-    drifted = replace(stage, compute=see_other_judgements)
-    failed = materialise(project, drifted, progress=ignore_progress, again=True).record
+    failed = materialise(project, turn_judge(stage, tmp_path), progress=ignore_progress, again=True).record
     assert failed.failed_gates == ("same_judge",)
     assert failed.metrics["changed"]["planted"]["value"] == 1.0
     for _ in range(2):  # the newest result of the recipe is recalled: a second run does not forget the alarm

@@ -21,6 +21,7 @@ from rlaif_dagster.judging.verdicts import ORDERS, Verdict
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.prompts import prompts_schema
 from rlaif_dagster.tables import Row, read_table, write_table
+from tests.conftest import edit_yaml
 
 NUM_PAIRS = 40
 PLANTED = {"provider": "planted", "protocol": "one_principle"}
@@ -127,3 +128,26 @@ def test_the_recipe_holds_how_verdicts_are_combined_and_not_who_gave_them(defaul
     ]
     assert len(set(recipes[:4])) == 1
     assert len(set(recipes)) == 3
+
+
+def test_people_are_read_where_they_count(default_project: Path) -> None:
+    """The first pair's label by a person, against three judges; one of a pair that nobody judged is not used."""
+    lines = [
+        {"prompt_id": "p01", "response_a": "p01/a", "response_b": "p01/b", "label": "b"},
+        {"prompt_id": "p02", "text_a": "something", "text_b": "else", "label": "a"},
+    ]
+    (default_project / "inputs" / "people.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines)
+    )
+    judge = {**make_jury(*"jkl"), "human_labels": "inputs/people.jsonl"}
+    _, without = label(default_project, read_inputs(default_project, judge), "without")
+    edit_yaml(
+        default_project / "inputs" / "pipeline.yaml",
+        lambda pipeline: pipeline["preferences"].update(human_weight=1.0),
+    )
+    result, rows = label(default_project, read_inputs(default_project, judge), "with")
+    assert (result.counts["num_human_labels"], result.counts["num_human_labels_unused"]) == (1, 1)
+    changed = [place for place, (one, other) in enumerate(zip(rows, without, strict=True)) if one != other]
+    (place,) = changed
+    assert rows[place]["prompt_id"] == "p01"
+    assert (without[place]["p_a"], rows[place]["p_a"]) == pytest.approx((1.0, 0.5))

@@ -1,6 +1,7 @@
 """Sound bytes under a wrong name: the planted faults, and what must not be taken for one."""
 
 import json
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from rlaif_dagster.lineage.auditing.findings import Finding
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.tables import write_table
 from rlaif_dagster.versioning.store import init_store
+from tests.conftest import REPOSITORY, edit_yaml
 
 from .audited_projects import audit, make_stage, make_text_stage, run
 
@@ -283,6 +285,77 @@ def test_a_verdict_file_in_which_one_judge_copies_another_is_found(project: Proj
     run(project, make_stage("judge", write))
     [finding] = find(project, "rows-copied")
     assert finding.place.endswith(f"{JUDGE_VERDICTS}, judge 'two'")
+
+
+@pytest.mark.parametrize(
+    ("names", "settings", "weights", "is_found"),
+    [
+        (("one", "two"), ({"t": 0}, {"t": 0}), ("w", "w"), True),
+        (("one", "two"), ({"t": 0}, {"t": 1}), ("w", "w"), False),
+        (("one", "two"), ({"t": 0}, {"t": 0}), ("w", "v"), False),
+        (("one", "two"), ({"t": 0}, {"t": 0}), (None, None), False),
+    ],
+)
+def test_one_judge_under_two_names_in_a_jury_is_found(
+    project: Project,
+    names: tuple[str, str],
+    settings: tuple[dict[str, int], dict[str, int]],
+    weights: tuple[str | None, str | None],
+    is_found: bool,
+) -> None:
+    def write(folder: Path) -> None:
+        (folder / JUDGE_JSON).write_text('{"provider": "jury"}')
+        for number, (name, told, bytes_) in enumerate(zip(names, settings, weights, strict=True)):
+            member = folder / "judges" / str(number)
+            (member / "model").mkdir(parents=True)
+            (member / JUDGE_JSON).write_text(json.dumps({"name": name, "model": f"models/{name}", **told}))
+            if bytes_ is not None:
+                (member / "model" / "model.safetensors").write_text(bytes_)
+
+    run(project, make_stage("judge", write))
+    findings = find(project, "same-bytes")
+    assert [finding.place.endswith(" judges/1") for finding in findings] == [True] * is_found
+
+
+# --- recorded files ---
+
+
+@pytest.mark.parametrize(
+    ("file", "names", "contradicted"),
+    [
+        ("verdicts.jsonl", ["gpt-4"], None),
+        ("mtbench_gpt-4-0613_raw_600.jsonl", ["gpt-4"], None),
+        ("gpt4.jsonl", ["gpt-4-0613"], None),
+        ("gpt-4.jsonl", ["gpt-4", "claude-2"], None),
+        ("gpt-4.jsonl", ["judge 1"], None),
+        ("gpt-4.jsonl", ["gpt-3.5-turbo"], "gpt-4"),
+        ("gpt-4_vs_claude-2.jsonl", ["gpt-4"], "claude-2"),
+        ("llama-2-13b-chat.jsonl", ["llama-2-7b-chat"], "llama-2-13b"),
+        ("claude.jsonl", ["vicuna-13b-v1.3"], "claude"),
+    ],
+)
+@pytest.mark.parametrize("column", ["judge", "source"])
+def test_a_file_whose_name_says_another_model_than_its_rows_is_found(
+    project: Project, file: str, names: list[str], contradicted: str | None, column: str
+) -> None:
+    inputs = project.root / "inputs"
+    inputs.mkdir()
+    (inputs / file).write_text("".join(json.dumps({column: name}) + "\n" for name in names))
+    if column == "judge":
+        (inputs / "judge.yaml").write_text(f"provider: recorded\nverdicts: inputs/{file}\n")
+    else:
+        shutil.copyfile(REPOSITORY / "inputs" / "pipeline.yaml", inputs / "pipeline.yaml")
+        sampling = {"provider": "recorded", "responses": f"inputs/{file}"}
+        edit_yaml(inputs / "pipeline.yaml", lambda pipeline: pipeline.update(sampling=sampling))
+    findings = find(project, "name-contradicted")
+    assert [finding.place for finding in findings] == [f"inputs/{file}, {column}"] * bool(contradicted)
+    assert all(finding.expected.startswith(f"{contradicted}, ") for finding in findings)
+
+
+def test_recorded_files_that_cannot_be_read_are_said_not_to_be_looked_at(project: Project) -> None:
+    (project.root / "inputs").mkdir()
+    (project.root / "inputs" / "judge.yaml").write_text("provider: recorded\nverdicts: inputs/none.jsonl\n")
+    assert any(words.startswith("the names of recorded files") for words in audit(project.root).skipped)
 
 
 def test_rows_that_cannot_be_read_are_said_not_to_be_looked_at(project: Project) -> None:

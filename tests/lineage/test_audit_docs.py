@@ -45,13 +45,14 @@ def test_every_statement_has_a_test_or_a_reason() -> None:
 
 
 def test_the_rules_name_the_thresholds() -> None:
+    from rlaif_dagster.judging import copies
     from rlaif_dagster.lineage.auditing import contents
 
     rules = read_page("audit.md", below="Rules for copies")
     assert all(f"`{suffix}`" in rules for suffix in contents.DATA_SUFFIXES)
-    assert f"at least {contents.MIN_TELLING_ROWS} of them" in rules
-    assert f"{contents.MIN_COPIED_SHARE * 10:.0f} of 10 equal" in rules
-    assert f"{contents.MIN_PLAIN_ROWS} or more, all equal" in rules
+    assert f"at least {copies.MIN_TELLING_ROWS} of them" in rules
+    assert f"{copies.MIN_COPIED_SHARE * 10:.0f} of 10 equal" in rules
+    assert f"{copies.MIN_PLAIN_ROWS} or more, all equal" in rules
 
 
 def test_the_store_is_where_the_formats_page_says() -> None:

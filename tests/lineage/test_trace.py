@@ -8,10 +8,18 @@ from typing import Any
 import pytest
 
 from rlaif_dagster.errors import InputError
+from rlaif_dagster.generation.responses import responses_schema
+from rlaif_dagster.judging.constitution import Constitution
+from rlaif_dagster.judging.verdicts import ORDERS, Verdict, judgements_schema, lean
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.tracing.labels import compare_labels_without, count_verdicts
+from rlaif_dagster.lineage.tracing.labels import (
+    compare_labels_without,
+    compare_labels_without_judge,
+    count_verdicts,
+)
 from rlaif_dagster.lineage.tracing.trace import trace_subject
-from rlaif_dagster.preferences import preferences_schema
+from rlaif_dagster.preferences import PreferenceSettings, aggregate_verdicts, preferences_schema
+from rlaif_dagster.prompts import prompts_schema
 from rlaif_dagster.tables import read_table, write_table
 from tests.conftest import edit_yaml, run_assets, run_rlaif
 from tests.lineage.traced_project import make_traced_project
@@ -44,6 +52,78 @@ def test_a_label_without_a_principle_is_the_mean_over_the_others(tmp_path: Path)
     assert found.mean_shift == pytest.approx((0.45 + 0.0) / 2)
     none = compare_labels_without(tmp_path / "t.parquet", "nobody")
     assert (none.num_labels, none.mean_shift, none.examples) == (0, None, ())
+
+
+def write_jury(root: Path, judges: dict[str, list[float]]) -> dict[str, Path]:
+    """Three pairs judged by some judges in both orders, without an order's bias, and their labels by the mean."""
+    folder = root / "versions"
+    folder.mkdir()
+    constitution: Any = {"principles": [{"id": "kind", "text": "Be kind.", "weight": 1.0}]}
+    (folder / "constitution.json").write_text(json.dumps(constitution))
+    verdicts = [
+        Verdict(
+            verdict_id=f"{pair}{judge}{order}",
+            pair_id=f"pair{pair}",
+            prompt_id="p",
+            response_a=f"a{pair}",
+            response_b=f"b{pair}",
+            order=order,
+            principle_id="kind",
+            judge=judge,
+            repeat=0,
+            status="ok",
+            p_first=said[pair] if order == "ab" else 1 - said[pair],
+            verdict=lean(said[pair] if order == "ab" else 1 - said[pair]),
+            answers=(),
+        )
+        for pair in range(3)
+        for judge, said in judges.items()
+        if pair < len(said)
+        for order in ORDERS
+    ]
+    prompts = [{"prompt_id": "p", "prompt": "p", "category": None, "split": "train"}]
+    responses = [
+        {"response_id": f"{side}{pair}", "prompt_id": "p", "source": "x", "index": 0, "text": f"{side}{pair}"}
+        for pair in range(3)
+        for side in "ab"
+    ]
+    labels = aggregate_verdicts(
+        verdicts,
+        constitution=Constitution.from_json(constitution),
+        prompts=prompts,
+        responses=responses,
+        settings=PreferenceSettings(),
+    )
+    write_table(
+        folder / "judgements.parquet", [verdict.to_row() for verdict in verdicts], judgements_schema()
+    )
+    write_table(folder / "prompts.parquet", prompts, prompts_schema())
+    write_table(folder / "responses.parquet", responses, responses_schema())
+    write_table(folder / "preferences.parquet", labels.rows, preferences_schema())
+    names = ("constitution", "prompts", "sampled_responses", "judgements", "ai_preferences")
+    return dict.fromkeys(names, folder)
+
+
+SETTINGS = {"preferences": {}, "protocol": "per_principle", "combine": "mean"}
+
+
+def test_a_label_without_a_judge_is_that_of_the_rest_of_its_jury(tmp_path: Path) -> None:
+    """Pair 0: (0.9 + 0.3 + 0.2) / 3 flips nothing; pair 1: 0.6 -> 0.4 flips; pair 2: judged by `one` alone."""
+    folders = write_jury(tmp_path, {"one": [0.9, 1.0, 0.7], "two": [0.3, 0.4], "three": [0.2, 0.4]})
+    found = compare_labels_without_judge(folders, "one", settings=SETTINGS)
+    assert (found.num_labels, found.num_alone, found.num_flipped, found.num_moved) == (3, 1, 1, 2)
+    ((pair, before, after),) = found.examples
+    assert [before, after] == pytest.approx([0.6, 0.4])
+    assert pair == "pair1"
+    assert found.mean_shift == pytest.approx((1.4 / 3 - 0.25 + 0.2) / 2)
+    nobody = compare_labels_without_judge(folders, "nobody", settings=SETTINGS)
+    assert (nobody.num_labels, nobody.num_alone, nobody.mean_shift) == (0, 0, None)
+
+
+def test_without_the_only_judge_there_is_no_label(tmp_path: Path) -> None:
+    folders = write_jury(tmp_path, {"one": [0.9, 0.6, 0.7]})
+    found = compare_labels_without_judge(folders, "one", settings=SETTINGS)
+    assert (found.num_labels, found.num_alone, found.num_flipped) == (3, 3, 0)
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +182,7 @@ def test_a_judge_leads_to_what_learned_from_it(traced: Path) -> None:
     facts: Any = trace.facts
     rows = read_table(traced / "data" / "judgements" / "judgements.parquet")
     assert facts["verdicts"]["by_status"] == {"ok": len(rows)}
+    assert facts["labels"]["num_alone"] == facts["labels"]["num_labels"] == 6
     assert {step.asset for step in trace.went_into} == {"judge_audit", "judge_canary", "ai_preferences"}
     assert {step.asset for step in trace.made_from} == {"judge"}
 

@@ -29,7 +29,7 @@ from rlaif_dagster.tables import write_table
 from tests.conftest import edit_yaml
 from tests.graph.planted_project import PRINCIPLES, write_judge, write_lines
 
-NUM_PROMPTS = 80
+NUM_PROMPTS = 60
 LEVEL = "level"
 
 

@@ -46,6 +46,13 @@ def test_bradley_terry_worked_by_hand() -> None:
     assert soft_bradley_terry_loss(margin, p_a).tolist() == pytest.approx(expected, abs=1e-6)
 
 
+def test_a_label_margin_worked_by_hand() -> None:
+    """margin 2 ln 3 minus ln 3 for a sure label, minus half of it for one of 3/4, minus nothing for an even one."""
+    margin = torch.tensor([2 * LN3, 1.5 * LN3, LN3])
+    loss = soft_bradley_terry_loss(margin, torch.tensor([1.0, 0.75, 0.5]), LN3)
+    assert loss.tolist() == pytest.approx([LN4 - LN3, LN4 - 0.75 * LN3, LN4 - 0.5 * LN3], abs=1e-6)
+
+
 def test_dpo_worked_by_hand() -> None:
     # beta * m = 0.5 * 2 ln 3 = ln 3
     loss = soft_dpo_loss(torch.tensor([2 * LN3, 2 * LN3]), torch.tensor([1.0, 0.75]), beta=0.5)
@@ -98,8 +105,9 @@ def test_swapping_a_and_b_changes_nothing(margin: float, p_a: float) -> None:
     assert float(there) == pytest.approx(float(back), abs=1e-9)
 
 
+@pytest.mark.parametrize("margin", [0.0, 0.7])
 def test_the_reward_loss_is_trls_at_hard_labels(
-    policy_path: Path, device: torch.device, tmp_path: Path
+    margin: float, policy_path: Path, device: torch.device, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
     model, tokenizer = open_reward_model(policy_path, dtype="float32")
@@ -111,7 +119,9 @@ def test_the_reward_loss_is_trls_at_hard_labels(
         train_dataset=build_reward_dataset(encode_pairs(tokenizer, HARD_ROWS, max_length=64).pairs),
         processing_class=tokenizer,
     )
-    assert _loss_of(SoftRewardTrainer, trainer) == pytest.approx(_loss_of(RewardTrainer, trainer), abs=1e-6)
+    trainer.label_margin = margin
+    theirs = _loss_of(RewardTrainer, trainer, margin=torch.tensor(margin))
+    assert _loss_of(SoftRewardTrainer, trainer) == pytest.approx(theirs, abs=1e-6)
 
 
 @pytest.mark.parametrize("loss", ["sigmoid", "ipo", "robust"])
@@ -158,11 +168,12 @@ def test_the_dpo_loss_and_encoding_are_trls_at_hard_labels(
         assert list(dataset[column]) == list(theirs[column])
 
 
-def _loss_of(kind: Any, trainer: Any) -> float:
+def _loss_of(kind: Any, trainer: Any, **more: torch.Tensor) -> float:
     """The loss of the trainer's first batch, computed as trainers of that kind do."""
     batch = dict(next(iter(trainer.get_train_dataloader())))
     if kind in (DPOTrainer, RewardTrainer):
         batch.pop("p_a")
+        batch |= more
     with torch.no_grad(), warnings.catch_warnings():
         # TRL asks transformers by a name that is going away.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)

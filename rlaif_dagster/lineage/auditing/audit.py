@@ -15,6 +15,7 @@ from rlaif_dagster.lineage import versions
 from rlaif_dagster.lineage.auditing.contents import check_contents
 from rlaif_dagster.lineage.auditing.events import EventLog, check_events
 from rlaif_dagster.lineage.auditing.findings import AuditReport, GivenUp
+from rlaif_dagster.lineage.auditing.inputs import check_recorded_files
 from rlaif_dagster.lineage.auditing.objects import StoreReading, StoreView, find_unknown_objects, read_store
 from rlaif_dagster.lineage.auditing.overrides import list_overrides, read_standing
 from rlaif_dagster.lineage.auditing.pins import (
@@ -82,6 +83,10 @@ def audit_project(
         )
         findings += contents.findings
         skipped += contents.skipped
+        try:
+            findings += check_recorded_files(project.root)
+        except InputError as error:
+            skipped.append(f"the names of recorded files: {error.file}: {error.problem}")
         findings += pin_findings
         assets = {
             ledger.records[record_id].asset: ledger.records[record_id]

@@ -6,14 +6,19 @@ Imports pyarrow inside functions.
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
 
 from rlaif_dagster.graph.judging import JUDGEMENTS_TABLE
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
 from rlaif_dagster.graph.sources import JUDGE_VERDICTS
-from rlaif_dagster.judging.opening import JUDGE_JSON
+from rlaif_dagster.judging.copies import (
+    MIN_TELLING_CHARACTERS,
+    AuthoredRow,
+    find_copies,
+    make_verdict_row,
+)
+from rlaif_dagster.judging.opening import JUDGE_JSON, JURY_FOLDER
 from rlaif_dagster.lineage.auditing.findings import Finding
 from rlaif_dagster.lineage.auditing.records import name_version
 from rlaif_dagster.lineage.record import MaterialisationRecord
@@ -23,26 +28,6 @@ FindFile = Callable[[MaterialisationRecord, str], Path | None]
 
 DATA_SUFFIXES: Final = (".safetensors", ".parquet", ".jsonl")
 """Files that hold content of their own; tokenizers, settings and plots may well be shared."""
-MIN_TELLING_ROWS: Final = 5
-"""Fewer common telling rows than this prove no copy."""
-MIN_COPIED_SHARE: Final = 0.9
-"""The share of common telling rows that must be equal."""
-MIN_PLAIN_ROWS: Final = 100
-"""Common rows, all equal, that make a copy where no row is telling."""
-_MIN_TELLING_CHARACTERS: Final = 80
-_MIN_TELLING_DECIMALS: Final = 3
-_MIN_UNSURE: Final = 0.001
-
-_Rows = Mapping[Any, "_Row"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A row's content, whether two authors would hardly arrive at it each alone, and the key that it was made by."""
-
-    content: tuple[Any, ...]
-    is_telling: bool
-    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +58,10 @@ def check_contents(records: Sequence[MaterialisationRecord], find_file: FindFile
                 findings += _check_sources(record, responses)
             recorded = find_file(record, JUDGE_VERDICTS)
             if recorded is not None:
-                findings += _find_copies(
+                findings += _word_copies(
                     _read_verdict_file(recorded), f"{name_version(record)} {JUDGE_VERDICTS}", "judge"
                 )
+            findings += _compare_members(record, find_file)
             judgements = find_file(record, JUDGEMENTS_TABLE)
             if judgements is not None:
                 names = set(_read_distinct(judgements, "judge"))
@@ -91,7 +77,7 @@ def check_contents(records: Sequence[MaterialisationRecord], find_file: FindFile
         except (OSError, ValueError, KeyError, TypeError, ArrowException) as error:
             skipped.append(f"the rows of {name_version(record)}: they cannot be read ({str(error)[:200]})")
     if len({name for _, names in tables for name in names}) > 1:
-        findings += _find_copies(_read_judgements([table for table, _ in tables]), JUDGEMENTS_TABLE, "judge")
+        findings += _word_copies(_read_judgements([table for table, _ in tables]), JUDGEMENTS_TABLE, "judge")
     return ContentsReading(findings=tuple(findings), skipped=tuple(skipped))
 
 
@@ -127,6 +113,34 @@ def find_same_bytes(records: Iterable[MaterialisationRecord]) -> Iterator[Findin
             earlier.append(record)
 
 
+def _compare_members(record: MaterialisationRecord, find_file: FindFile) -> Iterator[Finding]:
+    """Yields members of a jury that are one judge under two names: the same model, template and settings."""
+    members: dict[str, dict[str, str]] = {}
+    for file in record.output.files:
+        folder, _, rest = file.path.partition("/")
+        if record.asset == "judge" and folder == JURY_FOLDER:
+            number, _, name = rest.partition("/")
+            members.setdefault(number, {})[name] = file.sha256
+    known: dict[str, str] = {}
+    for number, files in sorted(members.items(), key=lambda item: int(item[0])):
+        settings = find_file(record, f"{JURY_FOLDER}/{number}/{JUDGE_JSON}")
+        if settings is None:
+            continue
+        told = json.loads(settings.read_bytes())
+        content = {**told, "name": None, "model": None, "files": {**files, JUDGE_JSON: None}}
+        name = str(told.get("name") or told.get("model"))
+        other = known.setdefault(json.dumps(content, sort_keys=True), name)
+        # A model that is served is known by its name alone.
+        if other != name and any(path.endswith(DATA_SUFFIXES) for path in files):
+            yield Finding(
+                kind="same-bytes",
+                place=f"{name_version(record)} {JURY_FOLDER}/{number}",
+                found=f"model, template and settings of {other!r} under the name {name!r}",
+                expected="judges that are not the same",
+                remedy="take one of the two out of the jury: it votes twice",
+            )
+
+
 def _same_recipe(one: MaterialisationRecord, other: MaterialisationRecord) -> bool:
     left, right = (r.recipe_parts.model_dump(exclude={"asset"}) for r in (one, other))
     return left == right
@@ -155,12 +169,12 @@ def _check_sources(record: MaterialisationRecord, table: Path) -> Iterator[Findi
             texts.setdefault(source, {}).setdefault(prompt_id, []).append(text)
         rows = {
             source: {
-                prompt_id: _Row(tuple(sorted(said)), max(map(len, said)) >= _MIN_TELLING_CHARACTERS)
+                prompt_id: AuthoredRow(tuple(sorted(said)), max(map(len, said)) >= MIN_TELLING_CHARACTERS)
                 for prompt_id, said in prompts.items()
             }
             for source, prompts in texts.items()
         }
-        yield from _find_copies(rows, place, "source", plain=False)
+        yield from _word_copies(rows, place, "source", plain=False)
 
 
 def _check_judge(record: MaterialisationRecord, names: Iterable[str], settings: Path) -> Iterator[Finding]:
@@ -178,44 +192,33 @@ def _check_judge(record: MaterialisationRecord, names: Iterable[str], settings: 
         )
 
 
-def _read_judgements(tables: Iterable[Path]) -> dict[str, dict[Any, _Row]]:
+def _read_judgements(tables: Iterable[Path]) -> dict[str, dict[Any, AuthoredRow]]:
     names = ["judge", "pair_id", "order", "principle_id", "verdict_id", "verdict", "p_first", "answers"]
-    rows: dict[str, dict[Any, _Row]] = {}
+    rows: dict[str, dict[Any, AuthoredRow]] = {}
     for table in tables:
         for judge, pair_id, order, principle, key, verdict, p_first, answers in _read_rows(table, names):
             raw_text = "\n".join(answer["text"] or "" for answer in answers)
-            rows.setdefault(judge, {})[pair_id, order, principle] = _make_verdict(
+            rows.setdefault(judge, {})[pair_id, order, principle] = make_verdict_row(
                 (verdict, p_first, raw_text or None), key
             )
     return rows
 
 
-def _read_verdict_file(file: Path) -> dict[str, dict[Any, _Row]]:
-    rows: dict[str, dict[Any, _Row]] = {}
+def _read_verdict_file(file: Path) -> dict[str, dict[Any, AuthoredRow]]:
+    rows: dict[str, dict[Any, AuthoredRow]] = {}
     for text in file.read_text(encoding="utf-8").splitlines():
         line = json.loads(text) if text.strip() else {}
         answer = [line.pop(name, None) for name in ("verdict", "p_first", "raw_text")]
         judge = line.pop("judge", None)
         if judge is not None:
-            rows.setdefault(judge, {})[json.dumps(line, sort_keys=True)] = _make_verdict(answer)
+            rows.setdefault(judge, {})[json.dumps(line, sort_keys=True)] = make_verdict_row(answer)
     return rows
 
 
-def _make_verdict(answer: Sequence[Any], key: str | None = None) -> _Row:
-    """Takes (verdict, p_first, raw_text)."""
-    _, p_first, raw_text = answer
-    is_fine = (
-        p_first is not None
-        and _MIN_UNSURE <= p_first <= 1 - _MIN_UNSURE
-        and round(p_first, _MIN_TELLING_DECIMALS) != p_first
-    )
-    return _Row(tuple(answer), is_fine or len(raw_text or "") >= _MIN_TELLING_CHARACTERS, key)
-
-
-def _find_copies(
-    rows: Mapping[str, _Rows], place: str, what: str, *, plain: bool = True
+def _word_copies(
+    rows: Mapping[str, Mapping[Any, AuthoredRow]], place: str, what: str, *, plain: bool = True
 ) -> Iterator[Finding]:
-    """Yields pairs of names whose rows are the same.
+    """Yields a finding for each two names whose rows are the same.
 
     Args:
         rows: For each name, its rows by what they answer.
@@ -223,25 +226,14 @@ def _find_copies(
         what: What the names are of.
         plain: Whether many equal rows are a copy even if none of them is telling.
     """
-    for one, other in combinations(sorted(rows), 2):
-        common = [
-            (rows[one][name], rows[other][name])
-            for name in rows[one].keys() & rows[other].keys()
-            # Rows of one verdict key were asked once, of one model, whatever it is called.
-            if rows[one][name].key is None or rows[one][name].key != rows[other][name].key
-        ]
-        telling = [(left, right) for left, right in common if left.is_telling or right.is_telling]
-        looked_at = telling or (common if plain else [])
-        num_equal = sum(left.content == right.content for left, right in looked_at)
-        least, share = (MIN_TELLING_ROWS, MIN_COPIED_SHARE) if telling else (MIN_PLAIN_ROWS, 1.0)
-        if len(looked_at) >= least and num_equal >= share * len(looked_at):
-            yield Finding(
-                kind="rows-copied",
-                place=f"{place}, {what} {other!r}",
-                found=f"{num_equal} of {len(looked_at)} rows are those of {one!r}",
-                expected=f"rows of its own, if {other!r} and {one!r} are two",
-                remedy=f"ask where the rows of {other!r} come from; if it was only renamed, one name is enough",
-            )
+    for copy in find_copies(rows, plain=plain):
+        yield Finding(
+            kind="rows-copied",
+            place=f"{place}, {what} {copy.other!r}",
+            found=f"{copy.num_equal} of {copy.num_rows} rows are those of {copy.one!r}",
+            expected=f"rows of its own, if {copy.other!r} and {copy.one!r} are two",
+            remedy=f"ask where the rows of {copy.other!r} come from; if it was only renamed, one name is enough",
+        )
 
 
 def _read_distinct(table: Path, column: str) -> list[str]:

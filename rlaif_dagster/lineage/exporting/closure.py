@@ -4,6 +4,7 @@ A result that was taken again is told with the record of its computation.
 """
 
 import functools
+import importlib.metadata
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.tracing.subjects import open_versions
 from rlaif_dagster.lineage.versions import Version, find_ancestors, find_version, version_of
 
+_DISTRIBUTION = "rlaif-dagster"
 _NAMESPACE = uuid.UUID(Digest.from_bytes(b"rlaif_dagster lineage").sha256[:32])
 _MEDIA_TYPES = {
     ".html": "text/html",
@@ -124,7 +126,12 @@ def find_media_type(path: str) -> str:
 
 def name_producer(record: MaterialisationRecord) -> str:
     """The program that wrote a record, with its version, as a package URL."""
-    return f"pkg:pypi/rlaif-dagster@{record.libraries.get('rlaif-dagster', '0')}"
+    return name_program(record.libraries.get(_DISTRIBUTION, "0"))
+
+
+def name_program(version: str | None = None) -> str:
+    """This program as a package URL, with a version or the one that runs."""
+    return f"pkg:pypi/{_DISTRIBUTION}@{version or importlib.metadata.version(_DISTRIBUTION)}"
 
 
 def _read_tables(project: Project, record: MaterialisationRecord) -> tuple[Table, ...]:

@@ -4,7 +4,7 @@ Specification: https://openlineage.io/spec/2-0-2/OpenLineage.json
 """
 
 import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rlaif_dagster.extras import STANDARDS, using_extra
 from rlaif_dagster.lineage.exporting.closure import VersionLineage, derive_uuid, name_producer
@@ -29,8 +29,21 @@ def export_openlineage(lineage: VersionLineage) -> str:
     return "".join(f"{Serde.to_json(make_complete_event(record))}\n" for record in lineage.records)
 
 
-def make_complete_event(record: MaterialisationRecord, *, namespace: str = NAMESPACE) -> "RunEvent":
-    """The event that a materialisation came to its end, with the versions that it read and made."""
+def make_complete_event(
+    record: MaterialisationRecord,
+    *,
+    namespace: str = NAMESPACE,
+    run_id: str | None = None,
+    when: datetime.datetime | None = None,
+) -> "RunEvent":
+    """The event that a materialisation came to its end, with the versions that it read and made.
+
+    Args:
+        record: What became of it.
+        namespace: The namespace of jobs and datasets.
+        run_id: The run that it is told of; the record's own if None.
+        when: When it ended; the record's time if None.
+    """
     with using_extra(STANDARDS):
         from openlineage.client.event_v2 import InputDataset, OutputDataset, RunEvent, RunState
         from openlineage.client.facet_v2 import dataset_version_dataset, output_statistics_output_dataset
@@ -58,10 +71,10 @@ def make_complete_event(record: MaterialisationRecord, *, namespace: str = NAMES
     if record.checks:
         run_facets["test"] = TestRunFacet(tests=[_tell_check(check) for check in record.checks])
     return RunEvent(
-        eventTime=record.ended_at.isoformat(),
+        eventTime=(when or record.ended_at).isoformat(),
         eventType=RunState.COMPLETE,
         producer=producer,
-        run=make_run(record.run_id or record.record_id, record.asset, facets=run_facets),
+        run=make_run(run_id or record.run_id or record.record_id, record.asset, facets=run_facets),
         job=make_job(record.asset, namespace=namespace, producer=producer),
         inputs=[
             InputDataset(namespace=namespace, name=name, facets={"version": tell_version(ref.digest)})
@@ -82,13 +95,14 @@ def make_open_event(
     asset: str,
     run_id: str,
     *,
-    state: Literal["START", "FAIL"],
+    state: str,
     when: datetime.datetime,
     namespace: str,
     producer: str,
 ) -> "RunEvent":
-    """The event that a materialisation has begun, or failed; no version is known."""
-    from openlineage.client.event_v2 import RunEvent, RunState
+    """The event that a materialisation has begun (`START`) or failed (`FAIL`); no version is known."""
+    with using_extra(STANDARDS):
+        from openlineage.client.event_v2 import RunEvent, RunState
 
     return RunEvent(
         eventTime=when.isoformat(),

@@ -1,21 +1,27 @@
-"""What one principle did to the labels: read in columns, so that a million verdicts take a moment."""
+"""What one principle or one judge did to the labels. A principle's part is read in columns, in a moment."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rlaif_dagster.digest import JsonValue
-from rlaif_dagster.preferences import NUM_DECIMALS
+from rlaif_dagster.graph.preferences import PREFERENCES_TABLE, stream_verdicts
+from rlaif_dagster.graph.responses import RESPONSES_TABLE
+from rlaif_dagster.graph.sources import PROMPTS_TABLE, read_constitution
+from rlaif_dagster.judging.jury import Jury
+from rlaif_dagster.judging.verdicts import Verdict, lean
+from rlaif_dagster.preferences import NUM_DECIMALS, PreferenceSettings, aggregate_verdicts
+from rlaif_dagster.tables import read_table, stream_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelsWithout:
-    """Labels with a principle beside the same labels without it.
+    """Labels with a principle, or a judge, beside the same labels without it.
 
     Attributes:
-        num_labels: Labels in which the principle has a part.
-        num_alone: Labels that rest on it alone, and would not be there.
+        num_labels: Labels in which it has a part.
+        num_alone: Labels that rest on it, and would not be there.
         num_flipped: Labels that would prefer the other answer.
         num_moved: Labels that would have another value.
         mean_shift: Mean of |label - label without it| where both are there; None where there is none.
@@ -107,4 +113,55 @@ def compare_labels_without(table: Path, principle_id: str, *, num_examples: int 
         num_moved=int((both & (shift > 0)).sum()),
         mean_shift=float(shift[both].mean()) if both.any() else None,
         examples=tuple((pair_ids[int(i)].as_py(), float(label[i]), float(without[i])) for i in order),
+    )
+
+
+def compare_labels_without_judge(
+    folders: Mapping[str, Path], judge: str, *, settings: Mapping[str, Any], num_examples: int = 5
+) -> LabelsWithout:
+    """Computes what each label would have been without a judge: the rest of the jury combined as the jury was.
+
+    Weights that a jury estimates from how its judges agree are estimated anew among the others.
+
+    Args:
+        folders: A folder of each of `constitution`, `prompts`, `sampled_responses`, `judgements`, `ai_preferences`.
+        judge: The judge's name.
+        settings: The settings by which the labels were made, as in their recipe.
+        num_examples: Most examples.
+    """
+    labels = {
+        row["pair_id"]: row["p_a"]
+        for row in stream_table(folders["ai_preferences"] / PREFERENCES_TABLE, ["pair_id", "p_a"])
+    }
+    has_it: set[str] = set()
+
+    def leave_out() -> Iterator[Verdict]:
+        for verdict in stream_verdicts(folders["judgements"]):
+            if verdict.judge != judge:
+                yield verdict
+            elif verdict.probability_a is not None and verdict.pair_id in labels:
+                has_it.add(verdict.pair_id)
+
+    result = aggregate_verdicts(
+        leave_out(),
+        constitution=read_constitution(folders["constitution"]),
+        prompts=read_table(folders["prompts"] / PROMPTS_TABLE),
+        responses=read_table(folders["sampled_responses"] / RESPONSES_TABLE),
+        settings=PreferenceSettings.model_validate(settings["preferences"]),
+        protocol=settings["protocol"],
+        jury=Jury.from_verdicts(settings["combine"], leave_out()),
+    )
+    without = {row["pair_id"]: row["p_a"] for row in result.rows if row["pair_id"] in has_it}
+    flips = {
+        pair: abs(labels[pair] - p_a) for pair, p_a in without.items() if lean(labels[pair]) != lean(p_a)
+    }
+    shifts = [abs(labels[pair] - p_a) for pair, p_a in without.items()]
+    largest = sorted(flips, key=lambda pair: (-flips[pair], pair))[:num_examples]
+    return LabelsWithout(
+        num_labels=len(has_it),
+        num_alone=len(has_it) - len(without),
+        num_flipped=len(flips),
+        num_moved=sum(shift > 0 for shift in shifts),
+        mean_shift=sum(shifts) / len(shifts) if shifts else None,
+        examples=tuple((pair, labels[pair], without[pair]) for pair in largest),
     )

@@ -13,9 +13,16 @@ from rlaif_dagster.graph.preferences import PREFERENCES_TABLE
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
 from rlaif_dagster.graph.rounds import name_in_round
 from rlaif_dagster.graph.sources import PROMPTS_TABLE, read_constitution
+from rlaif_dagster.lineage.collecting.notes import find_collected, read_notes
+from rlaif_dagster.lineage.drift import find_drifts
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
-from rlaif_dagster.lineage.tracing.labels import compare_labels_without, count_verdicts, list_values
+from rlaif_dagster.lineage.tracing.labels import (
+    compare_labels_without,
+    compare_labels_without_judge,
+    count_verdicts,
+    list_values,
+)
 from rlaif_dagster.lineage.tracing.subjects import SUBJECTS, Step, Trace, open_versions
 from rlaif_dagster.lineage.versions import find_ancestors, find_descendants, find_version, version_of
 
@@ -177,14 +184,15 @@ def _measure_part(
 
 
 def trace_judge(project: Project, heads: Mapping[str, MaterialisationRecord], judge: str) -> Trace:
-    """A judge: its verdicts, and all that learned from a version of `judgements` that holds any of them."""
-    with open_versions(project, judgements=heads["judgements"]) as folders:
-        verdicts = count_verdicts(folders["judgements"] / JUDGEMENTS_TABLE, "judge", judge)
+    """A judge: its verdicts, the labels that would differ without it, what learned from them, and what is in doubt."""
+    first, *later = (_measure_judge(project, by_role, judge) for by_role in list_rounds(heads))
+    records = project.ledger.records()
+    given_up = find_collected(read_notes(project.ledger.folder), records)
     holders: dict[str, MaterialisationRecord] = {}
     names: set[str] = set()
-    for record in project.ledger.records():
+    for record in records:
         is_table = record.asset.rpartition("/")[2] == "judgements" and not record.is_stopped
-        if is_table and record.output.digest not in holders:
+        if is_table and record.output.digest not in holders and record.output.md5 not in given_up:
             with open_versions(project, version=record) as folders:
                 found = list_values(folders["version"] / JUDGEMENTS_TABLE, "judge")
             names.update(found)
@@ -198,15 +206,41 @@ def trace_judge(project: Project, heads: Mapping[str, MaterialisationRecord], ju
         )
     return Trace(
         subject=f"judge:{judge}",
-        facts={"verdicts": verdicts, "judgements": list(holders)},
+        facts={
+            **first,
+            **{f"round {number}": part for number, part in enumerate(later, start=2)},
+            "judgements": list(holders),
+            "changed": [
+                {
+                    "found_at": drift.found_at.isoformat(),
+                    "last_good_at": drift.last_good_at.isoformat() if drift.last_good_at else None,
+                    "in_doubt": [f"{asset}@{digest}" for asset, digest in drift.marked],
+                }
+                for drift in find_drifts(project.ledger)
+                if judge in drift.names
+            ],
+        },
         made_from=_list_steps(
             maker
             for record in holders.values()
-            for maker in find_ancestors(project.ledger.records(), record)
+            for maker in find_ancestors(records, record)
             if maker.asset == "judge"
         ),
         went_into=_find_uses(project, list(holders.values())),
     )
+
+
+def _measure_judge(
+    project: Project, heads: Mapping[str, MaterialisationRecord], judge: str
+) -> dict[str, JsonValue]:
+    """What a judge did in one round."""
+    names = ("constitution", "prompts", "sampled_responses", "judgements", "ai_preferences")
+    with open_versions(project, **{name: heads[name] for name in names}) as folders:
+        verdicts = count_verdicts(folders["judgements"] / JUDGEMENTS_TABLE, "judge", judge)
+        labels = compare_labels_without_judge(
+            folders, judge, settings=heads["ai_preferences"].recipe_parts.settings
+        )
+    return {"verdicts": verdicts, "labels": dataclasses.asdict(labels)}
 
 
 def _find_round(

@@ -101,6 +101,7 @@ def test_the_command_shows_tables_and_ends_in_one_line_of_json(tmp_path: Path) -
     }
     assert result["judges"]["k"]["ece"] == {"value": None, "n": 0, "low": None, "high": None}
     assert result["unused_fields"] == ["note"]
+    assert result["doubts"] == []
     assert result["definitions"].keys() >= result["judges"]["k"].keys()
 
 

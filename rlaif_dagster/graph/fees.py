@@ -1,0 +1,90 @@
+"""What calls to judges with a price use up, told before any is made and without their tokenizers: two bounds.
+
+A byte-level tokenizer that first parts words from one another, as GPT's, Llama's and Qwen's do, makes at least one
+token of each word between white space, and at most one of each byte. So a call reads no fewer tokens than its messages
+have words, and no more than its request has bytes; it writes at least one, and at most what the settings let it. Both
+bounds hold for calls that are answered at the first attempt: what a failed attempt was billed comes on top.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Final
+
+from rlaif_dagster.graph.price import Range
+from rlaif_dagster.inputs.project_inputs import JudgeSource
+from rlaif_dagster.judging.calls import Call, JudgeProfile
+from rlaif_dagster.judging.cutting import ANSWERS
+from rlaif_dagster.judging.serving.exchange import JudgeExchange
+from rlaif_dagster.judging.settings import LocalJudgeSettings, OpenAIJudgeSettings, PlantedJudgeSettings
+from rlaif_dagster.judging.templates import VARIABLES, neutralise
+
+Usage = tuple[Range, Range]
+"""Tokens, and fees."""
+
+NOTHING: Final[Usage] = (Range(), Range())
+
+
+def add_usages(usages: Iterable[Usage]) -> Usage:
+    """What all use up together."""
+    tokens, cost = NOTHING
+    for more_tokens, more_cost in usages:
+        tokens, cost = tokens + more_tokens, cost + more_cost
+    return tokens, cost
+
+
+class Meter:
+    """Bounds what calls use up; judges that run here cost no fees, and their tokens are not counted."""
+
+    def __init__(self, judges: Iterable[JudgeSource]) -> None:
+        """Takes the judges with their prices of today."""
+        self._exchanges = {}
+        self._currencies = set()
+        self._is_known = True
+        for source in judges:
+            settings = source.settings
+            if isinstance(settings, OpenAIJudgeSettings) and settings.price is not None:
+                profile = JudgeProfile.from_settings(settings, source.template, model=None)
+                exchange = JudgeExchange(settings, source.template, key=None)
+                self._exchanges[profile.name] = (profile, exchange, settings.price)
+                self._currencies.add(settings.price.currency)
+            elif not isinstance(settings, LocalJudgeSettings | PlantedJudgeSettings):
+                self._is_known = False
+
+    @property
+    def tells(self) -> bool:
+        """Whether there are fees, all of them known and in one currency."""
+        return self._is_known and len(self._currencies) == 1
+
+    def bound(self, judge: str, call: Call) -> Usage:
+        """What one call uses up."""
+        if judge not in self._exchanges:
+            return NOTHING
+        _, exchange, price = self._exchanges[judge]
+        request = exchange.encode(call)
+        words = sum(len(message["content"].split()) for message in json.loads(request.body)["messages"])
+        most_read, most_written = request.most_input_tokens, request.most_output_tokens
+        return (
+            Range(min=words + 1, max=most_read + most_written),
+            Range(min=price.find_cost(words, 1), max=price.find_cost(most_read, most_written)),
+        )
+
+    def bound_any(self, *, rules: Iterable[str], prompts: Iterable[str], answers: Iterable[str]) -> Usage:
+        """What one call uses up at most, of whichever judge, about some of these texts."""
+        longest = {"principle": find_longest(rules), "prompt": find_longest(prompts)}
+        answer = find_longest(answers)
+        usages = []
+        for name, (profile, _, _) in self._exchanges.items():
+            texts = {
+                variable: answer if variable in ANSWERS else longest[variable]
+                for variable in VARIABLES[profile.template.form]
+            }
+            usages.append(self.bound(name, Call.from_texts(profile.fingerprint, texts)))
+        return (
+            Range(max=max(tokens.max or 0 for tokens, _ in usages)),
+            Range(max=max(cost.max or 0 for _, cost in usages)),
+        )
+
+
+def find_longest(texts: Iterable[str]) -> str:
+    """The text of the most bytes in a request."""
+    return max(texts, key=lambda text: len(json.dumps(neutralise(text))), default="")

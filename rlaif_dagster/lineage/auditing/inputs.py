@@ -1,0 +1,57 @@
+"""Recorded files that a person brings: does a file's name say what its rows say?"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from rlaif_dagster.errors import InputError
+from rlaif_dagster.generation.settings import RecordedSamplingSettings
+from rlaif_dagster.inputs.pipeline import PipelineSettings
+from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, JudgeFile
+from rlaif_dagster.inputs.reader import read_yaml, resolve_inside
+from rlaif_dagster.judging.model_names import find_contradictions
+from rlaif_dagster.judging.settings import RecordedJudgeSettings
+from rlaif_dagster.lineage.auditing.findings import Finding
+
+
+def check_recorded_files(root: Path) -> Iterator[Finding]:
+    """Yields recorded files whose names mention another model than their rows.
+
+    Args:
+        root: The project.
+
+    Raises:
+        InputError: If an input file, or a recorded one, cannot be read.
+    """
+    if (root / JUDGE_FILE).is_file():
+        judge = read_yaml(root / JUDGE_FILE, JudgeFile).root
+        if isinstance(judge, RecordedJudgeSettings):
+            yield from _check_file(root, judge.verdicts, "verdicts", "judge", root / JUDGE_FILE)
+    if (root / PIPELINE_FILE).is_file():
+        sampling = read_yaml(root / PIPELINE_FILE, PipelineSettings).sampling
+        if isinstance(sampling, RecordedSamplingSettings):
+            yield from _check_file(
+                root, sampling.responses, "sampling.responses", "source", root / PIPELINE_FILE
+            )
+
+
+def _check_file(root: Path, relative: str, field: str, column: str, named_in: Path) -> Iterator[Finding]:
+    path = resolve_inside(root, relative, file=named_in, field=field)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        names = {json.loads(line).get(column) for line in lines if line.strip()} - {None}
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"its rows cannot be read ({error})",
+            file=path,
+            remedy="`rlaif doctor` says what is wrong with it",
+        ) from error
+    for model in find_contradictions(path.name, map(str, names)):
+        yield Finding(
+            kind="name-contradicted",
+            place=f"{relative}, {column}",
+            found=", ".join(sorted(map(str, names))[:3]),
+            expected=f"{model}, by the file's name",
+            remedy="ask where the file comes from; if only its name is wrong, rename it, and name it so in "
+            f"{named_in.relative_to(root).as_posix()}",
+        )

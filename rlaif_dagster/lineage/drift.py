@@ -1,0 +1,113 @@
+"""What a judge has judged that is found to be another one behind the same name, and what was made from that.
+
+A canary that fails says of a version of `judge` that it answers otherwise now. When it changed is not known: between
+its last canary that was well, and the one that failed. So all that it judged in between is in doubt, and what the
+canary was held against was judged by another than the judge of today. These versions are marked, with all that was made
+from them, until a canary of the same judge is well again.
+"""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rlaif_dagster.graph.judge_canary import JUDGE_CANARY, SAME_JUDGE
+from rlaif_dagster.lineage.ledger import Ledger
+from rlaif_dagster.lineage.record import CheckVerdict, MaterialisationRecord
+from rlaif_dagster.lineage.versions import Version, find_descendants, version_of
+
+_Canary = tuple[MaterialisationRecord, CheckVerdict]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """A version of `judge` that answers otherwise than it did.
+
+    Attributes:
+        judge: Its digest.
+        names: The judges in it that changed.
+        found_at: When that was found, in UTC.
+        last_good_at: When it was last found the same, in UTC; None if it never was.
+        marked: The versions that it judged since then, and those made from them, oldest first.
+    """
+
+    judge: str
+    names: tuple[str, ...]
+    found_at: datetime.datetime
+    last_good_at: datetime.datetime | None
+    marked: tuple[Version, ...]
+
+    def list_heads(self, heads: Mapping[str, MaterialisationRecord]) -> dict[str, str]:
+        """Those of the marked versions that are an asset's newest: digests by asset."""
+        return {
+            asset: digest
+            for asset, digest in self.marked
+            if asset in heads and heads[asset].output.digest == digest
+        }
+
+
+def find_drifts(ledger: Ledger) -> tuple[Drift, ...]:
+    """Finds the judges whose newest canary failed; oldest canary first.
+
+    Raises:
+        LedgerError: If the ledger is damaged.
+    """
+    by_judge: dict[str, list[_Canary]] = {}
+    for record in sorted(ledger.find_asset(JUDGE_CANARY), key=lambda record: record.sequence):
+        for check in record.checks:
+            if check.name == SAME_JUDGE and _tells(check) and record.reused_from is None:
+                by_judge.setdefault(record.inputs["judge"].digest, []).append((record, check))
+    drifted = [canaries for canaries in by_judge.values() if not canaries[-1][1].passed]
+    if not drifted:
+        return ()
+    records = ledger.records()
+    return tuple(_describe(canaries, records) for canaries in drifted)
+
+
+def describe_drifts(
+    drifts: Sequence[Drift], heads: Mapping[str, MaterialisationRecord]
+) -> list[dict[str, object]]:
+    """As JSON: those that reach an asset's newest version, with the versions that they reach."""
+    return [
+        {
+            "judges": list(drift.names),
+            "found_at": drift.found_at.isoformat(),
+            "last_good_at": drift.last_good_at.isoformat() if drift.last_good_at else None,
+            "marked": marked,
+        }
+        for drift in drifts
+        if (marked := drift.list_heads(heads))
+    ]
+
+
+def _describe(canaries: Sequence[_Canary], records: Sequence[MaterialisationRecord]) -> Drift:
+    newest, failed = canaries[-1]
+    judge = newest.inputs["judge"].digest
+    good = next((record for record, check in reversed(canaries) if check.passed), None)
+    judged = {("judgements", newest.inputs["judgements"].digest)}
+    judged |= {
+        version_of(record)
+        for record in records
+        if record.asset != JUDGE_CANARY
+        and record.reused_from is None
+        and (good is None or record.sequence > good.sequence)
+        and "judge" in record.inputs
+        and record.inputs["judge"].digest == judge
+    }
+    made = {version_of(record) for record in find_descendants(records, judged)}
+    marked = dict.fromkeys(version_of(record) for record in records if version_of(record) in judged | made)
+    return Drift(
+        judge=judge,
+        names=tuple(
+            name
+            for name, changed in newest.metrics["changed"].items()
+            if changed["value"] > failed.facts["required"]
+        ),
+        found_at=newest.ended_at,
+        last_good_at=None if good is None else good.ended_at,
+        marked=tuple(version for version in marked if version[0] != JUDGE_CANARY),
+    )
+
+
+def _tells(check: CheckVerdict) -> bool:
+    """Whether a canary says anything: one without a threshold, or without an answer, does not."""
+    return check.facts["required"] != "nothing" and "not_measured" not in check.facts

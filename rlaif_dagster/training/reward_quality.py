@@ -1,0 +1,129 @@
+"""What a reward model is worth on held-out pairs: accuracy, calibration, and how much of it is answer length.
+
+Every figure is about pairs whose label decides (no near tie), and has the prompt as the cluster of its interval.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rlaif_dagster.digest import JsonValue
+from rlaif_dagster.errors import TrainingError
+from rlaif_dagster.evaluation.intervals import Estimate, clustered_mean, clustered_proportion
+from rlaif_dagster.tables import Row
+
+CHANCE = 0.5
+
+
+def require_decided(rows: Sequence[Row]) -> list[Row]:
+    """The rows whose label decides.
+
+    Raises:
+        TrainingError: If there is none, so that an accuracy could not be measured.
+    """
+    decided = [row for row in rows if not row["near_tie"] and row["p_a"] != CHANCE]
+    if not decided:
+        raise TrainingError(
+            "reward_model: no held-out pair has a label that decides, so its accuracy cannot be measured.\n"
+            "  remedy: add prompts, raise prompts.eval_fraction, or lower preferences.near_tie_margin"
+        )
+    return decided
+
+
+def measure_accuracy(rows: Sequence[Row], margins: Sequence[float]) -> dict[str, JsonValue]:
+    """Held-out accuracy, beside the rule "the longer answer is better".
+
+    Args:
+        rows: Held-out rows of `ai_preferences`.
+        margins: reward(preferred) - reward(other) of each row whose label decides, in order.
+    """
+    decided = require_decided(rows)
+    clusters = [row["prompt_id"] for row in decided]
+    return {
+        "accuracy": asdict(clustered_proportion(_share_won(margins), clusters)),
+        "longer_wins_accuracy": asdict(clustered_proportion(_share_won(_excess_lengths(decided)), clusters)),
+    }
+
+
+def measure_quality(rows: Sequence[Row], margins: Sequence[float]) -> dict[str, JsonValue]:
+    """Calibration, and what length has to do with it; arguments as in `measure_accuracy`.
+
+    `ece` and `brier` are those of sigmoid(score difference) against the label's answer; `temperature` is what the
+    scores would have to be divided by to fit the soft labels best (above 1: too sure). Lengths are in characters.
+    """
+    from rlaif_dagster.judging.audit.calibration import SoftLabel, measure_calibration
+
+    decided = require_decided(rows)
+    labels = [
+        # As if a were always the preferred answer: calibration treats both sides alike.
+        SoftLabel(cluster=row["prompt_id"], p_a=(1 + math.tanh(margin / 2)) / 2, gold_a=True)
+        for row, margin in zip(decided, margins, strict=True)
+    ]
+    accuracy = statistics.fmean(_share_won(margins))
+    balanced = balance_lengths(decided, margins)
+    return {
+        **{name: figure.to_json() for name, figure in measure_calibration(labels).items()},
+        "temperature": fit_temperature(margins, [max(row["p_a"], 1 - row["p_a"]) for row in decided]),
+        "chosen_characters": statistics.fmean(len(row["chosen"]) for row in decided),
+        "rejected_characters": statistics.fmean(len(row["rejected"]) for row in decided),
+        "length_balanced_accuracy": None if balanced is None else asdict(balanced),
+        "explained_by_length": None if balanced is None else explain_by_length(accuracy, balanced.value),
+    }
+
+
+def balance_lengths(decided: Sequence[Row], margins: Sequence[float]) -> Estimate | None:
+    """Accuracy if the preferred answer were the longer one in every second pair; None where it always or never is.
+
+    The mean of the accuracies of the two kinds of pair. A model that goes by length alone, in either direction, has one
+    half. The interval is that of the linearised mean, with the number of pairs of each kind taken as fixed.
+    """
+    won, excess = _share_won(margins), _excess_lengths(decided)
+    kinds = [
+        [place for place, length in enumerate(excess) if (length > 0) is longer and length != 0]
+        for longer in (True, False)
+    ]
+    if not all(kinds):
+        return None
+    means = [statistics.fmean(won[place] for place in kind) for kind in kinds]
+    num_pairs = sum(map(len, kinds))
+    values, clusters = [], []
+    for kind, mean in zip(kinds, means, strict=True):
+        for place in kind:
+            values.append(statistics.fmean(means) + (won[place] - mean) * num_pairs / (2 * len(kind)))
+            clusters.append(decided[place]["prompt_id"])
+    return clustered_mean(values, clusters)
+
+
+def explain_by_length(accuracy: float, balanced: float) -> float | None:
+    """The share of the accuracy over chance that is gone when lengths are balanced; None at or under chance."""
+    return None if accuracy <= CHANCE else 1 - (balanced - CHANCE) / (accuracy - CHANCE)
+
+
+def fit_temperature(margins: Sequence[float], labels: Sequence[float]) -> float:
+    """Fits the T that makes the cross-entropy of sigmoid(margin / T) against soft labels smallest.
+
+    Guo et al. 2017, section 4.2, with soft labels; between e^-4 and e^4.
+
+    Args:
+        margins: reward(preferred) - reward(other).
+        labels: P(preferred) of each, in [0.5, 1].
+    """
+    import numpy as np
+    from scipy.optimize import minimize_scalar
+
+    logits, p = np.asarray(margins), np.asarray(labels)
+
+    def mean_loss(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        return float(np.mean(np.logaddexp(0.0, scaled) - p * scaled))
+
+    return float(np.exp(minimize_scalar(mean_loss, bounds=(-4.0, 4.0), method="bounded").x))
+
+
+def _share_won(differences: Sequence[float]) -> list[float]:
+    return [1.0 if d > 0 else CHANCE if d == 0 else 0.0 for d in differences]
+
+
+def _excess_lengths(decided: Sequence[Row]) -> list[int]:
+    return [len(row["chosen"]) - len(row["rejected"]) for row in decided]
