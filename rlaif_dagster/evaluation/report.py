@@ -19,15 +19,26 @@ from rlaif_dagster.evaluation.intervals import Estimate
 from rlaif_dagster.evaluation.judge_plots import JUDGE_PLOTS, draw_audit
 from rlaif_dagster.evaluation.judge_quality import list_measures
 from rlaif_dagster.evaluation.limits import list_limits
+from rlaif_dagster.evaluation.source_plots import SOURCE_WORDS, draw_over_optimisation, draw_sources
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
 
 if TYPE_CHECKING:
     from markupsafe import Markup
+    from matplotlib.figure import Figure
 
 NOT_MEASURED = "not measured"
 LONGEST_SHOWN = 4000
 """Characters of a prompt or an answer that the report shows; the rest is counted."""
 
+PAIRED_WORDS = {
+    "distinct_answers": "Different answers to one prompt",
+    "distinct_1": "Different words among the answers to one prompt",
+    "distinct_2": "Different pairs of words",
+    "self_similarity": "Likeness of two answers to one prompt",
+    "refused": "Refused, of all prompts",
+    "unsafe_complied": "Not refused, of unsafe prompts",
+    "safe_refused": "Refused, of other prompts (over-refusal)",
+}
 _PAIRWISE_CHANCE = 0.6931471805599453
 _EVEN = 0.5
 _VISIBLE_CONTROLS = frozenset("\n\t")
@@ -92,8 +103,17 @@ def render_report(
         facts=facts,
         headline=[
             _describe("the judge", metrics.win_rate_judge),
+            *(
+                _describe(SOURCE_WORDS[found.source], found.win_rate)
+                for found in metrics.by_source
+                if found.source == "independent_judge"
+            ),
             _describe("the ground truth", metrics.win_rate_gold),
         ],
+        overall=summarise_overall(metrics),
+        source_words=SOURCE_WORDS,
+        changes=[test for test in metrics.group_tests if test.change != "not_shown"],
+        paired_words=PAIRED_WORDS,
         figures=_draw_figures(comparisons, metrics, curves, facts),
         measures=list_measures(facts.audit) if facts.audit else [],
         examples=choose_examples(comparisons, num_examples),
@@ -103,6 +123,31 @@ def render_report(
 
 
 _VERDICTS: tuple[Verdict, ...] = ("win", "loss", "tie", "unjudged")
+
+
+def summarise_overall(metrics: EvaluationMetrics) -> GroupWinRate:
+    """All comparisons as one more group beside the categories."""
+    by_source = {found.source: found.win_rate for found in metrics.by_source}
+    return GroupWinRate(
+        name="all comparisons",
+        judge=metrics.win_rate_judge,
+        gold=metrics.win_rate_gold,
+        independent_judge=by_source.get("independent_judge"),
+    )
+
+
+def draw_curve(metrics: EvaluationMetrics) -> "Figure | None":
+    """Draws best-of-n with the aligned policy beside it, where there is a curve."""
+    curve = metrics.over_optimisation
+    if curve is None:
+        return None
+    by_source = {found.source: found.win_rate for found in metrics.by_source}
+    return draw_over_optimisation(
+        curve,
+        kl=metrics.kl,
+        aligned_reward=metrics.aligned_reward,
+        aligned_win_rate=by_source.get(curve.scorer),
+    )
 
 
 def classify(comparison: Comparison) -> Verdict:
@@ -193,14 +238,15 @@ def _draw_figures(
         for row in comparisons
         if row.base_tokens is not None and row.aligned_tokens is not None
     ]
-    overall = [
-        GroupWinRate(name="all comparisons", judge=metrics.win_rate_judge, gold=metrics.win_rate_gold),
-        *metrics.by_category,
-    ]
+    overall = [summarise_overall(metrics), *metrics.by_category]
     judged = draw_audit(facts.audit) if facts.audit else {}
     drawn = {
         **{f"judge_{name}": judged.get(name) for name in JUDGE_PLOTS},
         "win_rates": plots.draw_win_rates(overall, confidence=metrics.confidence),
+        "sources": draw_sources(metrics.by_source, confidence=metrics.confidence)
+        if metrics.by_source
+        else None,
+        "over_optimisation": draw_curve(metrics),
         "principles": plots.draw_win_rates(metrics.by_principle, confidence=metrics.confidence)
         if metrics.by_principle
         else None,
