@@ -61,6 +61,7 @@ def build_asset(stage: Stage) -> AssetsDefinition:
                 current,
                 progress=progress or log_progress(),
                 run_id=run_id,
+                budgets=project.budgets,
                 again=context.run.tags.get(AGAIN_TAG) == stage.name,
             )
             tell_record(outcome.record)

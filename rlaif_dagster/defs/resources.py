@@ -7,6 +7,7 @@ from pathlib import Path
 from dagster import ConfigurableResource, InitResourceContext, get_dagster_logger
 from pydantic import PrivateAttr
 
+from rlaif_dagster.graph.budgets import Budgets
 from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.lineage.exporting.sending import EventSender
 from rlaif_dagster.lineage.project import Project
@@ -24,6 +25,7 @@ class ProjectResource(ConfigurableResource):  # type: ignore[type-arg]
     """Whether the caller says that the run is at work."""
     _project: Project | None = PrivateAttr(default=None)
     _graph: Graph | None = PrivateAttr(default=None)
+    _budgets: Budgets = PrivateAttr(default_factory=Budgets)
     _events: EventSender = PrivateAttr(default_factory=EventSender)
 
     @contextmanager
@@ -51,6 +53,11 @@ class ProjectResource(ConfigurableResource):  # type: ignore[type-arg]
         if self._graph is None:
             self._graph = self.project.build_graph()
         return self._graph
+
+    @property
+    def budgets(self) -> Budgets:
+        """What this run may spend on served judges, all of its assets together."""
+        return self._budgets
 
 
 def log_progress() -> Progress:

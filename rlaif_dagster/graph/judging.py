@@ -182,6 +182,7 @@ def ask_judges(
     with open_journal(context.journal, context.attempt) as journal:
         for name, judge in judges.items():
             served_by = today.get(name)
+            served = served_by if isinstance(served_by, OpenAIJudgeSettings) else None
             tally.add(
                 ask_questions(
                     plan,
@@ -191,10 +192,11 @@ def ask_judges(
                         served_by=served_by,
                         numerics=inputs.pipeline.numerics,
                         batch_size=inputs.pipeline.execution.judging_batch_size,
+                        budget=context.budgets.of_judge(name, served.limits.budget) if served else None,
                     ),
                     journal,
                     earlier=earlier,
-                    price=served_by.price if isinstance(served_by, OpenAIJudgeSettings) else None,
+                    price=served.price if served else None,
                     progress=context.progress,
                 )
             )

@@ -94,5 +94,5 @@ def _check_pays(output: Path, inputs: Any) -> CheckResult:
     del inputs
     newest = read_plateau(output)[-1]
     return CheckResult(
-        passed=not newest["reasons"], facts={"round": newest["round"], "why": newest["reasons"]}
+        passed=not newest["reasons"], facts={"round": newest["round"], "why": "; ".join(newest["reasons"])}
     )

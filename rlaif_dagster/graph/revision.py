@@ -4,7 +4,7 @@ import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from rlaif_dagster.digest import JsonValue
 from rlaif_dagster.generation.settings import LocalSamplingSettings
@@ -19,7 +19,7 @@ from rlaif_dagster.judging.calls import Answer, Call, JudgeProfile
 from rlaif_dagster.judging.journal import open_journal
 from rlaif_dagster.judging.judge import Tally, answer_calls
 from rlaif_dagster.judging.opening import JUDGE_MODEL, StoredJudge, write_judge
-from rlaif_dagster.judging.settings import LocalJudgeSettings, OpenAIJudgeSettings
+from rlaif_dagster.judging.settings import LocalJudgeSettings, OpenAIJudgeSettings, name_judge
 from rlaif_dagster.models import copy_model
 from rlaif_dagster.revising.revise import (
     Revision,
@@ -30,9 +30,6 @@ from rlaif_dagster.revising.revise import (
 )
 from rlaif_dagster.revising.settings import BASE_POLICY, RevisionSettings
 from rlaif_dagster.tables import read_table, write_table
-
-if TYPE_CHECKING:
-    from rlaif_dagster.judging.serving.limits import Budget
 
 REVISIONS_TABLE: Final = "revisions.parquet"
 MIN_REVISED: Final = 0.5
@@ -85,7 +82,7 @@ def build_revised_responses(inputs: ProjectInputs) -> Stage:
         )
         tally = Tally()
         served = critic.settings if isinstance(critic.settings, OpenAIJudgeSettings) else None
-        budget = _make_budget(served)
+        budget = context.budgets.of_judge(name_judge(served), served.limits.budget) if served else None
         with open_journal(context.journal, context.attempt) as journal:
 
             def answer_all(profile: JudgeProfile, calls: Sequence[Call]) -> Mapping[str, Answer]:
@@ -226,15 +223,6 @@ def build_supervised_policy(inputs: ProjectInputs) -> Stage:
 
 
 REVISION_BUILDERS: Final = (build_critic, build_revised_responses, build_supervised_policy)
-
-
-def _make_budget(critic: OpenAIJudgeSettings | None) -> "Budget | None":
-    """What critique and revision, and all rounds, may spend together."""
-    if critic is None:
-        return None
-    from rlaif_dagster.judging.serving.limits import Budget
-
-    return Budget(critic.limits.budget)
 
 
 def _read_critic(context: StageContext, critic: CriticSource) -> dict[str, StoredJudge]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rlaif_dagster.digest import Digest, JsonValue
+from rlaif_dagster.graph.budgets import Budgets
 from rlaif_dagster.graph.changes import Change
 from rlaif_dagster.graph.price import Price, PriceContext
 from rlaif_dagster.inputs.overrides import Override
@@ -29,6 +30,7 @@ class StageContext:
             newest first, for the reuse of single rows.
         recorded_version: Gives the folder of the version of this asset that has a digest.
         progress: Told how far the work is.
+        budgets: What the run may spend on served judges, all of its assets together.
         preview: If True, a plan only looks at the output: large files may be links.
     """
 
@@ -41,6 +43,7 @@ class StageContext:
     earlier_versions: Callable[[], Iterator[Path]]
     recorded_version: Callable[[Digest], Path]
     progress: Progress
+    budgets: Budgets = field(default_factory=Budgets)
     preview: bool = False
 
 

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from itertools import compress
 from operator import attrgetter
 from pathlib import Path
 from typing import Final
@@ -34,7 +35,7 @@ class Journal:
         """Takes a connection and the name of the attempt; see `open_journal`."""
         self._db = connection
         self._attempt = attempt
-        self._taken: set[str] = set()  # as many as are under way
+        self._taken: set[str] = set()  # those under way, and a few more
 
     def want(self, call_ids: Iterable[str]) -> None:
         """Says which calls are to be answered; those wanted before are forgotten, their answers are not."""
@@ -61,12 +62,12 @@ class Journal:
         (count,) = self._db.execute("SELECT count(*) FROM wanted WHERE is_open").fetchone()
         return int(count) + len(self._taken)
 
-    def take(self, call_id: str) -> bool:
-        """Takes an open call to ask it; False where it is settled, or taken already."""
-        is_open = self._close(call_id)
-        if is_open:
-            self._taken.add(call_id)
-        return is_open
+    def take(self, call_ids: Sequence[str]) -> list[bool]:
+        """Takes calls to ask them; False for each that is settled, or taken already."""
+        with self._transaction():
+            are_open = [self._close(call_id) for call_id in call_ids]
+        self._taken.update(compress(call_ids, are_open))
+        return are_open
 
     def add(self, answers: Sequence[Answer]) -> None:
         """Keeps answers to calls that were taken, durably, in one step.

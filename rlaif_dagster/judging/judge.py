@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress, islice
+from typing import Final
 
 from rlaif_dagster.errors import JudgeError
 from rlaif_dagster.judging.calls import Answer, Call, Judge, JudgeProfile
@@ -11,6 +13,9 @@ from rlaif_dagster.judging.questions import Question, conclude, is_settled
 from rlaif_dagster.judging.settings import PriceSettings
 from rlaif_dagster.judging.verdicts import Verdict
 from rlaif_dagster.progress import Progress, ignore_progress
+
+TAKEN_AT_ONCE: Final = 64
+"""Calls that are planned and looked up together."""
 
 Plan = Callable[[Sequence[JudgeProfile]], Iterable[Question]]
 """Gives the questions to some judges, the same each time; they may be more than fit into memory."""
@@ -137,7 +142,7 @@ def answer_calls(
     num_open = journal.count_open()
     spent: Counter[str] = Counter()
     if num_open:
-        asked = open_judge().ask(call for call in calls() if journal.take(call.call_id))
+        asked = open_judge().ask(_take_open(calls(), journal))
         num_done = 0
         for answers in asked:
             journal.add(answers)
@@ -158,6 +163,13 @@ def answer_calls(
         cost=price.find_cost(spent["input"], spent["output"]) if price else None,
         currency=price.currency if price else None,
     )
+
+
+def _take_open(calls: Iterable[Call], journal: Journal) -> Iterator[Call]:
+    """Yields the calls that are open; a few are planned at a time, which is faster than one by one."""
+    left = iter(calls)
+    while some := list(islice(left, TAKEN_AT_ONCE)):
+        yield from compress(some, journal.take([call.call_id for call in some]))
 
 
 def _describe_spend(spent: Mapping[str, int], price: PriceSettings | None) -> str:

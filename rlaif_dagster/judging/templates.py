@@ -32,11 +32,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Final, Literal, NamedTuple, Self
 
-from jinja2 import StrictUndefined, TemplateError, nodes
-from jinja2 import Template as JinjaTemplate
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import Environment, TemplateError, nodes
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rlaif_dagster.digest import Digest, JsonValue
@@ -215,19 +213,43 @@ class Template:
         """
         harmless = {name: neutralise_once(text) for name, text in texts.items()}
         return [
-            {"role": message.role, "content": _compile(message.content).render(harmless)}
+            {
+                "role": message.role,
+                "content": "".join(piece.fill(harmless) for piece in _part(message.content)),
+            }
             for message in self.messages
         ]
 
 
-_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
-_ENVIRONMENT.filters["one_line"] = fold_lines
+_ENVIRONMENT = Environment()  # noqa: S701 (it parses, and renders nothing)
 _MAY_USE: Final = {"Output", "TemplateData", "the filter one_line", *itertools.chain(*VARIABLES.values())}
 
 
+class _Piece(NamedTuple):
+    """A piece of a message: text as it stands, or the name of a variable."""
+
+    text: str
+    is_name: bool = False
+    is_folded: bool = False
+
+    def fill(self, texts: Mapping[str, str]) -> str:
+        if not self.is_name:
+            return self.text
+        return fold_lines(texts[self.text]) if self.is_folded else texts[self.text]
+
+
 @lru_cache(maxsize=64)
-def _compile(content: str) -> JinjaTemplate:
-    return _ENVIRONMENT.from_string(content)
+def _part(content: str) -> tuple[_Piece, ...]:
+    """Parts a message that only puts texts in; so no template's code ever runs."""
+    pieces = []
+    for output in _ENVIRONMENT.parse(content).find_all(nodes.Output):
+        for node in output.nodes:
+            if isinstance(node, nodes.TemplateData):
+                pieces.append(_Piece(node.data))
+            else:
+                (name,) = [node] if isinstance(node, nodes.Name) else node.find_all(nodes.Name)
+                pieces.append(_Piece(name.name, is_name=True, is_folded=isinstance(node, nodes.Filter)))
+    return tuple(pieces)
 
 
 class _MessageLines(BaseModel):
@@ -347,8 +369,8 @@ def _try_rendering(template: Template, path: Path) -> None:
     samples = {name: f"{name} sample" for name in variables}
     try:
         rendered = "\n".join(message["content"] for message in template.render(samples))
-    except TemplateError as error:
-        raise InputError(f"the jinja2 fails: {error}", file=path, field="messages", remedy=remedy) from error
+    except KeyError as error:
+        raise InputError(f"{error} is undefined", file=path, field="messages", remedy=remedy) from error
     for name, sample in samples.items():
         if sample not in rendered:
             raise InputError(f"{name!r} is not used", file=path, field="messages", remedy=remedy)

@@ -15,6 +15,8 @@ from rlaif_dagster.lineage.ledger import Ledger
 from rlaif_dagster.lineage.record import CheckVerdict, MaterialisationRecord
 from rlaif_dagster.lineage.versions import Version, find_descendants, version_of
 
+_Canary = tuple[MaterialisationRecord, CheckVerdict]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
@@ -49,11 +51,12 @@ def find_drifts(ledger: Ledger) -> tuple[Drift, ...]:
     Raises:
         LedgerError: If the ledger is damaged.
     """
-    by_judge: dict[str, list[MaterialisationRecord]] = {}
+    by_judge: dict[str, list[_Canary]] = {}
     for record in sorted(ledger.find_asset(JUDGE_CANARY), key=lambda record: record.sequence):
-        if record.reused_from is None and _tells(_find_check(record)):
-            by_judge.setdefault(record.inputs["judge"].digest, []).append(record)
-    drifted = [canaries for canaries in by_judge.values() if not _find_check(canaries[-1]).passed]
+        for check in record.checks:
+            if check.name == SAME_JUDGE and _tells(check) and record.reused_from is None:
+                by_judge.setdefault(record.inputs["judge"].digest, []).append((record, check))
+    drifted = [canaries for canaries in by_judge.values() if not canaries[-1][1].passed]
     if not drifted:
         return ()
     records = ledger.records()
@@ -76,10 +79,10 @@ def describe_drifts(
     ]
 
 
-def _describe(canaries: Sequence[MaterialisationRecord], records: Sequence[MaterialisationRecord]) -> Drift:
-    newest = canaries[-1]
+def _describe(canaries: Sequence[_Canary], records: Sequence[MaterialisationRecord]) -> Drift:
+    newest, failed = canaries[-1]
     judge = newest.inputs["judge"].digest
-    good = next((record for record in reversed(canaries) if _find_check(record).passed), None)
+    good = next((record for record, check in reversed(canaries) if check.passed), None)
     judged = {("judgements", newest.inputs["judgements"].digest)}
     judged |= {
         version_of(record)
@@ -91,20 +94,18 @@ def _describe(canaries: Sequence[MaterialisationRecord], records: Sequence[Mater
         and record.inputs["judge"].digest == judge
     }
     made = {version_of(record) for record in find_descendants(records, judged)}
-    most = _find_check(newest).facts["required"]
     marked = dict.fromkeys(version_of(record) for record in records if version_of(record) in judged | made)
     return Drift(
         judge=judge,
-        names=tuple(name for name, changed in newest.metrics["changed"].items() if changed["value"] > most),
+        names=tuple(
+            name
+            for name, changed in newest.metrics["changed"].items()
+            if changed["value"] > failed.facts["required"]
+        ),
         found_at=newest.ended_at,
         last_good_at=None if good is None else good.ended_at,
         marked=tuple(version for version in marked if version[0] != JUDGE_CANARY),
     )
-
-
-def _find_check(record: MaterialisationRecord) -> CheckVerdict:
-    (check,) = (check for check in record.checks if check.name == SAME_JUDGE)
-    return check
 
 
 def _tells(check: CheckVerdict) -> bool:

@@ -23,8 +23,10 @@ from packaging.requirements import Requirement
 
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import CorruptVersionError, MissingInputError, StorageError
+from rlaif_dagster.graph.budgets import Budgets
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.judging.journal import mark_landed
+from rlaif_dagster.lineage.curves import showing_curves
 from rlaif_dagster.lineage.gates import find_overrides
 from rlaif_dagster.lineage.ledger_index import identify_maker
 from rlaif_dagster.lineage.project import Project
@@ -78,6 +80,7 @@ def materialise(
     run_id: str | None = None,
     clock: Clock = utc_now,
     again: bool = False,
+    budgets: Budgets | None = None,
 ) -> Outcome:
     """Brings one asset up to date with its inputs.
 
@@ -88,6 +91,7 @@ def materialise(
         run_id: Dagster's run.
         clock: Tells the time.
         again: Compute, even if the recipe's result is known; the newest result of a recipe is the one recalled later.
+        budgets: What the run may still spend on served judges; None for budgets of this asset's own.
 
     Raises:
         MissingInputError: If an input was never materialised.
@@ -104,7 +108,14 @@ def materialise(
         record = _land_recalled(project, stage, recalled, parents=parents, run_id=run_id, clock=clock)
         return Outcome(asset=stage.name, status="reused", record=record)
     record = _compute(
-        project, stage, parents=parents, recipe=recipe, progress=progress, run_id=run_id, clock=clock
+        project,
+        stage,
+        parents=parents,
+        recipe=recipe,
+        progress=progress,
+        run_id=run_id,
+        clock=clock,
+        budgets=budgets or Budgets(),
     )
     return Outcome(asset=stage.name, status="computed", record=record)
 
@@ -226,6 +237,7 @@ def _compute(
     progress: Progress,
     run_id: str | None,
     clock: Clock,
+    budgets: Budgets,
 ) -> MaterialisationRecord:
     started_at = clock()
     git = read_git_state(project.root)
@@ -248,8 +260,10 @@ def _compute(
             earlier_versions=lambda: _view_earlier(project, stage, recipe, work / "earlier"),
             recorded_version=lambda digest: _view_recorded(project, stage.name, digest, work / "recorded"),
             progress=progress,
+            budgets=budgets,
         )
-        result = _run_stage(stage, context)
+        with showing_curves(project, stage.name, started_at):
+            result = _run_stage(stage, context)
         checks = tuple(run_checks(stage, output, inputs))
         version = project.store.add(stage.name, output, move=True)
     record = _append(

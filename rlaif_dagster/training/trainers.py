@@ -5,7 +5,9 @@ already, and in keeping data in memory. Answers a and b stand where TRL expects 
 says how much a is preferred.
 """
 
+import importlib.util
 import math
+import os
 import shutil
 import tempfile
 import warnings
@@ -324,7 +326,11 @@ def training_arguments(
     output_dir: str,
     restart: Restart | None = None,
 ) -> dict[str, Any]:
-    """What every trainer is configured with: nothing reported, nothing left to chance, restart points if asked for."""
+    """What every trainer is configured with: nothing left to chance, restart points if asked for.
+
+    Curves go to TensorBoard where the environment names a folder for them, and are reported nowhere else.
+    """
+    watched = "TENSORBOARD_LOGGING_DIR" in os.environ and importlib.util.find_spec("tensorboard") is not None
     saving: dict[str, Any] = {"save_strategy": "no"}
     if restart is not None:
         saving = {"save_strategy": "steps", "save_steps": restart.every_steps, "save_total_limit": 2}
@@ -351,7 +357,7 @@ def training_arguments(
         "logging_strategy": "steps",
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
-        "report_to": "none",
+        "report_to": "tensorboard" if watched else "none",
         "disable_tqdm": True,
         **saving,
     }

@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import Environment, StrictUndefined
 
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.judging.templates import (
@@ -12,6 +14,8 @@ from rlaif_dagster.judging.templates import (
     VARIABLES,
     Form,
     Template,
+    TemplateMessage,
+    fold_lines,
     load_template,
     neutralise,
 )
@@ -229,6 +233,24 @@ def test_a_faulty_template_is_refused_with_its_reason(tmp_path: Path, text: str,
         load_template("bad.yaml", tmp_path)
     assert message in str(caught.value)
     assert caught.value.file == tmp_path / "bad.yaml"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(message.content for name in PACKAGED for message in load_template(name, forms=FORMS).messages),
+        "{{ principle }}{{prompt|one_line}} {# no #}\n{%- raw %} {{ first }} {% endraw -%} \n"
+        "{{ first|one_line|one_line }}\n",
+    ],
+)
+def test_a_message_is_rendered_as_jinja_does(content: str) -> None:
+    environment = Environment(undefined=StrictUndefined, autoescape=False)  # noqa: S701
+    environment.filters["one_line"] = fold_lines
+    names = {name for names in VARIABLES.values() for name in names}
+    texts = {name: f" {name}\n\n of  two lines \n" for name in names}
+    template = replace(load_template("compact"), messages=(TemplateMessage(role="user", content=content),))
+    (message,) = template.render(texts)
+    assert message["content"] == environment.from_string(content).render(texts)
 
 
 def test_comments_and_raw_text_of_jinja_are_no_program(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from rlaif_dagster.errors import StorageError
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
 from rlaif_dagster.lineage.exporting.closure import VersionLineage
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.reporting.page import RECOMPUTE, report_release, splice
+from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.reporting.page import RECOMPUTE, find_sources, report_release, splice
 from rlaif_dagster.lineage.reporting.picture import Node, draw_picture
 
 from .candidates import build
@@ -111,6 +112,28 @@ def test_every_figure_can_be_looked_up_by_its_command(
     stored = EvaluationMetrics.from_json((tmp_path / "evaluation" / "metrics.json").read_bytes())
     assert names["found"].win_rate_judge == stored.win_rate_judge
     assert names["found"].by_principle == stored.by_principle
+
+
+def test_of_several_rounds_the_figures_are_those_of_the_round_that_was_released(released: Project) -> None:
+    """The release reads the evaluations of two rounds, and names the second."""
+    lineage = VersionLineage.from_project(released, "released_policy")
+    *behind, release = lineage.records
+    second = {"aligned_policy", "evaluation"}
+
+    def rename(name: str) -> str:
+        return f"round_2/{name}" if name in second else name
+
+    def to_second_round(record: MaterialisationRecord) -> MaterialisationRecord:
+        inputs = {rename(name): ref for name, ref in record.inputs.items()}
+        return record.model_copy(update={"asset": rename(record.asset), "inputs": inputs})
+
+    later = [to_second_round(record) for record in behind if record.asset in second]
+    renamed = VersionLineage(root=lineage.root, records=(*behind, *later, to_second_round(release)))
+    found = {source.path: source.command for source in find_sources(renamed, later[-1])}
+    digest = Digest.parse(later[-1].output.digest).sha256
+    assert found["evaluation/metrics.json"] == f"rlaif checkout round_2/evaluation@{digest} evaluation"
+    assert found["aligned_policy/training.json"].startswith("rlaif checkout round_2/aligned_policy@")
+    assert found["reward_model/training.json"].startswith("rlaif checkout reward_model@")
 
 
 def test_the_other_commands_on_the_page_exist(page: str) -> None:

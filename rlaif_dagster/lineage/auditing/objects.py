@@ -25,7 +25,7 @@ _MOVE_AWAY: Final = (
     "remote, or makes it anew"
 )
 
-_MIN_LARGE_BYTES: Final = 1 << 20
+_MIN_LARGE_BYTES: Final = 1 << 16
 """From here on a file whose sha256 digest is the recorded one is not hashed with md5 as well, which takes longer."""
 
 Outcome = HashedFile | str | None

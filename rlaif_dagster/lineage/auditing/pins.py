@@ -1,7 +1,9 @@
 """`data.dvc` and the working copies in `data/`, held against the ledger."""
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -161,30 +163,33 @@ def check_copies(
     expected = {path: md5 for path, md5 in whole.files if is_complete or path.startswith(prefixes)}
     digests = _collect_digests(whole, ledger)
     here = {path.relative_to(folder).as_posix(): path for path in walk_files(folder)}
-    for name in sorted(here if is_complete else filter(lambda name: name.startswith(prefixes), here)):
-        place = show_path(here[name], root)
+    names = sorted(here if is_complete else filter(lambda name: name.startswith(prefixes), here))
+    for name in names:
         if name not in expected:
             findings.append(
                 Finding(
                     kind="unknown-file",
-                    place=place,
+                    place=show_path(here[name], root),
                     found="a file that the pinned version does not have",
                     expected="the pinned version's files only",
                     remedy="move it elsewhere if it is yours; `rlaif run` replaces the folder by the recorded version",
                 )
             )
-            continue
-        try:
-            size = here[name].stat().st_size
-            if name in digests:
-                got, wanted = str(Digest.from_file(here[name])), digests[name]
-            else:
-                got, wanted = f"md5 {hash_file(here[name]).md5}", f"md5 {expected[name]}"
-        except OSError as error:
-            got, wanted, size = f"it cannot be read ({error.strerror or error})", "a readable file", 0
-        num_bytes += size
-        if got != wanted:
-            findings.append(_describe_copy("copy-changed", place, got, wanted))
+    known = [name for name in names if name in expected]
+    wanted = [digests.get(name, f"md5 {expected[name]}") for name in known]
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        read = pool.map(_hash_copy, [here[name] for name in known], [name in digests for name in known])
+        for name, digest, copy in zip(known, wanted, read, strict=True):
+            num_bytes += copy.size
+            if copy.digest != digest:
+                findings.append(
+                    _describe_copy(
+                        "copy-changed",
+                        show_path(here[name], root),
+                        copy.fault or copy.digest,
+                        "a readable file" if copy.fault else digest,
+                    )
+                )
     for asset, names in _group_missing(expected.keys() - here.keys(), expected, ledger).items():
         findings += [
             _describe_copy(
@@ -193,6 +198,24 @@ def check_copies(
             for name in names
         ]
     return CopiesReading(findings=tuple(findings), num_bytes=num_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A file's digest in words and its size in bytes, or why it cannot be read."""
+
+    digest: str = ""
+    size: int = 0
+    fault: str | None = None
+
+
+def _hash_copy(path: Path, is_recorded: bool) -> _Copy:
+    """Hashes a file with sha256 where its record is known, else with md5."""
+    try:
+        size = path.stat().st_size
+        return _Copy(str(Digest.from_file(path)) if is_recorded else f"md5 {hash_file(path).md5}", size)
+    except OSError as error:
+        return _Copy(fault=f"it cannot be read ({error.strerror or error})")
 
 
 def _collect_digests(whole: Tree, ledger: LedgerReading) -> dict[str, str]:

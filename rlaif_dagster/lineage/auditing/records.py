@@ -2,9 +2,9 @@
 
 import re
 import stat
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -263,8 +263,17 @@ def _check_links(
         )
 
 
-def _has_failed(record: MaterialisationRecord, check: str) -> bool:
-    return all(verdict.name != check or not verdict.passed for verdict in record.checks)
+@dataclass(frozen=True, slots=True)
+class _Verdicts:
+    """What the checks of one record said: the blocking ones that failed, and all that passed."""
+
+    failed_gates: frozenset[str]
+    passed: frozenset[str]
+
+    @classmethod
+    def from_record(cls, record: MaterialisationRecord) -> "_Verdicts":
+        passed = frozenset(check.name for check in record.checks if check.passed)
+        return cls(frozenset(record.failed_gates), passed)
 
 
 def _doubt_override(place: str, asset: str, digest: str, checks: list[str]) -> Finding:
@@ -278,36 +287,46 @@ def _doubt_override(place: str, asset: str, digest: str, checks: list[str]) -> F
 
 
 def _check_inputs(records: Mapping[str, MaterialisationRecord], folder: str) -> Iterator[Finding]:
-    """Looks for the earlier record that made each version that was read."""
-    makers: dict[tuple[str, str, str], list[MaterialisationRecord]] = defaultdict(list)
-    for record in records.values():
-        makers[record.asset, record.output.digest, record.output.md5].append(record)
-    for record_id, record in records.items():
-        for override in record.overrides:
-            version = record.inputs.get(override.asset)
-            if version is None or version.digest != override.digest:
-                place = f"{folder}/{record_id}{SUFFIX}"
-                yield _doubt_override(place, override.asset, override.digest, [override.check])
-        for name, version in record.inputs.items():
-            earlier = [
-                maker
-                for maker in makers[name, version.digest, version.md5]
-                if maker.sequence < record.sequence
-            ]
-            let_pass = {o.check for o in record.overrides if (o.asset, o.digest) == (name, version.digest)}
-            unmade = [o for o in sorted(let_pass) if not any(_has_failed(maker, o) for maker in earlier)]
-            if unmade:
-                yield _doubt_override(f"{folder}/{record_id}{SUFFIX}", name, version.digest, unmade)
-            blocked = [tuple(sorted({*maker.failed_gates} - let_pass)) for maker in earlier]
-            if earlier and not all(blocked):
-                continue
-            yield Finding(
-                kind="record-input",
-                place=f"{folder}/{record_id}{SUFFIX}",
-                found=f"{record.asset} read {name} {version.digest} (md5 {version.md5})"
-                + (f", which failed {', '.join(blocked[0])}" if blocked else ""),
-                expected="a version that passed its blocking checks"
-                if blocked
-                else "a version that an earlier record made",
-                remedy=_FORGED,
-            )
+    """Looks for the earlier record that made each version that was read.
+
+    Of the many records that may have made a version, only the different things that their checks said are kept.
+    """
+    makers: dict[tuple[str, str, str], dict[_Verdicts, None]] = {}
+    for _, group in groupby(records.items(), key=lambda item: item[1].sequence):
+        alike = list(group)  # records of one number were written apart: none is before another
+        for record_id, record in alike:
+            yield from _check_read(record, f"{folder}/{record_id}{SUFFIX}", makers)
+        for _, record in alike:
+            version = (record.asset, record.output.digest, record.output.md5)
+            makers.setdefault(version, {})[_Verdicts.from_record(record)] = None
+
+
+def _check_read(
+    record: MaterialisationRecord,
+    place: str,
+    makers: Mapping[tuple[str, str, str], Mapping[_Verdicts, None]],
+) -> Iterator[Finding]:
+    """Holds what a record read against what the records before it made."""
+    for override in record.overrides:
+        version = record.inputs.get(override.asset)
+        if version is None or version.digest != override.digest:
+            yield _doubt_override(place, override.asset, override.digest, [override.check])
+    for name, version in record.inputs.items():
+        earlier = list(makers.get((name, version.digest, version.md5), ()))
+        let_pass = {o.check for o in record.overrides if (o.asset, o.digest) == (name, version.digest)}
+        unmade = [check for check in sorted(let_pass) if all(check in maker.passed for maker in earlier)]
+        if unmade:
+            yield _doubt_override(place, name, version.digest, unmade)
+        blocked = [sorted(maker.failed_gates - let_pass) for maker in earlier]
+        if earlier and not all(blocked):
+            continue
+        yield Finding(
+            kind="record-input",
+            place=place,
+            found=f"{record.asset} read {name} {version.digest} (md5 {version.md5})"
+            + (f", which failed {', '.join(blocked[0])}" if blocked else ""),
+            expected="a version that passed its blocking checks"
+            if blocked
+            else "a version that an earlier record made",
+            remedy=_FORGED,
+        )

@@ -68,7 +68,9 @@ def report_release(project: Project, release: Release) -> str:
         StorageError: If the evaluation cannot be had, or has no page.
     """
     lineage = VersionLineage.from_project(project, f"{RELEASED_POLICY}@{release.digest.sha256}")
-    evaluation = next(record for record in lineage.records if record.asset == EVALUATION)
+    evaluation = next(
+        record for record in lineage.records if record.output.digest == release.facts["evaluation"]
+    )
     with open_versions(project, evaluation=evaluation) as folders:
         stored = (folders["evaluation"] / PAGE).read_text(encoding="utf-8")
     top, bottom = _render(project, release, lineage, evaluation)
@@ -115,7 +117,7 @@ def _render(
             "subject": RELEASED_POLICY,
             "picture": draw_picture(_list_nodes(lineage)),
             "commands": list(_list_commands(release, lineage)),
-            "sources": list(_find_sources(lineage)),
+            "sources": list(find_sources(lineage, evaluation)),
             "recompute": RECOMPUTE.format(confidence=confidence),
             "versions": [
                 {
@@ -139,6 +141,8 @@ def _state_facts(project: Project, release: Release) -> Iterator[tuple[str, str]
         yield f"check {name}", "passed" if check["passed"] else "failed"
     if not release.facts["checks"]:
         yield "checks", "none is required"
+    if "round" in release.facts:
+        yield "round", f"{release.facts['round']}: {release.facts['reason']}"
     yield "evaluation", release.facts["evaluation"]
     git = release.record.git
     if git.commit is not None:
@@ -171,17 +175,20 @@ def _list_commands(release: Release, lineage: VersionLineage) -> Iterator[tuple[
     yield "a bill of materials with every digest", f"rlaif export {name} --format cyclonedx"
 
 
-def _find_sources(lineage: VersionLineage) -> Iterator[FigureSource]:
-    """The files that are there; of several versions of an asset, the one that was made last."""
-    newest = {record.asset: record for record in lineage.records}
-    for what, asset, path in _FIGURES:
-        files = {file.path: file for file in newest[asset].output.files} if asset in newest else {}
+def find_sources(lineage: VersionLineage, evaluation: MaterialisationRecord) -> Iterator[FigureSource]:
+    """The files that there are: of the release, of its evaluation, and of what that evaluation measured."""
+    by_role = {
+        record.asset.rpartition("/")[2]: record  # `round_2/aligned_policy` is the aligned policy of its round
+        for record in (*lineage.parents_of(evaluation), evaluation, lineage.subject)
+    }
+    for what, role, path in _FIGURES:
+        files = {file.path: file for file in by_role[role].output.files} if role in by_role else {}
         if path in files:
             yield FigureSource(
                 what=what,
-                path=f"{asset}/{path}",
+                path=f"{role}/{path}",
                 sha256=files[path].sha256,
-                command=f"rlaif checkout {name_version(newest[asset])} {asset}",
+                command=f"rlaif checkout {name_version(by_role[role])} {role}",
             )
 
 
