@@ -24,6 +24,21 @@ _WRITES = ("text-generation", "transformers.AutoModelForCausalLM")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """How a version came about.
+
+    Attributes:
+        made_from: Digest of each version that it was made from, by asset.
+        settings: What a person had set.
+        lineage: Name and sha256 of the version, of all that it was made from, and of their files.
+    """
+
+    made_from: Mapping[str, str]
+    settings: JsonValue
+    lineage: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CardFacts:
     """What a card tells.
 
@@ -31,22 +46,17 @@ class CardFacts:
         title: The asset.
         kind: What the card is of.
         description: What it is, for people.
-        made_from: Digest of each version that it was made from, by asset.
-        settings: What a person had set.
         figures: Counts and metrics, by name.
         tables: Paths of its parquet tables.
-        lineage: Name and sha256 of the version, of all that it was made from, and of their files; empty in a card that
-            is part of the version itself.
+        origin: What is known of where it comes from; None in a card that is part of the version itself.
     """
 
     title: str
     kind: Kind
     description: str
-    made_from: Mapping[str, str]
-    settings: JsonValue
     figures: Mapping[str, JsonValue]
     tables: tuple[str, ...] = ()
-    lineage: tuple[tuple[str, str], ...] = ()
+    origin: Origin | None = None
 
 
 def render_card(facts: CardFacts) -> str:
@@ -65,7 +75,7 @@ def render_card(facts: CardFacts) -> str:
         facts=facts,
         metadata=_write_metadata(facts),
         opener=_find_task(facts.title)[1],
-        settings=_write_block(facts.settings),
+        settings=_write_block(facts.origin.settings) if facts.origin else None,
         figures=_write_block(dict(facts.figures)),
     )
 

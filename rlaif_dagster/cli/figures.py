@@ -19,7 +19,11 @@ FIGURES: Final = {
     },
     "evaluation": {
         "win_rate_gold": "win rate against base, by gold",
+        "length_controlled_gold": "  by gold, lengths held equal",
+        "win_rate_independent_judge": "win rate against base, by the independent judge",
+        "length_controlled_independent_judge": "  by the independent judge, lengths held equal",
         "win_rate_judge": "win rate against base, by the judge",
+        "length_controlled_judge": "  by the judge, lengths held equal",
         "win_rate_reward_model": "win rate against base, by the reward model",
         "order_consistency": "judge: same verdict in both orders",
         "kl": "KL from base, nats per answer",

@@ -31,16 +31,16 @@ def with_card(build: Builder) -> Builder:
 
 
 def write_card(stage: Stage, context: StageContext, result: StageResult) -> None:
-    """Writes the card of a stage's output."""
+    """Writes the card of a stage's output.
+
+    What it was made from, and the settings, are left to the ledger: where another input gives the same model, it stays
+    the same version, and nothing behind it is made anew.
+    """
     tables = tuple(sorted(path.name for path in context.output.glob("*.parquet")))
     facts = CardFacts(
         title=context.names.get(stage.name, stage.name),
         kind="dataset" if tables else "model",
         description=stage.description,
-        made_from={
-            context.names.get(name, name): str(digest) for name, digest in sorted(context.digests.items())
-        },
-        settings=stage.settings,
         figures={**result.counts, **result.metrics},
         tables=tables,
     )

@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -115,7 +116,11 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         return StageResult(
             rows=len(comparisons),
             counts={**answers.counts, **_add(judged.counts for judged in judges.values())},
-            metrics={**metrics.to_json(), **_add(judged.costs for judged in judges.values())},
+            metrics={
+                **metrics.to_json(),
+                **_name_sources(metrics),
+                **_add(judged.costs for judged in judges.values()),
+            },
             num_open=sum(judged.num_open for judged in judges.values()),
         )
 
@@ -146,6 +151,17 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         origins={"": f"{PIPELINE_FILE}:", "server_command": f"{PIPELINE_FILE}: sampling.server_command"},
         checks=make_evaluation_checks(settings),
     )
+
+
+def _name_sources(metrics: EvaluationMetrics) -> dict[str, Any]:
+    """The win rates that stand in lists, each under a name of its own for the record and the UI."""
+    named = {}
+    for found in metrics.by_source:
+        if found.source == "independent_judge":
+            named["win_rate_independent_judge"] = asdict(found.win_rate)
+        if found.length_control is not None:
+            named[f"length_controlled_{found.source}"] = asdict(found.length_control.win_rate)
+    return named
 
 
 def _add(counts: Iterable[Mapping[str, Number]]) -> dict[str, Number]:

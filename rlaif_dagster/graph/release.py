@@ -20,7 +20,7 @@ RELEASED_POLICY: Final = "released_policy"
 RELEASE_JSON: Final = "release.json"
 EVALUATION: Final = "evaluation"
 POLICY: Final = "aligned_policy"
-_GROUPS: Final = ("by_category", "by_principle")
+_GROUPS: Final = ("by_category", "by_principle", "group_tests")
 
 
 def build_released_policy(inputs: ProjectInputs) -> Stage:

@@ -1,5 +1,7 @@
 """Laws of the length-controlled win rate."""
 
+import gzip
+import json
 import math
 from collections.abc import Sequence
 
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlaif_dagster.evaluation.length_control import LengthControl, control_length
+from tests.judging.audit.real_data import BASELINE, MISSING, REAL, convert_mtbench
 
 OUTCOMES = st.sampled_from([0.0, 0.5, 1.0, 0.3])
 ROWS = st.lists(
@@ -142,3 +145,36 @@ def interval(found: LengthControl) -> list[float]:
     assert estimate.low is not None
     assert estimate.high is not None
     return [estimate.low, estimate.value, estimate.high]
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=MISSING)
+def test_gpt_4_as_a_judge_likes_length_and_a_curt_model_is_given_its_due() -> None:
+    """GPT-4's recorded verdicts on MT-bench: 30 models against one, 80 questions, both orders.
+
+    Its taste for long answers is known (Dubois et al. 2024, and many others). gpt-3.5-turbo answers more briefly than
+    the baseline: at equal length it does better than the 73.75 % that it wins.
+    """
+    with gzip.open(REAL / "mtbench_answers.jsonl.gz", "rt", encoding="utf-8") as lines:
+        lengths = {
+            (str(row["question_id"]), model): sum(len(text or "") for text in turns.values())
+            for row in map(json.loads, lines)
+            for model, turns in row["answers"].items()
+        }
+    points = {"a": 1.0, "b": 0.0, "tie": 0.5}
+    rows: dict[tuple[str, str], list[float]] = {}
+    for row in convert_mtbench():
+        question, model = row["pair_id"].split("/", 1)
+        won = {"ab": {"first": "a", "second": "b"}, "ba": {"first": "b", "second": "a"}}[row["order"]]
+        rows.setdefault((question, model), []).append(points[won.get(row["verdict"], "tie")])
+    table = {
+        key: (sum(won) / 2, lengths[key] - lengths[key[0], BASELINE], key[0]) for key, won in rows.items()
+    }
+    everything = fit(list(table.values()))
+    assert everything is not None
+    assert everything.length_effect.n == 2400
+    assert everything.length_effect.is_above(0.3)
+    curt = [row for (_, model), row in table.items() if model == "gpt-3.5-turbo"]
+    found = fit(curt)
+    assert found is not None
+    assert sum(won for won, _, _ in curt) / len(curt) == 0.7375
+    assert found.win_rate.value == pytest.approx(0.809, abs=0.001)

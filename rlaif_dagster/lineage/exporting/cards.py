@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from rlaif_dagster.cards.card import CardFacts, Kind, render_card
+from rlaif_dagster.cards.card import CardFacts, Kind, Origin, render_card
 from rlaif_dagster.digest import Digest, JsonValue
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.lineage.exporting.closure import VersionLineage, is_model, name_version
@@ -43,17 +43,22 @@ def _export(lineage: VersionLineage, kind: Kind) -> str:
             title=subject.asset,
             kind=kind,
             description=f"The version `{subject.output.digest}`.",
-            made_from={name: ref.digest for name, ref in sorted(subject.inputs.items())},
-            settings=subject.recipe_parts.settings,
             figures=figures,
             tables=tuple(table.path for table in lineage.tables),
-            lineage=tuple(
-                item
-                for record in lineage.records
-                for item in (
-                    (name_version(record), Digest.parse(record.output.digest).sha256),
-                    *((f"{name_version(record)}/{file.path}", file.sha256) for file in record.output.files),
-                )
+            origin=Origin(
+                made_from={name: ref.digest for name, ref in sorted(subject.inputs.items())},
+                settings=subject.recipe_parts.settings,
+                lineage=tuple(
+                    item
+                    for record in lineage.records
+                    for item in (
+                        (name_version(record), Digest.parse(record.output.digest).sha256),
+                        *(
+                            (f"{name_version(record)}/{file.path}", file.sha256)
+                            for file in record.output.files
+                        ),
+                    )
+                ),
             ),
         )
     )
