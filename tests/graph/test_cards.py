@@ -84,7 +84,7 @@ def test_the_stages_that_carry_a_card_write_it_when_they_compute(
 
     stage = with_card(build)(ProjectInputs.read(TEMPLATE_ROOT))
     digests = {name: Digest.from_bytes(b"") for name in stage.inputs}
-    context: Any = type("Context", (), {"output": tmp_path, "digests": digests})()
+    context: Any = type("Context", (), {"output": tmp_path, "digests": digests, "names": {}})()
     assert stage.compute(context) == RESULT
     assert ModelCard.load(tmp_path / CARD_FILE).data.pipeline_tag == "text-classification"
     assert {"huggingface_hub", "jinja2"} <= set(stage.engine)
