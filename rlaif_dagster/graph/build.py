@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
+from rlaif_dagster.graph.cards import Builder
 from rlaif_dagster.graph.evaluation import build_evaluation
 from rlaif_dagster.graph.judge_audit import build_judge_audit
 from rlaif_dagster.graph.judge_canary import build_judge_canary
@@ -68,21 +69,25 @@ PRICES = {
 
 def build_graph(inputs: ProjectInputs) -> Graph:
     """Builds the graph that the inputs describe."""
-    left_out = (
-        *(() if inputs.critic else REVISION_BUILDERS),
-        *(() if inputs.evaluation_judge else (build_evaluation_judge,)),
-        *(() if inputs.pipeline.rounds > 1 else (build_plateau,)),
-    )
     stages = [
         replace(
             build(inputs),
             price=partial(PRICES[build], inputs) if build in PRICES else None,
             overrides=inputs.overrides,
         )
-        for build in BUILDERS
-        if build not in left_out
+        for build in list_builders(inputs)
     ]
     return {stage.name: stage for stage in unroll(stages, inputs)}
+
+
+def list_builders(inputs: ProjectInputs) -> list[Builder]:
+    """The builders of the stages that the inputs ask for, in the first round."""
+    left_out = (
+        *(() if inputs.critic else REVISION_BUILDERS),
+        *(() if inputs.evaluation_judge else (build_evaluation_judge,)),
+        *(() if inputs.pipeline.rounds > 1 else (build_plateau,)),
+    )
+    return [build for build in BUILDERS if build not in left_out]
 
 
 def with_ancestors(graph: Graph, assets: Iterable[str]) -> list[str]:

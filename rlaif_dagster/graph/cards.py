@@ -34,10 +34,12 @@ def write_card(stage: Stage, context: StageContext, result: StageResult) -> None
     """Writes the card of a stage's output."""
     tables = tuple(sorted(path.name for path in context.output.glob("*.parquet")))
     facts = CardFacts(
-        title=stage.name,
+        title=context.names.get(stage.name, stage.name),
         kind="dataset" if tables else "model",
         description=stage.description,
-        made_from={name: str(digest) for name, digest in sorted(context.digests.items())},
+        made_from={
+            context.names.get(name, name): str(digest) for name, digest in sorted(context.digests.items())
+        },
         settings=stage.settings,
         figures={**result.counts, **result.metrics},
         tables=tables,

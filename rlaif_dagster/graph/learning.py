@@ -131,7 +131,7 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
         description="Scores an answer; trained on the soft labels by TRL's RewardTrainer. A folder that "
         "AutoModelForSequenceClassification.from_pretrained opens.",
         kinds=("huggingface", "pytorch"),
-        code_version="2",
+        code_version="3",
         inputs=("ai_preferences", "base_policy") if base is None else ("ai_preferences",),
         settings=recipe,
         engine=TRAINING_ENGINE,
@@ -222,7 +222,7 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
         name="aligned_policy",
         description=f"The base policy, aligned by {METHODS[settings.method]} The reward model picks the checkpoint.",
         kinds=("huggingface", "pytorch"),
-        code_version="3",
+        code_version="4",
         inputs=("ai_preferences", inputs.first_policy, "reward_model"),
         settings=recipe,
         engine=TRAINING_ENGINE,

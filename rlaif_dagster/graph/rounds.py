@@ -155,7 +155,7 @@ def _cast(stage: Stage, number: int, inputs: ProjectInputs) -> dict[str, str]:
         roles[PLATEAU_BEFORE] = name_in_round(PLATEAU, number - 1)
     if stage.name == PLATEAU:
         roles[EVALUATION_BEFORE] = name_in_round("evaluation", number - 1)
-    if stage.name == "judge_audit" and inputs.human_labels:
+    if stage.name in ("judge_audit", "ai_preferences") and inputs.human_labels:
         roles[FIRST_RESPONSES] = "sampled_responses"  # which people's labels may name
     return roles
 
@@ -166,7 +166,14 @@ def _compute(stage: Stage, name: str, roles: Mapping[str, str], context: StageCo
         stop.write(context.output)
         return StageResult(rows=0, metrics={"stopped": stop.words})
     inputs = _by_role(context.inputs, roles)
-    result = stage.compute(replace(context, inputs=inputs, digests=_by_role(context.digests, roles)))
+    result = stage.compute(
+        replace(
+            context,
+            inputs=inputs,
+            digests=_by_role(context.digests, roles),
+            names={**roles, stage.name: name},
+        )
+    )
     failed = {
         check.name: outcome.facts
         for check in stage.checks

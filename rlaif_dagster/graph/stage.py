@@ -32,6 +32,7 @@ class StageContext:
         progress: Told how far the work is.
         budgets: What the run may spend on served judges, all of its assets together.
         preview: If True, a plan only looks at the output: large files may be links.
+        names: The assets by the names that the stage has for itself and for what it reads, where these are others.
     """
 
     inputs: Mapping[str, Path]
@@ -45,6 +46,7 @@ class StageContext:
     progress: Progress
     budgets: Budgets = field(default_factory=Budgets)
     preview: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rlaif_dagster.evaluation.comparison import Comparison
 from rlaif_dagster.evaluation.intervals import Estimate, clustered_proportion, standard_error
+from rlaif_dagster.rounds.plateau import find_referee
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +36,11 @@ def choose_round(rounds: Mapping[int, Sequence[Comparison]], *, confidence: floa
     Returns:
         The choice; None where no round was judged.
     """
+    source = find_referee(row for rows in rounds.values() for row in rows)
     judged = {
-        number: [(row.judge_outcome, row.prompt_id) for row in rows if row.judge_outcome is not None]
+        number: [
+            (outcome, row.prompt_id) for row in rows if (outcome := row.find_outcome(source)) is not None
+        ]
         for number, rows in rounds.items()
     }
     judged = {number: rows for number, rows in judged.items() if rows}

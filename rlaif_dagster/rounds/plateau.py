@@ -15,12 +15,17 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rlaif_dagster.evaluation.comparison import Comparison
-from rlaif_dagster.evaluation.intervals import Estimate, clustered_mean, clustered_proportion
+from rlaif_dagster.evaluation.comparison import EVEN, Comparison, Source
+from rlaif_dagster.evaluation.diversity import find_distinct_share
+from rlaif_dagster.evaluation.intervals import (
+    Estimate,
+    clustered_bounded_mean,
+    clustered_mean,
+    clustered_proportion,
+)
 from rlaif_dagster.evaluation.judge_quality import find_figure
 from rlaif_dagster.tables import Row
 
-_EVEN: Final = 0.5
 _DISTINCT: Final = 2
 """Words in a row whose variety tells diversity."""
 _TRUTHS: Final = {"gold": "gold", "human": "people", None: "gold or people"}
@@ -221,14 +226,26 @@ def measure_gain(
     Returns:
         The gain in [-1, 1]; None where no comparison was judged both times.
     """
-    earlier = {(row.prompt_id, row.index): row.judge_outcome for row in before or ()}
+    source = find_referee(now)
+    earlier = {(row.prompt_id, row.index): row.find_outcome(source) for row in before or ()}
     differences = [
-        (row.judge_outcome - then, row.prompt_id)
+        (outcome - then, row.prompt_id)
         for row in now
-        if row.judge_outcome is not None
-        and (then := _EVEN if before is None else earlier.get((row.prompt_id, row.index))) is not None
+        if (outcome := row.find_outcome(source)) is not None
+        and (then := EVEN if before is None else earlier.get((row.prompt_id, row.index))) is not None
     ]
-    return _estimate(differences, confidence)
+    if not differences:
+        return None
+    values, clusters = zip(*differences, strict=True)
+    return clustered_bounded_mean(values, clusters, bounds=(-1.0, 1.0), confidence=confidence)
+
+
+def find_referee(comparisons: Iterable[Comparison]) -> Source:
+    """Whose word counts between rounds: the independent judge's where there is one, else the judge's.
+
+    Never gold's: it measures what comes of a choice, and makes none.
+    """
+    return "independent_judge" if any(row.p_independent is not None for row in comparisons) else "judge"
 
 
 def measure_gap(preferences: Iterable[Row], *, confidence: float) -> Estimate | None:
@@ -271,20 +288,9 @@ def measure_diversity(comparisons: Sequence[Comparison]) -> float | None:
     Returns:
         The ratio, 1 where both are as diverse; None where the base policy's answers have no two words.
     """
-    base = _count_distinct(row.base_text for row in comparisons)
-    aligned = _count_distinct(row.aligned_text for row in comparisons)
+    base = find_distinct_share([row.base_text for row in comparisons], _DISTINCT)
+    aligned = find_distinct_share([row.aligned_text for row in comparisons], _DISTINCT)
     return None if not base else (aligned or 0.0) / base
-
-
-def _count_distinct(texts: Iterable[str]) -> float | None:
-    seen: set[tuple[str, ...]] = set()
-    total = 0
-    for text in texts:
-        words = text.lower().split()
-        grams = list(zip(*(words[start:] for start in range(_DISTINCT)), strict=False))
-        seen.update(grams)
-        total += len(grams)
-    return len(seen) / total if total else None
 
 
 def _estimate(values: Sequence[tuple[float, str]], confidence: float) -> Estimate | None:

@@ -32,6 +32,7 @@ def compare(
     base: str = "a b",
     aligned: str = "a b c",
     tokens: tuple[int, int] = (4, 4),
+    independent: float | None = None,
 ) -> Comparison:
     return Comparison(
         prompt_id=prompt_id,
@@ -39,6 +40,7 @@ def compare(
         base_text=base,
         aligned_text=aligned,
         p_judge=p_judge,
+        p_independent=independent,
         base_tokens=tokens[0],
         aligned_tokens=tokens[1],
     )
@@ -60,6 +62,15 @@ def test_the_first_gain_is_over_an_even_match_and_what_was_not_judged_twice_is_l
     assert first is not None
     assert (first.value, first.n) == (0.5, 1)
     assert measure_gain([compare("x", 0.9)], [compare("x", None)], confidence=0.95) is None
+
+
+def test_an_independent_judge_has_the_word_where_there_is_one() -> None:
+    """The judge that labelled the pairs says that y was lost and is won; the other that it was won and is lost."""
+    before = [compare("x", 0.9, independent=0.9), compare("y", 0.1, independent=0.9)]
+    now = [compare("x", 0.9, independent=0.9), compare("y", 0.9, independent=0.1)]
+    gain = measure_gain(now, before, confidence=0.95)
+    assert gain is not None
+    assert gain.value == -0.5
 
 
 def test_the_gap_is_how_far_the_judge_parts_the_two_answers() -> None:
