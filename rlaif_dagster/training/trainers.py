@@ -20,17 +20,12 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from datasets import Dataset
 from filelock import FileLock, Timeout
-from torch.utils.data import Sampler
 from transformers import PrinterCallback, TrainerCallback, TrainerState, set_seed
-from trl import DPOTrainer, GRPOTrainer, RewardTrainer, RLOOTrainer, SFTTrainer
+from trl import DPOTrainer, RewardTrainer, SFTTrainer
 
 from rlaif_dagster.errors import TrainingError
-from rlaif_dagster.generation.decoding import decode
-from rlaif_dagster.generation.dialogues import encode_prompt
-from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.models import open_causal_lm
 from rlaif_dagster.progress import Progress
-from rlaif_dagster.seeds import derive_seed
 from rlaif_dagster.tables import Row
 from rlaif_dagster.training.kl import compute_log_probs
 from rlaif_dagster.training.losses import (
@@ -157,77 +152,6 @@ class SoftDpoTrainer(QuietTrainer, DPOTrainer):
 
 class PlainSftTrainer(QuietTrainer, SFTTrainer):
     """TRL's SFTTrainer."""
-
-
-class EpochOrder(Sampler[int]):
-    """TRL's order of prompts, which each epoch draws from its own number: one that goes on there finds it again."""
-
-    def __init__(self, sampler: Any) -> None:
-        self._sampler = sampler
-
-    def __iter__(self) -> "Iterator[int]":
-        return iter(self._sampler)
-
-    def __len__(self) -> int:
-        return len(self._sampler)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Says which epoch comes next."""
-        self._sampler.generator.manual_seed(derive_seed(self._sampler.seed, "epoch", epoch))
-
-
-class SampledTrainer(QuietTrainer):
-    """What TRL's online trainers have here: answers are sampled as everywhere else (`generation.decoding`).
-
-    Each answer has a seed of its own, by step and place, so no generator's state decides it. Prompts are plain texts.
-    """
-
-    def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
-        trainer: Any = self
-        return [encode_prompt(trainer.processing_class, prompt) for prompt in prompts], None, {}
-
-    def _get_train_sampler(self, *args: Any) -> "EpochOrder":
-        trl: Any = super()  # a trainer of TRL
-        return EpochOrder(trl._get_train_sampler(*args))
-
-    def _answer(self, prompt_ids: list[list[int]]) -> list[list[int]]:
-        trainer: Any = self
-        model = trainer.accelerator.unwrap_model(trainer.model)
-        require_finite_weights(model, self.state.global_step)
-        model.eval()
-        try:
-            return decode(
-                model.get_base_model() if hasattr(model, "get_base_model") else model,
-                trainer.processing_class,
-                prompt_ids,
-                [
-                    derive_seed(
-                        trainer.args.seed,
-                        "rollout",
-                        self.state.global_step,
-                        trainer.args.process_index,
-                        place,
-                    )
-                    for place in range(len(prompt_ids))
-                ],
-                LocalSamplingSettings(max_new_tokens=trainer.max_completion_length),
-            )
-        finally:
-            model.train()
-
-
-class SampledRlooTrainer(SampledTrainer, RLOOTrainer):
-    """TRL's RLOOTrainer on answers sampled here."""
-
-    def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any) -> list[list[int]]:
-        return self._answer(prompt_ids)
-
-
-class SampledGrpoTrainer(SampledTrainer, GRPOTrainer):
-    """TRL's GRPOTrainer on answers sampled here."""
-
-    def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any) -> tuple[list[list[int]], None]:
-        return self._answer(prompt_ids), None
 
 
 class ProgressCallback(TrainerCallback):

@@ -1,6 +1,6 @@
 """Reinforcement learning against the reward model by TRL's RLOOTrainer and GRPOTrainer. Needs trl: import it lazily.
 
-Each step samples answers to some training prompts (`trainers.SampledTrainer`), scores them, and learns from how an
+Each step samples answers to some training prompts (`methods.sampled`), scores them, and learns from how an
 answer compares with the others to its prompt. Both hold the policy to the base policy by beta: RLOO takes beta times
 the log-ratio of a whole answer off its reward, GRPO adds beta times the KL estimate of each token to the loss.
 """
@@ -16,11 +16,12 @@ from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.generation.dialogues import encode_prompt
 from rlaif_dagster.training import trainers
 from rlaif_dagster.training.methods.method import Material, Plan
+from rlaif_dagster.training.methods.sampled import SampledGrpoTrainer, SampledRlooTrainer
 from rlaif_dagster.training.settings import OnlineSettings
 
 _KINDS = {
-    "rloo": (trainers.SampledRlooTrainer, RLOOConfig),
-    "grpo": (trainers.SampledGrpoTrainer, GRPOConfig),
+    "rloo": (SampledRlooTrainer, RLOOConfig),
+    "grpo": (SampledGrpoTrainer, GRPOConfig),
 }
 
 
