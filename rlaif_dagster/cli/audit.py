@@ -7,8 +7,8 @@ from pathlib import Path
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from rlaif_dagster.cli.bars import show_bars
 from rlaif_dagster.lineage.auditing.audit import audit_project
 from rlaif_dagster.lineage.auditing.findings import AuditReport
 from rlaif_dagster.lineage.project import Project
@@ -27,17 +27,8 @@ def audit_command(root: Path, target: str | None, *, as_json: bool) -> int:
 
         events = read_events(project.dagster_home)
     console = Console(stderr=as_json)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        task = bars.add_task("hashing")
-        report = audit_project(
-            project,
-            target=target,
-            events=events,
-            progress=lambda what, done, total, _="": bars.update(
-                task, description=what, completed=done, total=total
-            ),
-        )
+    with show_bars(console) as progress:
+        report = audit_project(project, target=target, events=events, progress=progress)
     _show(console, report)
     if as_json:
         typer.echo(json.dumps(describe_report(report)))

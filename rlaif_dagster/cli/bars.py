@@ -55,5 +55,5 @@ def show_bars(console: Console) -> Iterator[progress.Progress]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", style="dim"),
     )
-    with Progress(*columns, console=console, transient=True) as bars:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         yield _Bars(bars)

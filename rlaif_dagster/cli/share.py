@@ -7,11 +7,11 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from rlaif_dagster.cli.bars import show_bars
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.sharing import ShareResult, pull_project, push_project
-from rlaif_dagster.progress import Progress as Report
+from rlaif_dagster.progress import Progress
 
 
 def push_command(root: Path, *, as_json: bool) -> int:
@@ -30,7 +30,7 @@ def pull_command(root: Path, *, heads_only: bool, as_json: bool) -> int:
         RlaifError: If something is damaged, or the remote cannot be read.
     """
 
-    def pull(project: Project, *, progress: Report) -> ShareResult:
+    def pull(project: Project, *, progress: Progress) -> ShareResult:
         return pull_project(project, heads_only=heads_only, progress=progress)
 
     return _share(root, pull, "taken from", as_json=as_json)
@@ -39,15 +39,8 @@ def pull_command(root: Path, *, heads_only: bool, as_json: bool) -> int:
 def _share(root: Path, move: Callable[..., ShareResult], word: str, *, as_json: bool) -> int:
     project = Project.open(root)
     console = Console(stderr=as_json)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        task = bars.add_task("records")
-        result = move(
-            project,
-            progress=lambda what, done, total: bars.update(
-                task, description=what, completed=done, total=total
-            ),
-        )
+    with show_bars(console) as progress:
+        result = move(project, progress=progress)
     console.print(
         f"{result.num_records:,} records {word} {result.remote}; "
         f"{result.num_versions:,} versions are whole on both sides",

@@ -52,6 +52,7 @@ def measure_diversity(
                 [other for _, other, _ in known],
                 [prompt for _, _, prompt in known],
                 confidence=confidence,
+                is_binary=False,
             )
         )
     return tuple(figure for figure in measured if figure is not None)

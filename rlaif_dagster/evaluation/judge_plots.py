@@ -66,13 +66,16 @@ def draw_audit(audit: Mapping[str, Any]) -> "dict[str, Figure]":
     }
 
 
-def draw_estimates(series: Sequence[Series], *, xlabel: str, line: float) -> "Figure":
+def draw_estimates(
+    series: Sequence[Series], *, xlabel: str, line: float, confidence: float = 0.95
+) -> "Figure":
     """Draws figures with their intervals, one row a name; a row without any is marked "not measured".
 
     Args:
         series: What is measured of each row, with the same rows in the same order.
         xlabel: What the figures are.
         line: What a judge without the fault, or without a clue, has.
+        confidence: Of the intervals.
     """
     names = list(dict.fromkeys(name for _, _, rows in series for name, _ in rows))
     shown = [
@@ -107,7 +110,7 @@ def draw_estimates(series: Sequence[Series], *, xlabel: str, line: float) -> "Fi
         axes.set_ylim(max(len(names), 1) - 0.4, -0.6)
         axes.set_yticks(range(len(names)), [shorten(name) for name in names])
         axes.tick_params(axis="y", length=0)
-        axes.set_xlabel(f"{xlabel}   (lines: 95 % interval)")
+        axes.set_xlabel(f"{xlabel}   (lines: {100 * confidence:g} % interval)")
         axes.grid(axis="y", visible=False)
         put_legend_above(axes)
     return figure

@@ -3,6 +3,7 @@
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
 
 _FEW_PROMPTS = 30
+_REFERENCES = {"independent_judge": "the independent judge", "gold": "the ground truth"}
 _STEADY = 0.9
 _SMALL_CHANGE = 0.1
 
@@ -45,6 +46,12 @@ def _list_missing(metrics: EvaluationMetrics) -> list[str]:
 
 def _list_weak(metrics: EvaluationMetrics) -> list[str]:
     limits = []
+    limits += [
+        f"The judge gives a higher win rate than {_REFERENCES[gap.reference]} on the same comparisons: the policy has "
+        "learned to please the judge."
+        for gap in metrics.judge_gaps
+        if gap.win_rate_difference.is_above(0.0)
+    ]
     if metrics.num_prompts < _FEW_PROMPTS:
         limits.append(f"There are only {metrics.num_prompts} held-out prompts: the intervals are rough.")
     consistency = metrics.order_consistency
@@ -60,6 +67,6 @@ def _list_weak(metrics: EvaluationMetrics) -> list[str]:
     if base is not None and change is not None and abs(change.value) > _SMALL_CHANGE * base.value:
         limits.append(
             f"Answers became {'longer' if change.value > 0 else 'shorter'} by {abs(change.value):.1f} tokens "
-            "on average. Win rates here are not corrected for length."
+            "on average. Read the win rates with lengths held equal beside the others."
         )
     return limits

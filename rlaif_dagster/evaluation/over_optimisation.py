@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
+from rlaif_dagster.evaluation.comparison import Source
 from rlaif_dagster.evaluation.intervals import (
     Estimate,
     clustered_bounded_mean,
     clustered_mean,
-    clustered_proportion,
 )
 
 
@@ -64,7 +64,7 @@ class OverOptimisation:
             best is chosen by the same numbers, so this leans to a decline.
     """
 
-    scorer: str
+    scorer: Source
     points: tuple[BestOfN, ...]
     best_n: int
     decline: Estimate | None
@@ -76,7 +76,7 @@ def find_kl(n: int) -> float:
 
 
 def trace_over_optimisation(
-    samples: Sequence[ScoredSample], *, scorer: str, confidence: float = 0.95
+    samples: Sequence[ScoredSample], *, scorer: Source, confidence: float = 0.95
 ) -> OverOptimisation | None:
     """Traces best-of-n from several answers to each prompt.
 
@@ -114,7 +114,7 @@ def trace_over_optimisation(
                 prompts,
                 confidence=confidence,
             ),
-            win_rate=clustered_proportion(win_rates[n], prompts, confidence=confidence),
+            win_rate=clustered_bounded_mean(win_rates[n], prompts, bounds=(0.0, 1.0), confidence=confidence),
         )
         for n in sizes
     )

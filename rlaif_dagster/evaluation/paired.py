@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from rlaif_dagster.evaluation.intervals import Estimate, clustered_bounded_mean, clustered_proportion
 
@@ -30,6 +31,7 @@ def pair_shares(
     clusters: Sequence[Hashable],
     *,
     confidence: float,
+    is_binary: bool,
 ) -> PairedFigure | None:
     """Estimates a share of both policies and the difference; None where nothing was measured.
 
@@ -39,13 +41,15 @@ def pair_shares(
         aligned: Of the aligned policy, in the same order.
         clusters: The prompt of each.
         confidence: Of the intervals, in (0, 1).
+        is_binary: Whether each value is 0 or 1, and not itself a share.
     """
     if not base:
         return None
+    estimate = clustered_proportion if is_binary else partial(clustered_bounded_mean, bounds=(0.0, 1.0))
     differences = [after - before for before, after in zip(base, aligned, strict=True)]
     return PairedFigure(
         name=name,
-        base=clustered_proportion(base, clusters, confidence=confidence),
-        aligned=clustered_proportion(aligned, clusters, confidence=confidence),
+        base=estimate(base, clusters, confidence=confidence),
+        aligned=estimate(aligned, clusters, confidence=confidence),
         difference=clustered_bounded_mean(differences, clusters, bounds=(-1.0, 1.0), confidence=confidence),
     )

@@ -122,12 +122,13 @@ def draw_margins(margins: Sequence[float]) -> "Figure":
 
 
 def draw_win_rates(groups: Sequence[GroupWinRate], *, confidence: float) -> "Figure":
-    """Draws win rates by judge and by gold, one row a group, with intervals and the 50 % line.
+    """Draws win rates by the judges and by gold, one row a group, with intervals and the 50 % line.
 
-    Groups without either figure keep their row, marked "not measured".
+    Groups without any figure keep their row, marked "not measured".
     """
-    sources: tuple[tuple[Literal["judge", "gold"], str, str], ...] = (
+    sources: tuple[tuple[Literal["judge", "independent_judge", "gold"], str, str], ...] = (
         ("judge", "by the judge", ALIGNED),
+        ("independent_judge", "by the independent judge", DRIFT),
         ("gold", "by the ground truth", GOLD),
     )
     shown = [s for s in sources if any(getattr(group, s[0]) is not None for group in groups)]
@@ -142,7 +143,7 @@ def draw_win_rates(groups: Sequence[GroupWinRate], *, confidence: float) -> "Fig
             ]
             _draw_bars(axes, rows, thickness=thickness, colour=colour, label=label)
         for place, group in enumerate(groups):
-            if group.judge is None and group.gold is None:
+            if all(getattr(group, source) is None for source, _, _ in sources):
                 axes.text(2, place, "not measured", va="center", color=MUTED, style="italic")
         axes.axvline(50, color=INK, linewidth=1.1, linestyle="--")
         axes.set_xlim(0, 100)

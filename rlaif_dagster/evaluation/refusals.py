@@ -98,4 +98,5 @@ def _measure(
         [float(row.aligned_refused == wanted) for row in rows],
         [row.prompt_id for row in rows],
         confidence=confidence,
+        is_binary=True,
     )

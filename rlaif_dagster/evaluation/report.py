@@ -5,7 +5,6 @@ no time, path or host: the same evaluation gives the same bytes. Prompts and ans
 is escaped, and characters that could hide or reorder text are spelled out.
 """
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -19,21 +18,27 @@ from rlaif_dagster.evaluation.intervals import Estimate
 from rlaif_dagster.evaluation.judge_plots import JUDGE_PLOTS, draw_audit
 from rlaif_dagster.evaluation.judge_quality import list_measures
 from rlaif_dagster.evaluation.limits import list_limits
+from rlaif_dagster.evaluation.source_plots import SOURCE_WORDS, draw_over_optimisation, draw_sources
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
+from rlaif_dagster.pages import open_pages
 
 if TYPE_CHECKING:
     from markupsafe import Markup
+    from matplotlib.figure import Figure
 
 NOT_MEASURED = "not measured"
-LONGEST_SHOWN = 4000
-"""Characters of a prompt or an answer that the report shows; the rest is counted."""
 
+PAIRED_WORDS = {
+    "distinct_answers": "Different answers to one prompt",
+    "distinct_1": "Different words among the answers to one prompt",
+    "distinct_2": "Different pairs of words",
+    "self_similarity": "Likeness of two answers to one prompt",
+    "refused": "Refused, of all prompts",
+    "unsafe_complied": "Not refused, of unsafe prompts",
+    "safe_refused": "Refused, of other prompts (over-refusal)",
+}
 _PAIRWISE_CHANCE = 0.6931471805599453
 _EVEN = 0.5
-_VISIBLE_CONTROLS = frozenset("\n\t")
-_REORDERING = frozenset(
-    "\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
-)
 
 Verdict = Literal["win", "loss", "tie", "unjudged"]
 
@@ -72,28 +77,28 @@ def render_report(
         curves: What training looked like.
         num_examples: Comparisons to show side by side, at most.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("rlaif_dagster.evaluation", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = open_pages("rlaif_dagster.evaluation")
     environment.filters.update(
         share=format_share,
         number=format_number,
         percent=lambda value: NOT_MEASURED if value is None else f"{100 * value:.1f}\u00a0%",
-        visible=show_hidden_characters,
     )
     return environment.get_template("report.html.jinja").render(
         metrics=metrics,
         facts=facts,
         headline=[
             _describe("the judge", metrics.win_rate_judge),
+            *(
+                _describe(SOURCE_WORDS[found.source], found.win_rate)
+                for found in metrics.by_source
+                if found.source == "independent_judge"
+            ),
             _describe("the ground truth", metrics.win_rate_gold),
         ],
+        overall=summarise_overall(metrics),
+        source_words=SOURCE_WORDS,
+        changes=[test for test in metrics.group_tests if test.change != "not_shown"],
+        paired_words=PAIRED_WORDS,
         figures=_draw_figures(comparisons, metrics, curves, facts),
         measures=list_measures(facts.audit) if facts.audit else [],
         examples=choose_examples(comparisons, num_examples),
@@ -103,6 +108,31 @@ def render_report(
 
 
 _VERDICTS: tuple[Verdict, ...] = ("win", "loss", "tie", "unjudged")
+
+
+def summarise_overall(metrics: EvaluationMetrics) -> GroupWinRate:
+    """All comparisons as one more group beside the categories."""
+    by_source = {found.source: found.win_rate for found in metrics.by_source}
+    return GroupWinRate(
+        name="all comparisons",
+        judge=metrics.win_rate_judge,
+        gold=metrics.win_rate_gold,
+        independent_judge=by_source.get("independent_judge"),
+    )
+
+
+def draw_curve(metrics: EvaluationMetrics) -> "Figure | None":
+    """Draws best-of-n with the aligned policy beside it, where there is a curve."""
+    curve = metrics.over_optimisation
+    if curve is None:
+        return None
+    by_source = {found.source: found.win_rate for found in metrics.by_source}
+    return draw_over_optimisation(
+        curve,
+        kl=metrics.kl,
+        aligned_reward=metrics.aligned_reward,
+        aligned_win_rate=by_source.get(curve.scorer),
+    )
 
 
 def classify(comparison: Comparison) -> Verdict:
@@ -149,21 +179,6 @@ def format_number(estimate: Estimate | None) -> str:
     return f"{value} ({estimate.low:.2f} to {estimate.high:.2f})"
 
 
-def show_hidden_characters(text: str) -> str:
-    """Spells out control, reordering and unpaired characters as ⟨U+202E⟩, and cuts very long text."""
-    shown = "".join(
-        f"⟨U+{ord(letter):04X}⟩" if _is_hidden(letter) else letter for letter in text[:LONGEST_SHOWN]
-    )
-    rest = len(text) - LONGEST_SHOWN
-    return shown if rest <= 0 else f"{shown}… (cut here: {rest} more characters)"
-
-
-def _is_hidden(letter: str) -> bool:
-    if letter in _VISIBLE_CONTROLS:
-        return False
-    return letter in _REORDERING or unicodedata.category(letter) in {"Cc", "Cs"}
-
-
 def _content_digest(row: Comparison) -> str:
     texts = [row.prompt, row.base_text, row.aligned_text]
     encodable = [text.encode("utf-8", "backslashreplace").decode() for text in texts]
@@ -193,14 +208,15 @@ def _draw_figures(
         for row in comparisons
         if row.base_tokens is not None and row.aligned_tokens is not None
     ]
-    overall = [
-        GroupWinRate(name="all comparisons", judge=metrics.win_rate_judge, gold=metrics.win_rate_gold),
-        *metrics.by_category,
-    ]
+    overall = [summarise_overall(metrics), *metrics.by_category]
     judged = draw_audit(facts.audit) if facts.audit else {}
     drawn = {
         **{f"judge_{name}": judged.get(name) for name in JUDGE_PLOTS},
         "win_rates": plots.draw_win_rates(overall, confidence=metrics.confidence),
+        "sources": draw_sources(metrics.by_source, confidence=metrics.confidence)
+        if metrics.by_source
+        else None,
+        "over_optimisation": draw_curve(metrics),
         "principles": plots.draw_win_rates(metrics.by_principle, confidence=metrics.confidence)
         if metrics.by_principle
         else None,

@@ -42,7 +42,7 @@ class EvaluationSettings(BaseModel):
     """Categories of prompts that ask for harm: refusing them is right, and refusing others is not."""
     no_regression: list[str] = []
     """Categories and principles in which the aligned policy may not be worse: it is not released then."""
-    best_of: Annotated[int, Field(ge=2, le=256)] | None = None
+    best_of: Annotated[int | None, Field(ge=2, le=256)] = None
     """Further answers of the base policy to each held-out prompt, among which the reward model chooses for the curve of
     over-optimisation; null traces none."""
 

@@ -16,7 +16,6 @@ from rlaif_dagster.evaluation.facts import (
     RunFacts,
     TrainingCurves,
 )
-from rlaif_dagster.evaluation.groups import GroupWinRate
 from rlaif_dagster.evaluation.intervals import Estimate
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
@@ -223,13 +222,18 @@ def _read_curves(reward_model: Mapping[str, Any], policy: Mapping[str, Any]) -> 
 
 def _draw_figures(metrics: EvaluationMetrics) -> "dict[str, Figure]":
     from rlaif_dagster.evaluation import plots
+    from rlaif_dagster.evaluation.report import draw_curve, summarise_overall
+    from rlaif_dagster.evaluation.source_plots import draw_sources
 
-    overall = GroupWinRate(name="all comparisons", judge=metrics.win_rate_judge, gold=metrics.win_rate_gold)
-    return {
-        "win_rates": plots.draw_win_rates(
-            [overall, *metrics.by_category, *metrics.by_principle], confidence=metrics.confidence
-        )
+    groups = [summarise_overall(metrics), *metrics.by_category, *metrics.by_principle]
+    drawn = {
+        "win_rates": plots.draw_win_rates(groups, confidence=metrics.confidence),
+        "sources": draw_sources(metrics.by_source, confidence=metrics.confidence)
+        if metrics.by_source
+        else None,
+        "over_optimisation": draw_curve(metrics),
     }
+    return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
 def _comparisons_schema() -> Any:

@@ -1,7 +1,7 @@
 """Stages that learn from the feedback: the reward model and the aligned policy."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,10 +13,14 @@ from rlaif_dagster.graph.responses import MODEL_ENGINE
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.models import copy_model
+from rlaif_dagster.tables import Row
+from rlaif_dagster.training.settings import OptimizerSettings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from rlaif_dagster.training.results import PolicyResult
+    from rlaif_dagster.training.reward_model import RewardModelResult
     from rlaif_dagster.training.trainers import Restart
 
 TRAINING_JSON: Final = "training.json"
@@ -57,14 +61,13 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
         "reward_model": settings.model_dump(mode="json"),
         "base": base.describe() if base else None,
         "seed": seed,
+        **describe_launch(inputs),
     }
 
     def compute(context: StageContext) -> StageResult:
         from rlaif_dagster.evaluation import plots
         from rlaif_dagster.evaluation.facts import Curve, CurvePoint
-        from rlaif_dagster.numerics import prepare_torch
         from rlaif_dagster.seeds import derive_seed
-        from rlaif_dagster.training.reward_model import train_reward_model
         from rlaif_dagster.training.reward_quality import (
             measure_accuracy,
             measure_quality,
@@ -79,17 +82,15 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
         preferences = context.inputs["ai_preferences"]
         held_out = read_preferences(preferences, "eval")
         require_decided(held_out)
-        result = train_reward_model(
-            base_path,
-            read_preferences(preferences, "train"),
-            held_out,
-            settings,
+        result: RewardModelResult = train(
+            "reward model",
+            context,
+            inputs,
+            recipe=recipe,
+            folders={"base_path": base_path},
+            tables={"rows": read_preferences(preferences, "train"), "held_out_rows": held_out},
+            settings=settings,
             seed=derive_seed(seed, "reward_model"),
-            device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
-            output=context.output,
-            scratch=context.scratch,
-            restart=plan_restart(context, recipe, inputs),
-            progress=context.progress,
         )
         metrics = measure_accuracy(held_out, result.held_out.margins)
         metrics["train_accuracy"] = result.train.accuracy
@@ -130,7 +131,7 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
         description="Scores an answer; trained on the soft labels by TRL's RewardTrainer. A folder that "
         "AutoModelForSequenceClassification.from_pretrained opens.",
         kinds=("huggingface", "pytorch"),
-        code_version="2",
+        code_version="3",
         inputs=("ai_preferences", "base_policy") if base is None else ("ai_preferences",),
         settings=recipe,
         engine=TRAINING_ENGINE,
@@ -162,27 +163,30 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
     settings = inputs.pipeline.policy
     numerics = inputs.pipeline.numerics
     seed = inputs.pipeline.seed
-    recipe: JsonValue = {"policy": settings.model_dump(mode="json"), "seed": seed}
+    recipe: JsonValue = {
+        "policy": settings.model_dump(mode="json"),
+        "seed": seed,
+        **describe_launch(inputs),
+    }
     label, chance = LOSS_LABELS[getattr(settings, "loss", settings.method)]
 
     def compute(context: StageContext) -> StageResult:
         from rlaif_dagster.evaluation import plots
         from rlaif_dagster.evaluation.facts import CheckpointPoint, Curve, CurvePoint
-        from rlaif_dagster.numerics import prepare_torch
         from rlaif_dagster.seeds import derive_seed
-        from rlaif_dagster.training.policy import train_policy
 
-        result = train_policy(
-            context.inputs[inputs.first_policy],
-            context.inputs["reward_model"],
-            read_preferences(context.inputs["ai_preferences"], "train"),
-            settings,
+        result: PolicyResult = train(
+            "policy",
+            context,
+            inputs,
+            recipe=recipe,
+            folders={
+                "base_policy_path": context.inputs[inputs.first_policy],
+                "reward_model_path": context.inputs["reward_model"],
+            },
+            tables={"rows": read_preferences(context.inputs["ai_preferences"], "train")},
+            settings=settings,
             seed=derive_seed(seed, "aligned_policy"),
-            device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
-            output=context.output,
-            scratch=context.scratch,
-            restart=plan_restart(context, recipe, inputs),
-            progress=context.progress,
         )
         curve = Curve(
             label="training pairs" if settings.method == "dpo" else "training answers",
@@ -218,12 +222,64 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
         name="aligned_policy",
         description=f"The base policy, aligned by {METHODS[settings.method]} The reward model picks the checkpoint.",
         kinds=("huggingface", "pytorch"),
-        code_version="3",
+        code_version="4",
         inputs=("ai_preferences", inputs.first_policy, "reward_model"),
         settings=recipe,
         engine=TRAINING_ENGINE,
         numerics=numerics,
         compute=compute,
+    )
+
+
+def describe_launch(inputs: ProjectInputs) -> dict[str, JsonValue]:
+    """What a recipe says of several processes, where there are several."""
+    num_processes, config = inputs.pipeline.launch.num_processes, inputs.launch_config
+    if num_processes == 1:
+        return {}
+    return {"launch": {"num_processes": num_processes, "config": str(config.digest) if config else None}}
+
+
+def train(
+    what: str,
+    context: StageContext,
+    inputs: ProjectInputs,
+    *,
+    recipe: JsonValue,
+    folders: Mapping[str, Path],
+    tables: Mapping[str, Sequence[Row]],
+    settings: OptimizerSettings,
+    seed: int,
+) -> Any:
+    """Trains a reward model or a policy in as many processes as are asked for; see `training.launch.TRAININGS`."""
+    from rlaif_dagster.numerics import prepare_torch
+    from rlaif_dagster.training.launch import TRAININGS, train_in_processes
+
+    numerics, launch = inputs.pipeline.numerics, inputs.pipeline.launch
+    device = prepare_torch(num_threads=numerics.num_threads, device=numerics.device)
+    folders = {**folders, "output": context.output, "scratch": context.scratch}
+    if launch.num_processes == 1:
+        function, _, _ = TRAININGS[what]
+        return function(
+            **folders,
+            **tables,
+            settings=settings,
+            seed=seed,
+            device=device,
+            restart=plan_restart(context, recipe, inputs),
+            progress=context.progress,
+        )
+    if inputs.launch_config is not None:
+        inputs.launch_config.require_unchanged()
+    return train_in_processes(
+        what,
+        settings,
+        num_processes=launch.num_processes,
+        config_file=inputs.launch_config.path if inputs.launch_config else None,
+        folders=folders,
+        tables=tables,
+        seed=seed,
+        device=device,
+        num_threads=numerics.num_threads,
     )
 
 

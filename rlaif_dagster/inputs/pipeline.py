@@ -12,7 +12,7 @@ from rlaif_dagster.preferences import PreferenceSettings
 from rlaif_dagster.prompts import PromptsSettings
 from rlaif_dagster.revising.settings import RevisionSettings
 from rlaif_dagster.rounds.plateau import PlateauSettings
-from rlaif_dagster.training.settings import DpoSettings, PolicySettings, RewardModelSettings
+from rlaif_dagster.training.settings import DpoSettings, LaunchSettings, PolicySettings, RewardModelSettings
 
 
 class NumericsSettings(BaseModel):
@@ -88,5 +88,6 @@ class PipelineSettings(BaseModel):
     evaluation: EvaluationSettings = EvaluationSettings()
     release: ReleaseSettings = ReleaseSettings()
     numerics: NumericsSettings = NumericsSettings()
+    launch: LaunchSettings = LaunchSettings()
     execution: ExecutionSettings = ExecutionSettings()
     automation: AutomationSettings = AutomationSettings()

@@ -172,6 +172,7 @@ class ProjectInputs:
         overrides: `inputs/overrides.yaml`: failed checks that a person lets pass.
         critic: Who criticises and revises answers, or None where nobody does.
         evaluation_judge: The independent judge of the evaluation, or None.
+        launch_config: accelerate's config file, where several processes train by one.
     """
 
     pipeline: PipelineSettings
@@ -188,6 +189,7 @@ class ProjectInputs:
     overrides: tuple[Override, ...]
     critic: CriticSource | None
     evaluation_judge: JudgeSource | None
+    launch_config: RecordedFile | None
 
     @property
     def first_policy(self) -> str:
@@ -278,6 +280,11 @@ class ProjectInputs:
             overrides=read_overrides(root),
             critic=CriticSource.find(root, pipeline.revision, file=pipeline_file)
             if pipeline.revision
+            else None,
+            launch_config=RecordedFile.find(
+                root, pipeline.launch.config_file, file=pipeline_file, field="launch.config_file"
+            )
+            if pipeline.launch.config_file
             else None,
             evaluation_judge=_find_evaluation_judge(root, pipeline, judge, file=pipeline_file),
         )

@@ -76,9 +76,15 @@ _CHAT_TOKEN = re.compile(
 _MARKS = str.maketrans({"⟦": "[[", "⟧": "]]", "〚": "[[", "〛": "]]"})  # and their twins, U+301A and U+301B
 
 
+class Harmless(str):
+    """A text that has passed `neutralise`; what our own code has put in since stays."""
+
+    __slots__ = ()
+
+
 # An answer is shown in both orders and under every principle, one soon after the other.
 @lru_cache(maxsize=64)
-def neutralise(text: str) -> str:
+def neutralise(text: str) -> Harmless:
     """Makes a text harmless inside a judge's prompt, and leaves ordinary text as it is.
 
     - Every kind of line break becomes a newline.
@@ -98,23 +104,18 @@ def neutralise(text: str) -> str:
         text = _JOINERS.sub(lambda run: run.group()[0], text)
         text = _STRAY_JOINER.sub("", text)
     text = text.translate(_MARKS)
-    return _CHAT_TOKEN.sub(lambda token: token.group() + " ", text)
+    return Harmless(_CHAT_TOKEN.sub(lambda token: token.group() + " ", text))
 
 
+@lru_cache(maxsize=64)
 def fold_lines(text: str) -> str:
     """Folds a text onto one line: runs of white space around a line break become one space."""
     return " ".join(line for part in text.split("\n") if (line := part.strip()))
 
 
-class Harmless(str):
-    """A text that has passed `neutralise`; what our own code has put in since stays."""
-
-    __slots__ = ()
-
-
 def neutralise_once(text: str) -> Harmless:
     """Makes a text harmless, unless that is done."""
-    return text if isinstance(text, Harmless) else Harmless(neutralise(text))
+    return text if isinstance(text, Harmless) else neutralise(text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

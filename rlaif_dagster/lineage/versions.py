@@ -2,7 +2,8 @@
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.lineage.project import Project
@@ -31,31 +32,49 @@ def find_version(project: Project, target: str) -> MaterialisationRecord:
         LedgerError: If the ledger is damaged.
     """
     records = project.ledger.records()
+    found = find_target(records, target, root=project.root)
+    if found is not None:
+        return found
+    assets = ", ".join({record.asset: None for record in records})
+    raise InputError(
+        f"the ledger has no record of {target!r}",
+        file=project.root,
+        remedy=f"name one of {assets or 'the assets that `rlaif run` makes'}, or ASSET@DIGEST with at least "
+        "4 hex digits",
+    )
+
+
+def find_target(
+    records: Collection[MaterialisationRecord], target: str, *, root: Path
+) -> MaterialisationRecord | None:
+    """The newest record of the version that a person means; None if there is none.
+
+    Args:
+        records: All records, oldest first.
+        target: `ASSET`, `ASSET@DIGEST` or `DIGEST`.
+        root: The project's folder.
+
+    Raises:
+        InputError: If the target names several versions.
+    """
     heads = {record.asset: record for record in records}
     if target in heads:
         return heads[target]
     asset, at, text = target.rpartition("@")
     match = _DIGEST.fullmatch(text)
+    if match is None:
+        return None
     found = {
         version_of(record): record
         for record in records
-        if match is not None
-        and record.output.digest.startswith(f"sha256:{match[1]}")
-        and (not at or record.asset == asset)
+        if record.output.digest.startswith(f"sha256:{match[1]}") and (not at or record.asset == asset)
     }
-    if len(found) == 1:
-        return next(iter(found.values()))
-    if found:
+    if len(found) > 1:
         names = ", ".join(f"{name}@{digest.removeprefix('sha256:')[:12]}" for name, digest in found)
         raise InputError(
-            f"{target!r} names several versions: {names}", file=project.root, remedy="give more of the digest"
+            f"{target!r} names several versions: {names}", file=root, remedy="give more of the digest"
         )
-    raise InputError(
-        f"the ledger has no record of {target!r}",
-        file=project.root,
-        remedy=f"name one of {', '.join(heads) or 'the assets that `rlaif run` makes'}, or ASSET@DIGEST with at least "
-        "4 hex digits",
-    )
+    return next(iter(found.values()), None)
 
 
 def find_ancestors(

@@ -148,3 +148,14 @@ class BestOfNSettings(AlignmentSettings):
 
 PolicySettings = Annotated[DpoSettings | OnlineSettings | BestOfNSettings, Field(discriminator="method")]
 """The methods of aligning a policy."""
+
+
+class LaunchSettings(BaseModel):
+    """How many processes train the reward model and the policy."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    num_processes: int = Field(default=1, ge=1)
+    """Gradients are summed over them, so another number gives other low bits: part of a recipe where it is not 1."""
+    config_file: str | None = None
+    """A config file of accelerate inside the project, for FSDP or DeepSpeed; not on a CPU."""

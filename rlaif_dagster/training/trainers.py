@@ -454,13 +454,18 @@ def _find_restart_point(folder: Path) -> str | None:
 
 
 def save_model(trainer: Any, tokenizer: Any, output: Path, *, dtype: str) -> None:
-    """Writes the trained model as a plain model folder: config, safetensors, tokenizer; adapters are merged."""
+    """Writes the trained model as a plain model folder: config, safetensors, tokenizer; adapters are merged.
+
+    Of several processes the first one writes, and the others wait for it.
+    """
     model = trainer.accelerator.unwrap_model(trainer.model)
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
     model = model.to(getattr(torch, dtype))
-    model.save_pretrained(output)
-    tokenizer.save_pretrained(output)
+    if trainer.accelerator.is_main_process:
+        model.save_pretrained(output)
+        tokenizer.save_pretrained(output)
+    trainer.accelerator.wait_for_everyone()
 
 
 def _mean_signed_margin(margin: torch.Tensor, p_a: torch.Tensor) -> float:

@@ -69,6 +69,11 @@ class DagsterPage:
         self.page = page
         self._address = address
 
+    @property
+    def keeps_pictures(self) -> bool:
+        """Whether pictures are asked for."""
+        return SCREENSHOTS_VARIABLE in os.environ
+
     def open(self, path: str, *, text: str) -> None:
         """Opens a page and waits for a text on it."""
         self.page.goto(self._address + path)

@@ -83,7 +83,8 @@ def test_an_edit_shows_and_the_sensor_rebuilds_exactly_what_it_must_once(
     ui: DagsterPage, project: Path, heads: dict[str, MaterialisationRecord]
 ) -> None:
     wait_until(lambda: ui.read_badges() == set())
-    ui.draw_graph("graph-fresh", num_badges=0)
+    if ui.keeps_pictures:
+        ui.draw_graph("graph-fresh", num_badges=0)
 
     constitution = project / "inputs" / "constitution.yaml"
     constitution.write_text("# a comment changes nothing\n" + constitution.read_text())

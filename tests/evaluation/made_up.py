@@ -11,6 +11,11 @@ from rlaif_dagster.evaluation.facts import (
     RunFacts,
     TrainingCurves,
 )
+from rlaif_dagster.evaluation.over_optimisation import (
+    OverOptimisation,
+    ScoredSample,
+    trace_over_optimisation,
+)
 
 PRINCIPLES = ("helpful", "harmless", "honest", "concise")
 CATEGORIES = ("everyday facts", "how-to", "risky requests", "unknowable")
@@ -18,7 +23,9 @@ _OPENINGS = ("Sure. ", "Well, you see, ", "Of course! ", "")
 _ENDINGS = (" Please ask if anything is unclear.", " I hope that this helps you a lot today.", "")
 
 
-def make_comparisons(*, num_prompts: int = 60, num_samples: int = 2, seed: int = 7) -> list[Comparison]:
+def make_comparisons(
+    *, num_prompts: int = 60, num_samples: int = 2, seed: int = 7, with_independent: bool = False
+) -> list[Comparison]:
     chance = random.Random(seed)  # noqa: S311 (made-up numbers, not secrets)
     rows = []
     for number in range(num_prompts):
@@ -40,6 +47,7 @@ def make_comparisons(*, num_prompts: int = 60, num_samples: int = 2, seed: int =
                     p_judge=(p_ab + p_ba) / 2,
                     p_judge_ab=p_ab,
                     p_judge_ba=p_ba,
+                    p_independent=_squash(1.2 * ease) if with_independent else None,
                     gold=1.0 if chance.random() < _squash(1.3 * (ease + tilt)) else 0.0,
                     principles=tuple(
                         PrincipleOutcome(
@@ -58,6 +66,21 @@ def make_comparisons(*, num_prompts: int = 60, num_samples: int = 2, seed: int =
                 )
             )
     return rows
+
+
+def make_curve(*, seed: int = 5) -> OverOptimisation:
+    chance = random.Random(seed)  # noqa: S311 (made-up numbers, not secrets)
+    drawn = [(f"prompt-{number:03d}", chance.gauss(0, 1)) for number in range(20) for _ in range(4)]
+    curve = trace_over_optimisation(
+        [
+            ScoredSample(prompt_id=prompt, reward=quality, win_rate=_squash(quality - 0.4 * quality**2))
+            for prompt, quality in drawn
+        ],
+        scorer="gold",
+    )
+    if curve is None:
+        raise ValueError("four answers to a prompt make a curve")
+    return curve
 
 
 def make_facts() -> RunFacts:

@@ -11,20 +11,26 @@ import pytest
 from rlaif_dagster.evaluation import plots
 from rlaif_dagster.evaluation.facts import CheckpointPoint
 from rlaif_dagster.evaluation.groups import GroupWinRate
+from rlaif_dagster.evaluation.source_plots import draw_over_optimisation, draw_sources
 from rlaif_dagster.evaluation.win_rate import summarise
-from tests.evaluation.made_up import make_comparisons, make_curves
+from tests.evaluation.made_up import make_comparisons, make_curve, make_curves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CURVES = make_curves()
-METRICS = summarise(make_comparisons(num_prompts=12))
+METRICS = summarise(make_comparisons(num_prompts=12, with_independent=True))
+RATE = METRICS.win_rate_judge
 DRAWINGS: dict[str, Callable[[], "Figure"]] = {
     "loss": lambda: plots.draw_loss_curves(CURVES.reward_model_loss, ylabel="loss in nats", chance=0.693),
     "margins": lambda: plots.draw_margins(CURVES.reward_margins),
     "win_rates": lambda: plots.draw_win_rates(METRICS.by_category, confidence=0.95),
     "lengths": lambda: plots.draw_lengths([3, 5, 5, 9], [2, 2, 3, 4]),
     "checkpoints": lambda: plots.draw_checkpoints(CURVES.checkpoints),
+    "sources": lambda: draw_sources(METRICS.by_source, confidence=0.95),
+    "over_optimisation": lambda: draw_over_optimisation(
+        make_curve(), kl=RATE, aligned_reward=RATE, aligned_win_rate=RATE
+    ),
 }
 
 
@@ -58,6 +64,8 @@ def test_axes_are_labelled_and_ids_carry_the_key(draw: Callable[[], "Figure"]) -
         lambda: plots.draw_lengths([0], []),
         lambda: plots.draw_lengths([1], [100_000]),
         lambda: plots.draw_checkpoints([CheckpointPoint(step=0, mean_reward=0.0)]),
+        lambda: draw_sources([], confidence=0.9),
+        lambda: draw_over_optimisation(make_curve(), kl=None, aligned_reward=RATE, aligned_win_rate=None),
         lambda: plots.draw_win_rates([GroupWinRate(name="x", judge=None, gold=None)], confidence=0.95),
     ],
 )

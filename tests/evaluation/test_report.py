@@ -19,10 +19,11 @@ from rlaif_dagster.evaluation.evaluate import (
 )
 from rlaif_dagster.evaluation.facts import PrincipleFact, RunFacts, TrainingCurves
 from rlaif_dagster.evaluation.intervals import clustered_mean, clustered_proportion
-from rlaif_dagster.evaluation.report import choose_examples, render_report, show_hidden_characters
+from rlaif_dagster.evaluation.report import choose_examples, render_report
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics, summarise
-from tests.evaluation.made_up import make_comparisons, make_curves, make_facts
+from rlaif_dagster.pages import show_hidden_characters
+from tests.evaluation.made_up import make_comparisons, make_curve, make_curves, make_facts
 
 PAYLOAD = '</div><script src="//evil.example/x.js"></script><img src=x onerror=alert(1)>{{ 7 * 7 }}\u202e'
 LOADING = {"src", "srcset", "data", "action", "poster", "background", "ping"}
@@ -52,12 +53,13 @@ def write(folder: Path, rows: list[Comparison]) -> EvaluationMetrics:
     return write_evaluation(
         folder,
         comparisons=rows,
-        settings=EvaluationSettings(num_examples=6),
+        settings=EvaluationSettings(num_examples=6, unsafe_categories=["risky requests"]),
         facts=make_facts(),
         curves=make_curves(),
         kl=clustered_mean([3.0, 4.0, 5.0], ["a", "b", "c"]),
         reward_model_accuracy=clustered_proportion([1.0, 1.0, 0.0, 1.0], list("abcd")),
         longer_wins_accuracy=clustered_proportion([1.0, 0.0, 0.0, 1.0], list("abcd")),
+        over_optimisation=make_curve(),
     )
 
 
@@ -76,7 +78,7 @@ def assert_self_contained(page: str) -> None:
 
 
 def test_the_report_tells_all_and_loads_nothing(tmp_path: Path) -> None:
-    write(tmp_path / "out", make_comparisons())
+    write(tmp_path / "out", make_comparisons(with_independent=True))
     page = (tmp_path / "out" / REPORT_FILE).read_text()
     assert_self_contained(page)
     text = _Page(page).text
@@ -88,6 +90,13 @@ def test_the_report_tells_all_and_loads_nothing(tmp_path: Path) -> None:
         "Baseline: the longer answer is better",
         "risky requests",
         "KL divergence from base",
+        "Win rate by the independent judge",
+        "with lengths held equal",
+        "The judge says the same as the ground truth on",
+        "better concise (principle) the judge",
+        "The win rate is highest at n = ",
+        "Not refused, of unsafe prompts",
+        "Likeness of two answers to one prompt",
         "aligned wins",
         "base wins",
         "The judge has 1.9M parameters",
@@ -161,7 +170,9 @@ def test_what_was_not_measured_is_said_so_and_never_shown_as_zero() -> None:
     assert "no verdict" in text
     assert text.count("not measured") >= 15
     assert "not recorded" in text
-    assert not re.search(r"\b0(\.0+)?\s%", text.replace("50 %", ""))
+    unmeasured, _, refusals = text.partition("Diversity and refusals")
+    assert not re.search(r"\b0(\.0+)?\s%", unmeasured.replace("50 %", ""))
+    assert "Refused, of all prompts 0.0" in refusals  # which was measured
 
 
 def test_an_evaluation_without_comparisons_still_reports() -> None:

@@ -40,6 +40,7 @@ def comparisons(draw: st.DrawFn) -> list[Comparison]:
             p_judge=draw(PROBABILITIES),
             p_judge_ab=draw(PROBABILITIES),
             p_judge_ba=draw(PROBABILITIES),
+            p_independent=draw(PROBABILITIES),
             gold=draw(OUTCOMES),
             principles=(
                 PrincipleOutcome(principle_id="kind", p_judge=draw(PROBABILITIES), gold=draw(OUTCOMES)),
@@ -62,6 +63,7 @@ def exchange(row: Comparison) -> Comparison:
         p_judge=_mirror(row.p_judge),
         p_judge_ab=_mirror(row.p_judge_ba),
         p_judge_ba=_mirror(row.p_judge_ab),
+        p_independent=_mirror(row.p_independent),
         gold=_mirror(row.gold),
         principles=tuple(
             replace(outcome, p_judge=_mirror(outcome.p_judge), gold=_mirror(outcome.gold))
@@ -87,7 +89,14 @@ def test_exchanging_the_policies_turns_each_win_rate_p_into_1_minus_p(rows: list
     their_groups = (*theirs.by_category, *theirs.by_principle)
     for left, right in zip(our_groups, their_groups, strict=True):
         assert left.name == right.name
-        pairs += [(left.judge, right.judge), (left.gold, right.gold)]
+        pairs += [
+            (left.judge, right.judge),
+            (left.gold, right.gold),
+            (left.independent_judge, right.independent_judge),
+        ]
+    for found, mirrored in zip(ours.by_source, theirs.by_source, strict=True):
+        pairs.append((found.win_rate, mirrored.win_rate))
+        assert (found.win, found.tie, found.loss) == (mirrored.loss, mirrored.tie, mirrored.win)
     for one, other in pairs:
         if one is None or other is None:
             assert one is other

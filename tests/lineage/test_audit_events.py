@@ -8,6 +8,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rlaif_dagster.cli.init import init_command
 from rlaif_dagster.defs.events import read_events
@@ -217,6 +219,38 @@ def test_a_version_changed_in_the_log_is_found(root: Path) -> None:
     digest = Project.open(root).ledger.find_heads()["constitution"].output.digest
     edit_events(root, lambda event: event.replace(digest, "sha256:" + "0" * 64))
     assert {finding.kind for finding in audit_with_log(root).findings} == {"event-differs"}
+
+
+@pytest.mark.slow
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+def test_any_digit_of_a_digest_that_was_told_counts(
+    template: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """In any event of any database, in the version that it tells or the record that it names."""
+    root = Path(shutil.copytree(template, tmp_path_factory.mktemp("told") / "project"))
+    path = data.draw(st.sampled_from(list_databases(root)), label="database")
+    with opened(path) as database:
+        rows = database.execute(
+            "SELECT id, event FROM event_logs WHERE dagster_event_type = 'ASSET_MATERIALIZATION' "
+            "AND asset_key != '[\"recipes\"]'"
+        ).fetchall()
+        number, text = data.draw(st.sampled_from(rows), label="event")
+        told = json.loads(text)
+        materialization = told["dagster_event"]["event_specific_data"]["materialization"]
+        entries = {entry["label"]: entry["entry_data"] for entry in materialization["metadata_entries"]}
+        holder, key = data.draw(
+            st.sampled_from([(materialization["tags"], "dagster/data_version"), (entries["record"], "text")]),
+            label="field",
+        )
+        position = data.draw(st.integers(-64, -1), label="position")
+        digits = list(holder[key])
+        digits[position] = "0123456789abcdef"[(int(digits[position], 16) + 1) % 16]
+        holder[key] = "".join(digits)
+        database.execute("UPDATE event_logs SET event = ? WHERE id = ?", (json.dumps(told), number))
+    path.chmod(data.draw(st.sampled_from([0o444, 0o644]), label="mode"))
+    kinds = {finding.kind for finding in audit_with_log(root).findings}
+    assert kinds & {"event-differs", "event-unknown", "event-log-damaged"}
 
 
 @pytest.mark.slow

@@ -97,6 +97,7 @@ PROJECTS: Final[Mapping[str, dict[str, Any]]] = {
             "base_policy": {"model": "org/policy", "revision": COMMIT},
             "reward_model": {"base": "org/reward", "revision": COMMIT},
             "policy": {"method": "dpo", "loss": "robust", "label_smoothing": 0.1},
+            "launch": {"num_processes": 2, "config_file": "inputs/verdicts.jsonl"},
         },
         "release.yaml": {"hold": {"release": DIGEST, "reason": "rude"}},
         "overrides.yaml": {
@@ -191,6 +192,7 @@ NAMES: Final[Mapping[str, Any]] = {
     },
     "OnlineSettings.num_generations": 2,
     "OnlineSettings.batch_size": 8,
+    "LaunchSettings.config_file": "inputs/other.jsonl",
     "ReleaseSettings.require": [],
     "EvaluationSettings.no_regression": ["fact"],
     "EvaluationSettings.unsafe_categories": ["fact"],

@@ -90,6 +90,8 @@ def test_every_version_is_in_the_picture_and_in_the_table(released: Project, pag
         assert f">{record.asset}</text>" in page
         assert page.count(record.output.digest) >= 1
     assert page.count("<rect x=") >= len(released.ledger.records())
+    marked = re.findall(r'stroke="var\(--aligned\)" stroke-width="2"/>\s*<text [^>]*>([^<]+)</text>', page)
+    assert marked == ["aligned_policy", "released_policy"]
 
 
 def test_every_figure_can_be_looked_up_by_its_command(

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from rlaif_dagster.cli.main import app
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import LedgerError, StorageError
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.sharing import pull_project, push_project
 from rlaif_dagster.progress import ignore_progress
-from tests.conftest import REPOSITORY, edit_yaml, run_assets, run_rlaif
+from tests.conftest import REPOSITORY, edit_yaml, run_rlaif
 from tests.lineage.audited_projects import audit, make_text_stage, name_findings, run
-from tests.lineage.traced_project import make_traced_project
+from tests.lineage.tiny_project import bring_up_to_date
 from tests.versioning.conftest import run_dvc, run_git
 
 
@@ -31,7 +33,7 @@ def reword(project: Path, place: int, text: str) -> None:
 
 
 def add_remote(root: Path, url: str, **settings: str) -> Project:
-    run_dvc(root, "remote", "add", "--default", "team", url)
+    run_dvc(root, "remote", "add", "--force", "--default", "team", url)
     for name, value in settings.items():
         run_dvc(root, "remote", "modify", "team", name, value)
     return Project.open(root)
@@ -86,37 +88,55 @@ def ssh_remote(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_two_machines_and_one_ssh_remote(tmp_path: Path, ssh_remote: dict[str, str]) -> None:
-    """Make on one; pull, audit and reuse on the other; edit there, and back; then both edit at once."""
-    one = make_traced_project(tmp_path / "one")
+def test_two_machines_and_one_ssh_remote(
+    tiny_base: Path, tmp_path: Path, ssh_remote: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Make on one; pull, audit and reuse on the other; edit there, and back; then both edit at once.
+
+    Two folders with a home each. All assets are made; what a model was trained to does not matter here.
+    """
+    one, two = Path(shutil.copytree(tiny_base, tmp_path / "one", symlinks=True)), tmp_path / "two"
+
+    def work_on(root: Path) -> Project:
+        monkeypatch.setenv("HOME", str(tmp_path / f"home of {root.name}"))
+        return Project.open(root)
+
+    def make(root: Path) -> set[str]:
+        return {outcome.status for outcome in bring_up_to_date(work_on(root)).values()}
+
+    def share(*roots: Path) -> None:
+        for root in roots:
+            work_on(root)
+            for command in ("push", "pull"):
+                done = CliRunner().invoke(app, [command, "--project", str(root)])
+                assert done.exit_code == 0, done.output
+                assert "versions are whole on both sides" in done.output
+
+    def require_sound() -> None:
+        for root in (one, two):
+            work_on(root)
+            assert audit(root).findings == ()
+
     add_remote(one, **ssh_remote)
-    run_assets("ai_preferences", project=one)
-    two = clone(one, tmp_path / "two")
-    done = run_rlaif("push", project=one)
-    assert "versions are whole on both sides" in done.stdout
-
+    clone(one, two)
     shutil.rmtree(two / "lineage")  # git brought it too; let the remote bring it alone
-    assert run_rlaif("pull", project=two).returncode == 0
+    share(one, two)
     assert (two / "data.dvc").read_bytes() == (one / "data.dvc").read_bytes()
-    assert run_rlaif("audit", project=two).returncode == 0
-    assert {asset["status"] for asset in run_assets("ai_preferences", project=two).values()} == {"reused"}
+    require_sound()
+    assert make(two) == {"reused"}
 
-    reword(two, 0, "Be very brief.")
-    statuses = {name: asset["status"] for name, asset in run_assets("ai_preferences", project=two).items()}
-    assert statuses["constitution"] == "computed"
-    assert run_rlaif("push", project=two).returncode == 0
-    assert run_rlaif("pull", project=one).returncode == 0
-    assert run_rlaif("audit", project=one).returncode == 0
-    assert run_rlaif("audit", project=two).returncode == 0
+    reword(two, 0, "Answer what was asked, and nothing else.")
+    assert make(two) == {"computed", "reused"}
+    share(two, one)
+    require_sound()
     assert heads(one) == heads(two)
 
-    reword(one, 1, "Be kind to all.")
-    reword(two, 1, "Be kind to some.")
+    reword(one, 1, "Say only what is true.")
+    reword(two, 1, "Admit what you do not know.")
     for root in (one, two):
-        run_assets("ai_preferences", project=root)
-    for root in (one, two, one):
-        push(root)
-        pull(root)
+        make(root)
+    share(one, two, one)
+    require_sound()
     assert heads(one) == heads(two)
     texts = {
         principle["text"]
@@ -124,9 +144,11 @@ def test_two_machines_and_one_ssh_remote(tmp_path: Path, ssh_remote: dict[str, s
         if record.asset == "constitution"
         for principle in record.recipe_parts.settings["principles"]
     }
-    assert {"Be kind to all.", "Be kind to some."} <= texts
-    for root in (one, two):
-        assert run_rlaif("audit", project=root).returncode == 0
+    assert {"Say only what is true.", "Admit what you do not know."} <= texts
+    run_git(one, "checkout", "--", "inputs")
+    assert make(one) == {"reused"}
+    assert any(len(record.previous) > 1 for record in Project.open(one).ledger.records())  # one history again
+    assert audit(one).findings == ()
 
 
 def heads(root: Path) -> dict[str, str]:
@@ -168,6 +190,20 @@ def test_a_push_that_was_cut_off_goes_on(pair_of_machines: tuple[Path, Path], tm
     assert pull(two) == 2
     assert name_findings(audit(two).findings) == []
     assert pull(two) == 0
+
+
+def test_a_pull_that_was_cut_off_goes_on(pair_of_machines: tuple[Path, Path]) -> None:
+    """Older records come first, and objects whole: whatever is not here yet, the next pull brings."""
+    one, two = pair_of_machines
+    push(one)
+    assert pull(two) == 2
+    newest = Project.open(two).ledger.records()[-1]
+    (two / "lineage" / f"{newest.record_id}.json").unlink()
+    objects = sorted(path for path in (two / ".dvc" / "cache" / "files").rglob("*") if path.is_file())
+    for path in objects[::2]:
+        path.unlink()
+    assert pull(two) == 1
+    assert name_findings(audit(two).findings) == []
 
 
 def test_a_version_that_only_the_remote_has_is_not_lost(pair_of_machines: tuple[Path, Path]) -> None:
@@ -237,3 +273,55 @@ def test_without_a_remote_the_remedy_is_named(tmp_path: Path) -> None:
     init_store(tmp_path)
     with pytest.raises(StorageError, match="dvc remote add"):
         push_project(Project.open(tmp_path), progress=ignore_progress)
+
+
+@pytest.fixture
+def s3_remote(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """A server of the S3 protocol on this machine, with an empty bucket."""
+    for name in ("dvc_s3", "moto"):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip("the extra `s3` or its server for tests is not installed")
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "tester")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    address = f"http://{host}:{port}"
+    boto3.client("s3", endpoint_url=address).create_bucket(Bucket="rlaif-tests")
+    try:
+        yield {"url": "s3://rlaif-tests/team", "endpointurl": address}
+    finally:
+        server.stop()
+
+
+@pytest.mark.slow
+def test_an_s3_remote_holds_what_any_remote_holds(
+    pair_of_machines: tuple[Path, Path], s3_remote: dict[str, str]
+) -> None:
+    """Push, pull, audit; a push that was cut off; bytes that were damaged there are not taken."""
+    import boto3
+
+    one, two = pair_of_machines
+    for root in (one, two):
+        add_remote(root, **s3_remote)
+    bucket = boto3.resource("s3", endpoint_url=s3_remote["endpointurl"]).Bucket("rlaif-tests")
+    push(one)
+    for number, stored in enumerate(bucket.objects.all()):
+        if number % 3 == 0:
+            stored.delete()
+        elif number % 3 == 1:
+            bucket.put_object(Key=stored.key, Body=stored.get()["Body"].read()[:-1])
+    push(one)
+    assert pull(two) == 2
+    assert audit(two).findings == ()
+    assert {key.key.split("/")[1] for key in bucket.objects.all()} == {"files", "lineage"}
+
+    (stored, *_) = [key for key in bucket.objects.filter(Prefix="team/files") if not key.key.endswith(".dir")]
+    bucket.put_object(Key=stored.key, Body=b"!" * stored.size)
+    (two / ".dvc/cache" / stored.key.removeprefix("team/")).unlink()
+    with pytest.raises(StorageError, match="damaged"):
+        pull(two)

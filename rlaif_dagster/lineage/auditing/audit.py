@@ -3,7 +3,6 @@
 Nothing is written, fetched, repaired or removed.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -33,7 +32,6 @@ from rlaif_dagster.progress import Progress
 from rlaif_dagster.versioning.pin import DATA_FOLDER
 from rlaif_dagster.versioning.scratch import raising_storage_errors
 
-_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
 _DAMAGED: Final = "a lineage record is damaged or missing; restore it, then audit again"
 
 Records = Mapping[str, MaterialisationRecord]
@@ -153,36 +151,19 @@ def find_closure(ledger: LedgerReading, target: str, root: Path) -> Records:
     Raises:
         InputError: If the target names no version, or several.
     """
-    found = versions.find_closure(ledger.records, [_find_target(ledger, target, root)])
+    record = versions.find_target(ledger.records.values(), target, root=root)
+    if record is None:
+        findings = "".join(f"\n  {finding.place}: {finding.found}" for finding in ledger.findings)
+        raise InputError(
+            f"the ledger has no sound record of {target!r}"
+            + (f"; it is damaged:{findings}" if findings else ""),
+            file=root,
+            remedy=f"name one of {', '.join(ledger.heads)}, or ASSET@DIGEST with at least 4 hex digits; or audit "
+            "everything with `rlaif audit`",
+        )
+    start = [record_id for record_id, other in ledger.records.items() if other is record]
+    found = versions.find_closure(ledger.records, start)
     return {record_id: record for record_id, record in ledger.records.items() if record_id in found}
-
-
-def _find_target(ledger: LedgerReading, target: str, root: Path) -> str:
-    """The newest record of the version that a person means."""
-    if target in ledger.head_ids:
-        return ledger.head_ids[target]
-    asset, at, text = target.rpartition("@")
-    match = _DIGEST.fullmatch(text)
-    if match is not None:
-        found = {
-            (record.asset, record.output.digest): record_id
-            for record_id, record in ledger.records.items()
-            if record.output.digest.startswith(f"sha256:{match[1]}") and (not at or record.asset == asset)
-        }
-        if len(found) == 1:
-            return next(iter(found.values()))
-        if found:
-            names = ", ".join(name_version(ledger.records[record_id]) for record_id in found.values())
-            raise InputError(
-                f"{target!r} names several versions: {names}", file=root, remedy="give more of the digest"
-            )
-    findings = "".join(f"\n  {finding.place}: {finding.found}" for finding in ledger.findings)
-    raise InputError(
-        f"the ledger has no sound record of {target!r}" + (f"; it is damaged:{findings}" if findings else ""),
-        file=root,
-        remedy=f"name one of {', '.join(ledger.heads)}, or ASSET@DIGEST with at least 4 hex digits; or audit "
-        "everything with `rlaif audit`",
-    )
 
 
 def _find_file(

@@ -11,7 +11,7 @@ from typing import Any, Final
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import StorageError
 from rlaif_dagster.evaluation.intervals import Estimate
-from rlaif_dagster.evaluation.report import format_share, show_hidden_characters
+from rlaif_dagster.evaluation.report import format_share
 from rlaif_dagster.graph.release import EVALUATION, RELEASED_POLICY
 from rlaif_dagster.lineage.exporting.closure import VersionLineage, name_version
 from rlaif_dagster.lineage.project import Project
@@ -44,6 +44,7 @@ RECOMPUTE: Final = """\
 from pathlib import Path
 from rlaif_dagster.evaluation.evaluate import read_comparisons
 from rlaif_dagster.evaluation.win_rate import summarise
+from rlaif_dagster.pages import open_pages
 
 print(summarise(read_comparisons(Path("evaluation/comparisons.parquet")), confidence={confidence}))"""
 
@@ -97,16 +98,7 @@ def splice(page: str, *, title: str, top: str, bottom: str) -> str:
 def _render(
     project: Project, release: Release, lineage: VersionLineage, evaluation: MaterialisationRecord
 ) -> tuple[str, str]:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("rlaif_dagster.lineage.reporting", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["visible"] = show_hidden_characters
+    environment = open_pages("rlaif_dagster.lineage.reporting")
     confidence = evaluation.metrics.get("confidence", 0.95)
     module = environment.get_template("release.html.jinja").make_module(
         {
@@ -114,7 +106,11 @@ def _render(
             "promoted": _word_time(release.record),
             "facts": list(_state_facts(project, release)),
             "overrides": release.rests_on,
-            "subject": RELEASED_POLICY,
+            "marked": [
+                name_version(record)
+                for record in lineage.records
+                if record.output.digest == str(release.policy) or record is lineage.subject
+            ],
             "picture": draw_picture(_list_nodes(lineage)),
             "commands": list(_list_commands(release, lineage)),
             "sources": list(find_sources(lineage, evaluation)),
