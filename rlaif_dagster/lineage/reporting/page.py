@@ -20,6 +20,7 @@ from rlaif_dagster.lineage.releases import Release
 from rlaif_dagster.lineage.reporting.picture import Node, draw_picture
 from rlaif_dagster.lineage.signing import find_signatures
 from rlaif_dagster.lineage.tracing.subjects import open_versions
+from rlaif_dagster.pages import open_pages
 
 PAGE: Final = "report.html"
 _TITLE: Final = "<title>"
@@ -44,7 +45,6 @@ RECOMPUTE: Final = """\
 from pathlib import Path
 from rlaif_dagster.evaluation.evaluate import read_comparisons
 from rlaif_dagster.evaluation.win_rate import summarise
-from rlaif_dagster.pages import open_pages
 
 print(summarise(read_comparisons(Path("evaluation/comparisons.parquet")), confidence={confidence}))"""
 
