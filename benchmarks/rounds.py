@@ -1,6 +1,6 @@
 """What rounds bring: gains that end, and a judge as weak as the policy that is told apart after one round.
 
-    python -m benchmarks.rounds [--seeds 3] [--rounds 3] [--judges strong weak own]
+    python -m benchmarks.rounds [--seeds 3] [--rounds 5] [--judges strong weak own]
 
 Three judges on the default project, for each seed of the whole project:
 
@@ -111,7 +111,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--judges", nargs="+", choices=JUDGES, default=list(JUDGES))
     parser.add_argument("--keep-going", action="store_true")
     arguments = parser.parse_args()
