@@ -5,7 +5,6 @@ no time, path or host: the same evaluation gives the same bytes. Prompts and ans
 is escaped, and characters that could hide or reorder text are spelled out.
 """
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -21,14 +20,13 @@ from rlaif_dagster.evaluation.judge_quality import list_measures
 from rlaif_dagster.evaluation.limits import list_limits
 from rlaif_dagster.evaluation.source_plots import SOURCE_WORDS, draw_over_optimisation, draw_sources
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
+from rlaif_dagster.pages import open_pages
 
 if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.figure import Figure
 
 NOT_MEASURED = "not measured"
-LONGEST_SHOWN = 4000
-"""Characters of a prompt or an answer that the report shows; the rest is counted."""
 
 PAIRED_WORDS = {
     "distinct_answers": "Different answers to one prompt",
@@ -41,10 +39,6 @@ PAIRED_WORDS = {
 }
 _PAIRWISE_CHANCE = 0.6931471805599453
 _EVEN = 0.5
-_VISIBLE_CONTROLS = frozenset("\n\t")
-_REORDERING = frozenset(
-    "\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
-)
 
 Verdict = Literal["win", "loss", "tie", "unjudged"]
 
@@ -83,20 +77,11 @@ def render_report(
         curves: What training looked like.
         num_examples: Comparisons to show side by side, at most.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("rlaif_dagster.evaluation", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = open_pages("rlaif_dagster.evaluation")
     environment.filters.update(
         share=format_share,
         number=format_number,
         percent=lambda value: NOT_MEASURED if value is None else f"{100 * value:.1f}\u00a0%",
-        visible=show_hidden_characters,
     )
     return environment.get_template("report.html.jinja").render(
         metrics=metrics,
@@ -192,21 +177,6 @@ def format_number(estimate: Estimate | None) -> str:
     if estimate.low is None or estimate.high is None:
         return f"{value} (interval unknown: one prompt)"
     return f"{value} ({estimate.low:.2f} to {estimate.high:.2f})"
-
-
-def show_hidden_characters(text: str) -> str:
-    """Spells out control, reordering and unpaired characters as ⟨U+202E⟩, and cuts very long text."""
-    shown = "".join(
-        f"⟨U+{ord(letter):04X}⟩" if _is_hidden(letter) else letter for letter in text[:LONGEST_SHOWN]
-    )
-    rest = len(text) - LONGEST_SHOWN
-    return shown if rest <= 0 else f"{shown}… (cut here: {rest} more characters)"
-
-
-def _is_hidden(letter: str) -> bool:
-    if letter in _VISIBLE_CONTROLS:
-        return False
-    return letter in _REORDERING or unicodedata.category(letter) in {"Cc", "Cs"}
 
 
 def _content_digest(row: Comparison) -> str:

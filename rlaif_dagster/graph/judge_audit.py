@@ -19,8 +19,7 @@ from rlaif_dagster.graph.judging import (
     write_judgements,
 )
 from rlaif_dagster.graph.learning import write_plots
-from rlaif_dagster.graph.responses import MODEL_ENGINE, RESPONSES_TABLE
-from rlaif_dagster.graph.rounds import FIRST_RESPONSES
+from rlaif_dagster.graph.responses import MODEL_ENGINE, RESPONSES_TABLE, read_nameable_responses
 from rlaif_dagster.graph.sources import TABLE_ENGINE, read_constitution, read_prompts
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs
@@ -177,9 +176,9 @@ def _gather(inputs: ProjectInputs, context: StageContext) -> _Material:
     constitution = read_constitution(context.inputs["constitution"])
     human = None
     if inputs.human_labels:
-        first = context.inputs.get(FIRST_RESPONSES)
-        named = [*rows, *(read_table(first / RESPONSES_TABLE) if first else ())]
-        human = read_human_labels(inputs.human_labels.path, prompts=prompts, responses=named)
+        human = read_human_labels(
+            inputs.human_labels.path, prompts=prompts, responses=read_nameable_responses(context)
+        )
         inputs.human_labels.require_unchanged()
     texts = {name: row["text"] for name, row in responses.items()}
     has_gold = inputs.pipeline.evaluation.gold is not None

@@ -9,7 +9,7 @@ from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.graph.cards import with_card
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.judging import JUDGEMENTS_TABLE
-from rlaif_dagster.graph.responses import RESPONSES_TABLE
+from rlaif_dagster.graph.responses import RESPONSES_TABLE, read_nameable_responses
 from rlaif_dagster.graph.sources import PROMPTS_TABLE, TABLE_ENGINE, read_constitution
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs, RecordedFile
@@ -38,7 +38,7 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
         judgements = context.inputs["judgements"]
         prompts = read_table(context.inputs["prompts"] / PROMPTS_TABLE)
         responses = read_table(context.inputs["sampled_responses"] / RESPONSES_TABLE)
-        human = {} if people is None else _read_people(people, prompts, responses)
+        human = {} if people is None else _read_people(people, prompts, read_nameable_responses(context))
         jury = Jury.from_verdicts(combine, stream_verdicts(judgements))
         result = aggregate_verdicts(
             stream_verdicts(judgements),

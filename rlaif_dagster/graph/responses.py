@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rlaif_dagster.generation.responses import responses_schema
 from rlaif_dagster.generation.settings import LocalSamplingSettings, RecordedSamplingSettings
 from rlaif_dagster.graph.checks import check_schema
+from rlaif_dagster.graph.rounds import FIRST_RESPONSES
 from rlaif_dagster.graph.sources import TABLE_ENGINE, read_prompts
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
@@ -131,6 +132,14 @@ def read_known_responses(context: StageContext) -> dict[str, Row]:
         for folder in context.earlier_versions()
         for row in read_table(folder / RESPONSES_TABLE)
     }
+
+
+def read_nameable_responses(context: StageContext) -> list[Row]:
+    """The responses that people's labels may name: those of the round, and those of the first."""
+    folders = [
+        context.inputs[name] for name in ("sampled_responses", FIRST_RESPONSES) if name in context.inputs
+    ]
+    return [row for folder in folders for row in read_table(folder / RESPONSES_TABLE)]
 
 
 def write_responses(folder: Path, rows: Iterable[Mapping[str, Any]]) -> int:

@@ -155,7 +155,7 @@ def _cast(stage: Stage, number: int, inputs: ProjectInputs) -> dict[str, str]:
         roles[PLATEAU_BEFORE] = name_in_round(PLATEAU, number - 1)
     if stage.name == PLATEAU:
         roles[EVALUATION_BEFORE] = name_in_round("evaluation", number - 1)
-    if stage.name == "judge_audit" and inputs.human_labels:
+    if stage.name in ("judge_audit", "ai_preferences") and inputs.human_labels:
         roles[FIRST_RESPONSES] = "sampled_responses"  # which people's labels may name
     return roles
 

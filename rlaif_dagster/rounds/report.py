@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rlaif_dagster.pages import open_pages
+
 
 def render_rounds(rounds: Sequence[Mapping[str, Any]]) -> str:
     """Renders the page.
@@ -10,13 +12,5 @@ def render_rounds(rounds: Sequence[Mapping[str, Any]]) -> str:
     Args:
         rounds: Of each round `round`, `signals` (as `Signal.to_json` gives them) and `reasons` to stop.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("rlaif_dagster.rounds", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = open_pages("rlaif_dagster.rounds")
     return environment.get_template("report.html.jinja").render(rounds=rounds)

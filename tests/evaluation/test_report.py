@@ -19,9 +19,10 @@ from rlaif_dagster.evaluation.evaluate import (
 )
 from rlaif_dagster.evaluation.facts import PrincipleFact, RunFacts, TrainingCurves
 from rlaif_dagster.evaluation.intervals import clustered_mean, clustered_proportion
-from rlaif_dagster.evaluation.report import choose_examples, render_report, show_hidden_characters
+from rlaif_dagster.evaluation.report import choose_examples, render_report
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics, summarise
+from rlaif_dagster.pages import show_hidden_characters
 from tests.evaluation.made_up import make_comparisons, make_curve, make_curves, make_facts
 
 PAYLOAD = '</div><script src="//evil.example/x.js"></script><img src=x onerror=alert(1)>{{ 7 * 7 }}\u202e'

@@ -58,7 +58,7 @@ def test_an_attack_changes_its_own_place_in_the_prompt_and_nothing_else(name: st
     template = load_template(name, forms=FORMS)
     plain = render(template, **{place: PLACE})
     for attack, text in ATTACKS.items():
-        shown = neutralise(text)
+        shown: str = neutralise(text)
         if name == "compact":
             shown = fold_lines(shown)
         attacked = render(template, **{place: text})

@@ -22,7 +22,7 @@ from rlaif_dagster.progress import ignore_progress
 from tests.conftest import REPOSITORY, edit_yaml, run_rlaif
 from tests.lineage.audited_projects import audit, make_text_stage, name_findings, run
 from tests.lineage.tiny_project import bring_up_to_date
-from tests.versioning.conftest import run_dvc, run_git
+from tests.versioning.conftest import run_git
 
 
 def reword(project: Path, place: int, text: str) -> None:
@@ -33,9 +33,12 @@ def reword(project: Path, place: int, text: str) -> None:
 
 
 def add_remote(root: Path, url: str, **settings: str) -> Project:
-    run_dvc(root, "remote", "add", "--force", "--default", "team", url)
-    for name, value in settings.items():
-        run_dvc(root, "remote", "modify", "team", name, value)
+    """What `dvc remote add --default` and `dvc remote modify` do, without a process for each."""
+    from dvc.config import Config
+
+    with Config(str(root / ".dvc"), validate=True).edit("repo") as config:
+        config["core"]["remote"] = "team"
+        config["remote"]["team"] = {"url": url, **settings}
     return Project.open(root)
 
 

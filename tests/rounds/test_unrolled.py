@@ -18,8 +18,8 @@ from rlaif_dagster.lineage.time_travel import checkout_version
 from rlaif_dagster.lineage.tracing.trace import trace_subject
 from rlaif_dagster.progress import ignore_progress
 from tests.conftest import edit_yaml
-from tests.graph.planted_project import make_planted
-from tests.rounds.toy_rounds import World, build_toy_graph, make_rounds, run_toy
+from tests.graph.planted_project import make_planted, write_judge, write_lines
+from tests.rounds.toy_rounds import World, build_toy_graph, make_rounds, run_toy, run_toy_to
 
 STAGES = (
     "sampled_responses",
@@ -196,6 +196,34 @@ def test_the_plan_knows_what_a_stop_spares(default_project: Path) -> None:
     plan = make_plan(project, build_toy_graph(project, world))
     assert "round_2/aligned_policy" in {item.asset for item in plan.stale}
     assert list_made(run_toy(default_project, world), 2) == {True}
+
+
+def test_labels_of_people_name_responses_of_the_first_round_in_every_round(default_project: Path) -> None:
+    make_rounds(default_project, rounds=2)
+    prompt_ids = [
+        row["prompt_id"] for row in run_toy_to(default_project, "sampled_responses", "responses.parquet")
+    ]
+    write_lines(
+        default_project / "inputs" / "labels.jsonl",
+        [
+            {
+                "prompt_id": prompt_id,
+                "response_a": f"{prompt_id[:12]}00",
+                "response_b": f"{prompt_id[:12]}02",
+                "label": "a",
+            }
+            for prompt_id in sorted(set(prompt_ids))[:5]
+        ],
+    )
+    write_judge(default_project, preference="longer", human_labels="inputs/labels.jsonl")
+    edit_yaml(
+        default_project / "inputs" / "pipeline.yaml",
+        lambda pipeline: pipeline.update(preferences={"human_weight": 1.0}),
+    )
+    outcomes = run_toy(default_project, GAINING)
+    counts = [outcomes[name].record.counts for name in ("ai_preferences", "round_2/ai_preferences")]
+    assert [count["num_human_labels"] for count in counts] == [5, 0]
+    assert counts[1]["num_human_labels_unused"] == 5
 
 
 def test_recorded_responses_have_one_round(default_project: Path) -> None:

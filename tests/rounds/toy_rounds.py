@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rlaif_dagster.digest import canonical_json
-from rlaif_dagster.graph.build import Graph, list_builders
+from rlaif_dagster.graph.build import Graph, list_builders, with_ancestors
 from rlaif_dagster.graph.evaluation import INPUTS_JSON
 from rlaif_dagster.graph.judge_gates import AUDIT_JSON
 from rlaif_dagster.graph.judging import write_judgements
@@ -24,7 +24,7 @@ from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import Outcome, materialise
 from rlaif_dagster.progress import ignore_progress
-from rlaif_dagster.tables import write_table
+from rlaif_dagster.tables import read_table, write_table
 from tests.conftest import edit_yaml
 from tests.graph.planted_project import PRINCIPLES, write_judge, write_lines
 
@@ -73,6 +73,15 @@ def run_toy(folder: Path, world: World) -> dict[str, Outcome]:
     project = Project.open(folder)
     graph = build_toy_graph(project, world)
     return {name: materialise(project, stage, progress=ignore_progress) for name, stage in graph.items()}
+
+
+def run_toy_to(folder: Path, asset: str, table: str) -> list[dict[str, Any]]:
+    """Brings an asset of a project whose policies are as in the default up to date; returns the rows of a table."""
+    project = Project.open(folder)
+    graph = build_toy_graph(project, World())
+    for name in with_ancestors(graph, [asset]):
+        materialise(project, graph[name], progress=ignore_progress)
+    return read_table(folder / "data" / asset / table)
 
 
 def _make_up(stage: Stage, world: World) -> Stage:
@@ -154,8 +163,6 @@ def _reward(world: World, context: StageContext) -> StageResult:
 
 def _find_level(context: StageContext) -> int:
     """How often the answers of the longest kind say "indeed": once a level, and once more."""
-    from rlaif_dagster.tables import read_table
-
     rows = read_table(context.inputs["ai_preferences"] / "preferences.parquet")
     return max(str(row[text]).count("indeed") for row in rows for text in ("text_a", "text_b")) // 2 - 1
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import StorageError
 from rlaif_dagster.evaluation.intervals import Estimate
-from rlaif_dagster.evaluation.report import format_share, show_hidden_characters
+from rlaif_dagster.evaluation.report import format_share
 from rlaif_dagster.graph.release import EVALUATION, RELEASED_POLICY
 from rlaif_dagster.lineage.exporting.closure import VersionLineage, name_version
 from rlaif_dagster.lineage.project import Project
@@ -20,6 +20,7 @@ from rlaif_dagster.lineage.releases import Release
 from rlaif_dagster.lineage.reporting.picture import Node, draw_picture
 from rlaif_dagster.lineage.signing import find_signatures
 from rlaif_dagster.lineage.tracing.subjects import open_versions
+from rlaif_dagster.pages import open_pages
 
 PAGE: Final = "report.html"
 _TITLE: Final = "<title>"
@@ -97,16 +98,7 @@ def splice(page: str, *, title: str, top: str, bottom: str) -> str:
 def _render(
     project: Project, release: Release, lineage: VersionLineage, evaluation: MaterialisationRecord
 ) -> tuple[str, str]:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("rlaif_dagster.lineage.reporting", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["visible"] = show_hidden_characters
+    environment = open_pages("rlaif_dagster.lineage.reporting")
     confidence = evaluation.metrics.get("confidence", 0.95)
     module = environment.get_template("release.html.jinja").make_module(
         {
