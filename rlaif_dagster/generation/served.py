@@ -108,7 +108,7 @@ def complete_by_server(
         engine = Engine(
             Client(find_url(url, {}), exchange, key=None, timeout_seconds=TIMEOUT_SECONDS),
             exchange,
-            judge="(the policy's server)",
+            who="the policy's server",
             limits=LimitSettings(concurrency=min(concurrency, 4096), timeout_seconds=TIMEOUT_SECONDS),
             price=None,
             budget=Budget(BudgetSettings()),

@@ -177,6 +177,7 @@ NAMES: Final[Mapping[str, Any]] = {
     "PlantedJudgeSettings.template": "compact",
     "RecordedJudgeSettings.verdicts": "inputs/other.jsonl",
     "RecordedSamplingSettings.responses": "inputs/other.jsonl",
+    "LocalSamplingSettings.server_command": ["serve", "{model}", "{port}"],
     **{
         f"{judge}Settings.human_labels": "inputs/other.jsonl"
         for judge in ("LocalJudge", "OpenAIJudge", "PlantedJudge", "RecordedJudge", "Jury")

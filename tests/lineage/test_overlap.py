@@ -60,12 +60,15 @@ def read_until_stopped(root: Path, stop: Path, number: int) -> None:
 
 
 def read_at_once(folder: Path, *names: str) -> list[str]:
-    """Reads files of one folder, of the same one even when another takes its name meanwhile."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        return [Path(f"/proc/self/fd/{opened}", name).read_text() for name in names]
-    finally:
-        os.close(opened)
+    """Reads files of one folder; again where another takes its name, and it is removed, before all are read."""
+    while True:
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            return [Path(f"/proc/self/fd/{opened}", name).read_text() for name in names]
+        except FileNotFoundError:
+            assert os.fstat(opened).st_ino != folder.stat().st_ino  # a folder that is shown is whole
+        finally:
+            os.close(opened)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +215,17 @@ def test_signatures_travel_with_the_versions(
     init_store(folders["theirs"])
     for folder in folders.values():
         subprocess.run(
-            ["dvc", "remote", "add", "--default", "--quiet", "team", str(tmp_path / "remote")],
+            [
+                sys.executable,
+                "-m",
+                "dvc",
+                "remote",
+                "add",
+                "--default",
+                "--quiet",
+                "team",
+                str(tmp_path / "remote"),
+            ],
             cwd=folder,
             check=True,
         )

@@ -22,9 +22,9 @@ TINY: dict[str, Any] = {
         "min_diversity": None,
         "stronger_than_policy": False,
     },
-    "sampling": {"provider": "local", "num_samples": 3, "max_new_tokens": 32},
-    "pairing": {"max_pairs_per_prompt": 2},
-    "reward_model": {"learning_rate": 1e-3, "num_epochs": 4.0, "batch_size": 16},
+    "sampling": {"provider": "local", "num_samples": 4, "max_new_tokens": 32},
+    "pairing": {"max_pairs_per_prompt": 5},
+    "reward_model": {"learning_rate": 1e-3, "num_epochs": 3.0, "batch_size": 16},
     "policy": {
         "method": "dpo",
         "learning_rate": 3e-4,

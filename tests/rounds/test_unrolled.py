@@ -141,12 +141,10 @@ def test_names_with_a_slash_can_be_traced_and_checked_out(
     assert set(trace_subject(project, "principle:kind").facts) >= {"verdicts", "round 2", "round 3"}
 
 
-def test_a_card_names_the_assets_of_its_own_round(stopped: tuple[Path, dict[str, Outcome]]) -> None:
-    folder, outcomes = stopped
+def test_a_card_names_the_asset_of_its_own_round(stopped: tuple[Path, dict[str, Outcome]]) -> None:
+    folder, _ = stopped
     card = (folder / "data" / "round_2" / "ai_preferences" / CARD_FILE).read_text()
-    digest = outcomes["round_2/judgements"].record.output.digest
-    assert "round_2/ai_preferences" in card
-    assert any("round_2/judgements" in line and digest in line for line in card.splitlines())
+    assert "# round_2/ai_preferences" in card.splitlines()
 
 
 def test_the_policy_as_its_own_judge_stops_after_one_round(default_project: Path) -> None:

@@ -65,7 +65,7 @@ class Engine:
         client: Client,
         exchange: Exchange,
         *,
-        judge: str,
+        who: str,
         limits: LimitSettings,
         price: PriceSettings | None,
         budget: Budget,
@@ -75,14 +75,14 @@ class Engine:
         Args:
             client: Makes the attempts.
             exchange: Writes the requests.
-            judge: The judge's name, for messages.
+            who: Who is asked, for messages.
             limits: How much may be asked.
             price: What tokens cost.
             budget: What may be spent; it may have been drawn on before.
         """
         self._client = client
         self._exchange = exchange
-        self._judge = judge
+        self._who = who
         self._limits = limits
         self._price = price
         self._window = Window(limits.concurrency)
@@ -286,7 +286,7 @@ class Engine:
     def _stop(self, reason: str, remedy: str) -> None:
         self._stop_by(
             JudgeError(
-                f"judge {self._judge}: {reason}.\n"
+                f"{self._who}: {reason}.\n"
                 f"  remedy: {remedy}; then run again: what was answered is kept, and only the rest is asked"
             )
         )
@@ -295,7 +295,7 @@ class Engine:
         spent, most = self._budget.spent, attempt.most
         self._stop_by(
             BudgetError(
-                f"judge {self._judge}: the budget of this run is spent: {self._describe(spent)} so far, and the next "
+                f"{self._who}: the budget of this run is spent: {self._describe(spent)} so far, and the next "
                 f"call may take up to {self._describe(most)}.\n"
                 "  remedy: run again to go on from here with a new budget (what was answered is kept), or raise "
                 "limits.budget in inputs/judge.yaml"

@@ -58,7 +58,7 @@ class ServedJudge:
         engine = Engine(
             self._client,
             self._exchange,
-            judge=name_judge(self._settings),
+            who=f"judge {name_judge(self._settings)}",
             limits=self._settings.limits,
             price=self._settings.price,
             budget=self._budget or Budget(self._settings.limits.budget),
