@@ -27,6 +27,9 @@ BECOMES: Final = {
     "blocked": "[red]blocked[/]",
 }
 
+_WHOLE_FROM = 1000
+"""Amounts from here on are told without a fraction."""
+
 
 def plan_command(root: Path, assets: Sequence[str], *, as_json: bool) -> None:
     """Prints the plan of a run; nothing is changed.
@@ -114,8 +117,16 @@ def show_plan(console: Console, plan: Plan) -> None:
 def word_range(span: Range) -> str:
     """A range in words."""
     if span.max is None:
-        return f"{span.min:,} or more"
-    return f"{span.min:,}" if span.min == span.max else f"{span.min:,} to {span.max:,}"
+        return f"{_word_amount(span.min)} or more"
+    least, most = _word_amount(span.min), _word_amount(span.max)
+    return least if span.min == span.max else f"{least} to {most}"
+
+
+def _word_amount(amount: float) -> str:
+    """A number of things as it is; of tokens and fees, which are reckoned, the digits that count."""
+    if isinstance(amount, int):
+        return f"{amount:,}"
+    return f"{amount:,.0f}" if amount >= _WHOLE_FROM else f"{amount:.4g}"
 
 
 def _word_work(span: Range, num_reused: int) -> str:
