@@ -56,7 +56,7 @@ def open_responses(
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".responses.lock")):
+        with FileLock(folder.with_name(f"{folder.name}.responses.lock")):
             known = read_known()
             left = {name: row for name, row in look_into_responses(folder).items() if name not in known}
             rewritten = folder / f"{_FILE}.new"

@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -94,7 +94,7 @@ def _await_ready(
     process: "subprocess.Popen[bytes]", url: str, ready_seconds: float, name: str, log: Path
 ) -> None:
     deadline = time.monotonic() + ready_seconds
-    while not _answers(url):
+    while not (_answers(url) and process.poll() is None):  # else somebody else answers there
         if process.poll() is not None or time.monotonic() > deadline:
             came = (
                 f"ended with status {process.returncode}" if process.poll() is not None else "did not come up"
@@ -116,15 +116,11 @@ def _answers(url: str) -> bool:
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """Ends the program and what it started: asked first, then forced."""
-    for how in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, how)
-        except ProcessLookupError:
-            break
-        try:
-            process.wait(_STOP_SECONDS)
-            break
-        except subprocess.TimeoutExpired:
-            continue
+    """Ends the program, asked first, then forced, and whatever it started and left behind."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_STOP_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()

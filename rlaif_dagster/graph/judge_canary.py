@@ -151,7 +151,9 @@ def _ask_again(inputs: ProjectInputs, context: StageContext) -> StageResult:
             f"{JUDGE_CANARY}: judgements was made from other prompts, responses, principles or judges than there are "
             "now, so its questions cannot be put again.\n  remedy: `rlaif run judgements` first"
         )
-    with ask_judges(plan, judges, context, inputs) as asked:
+    # Not the asset's journal: an answer of an earlier try, perhaps weeks old, would be no answer of today's judge.
+    today = replace(context, journal=context.scratch / "journal")
+    with ask_judges(plan, judges, today, inputs) as asked:
         verdicts = list(asked.verdicts)
     compared = compare_verdicts(chosen, verdicts)
     # What was said is left out: a judge that answers the same in other words gives the same version.

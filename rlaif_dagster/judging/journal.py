@@ -137,9 +137,7 @@ def open_journal(folder: Path, attempt: str) -> Iterator[Journal]:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(
-            folder.with_suffix(".lock")
-        ):  # beside the folder, which is removed when a version has landed
+        with FileLock(folder.with_name(f"{folder.name}.lock")):
             folder.mkdir(exist_ok=True)
             connection = sqlite3.connect(folder / "journal.sqlite", isolation_level=None)
             try:

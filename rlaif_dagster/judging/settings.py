@@ -129,7 +129,7 @@ class PriceSettings(_Settings):
 
 
 class BudgetSettings(_Settings):
-    """What one asset may spend on this judge in one run; it stops cleanly before, and the next run goes on from there.
+    """What one run may spend on this judge; it stops cleanly before, and the next run goes on from there.
 
     A request that the server turned away (with an error status) is not spent.
     """

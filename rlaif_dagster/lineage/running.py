@@ -22,9 +22,16 @@ def hold_run(project: Project, run_id: str) -> Iterator[None]:
     folder = _lock_folder(project)
     path = folder / f"{run_id}-{os.getpid()}.lock"
     with ExitStack() as stack:
-        with raising_storage_errors(folder):
+        with raising_storage_errors(folder), no_run_starts(project):
             stack.enter_context(held_lock(path))
         stack.callback(path.unlink, missing_ok=True)
+        yield
+
+
+@contextmanager
+def no_run_starts(project: Project) -> Iterator[None]:
+    """Lets no run begin for the time of a `with` block."""
+    with held_lock(project.scratch / "locks" / "start.lock"):
         yield
 
 

@@ -5,6 +5,7 @@ evaluation, which checks, which versions it was made from) and `rlaif/record.jso
 names the records before it by their digests, so the whole history up to the release is signed with it.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 SIGNATURES: Final = "signatures"
 """The folder of signatures, in a project and in its remote."""
 SUFFIX: Final = ".sig"
+_NAME: Final = re.compile(r"[0-9a-f]{64}\.([0-9a-f]{64})\.sig")
 RECORD_JSON: Final = "record.json"
 BESIDE: Final = "rlaif"
 """The folder, beside the policy's files, with what else is signed."""
@@ -161,7 +163,8 @@ def find_signatures(project: Project, release: Release) -> tuple[Signature, ...]
     """The signatures of a release that are here; whether they hold is open."""
     found = []
     for path in sorted((project.root / SIGNATURES).glob(f"{release.record.record_id}.*{SUFFIX}")):
-        found.append(Signature(path=path, key=Digest(path.name.split(".")[1])))
+        if named := _NAME.fullmatch(path.name):
+            found.append(Signature(path=path, key=Digest(named[1])))
     return tuple(found)
 
 

@@ -3,8 +3,8 @@
 The objects lie in DVC's cache.
 
 A version is stored by `add` before anything names it; `pin` then lets git see it, and `publish` shows it
-to people in `data/`. Nothing here removes a version: `dvc gc` would remove those that git never saw, and
-is never called.
+to people in `data/`. Nothing here removes a version (`rlaif gc` does, on the record): `dvc gc`
+would remove those that git never saw, and is never called.
 
 The traps of DVC met here: objects, trees and `data.dvc` are written in DVC's formats without its `Repo`,
 so no shared instance loses updates and no status check deletes a damaged object; updates of `data.dvc`

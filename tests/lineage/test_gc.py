@@ -25,6 +25,7 @@ from rlaif_dagster.lineage.time_travel import checkout_project
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.versioning.project import share_cache
 from rlaif_dagster.versioning.store import init_store
+from rlaif_dagster.versioning.tree import Tree
 from tests.docs.pages import read_examples
 from tests.lineage.audited_projects import (
     STORE,
@@ -288,6 +289,26 @@ def test_objects_that_no_record_accounts_for_are_left_alone(root: Path) -> None:
     run_dvc_object.write_bytes(b"added\n")
     collect(root, "releases")
     assert run_dvc_object.read_bytes() == b"added\n"
+
+
+def test_a_file_of_a_version_that_only_another_ledger_names_stays(root: Path) -> None:
+    """As on a branch whose records are not in the working tree: its trees are here, and what they name stays."""
+    cache = Project.open(root).store.cache
+    going = [
+        md5 for md5 in plan_collection(Project.open(root), ["releases"], now=NOW).objects if ".dir" not in md5
+    ]
+    tree = Tree((("elsewhere", going[0]),))
+    cache.write_tree(tree)
+    collect(root, "releases")
+    assert [md5 for md5 in going if cache.path_of(md5).is_file()] == going[:1]
+
+
+def test_a_cache_behind_a_link_may_be_shared(root: Path, tmp_path: Path) -> None:
+    cache = root / ".dvc" / "cache"
+    shutil.move(cache, tmp_path / "shared")
+    cache.symlink_to(tmp_path / "shared")
+    with pytest.raises(StorageError, match="may be shared"):
+        collect(root, "releases")
 
 
 def test_what_must_not_be_done_is_refused_with_the_remedy(root: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from rlaif_dagster.judging.serving.exchange import Exchange, Fault, Request
 DEFAULT_URL: Final = "https://api.openai.com/v1"
 URL_VARIABLE: Final = "OPENAI_BASE_URL"
 
+_THIS_MACHINE: Final = ("127.0.0.1", "::1", "localhost")
 _REMEDY: Final = f"see that the server runs, and check base_url in inputs/judge.yaml (or {URL_VARIABLE})"
 
 
@@ -110,6 +111,6 @@ def _describe(error: Exception) -> str:
 def _find_proxy(url: str) -> str | None:
     """The proxy that the environment names for an address, looked up once and not for each request."""
     parts = urlsplit(url)
-    if urllib.request.proxy_bypass(parts.netloc):
+    if parts.hostname in _THIS_MACHINE or urllib.request.proxy_bypass(parts.netloc):
         return None
     return urllib.request.getproxies().get(parts.scheme)

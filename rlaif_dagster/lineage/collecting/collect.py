@@ -18,7 +18,7 @@ from rlaif_dagster.lineage.collecting.notes import FOLDER, CollectedVersion, Col
 from rlaif_dagster.lineage.ledger import SUFFIX
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
-from rlaif_dagster.lineage.running import find_running
+from rlaif_dagster.lineage.running import find_running, no_run_starts
 from rlaif_dagster.versioning.scratch import held_lock, raising_storage_errors, scratch_folder
 from rlaif_dagster.versioning.tree import Tree
 
@@ -66,7 +66,7 @@ def plan_collection(project: Project, keep: Sequence[str], *, now: datetime.date
         StorageError: If the cache lies outside the project.
     """
     cache = project.store.cache
-    if not cache.folder.is_relative_to(project.root):
+    if not cache.folder.resolve().is_relative_to(project.root.resolve()):
         raise StorageError(
             f"{cache.folder}: this cache may be shared, and other projects' versions are not known here\n"
             "  remedy: collect in the project that the cache lies in"
@@ -75,8 +75,8 @@ def plan_collection(project: Project, keep: Sequence[str], *, now: datetime.date
     records = {record.record_id: record for record in project.ledger.records()}
     staying = {record.output.md5: record for name, record in records.items() if name in kept.reasons}
     going = {r.output.md5: r for r in records.values() if r.output.md5 not in staying}
-    trees = _read_trees(project, records.values())
-    needed = {
+    trees, foreign = _read_trees(project, records.values())
+    needed = foreign | {
         md5
         for name in (*staying, *kept.pins)
         if (tree := trees.get(name)) is not None
@@ -116,16 +116,17 @@ def apply_collection(project: Project, keep: Sequence[str], *, now: datetime.dat
         CorruptVersionError: As `plan_collection`.
         StorageError: As `plan_collection`; if a run is at work; or if something cannot be written or removed.
     """
-    running = find_running(project)
-    if running:
-        raise StorageError(
-            f"{project.root}: a run is at work ({', '.join(running)}), and may need what would be given up\n"
-            "  remedy: wait for it, then collect again"
-        )
     with (
         raising_storage_errors(project.store.cache.folder),
+        no_run_starts(project),
         held_lock(project.scratch / "locks" / "ledger.lock"),
     ):
+        running = find_running(project)
+        if running:
+            raise StorageError(
+                f"{project.root}: a run is at work ({', '.join(running)}), and may need what would be given up\n"
+                "  remedy: wait for it, then collect again"
+            )
         collection = plan_collection(project, keep, now=now)
         if collection.dropped:
             _write_note(project, collection, now=now)
@@ -134,10 +135,15 @@ def apply_collection(project: Project, keep: Sequence[str], *, now: datetime.dat
     return collection
 
 
-def _read_trees(project: Project, records: Iterable[MaterialisationRecord]) -> dict[str, Tree]:
+def _read_trees(
+    project: Project, records: Iterable[MaterialisationRecord]
+) -> tuple[dict[str, Tree], set[str]]:
     """The trees of recorded versions, and those of whole states of `data/` that are made of such versions.
 
     A version that has no tree object of its own may lie in a whole state: `dvc pull` brings it so.
+
+    Returns:
+        The trees by address, and the files of all other trees: of versions that another branch's ledger names.
     """
     cache = project.store.cache
     versions: dict[str, set[str]] = {}
@@ -145,6 +151,7 @@ def _read_trees(project: Project, records: Iterable[MaterialisationRecord]) -> d
         versions.setdefault(record.asset, set()).add(record.output.md5)
     known = {md5 for md5s in versions.values() for md5 in md5s}
     found: dict[str, Tree] = {}
+    foreign: set[str] = set()
     for path in sorted(cache.folder.glob("files/md5/*/*.dir")):
         md5 = path.parent.name + path.name
         tree = cache.read_tree(md5) or Tree(())
@@ -153,7 +160,9 @@ def _read_trees(project: Project, records: Iterable[MaterialisationRecord]) -> d
             found[md5] = tree
         elif all(asset in versions and part.md5 in versions[asset] for asset, part in parts.items()):
             found |= {md5: tree, **{part.md5: part for part in parts.values()}}
-    return found
+        else:
+            foreign.update(file_md5 for _, file_md5 in tree.files)
+    return found, foreign
 
 
 def _write_note(project: Project, collection: Collection, *, now: datetime.datetime) -> None:

@@ -18,6 +18,7 @@ from rlaif_dagster.judging.journal import open_journal
 from rlaif_dagster.judging.judge import AskedResult, ask_questions
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.judging.questions import Question, plan_questions
+from rlaif_dagster.judging.serving.client import _find_proxy
 from rlaif_dagster.judging.serving.engine import SILENT_CALLS
 from rlaif_dagster.judging.serving.judge import ServedJudge
 from rlaif_dagster.judging.settings import OpenAIJudgeSettings
@@ -354,3 +355,10 @@ def test_a_served_judge_loads_no_heavy_library() -> None:
     code = "import sys, rlaif_dagster.graph.judging, rlaif_dagster.judging.serving.judge as _; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "transformers", "pandas", "dagster"} & set(done.stdout.split())
+
+
+def test_a_server_of_this_machine_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy.invalid:3128")
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert _find_proxy("http://127.0.0.1:8000/v1") is None
+    assert _find_proxy("http://judge.invalid/v1") == "http://proxy.invalid:3128"
