@@ -4,7 +4,7 @@
 
 WORK keeps what is there: for each seed a project up to its reward model (made once, shared by the methods), and a line
 of `results.jsonl` for each method and seed. What has a line is not run again, so the work can be done in parts; the
-table is printed over all lines. `--methods` names keys of METHODS, `noise` for soft and hard labels under a judge who
+table is printed over all lines. Seconds are of processor time, training alone. `--methods` names keys of METHODS, `noise` for soft and hard labels under a judge who
 answers one call in five wrongly, or `curve` for best-of-n against n.
 """
 
@@ -37,6 +37,11 @@ from rlaif_dagster.seeds import derive_seed
 from rlaif_dagster.tables import Row
 from rlaif_dagster.training.settings import PolicySettings, RewardModelSettings
 
+FEEDBACK: Final[dict[str, Any]] = {
+    "pairing": {"max_pairs_per_prompt": 12},
+    "reward_model": {"learning_rate": 1.0e-3, "num_epochs": 3.0, "batch_size": 32},
+}
+"""Sections of `pipeline.yaml`: three times the default's pairs. Preferences are what limits DPO here."""
 CHECKED: Final[dict[str, Any]] = {"checkpoint_steps": 10}
 ONLINE: Final[dict[str, Any]] = {
     **CHECKED,
@@ -96,7 +101,8 @@ class World:
             with redirect_stdout(io.StringIO()):
                 init_command(folder)
             pipeline = folder / "inputs" / "pipeline.yaml"
-            pipeline.write_text(yaml.safe_dump(yaml.safe_load(pipeline.read_text()) | {"seed": seed}))
+            settings = yaml.safe_load(pipeline.read_text())
+            pipeline.write_text(yaml.safe_dump(settings | FEEDBACK | {"seed": seed}))
             if noisy:
                 (folder / "inputs" / "judge.yaml").write_text(yaml.safe_dump(NOISY_JUDGE))
         finish(start_rlaif(folder, "run", "reward_model"))
@@ -138,7 +144,7 @@ def train(world: World, name: str, section: Mapping[str, Any], output: Path, *, 
                 output=reward_model,
                 scratch=scratch,
             )
-    started = time.perf_counter()
+    started = time.process_time()
     result = train_policy(
         world / "base_policy",
         reward_model,
@@ -150,7 +156,7 @@ def train(world: World, name: str, section: Mapping[str, Any], output: Path, *, 
         scratch=scratch,
     )
     return {
-        "seconds": time.perf_counter() - started,
+        "seconds": time.process_time() - started,
         "chosen_step": result.chosen_step,
         "num_steps": len(result.steps),
         "stopped": result.stopped,
@@ -234,7 +240,7 @@ def read_results(work: Path) -> list[dict[str, Any]]:
 def print_table(results: list[dict[str, Any]]) -> None:
     """Prints one row a method, over its seeds; prompts are the clusters, and the base policy's tokens in brackets."""
     table = Table(title="The embedded world, held-out prompts, against the base policy")
-    for column in ("method", "seeds", "gold", "at equal length", "KL (nats)", "tokens", "seconds", "stopped"):
+    for column in ("method", "seeds", "gold", "at equal length", "KL (nats)", "tokens", "CPU s", "stopped"):
         table.add_column(column, justify="left" if column == "method" else "right")
     for name in dict.fromkeys(result["name"] for result in results):
         mine = [result for result in results if result["name"] == name]
