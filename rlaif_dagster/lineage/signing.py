@@ -5,6 +5,7 @@ evaluation, which checks, which versions it was made from) and `rlaif/record.jso
 names the records before it by their digests, so the whole history up to the release is signed with it.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from rlaif_dagster.lineage.recall import view_version, work_folder
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.releases import Release, find_policy
 from rlaif_dagster.lineage.tracing.subjects import open_versions
-from rlaif_dagster.versioning.scratch import raising_storage_errors
+from rlaif_dagster.versioning.scratch import raising_storage_errors, write_whole
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
@@ -100,10 +101,9 @@ def sign_release(
     signature = Signature(path=_path_of(project, release, identity), key=identity)
     config.set_hashing_config(_hash_all())
     with _stage(project, release) as folder, raising_storage_errors(signature.path):
-        signature.path.parent.mkdir(exist_ok=True)
-        unfinished = signature.path.with_suffix(".tmp")
+        unfinished = folder.with_suffix(SUFFIX)
         config.sign(folder, unfinished)
-        unfinished.replace(signature.path)
+        write_whole(signature.path, unfinished.read_bytes(), scratch=project.scratch / "scratch")
     return signature
 
 
@@ -166,6 +166,18 @@ def find_signatures(project: Project, release: Release) -> tuple[Signature, ...]
         if named := _NAME.fullmatch(path.name):
             found.append(Signature(path=path, key=Digest(named[1])))
     return tuple(found)
+
+
+def list_whole_signatures(folder: Path) -> tuple[Path, ...]:
+    """The files of a folder of signatures, without those that were cut off on their way; whether they hold is open."""
+    return tuple(path for path in sorted(folder.glob(f"*{SUFFIX}")) if _is_whole(path))
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_bytes()), dict)
+    except ValueError:
+        return False
 
 
 def _path_of(project: Project, release: Release, key: Digest) -> Path:
