@@ -14,6 +14,7 @@ from rlaif_dagster.lineage.ledger import SUFFIX
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import show_newest
 from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.running import hold_run
 from rlaif_dagster.lineage.signing import SIGNATURES, list_whole_signatures
 from rlaif_dagster.lineage.signing import SUFFIX as SIGNATURE_SUFFIX
 from rlaif_dagster.progress import Progress
@@ -51,6 +52,11 @@ def push_project(project: Project, *, progress: Progress) -> ShareResult:
         LedgerError: If the ledger is damaged.
         StorageError: If there is no remote, or it cannot be written.
     """
+    with hold_run(project, "push"):
+        return _push(project, progress)
+
+
+def _push(project: Project, progress: Progress) -> ShareResult:
     records = project.ledger.records()
     versions = _list_versions(project, records)
     pinned = project.store.read_pinned()
@@ -82,6 +88,11 @@ def pull_project(project: Project, *, heads_only: bool, progress: Progress) -> S
         LedgerError: If the remote's ledger is damaged; no record is taken.
         StorageError: If there is no remote, or it cannot be read.
     """
+    with hold_run(project, "pull"):
+        return _pull(project, progress, heads_only=heads_only)
+
+
+def _pull(project: Project, progress: Progress, *, heads_only: bool) -> ShareResult:
     remote = project.store.require_remote()
     with (
         raising_storage_errors(project.scratch),
