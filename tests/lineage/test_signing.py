@@ -4,17 +4,9 @@ import errno
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from model_signing import signing
 
 from rlaif_dagster.cli.sign import PASSWORD_VARIABLE, find_release, sign_command, verify_command
@@ -28,28 +20,8 @@ from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.versioning.store import init_store
 
 from .candidates import build
+from .conftest import Keys
 from .test_sharing import add_remote
-
-
-class Keys:
-    """Key pairs in a folder outside the project."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def make(self, name: str, *, password: bytes | None = None, key: Any = None) -> tuple[Path, Path]:
-        key = key or ec.generate_private_key(ec.SECP256R1())
-        encryption = BestAvailableEncryption(password) if password else NoEncryption()
-        private, public = self.folder / f"{name}.key", self.folder / f"{name}.pub"
-        private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
-        public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-        return private, public
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> Keys:
-    (tmp_path / "keys").mkdir()
-    return Keys(tmp_path / "keys")
 
 
 @pytest.fixture
