@@ -148,7 +148,7 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
         f"AutomationSettings.{name}": "when Dagster looks"
         for name in ("cron", "canary_cron", "interval_seconds")
     },
-    "OpenAIJudgeSettings.api_key_env": ELSEWHERE,
+    **{f"OpenAIJudgeSettings.{name}": ELSEWHERE for name in ("api_key_env", "max_tokens_name")},
     **{f"LimitSettings.{name}": ELSEWHERE for name in ("concurrency", "requests_per_minute")},
     **{
         f"LimitSettings.{name}": ELSEWHERE
