@@ -24,6 +24,10 @@ class Range:
         return Range(min=self.min * factor, max=None if self.max is None else self.max * factor)
 
 
+UNKNOWN: Final = Range(min=0, max=None)
+"""An amount of which nothing is known."""
+
+
 def add_ranges(ranges: Iterable[Range | None]) -> Range | None:
     """The range of a sum; None if one of the summands is not known."""
     total = Range()

@@ -177,7 +177,7 @@ def test_the_signs_of_hacking_worked_by_hand() -> None:
 
 
 def checkpoint(**values: Any) -> PolicyCheckpoint:
-    return PolicyCheckpoint(mean_reward=0.0, kl_k1=0.0, kl_k3=0.0, rewards=(0.0,), **values)
+    return PolicyCheckpoint(mean_reward=0.0, kl_k1=0.0, kl_k3=0.0, answers=(), **values)
 
 
 @pytest.mark.slow
