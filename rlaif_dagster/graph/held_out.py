@@ -8,7 +8,7 @@ from typing import Final
 from rlaif_dagster.evaluation.comparison import Source
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.graph.judging import ask_about_pairs, read_answers
-from rlaif_dagster.graph.responses import sample_policy, write_responses
+from rlaif_dagster.graph.responses import open_sampler, write_responses
 from rlaif_dagster.graph.stage import StageContext
 from rlaif_dagster.inputs.pipeline import PipelineSettings
 from rlaif_dagster.inputs.project_inputs import EVALUATION_JUDGE, ProjectInputs
@@ -126,11 +126,12 @@ def answer_held_out(
     answers: dict[str, Row] = {}  # an answer once, if both policies are the same
     by_policy = []
     counts: Counter[str] = Counter()
-    for policy in MEASURED_POLICIES:
-        result = sample_policy(context, policy, prompts, sampling_of(inputs.pipeline, policy), inputs)
-        by_policy.append({(row["prompt_id"], row["index"]): row for row in result.rows})
-        answers.update((row["response_id"], row) for row in result.rows)
-        counts.update(num_sampled=result.num_sampled, num_reused=result.num_reused)
+    with open_sampler(context, inputs) as sample:
+        for policy in MEASURED_POLICIES:
+            result = sample(policy, prompts, sampling_of(inputs.pipeline, policy))
+            by_policy.append({(row["prompt_id"], row["index"]): row for row in result.rows})
+            answers.update((row["response_id"], row) for row in result.rows)
+            counts.update(num_sampled=result.num_sampled, num_reused=result.num_reused)
     write_responses(context.output, answers.values())
     base, aligned = by_policy
     return HeldOutAnswers.from_rows(base, aligned, counts=counts)

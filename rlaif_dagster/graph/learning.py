@@ -10,6 +10,7 @@ from rlaif_dagster.digest import Digest, JsonValue, canonical_json
 from rlaif_dagster.graph.cards import with_card
 from rlaif_dagster.graph.preferences import read_preferences
 from rlaif_dagster.graph.responses import MODEL_ENGINE
+from rlaif_dagster.graph.rounds import REFERENCE_POLICY
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.models import copy_model
@@ -164,7 +165,8 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
     numerics = inputs.pipeline.numerics
     seed = inputs.pipeline.seed
     recipe: JsonValue = {
-        "policy": settings.model_dump(mode="json"),
+        # Another reference policy is another input.
+        "policy": settings.model_dump(mode="json", exclude={"reference"}),
         "seed": seed,
         **describe_launch(inputs),
     }
@@ -175,15 +177,18 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
         from rlaif_dagster.evaluation.facts import CheckpointPoint, Curve, CurvePoint
         from rlaif_dagster.seeds import derive_seed
 
+        folders = {
+            "base_policy_path": context.inputs[inputs.first_policy],
+            "reward_model_path": context.inputs["reward_model"],
+        }
+        if REFERENCE_POLICY in context.inputs:
+            folders["reference_policy_path"] = context.inputs[REFERENCE_POLICY]
         result: PolicyResult = train(
             "policy",
             context,
             inputs,
             recipe=recipe,
-            folders={
-                "base_policy_path": context.inputs[inputs.first_policy],
-                "reward_model_path": context.inputs["reward_model"],
-            },
+            folders=folders,
             tables={"rows": read_preferences(context.inputs["ai_preferences"], "train")},
             settings=settings,
             seed=derive_seed(seed, "aligned_policy"),

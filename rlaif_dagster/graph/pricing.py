@@ -19,6 +19,7 @@ from rlaif_dagster.graph.held_out import MEASURED_POLICIES, HeldOutAnswers, list
 from rlaif_dagster.graph.judging import read_answers
 from rlaif_dagster.graph.price import NOTHING, Foreseen, Price, PriceContext, Range, add_prices
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
+from rlaif_dagster.graph.revision import sampling_of_revised
 from rlaif_dagster.graph.sources import read_prompts
 from rlaif_dagster.inputs.project_inputs import EVALUATION_JUDGE, JudgeSource, ProjectInputs
 from rlaif_dagster.judging.calls import Call, JudgeProfile
@@ -29,6 +30,7 @@ from rlaif_dagster.judging.probe import ATTACKS, HARMLESS, NUM_PROBES
 from rlaif_dagster.judging.questions import is_settled, plan_questions
 from rlaif_dagster.judging.settings import LocalJudgeSettings
 from rlaif_dagster.prompts import Prompt
+from rlaif_dagster.revising.settings import BASE_POLICY
 from rlaif_dagster.tables import Row, has_columns, stream_table
 
 _MOST_CALLS: Final = 4
@@ -63,15 +65,23 @@ def price_responses(inputs: ProjectInputs, context: PriceContext) -> Price:
 
 
 def price_revisions(inputs: ProjectInputs, context: PriceContext) -> Price:
-    """The price of `revised_responses`: each answer, and at most two calls of the critic a round."""
+    """The price of `revised_responses`: each answer that is not known, and at most two calls of the critic a round."""
     settings = inputs.pipeline.revision
     prompts = _read_prompts(context)
     if settings is None or prompts is None:
         return Price(rows_sampled=UNKNOWN, judge_calls=UNKNOWN)
-    num_answers = sum(prompt.split == "train" for prompt in prompts) * settings.num_samples
+    rows = _name_responses(
+        [prompt for prompt in prompts if prompt.split == "train"],
+        context.inputs[BASE_POLICY].digest or _UNKNOWN_DIGEST,
+        sampling_of_revised(inputs),
+        root_seed=inputs.pipeline.seed,
+    )
+    wanted = {row["response_id"] for row in rows}
+    num_sampled = len(wanted - _find_texts(wanted, context).keys())
     return Price(
-        rows_sampled=Range(min=num_answers, max=num_answers),
-        judge_calls=Range(min=0, max=2 * settings.rounds * num_answers),
+        rows_sampled=Range(min=num_sampled, max=num_sampled),
+        rows_reused=len(rows) - num_sampled,
+        judge_calls=Range(min=0, max=2 * settings.rounds * len(rows)),
         tokens=None,
         cost=Range() if isinstance(settings.critic, LocalJudgeSettings) else None,
     )

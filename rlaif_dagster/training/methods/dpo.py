@@ -26,7 +26,7 @@ _NO_PREFERENCE = 0.5
 
 
 def plan_dpo(material: Material, settings: DpoSettings) -> Plan:
-    """Filters and encodes the pairs, and measures them by the reference policy, which the policy still is.
+    """Filters and encodes the pairs, and measures them by the reference policy.
 
     Raises:
         TrainingError: If no pair is left.
@@ -43,7 +43,8 @@ def plan_dpo(material: Material, settings: DpoSettings) -> Plan:
             f"policy: none of the {len(is_kept)} pairs is left to train on (dropped: {dropped}).\n"
             "  remedy: raise `policy.reward_filter` or `policy.max_length`"
         )
-    show = trainers.show_dpo_pairs(encoded, material.policy, settings=settings)
+    reference = material.policy if material.reference is None else material.reference
+    show = trainers.show_dpo_pairs(encoded, reference, settings=settings)
 
     def make_trainer(arguments: Mapping[str, Any], callbacks: Sequence[TrainerCallback]) -> Any:
         return trainers.SoftDpoTrainer(
