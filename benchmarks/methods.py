@@ -109,7 +109,7 @@ class World:
 
     def read_pairs(self, split: str, *, hard: bool = False) -> list[Row]:
         """The preferences; hard ones say 1, 0 or one half."""
-        rows = read_preferences(self / "ai_preferences", split)
+        rows = list(read_preferences(self / "ai_preferences", split))
         return (
             [{**row, "p_a": (1 + math.copysign(1, row["p_a"] - 0.5)) / 2} for row in rows] if hard else rows
         )

@@ -1,7 +1,7 @@
 """Stages that learn from the feedback: the reward model and the aligned policy."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +15,7 @@ from rlaif_dagster.graph.rounds import REFERENCE_POLICY
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.models import copy_model
-from rlaif_dagster.tables import Row, write_table
+from rlaif_dagster.tables import StoredRows, write_table
 from rlaif_dagster.training.results import CHECKPOINTS_TABLE, checkpoints_schema, tabulate_checkpoints
 from rlaif_dagster.training.settings import OptimizerSettings
 
@@ -84,7 +84,7 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
             copy_model(base, base_path)
         preferences = context.inputs["ai_preferences"]
         held_out = read_preferences(preferences, "eval")
-        require_decided(held_out)
+        decided = require_decided(held_out)
         result: RewardModelResult = train(
             "reward model",
             context,
@@ -95,7 +95,7 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
             settings=settings,
             seed=derive_seed(seed, "reward_model"),
         )
-        metrics = measure_accuracy(held_out, result.held_out.margins)
+        metrics = measure_accuracy(decided, result.held_out.margins)
         metrics["train_accuracy"] = result.train.accuracy
         metrics["mean_margin"] = result.held_out.mean_margin
         curve = Curve(
@@ -124,7 +124,7 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
             },
             metrics={
                 **metrics,
-                **measure_quality(held_out, result.held_out.margins),
+                **measure_quality(decided, result.held_out.margins),
                 **({"disagreement": result.held_out.disagreement} if settings.ensemble > 1 else {}),
             },
         )
@@ -260,7 +260,7 @@ def train(
     *,
     recipe: JsonValue,
     folders: Mapping[str, Path],
-    tables: Mapping[str, Sequence[Row]],
+    tables: Mapping[str, StoredRows],
     settings: OptimizerSettings,
     seed: int,
 ) -> Any:

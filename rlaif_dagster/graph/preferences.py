@@ -1,6 +1,6 @@
 """The stage of the soft labels."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Final
@@ -20,12 +20,26 @@ from rlaif_dagster.judging.settings import find_combine, find_protocol
 from rlaif_dagster.judging.verdicts import Verdict
 from rlaif_dagster.preferences import aggregate_verdicts, preferences_schema
 from rlaif_dagster.rounds.plateau import JUDGE_THRESHOLDS, list_reasons, watch_judge
-from rlaif_dagster.tables import Row, read_table, stream_table, write_table
+from rlaif_dagster.tables import Row, StoredRows, stream_table, write_table
 
 PREFERENCES_TABLE: Final = "preferences.parquet"
 SUMMARY_JSON: Final = "summary.json"
 HUMAN_JSON: Final = "human.json"
 """What people said of each pair, where it counts: P(a preferred) by pair id."""
+
+LEARNED_COLUMNS: Final = (
+    "pair_id",
+    "prompt_id",
+    "split",
+    "prompt",
+    "text_a",
+    "text_b",
+    "p_a",
+    "near_tie",
+    "chosen",
+    "rejected",
+)
+"""What reward models and policies learn from, and are measured on."""
 
 
 @with_card
@@ -39,8 +53,12 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
 
     def compute(context: StageContext) -> StageResult:
         judgements = context.inputs["judgements"]
-        prompts = read_table(context.inputs["prompts"] / PROMPTS_TABLE)
-        responses = read_table(context.inputs["sampled_responses"] / RESPONSES_TABLE)
+        prompts = StoredRows(
+            path=context.inputs["prompts"] / PROMPTS_TABLE, columns=("prompt_id", "prompt", "split")
+        )
+        responses = StoredRows(
+            path=context.inputs["sampled_responses"] / RESPONSES_TABLE, columns=("response_id", "text")
+        )
         human = {} if people is None else _read_people(people, prompts, read_nameable_responses(context))
         jury = Jury.from_verdicts(combine, stream_verdicts(judgements))
         result = aggregate_verdicts(
@@ -115,7 +133,7 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
     )
 
 
-def _read_people(file: RecordedFile, prompts: Sequence[Row], responses: Sequence[Row]) -> dict[str, float]:
+def _read_people(file: RecordedFile, prompts: Iterable[Row], responses: Sequence[Row]) -> dict[str, float]:
     """What people said, by pair: 1 where a is better, 0 where b is, one half for a tie."""
     labels = read_human_labels(
         file.path, prompts={row["prompt_id"]: row["prompt"] for row in prompts}, responses=responses
@@ -131,9 +149,9 @@ def stream_verdicts(folder: Path) -> Iterator[Verdict]:
         yield Verdict(**row, answers=())
 
 
-def read_preferences(folder: Path, split: str) -> list[Row]:
-    """Reads the rows of one split from a version of the `ai_preferences` asset."""
-    return [row for row in read_table(folder / PREFERENCES_TABLE) if row["split"] == split]
+def read_preferences(folder: Path, split: str) -> StoredRows:
+    """The rows of one split of a version of the `ai_preferences` asset, as far as models are made of them."""
+    return StoredRows(path=folder / PREFERENCES_TABLE, columns=LEARNED_COLUMNS, where={"split": split})
 
 
 def _watch_judge(inputs: ProjectInputs) -> tuple[dict[str, JsonValue], tuple[Check, ...]]:

@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import TypeAdapter
 
 from rlaif_dagster.errors import ModelError, TrainingError
+from rlaif_dagster.tables import StoredRows
 from rlaif_dagster.training.policy import train_policy
 from rlaif_dagster.training.results import PolicyResult
 from rlaif_dagster.training.reward_model import RewardModelResult, train_reward_model
@@ -42,7 +43,7 @@ def train_in_processes(
     num_processes: int,
     config_file: Path | None,
     folders: Mapping[str, Path],
-    tables: Mapping[str, Sequence[Mapping[str, Any]]],
+    tables: Mapping[str, StoredRows],
     seed: int,
     device: "torch.device",
     num_threads: int,
@@ -55,7 +56,7 @@ def train_in_processes(
         num_processes: At least 2.
         config_file: accelerate's, or None.
         folders: The function's arguments that are folders, `scratch` among them.
-        tables: Those that are rows.
+        tables: Those that are rows, which each process reads for itself.
         seed: Its seed.
         device: "cpu", or the kind of accelerator that each process has one of.
         num_threads: Of each process.
@@ -77,7 +78,7 @@ def train_in_processes(
                 "what": what,
                 "settings": settings.model_dump(mode="json"),
                 "folders": {name: str(path) for name, path in folders.items()},
-                "tables": {name: list(rows) for name, rows in tables.items()},
+                "tables": {name: rows.to_json() for name, rows in tables.items()},
                 "seed": seed,
                 "device": device.type,
                 "num_threads": num_threads,
@@ -141,7 +142,7 @@ def run_job(job: Path, result: Path) -> None:
     place = "" if asked["device"] == "cpu" else f":{os.environ['LOCAL_RANK']}"
     returned = train(
         **{name: Path(path) for name, path in asked["folders"].items()},
-        **asked["tables"],
+        **{name: StoredRows.from_json(rows) for name, rows in asked["tables"].items()},
         settings=settings,
         seed=asked["seed"],
         device=prepare_torch(num_threads=asked["num_threads"], device=asked["device"] + place),

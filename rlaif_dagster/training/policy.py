@@ -3,7 +3,6 @@
 torch, transformers and trl are imported inside the functions.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.models import open_causal_lm
 from rlaif_dagster.progress import Progress, ignore_progress
-from rlaif_dagster.tables import Row
+from rlaif_dagster.tables import Rows
 from rlaif_dagster.training.pairs import require_training_rows
 from rlaif_dagster.training.results import PolicyResult
 from rlaif_dagster.training.rewards import RewardModel
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 def train_policy(
     base_policy_path: Path,
     reward_model_path: Path,
-    rows: Sequence[Row],
+    rows: Rows,
     settings: PolicySettings,
     *,
     seed: int,

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
+from pyarrow import parquet
 from safetensors.torch import load_file
 
 from rlaif_dagster.errors import TrainingError
+from rlaif_dagster.tables import Row, StoredRows
 from rlaif_dagster.training.launch import train_in_processes
 from rlaif_dagster.training.reward_model import RewardModelResult
 from rlaif_dagster.training.settings import RewardModelSettings
@@ -15,14 +18,23 @@ from tests.training.test_training import HELD_OUT, REWARD, TRAIN, train_reward
 SHORT = REWARD.model_copy(update={"max_steps": 2})
 
 
+def store(rows: list[Row], path: Path) -> StoredRows:
+    parquet.write_table(pa.Table.from_pylist(rows), path)
+    return StoredRows(path=path, columns=tuple(rows[0]))
+
+
 def launch(policy: Path, folder: Path, settings: RewardModelSettings) -> RewardModelResult:
+    folder.mkdir(exist_ok=True)
     result: RewardModelResult = train_in_processes(
         "reward model",
         settings,
         num_processes=2,
         config_file=None,
         folders={"base_path": policy, "output": folder / "reward_model", "scratch": folder / "scratch"},
-        tables={"rows": TRAIN, "held_out_rows": HELD_OUT},
+        tables={
+            "rows": store(TRAIN, folder / "train.parquet"),
+            "held_out_rows": store(HELD_OUT, folder / "held_out.parquet"),
+        },
         seed=2**40 + 1,
         device=torch.device("cpu"),
         num_threads=1,

@@ -183,8 +183,8 @@ def test_a_label_that_the_reward_model_confidently_contradicts_is_dropped(
     reward_model = RewardModel.open(folder / "reward_model", dtype="float32", device=torch.device("cpu"))
     row = {"prompt": "say red", "text_a": "red.", "text_b": "red red red red red red."}
     rows = [{**row, "p_a": p_a} for p_a in (0.9, 0.5, 0.1)]
-    assert filter_by_reward(reward_model, rows, threshold=0.7) == rows[:2]
-    assert filter_by_reward(reward_model, rows, threshold=None) == rows
+    assert filter_by_reward(reward_model, rows, threshold=0.7) == [True, True, False]
+    assert filter_by_reward(reward_model, rows, threshold=None) == [True, True, True]
     wrong = [{**TRAIN[0], **row, "p_a": 0.0}]
     settings = DPO.model_copy(update={"reward_filter": 0.7, "max_steps": 1})
     result = align(policy_path, folder / "reward_model", tmp_path, settings, TRAIN + wrong)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rlaif_dagster.tables import Row
+from rlaif_dagster.tables import Rows
 from rlaif_dagster.training.rewards import RewardModel
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Material:
     policy: Any
     tokenizer: "PreTrainedTokenizerBase"
     reward_model: RewardModel
-    rows: Sequence[Row]
+    rows: Rows
     seed: int
     reference: Any | None = None
 
