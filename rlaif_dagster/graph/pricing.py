@@ -123,7 +123,7 @@ def price_evaluation(inputs: ProjectInputs, context: PriceContext) -> Price:
     num_new = len(wanted - texts.keys())
     price = add_prices(prices)
     if len(prices) > 1:  # earlier counts do not tell what one of several judges used up
-        price = replace(price, tokens=None, cost=None)
+        price = replace(price, tokens=None, cost=None, currency=None)
     return replace(
         price,
         rows_sampled=Range(min=0 if None in policies.values() else num_new, max=num_new),
@@ -240,7 +240,8 @@ def _price_calls(
     num_asked = counts.get("judge_calls_asked", 0)
     read, written = counts.get("judge_input_tokens", 0), counts.get("judge_output_tokens", 0)
     tokens = cost = Range() if calls.max == 0 else None
-    if calls.max != 0 and Meter(inputs.judges).tells:
+    meter = Meter(inputs.judges)
+    if calls.max != 0 and meter.tells:
         tokens, cost = usage or (UNKNOWN, UNKNOWN)
     if num_asked and read:
         tokens = calls.scale((read + written) / num_asked)
@@ -248,7 +249,9 @@ def _price_calls(
         if len(prices) == 1 and prices[0] is not None:
             fees = read * prices[0].input_per_million + written * prices[0].output_per_million
             cost = calls.scale(fees / 1e6 / num_asked)
-    return Price(judge_calls=calls, judge_calls_reused=num_reused, tokens=tokens, cost=cost)
+    return Price(
+        judge_calls=calls, judge_calls_reused=num_reused, tokens=tokens, cost=cost, currency=meter.currency
+    )
 
 
 def _profile_judges(inputs: ProjectInputs, context: PriceContext, judge: str = "judge") -> list[JudgeProfile]:
