@@ -58,7 +58,8 @@ def price_calls(
     num_asked = counts.get("judge_calls_asked", 0)
     read, written = counts.get("judge_input_tokens", 0), counts.get("judge_output_tokens", 0)
     tokens = cost = Range() if calls.max == 0 else None
-    if calls.max != 0 and Meter(inputs.judges).tells:
+    meter = Meter(inputs.judges)
+    if calls.max != 0 and meter.tells:
         tokens, cost = usage or (UNKNOWN, UNKNOWN)
     if num_asked and read:
         tokens = calls.scale((read + written) / num_asked)
@@ -66,7 +67,9 @@ def price_calls(
         if len(prices) == 1 and prices[0] is not None:
             fees = read * prices[0].input_per_million + written * prices[0].output_per_million
             cost = calls.scale(fees / 1e6 / num_asked)
-    return Price(judge_calls=calls, judge_calls_reused=num_reused, tokens=tokens, cost=cost)
+    return Price(
+        judge_calls=calls, judge_calls_reused=num_reused, tokens=tokens, cost=cost, currency=meter.currency
+    )
 
 
 def profile_judges(inputs: ProjectInputs, context: PriceContext, judge: str = "judge") -> list[JudgeProfile]:

@@ -138,7 +138,7 @@ def price_evaluation(inputs: ProjectInputs, context: PriceContext) -> Price:
     num_new = len(wanted - texts.keys())
     price = add_prices(prices)
     if len(prices) > 1:  # earlier counts do not tell what one of several judges used up
-        price = replace(price, tokens=None, cost=None)
+        price = replace(price, tokens=None, cost=None, currency=None)
     return replace(
         price,
         rows_sampled=Range(min=0 if None in policies.values() else num_new, max=num_new),
