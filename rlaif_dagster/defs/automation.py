@@ -200,7 +200,7 @@ def _find_obstacle(
     """
     running = find_running(project)
     if running:
-        return f"the run {running[0]} is at work on this project"
+        return f"a run is at work on this project ({running[0]})"
     latest = next(iter(instance.get_runs(RunsFilter(tags={PROJECT_TAG: str(project.root)}), limit=1)), None)
     if latest is None:
         return None

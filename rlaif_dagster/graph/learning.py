@@ -11,6 +11,7 @@ from rlaif_dagster.graph.cards import with_card
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.preferences import read_preferences
 from rlaif_dagster.graph.responses import MODEL_ENGINE
+from rlaif_dagster.graph.rounds import REFERENCE_POLICY
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.models import copy_model
@@ -166,7 +167,8 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
     numerics = inputs.pipeline.numerics
     seed = inputs.pipeline.seed
     recipe: JsonValue = {
-        "policy": settings.model_dump(mode="json"),
+        # Another reference policy is another input.
+        "policy": settings.model_dump(mode="json", exclude={"reference"}),
         "seed": seed,
         **describe_launch(inputs),
     }
@@ -178,15 +180,18 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
         from rlaif_dagster.seeds import derive_seed
 
         rows = read_preferences(context.inputs["ai_preferences"], "train")
+        folders = {
+            "base_policy_path": context.inputs[inputs.first_policy],
+            "reward_model_path": context.inputs["reward_model"],
+        }
+        if REFERENCE_POLICY in context.inputs:
+            folders["reference_policy_path"] = context.inputs[REFERENCE_POLICY]
         result: PolicyResult = train(
             "policy",
             context,
             inputs,
             recipe=recipe,
-            folders={
-                "base_policy_path": context.inputs[inputs.first_policy],
-                "reward_model_path": context.inputs["reward_model"],
-            },
+            folders=folders,
             tables={"rows": rows},
             settings=settings,
             seed=derive_seed(seed, "aligned_policy"),

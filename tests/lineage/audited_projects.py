@@ -1,6 +1,6 @@
 """Small real projects to audit: toy stages on a real store and a real ledger, and snapshots of every file."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +64,15 @@ def make_project(root: Path) -> Project:
     return project
 
 
-def audit(root: Path, target: str | None = None, events: EventLog | None = None) -> AuditReport:
+def audit(
+    root: Path, target: str | None = None, events: EventLog | None = None, keys: Sequence[Path] = ()
+) -> AuditReport:
     """Audits a project that is opened anew, so that nothing is remembered; no file of it changes."""
     before = snapshot(root)
     try:
-        return audit_project(Project.open(root), target=target, events=events, progress=ignore_progress)
+        return audit_project(
+            Project.open(root), target=target, events=events, keys=keys, progress=ignore_progress
+        )
     finally:
         assert snapshot(root) == before
 

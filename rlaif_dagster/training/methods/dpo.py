@@ -25,7 +25,7 @@ _NO_PREFERENCE = 0.5
 
 
 def plan_dpo(material: Material, settings: DpoSettings) -> Plan:
-    """Filters and encodes the pairs, and measures them by the reference policy, which the policy still is.
+    """Filters and encodes the pairs, and measures them by the reference policy.
 
     Raises:
         TrainingError: If no pair is left.
@@ -42,7 +42,8 @@ def plan_dpo(material: Material, settings: DpoSettings) -> Plan:
             f"policy: none of the {len(rows)} pairs is left to train on (dropped: {dropped}).\n"
             "  remedy: raise `policy.reward_filter` or `policy.max_length`"
         )
-    dataset = trainers.build_dpo_dataset(encoded.pairs, material.policy, settings=settings)
+    reference = material.policy if material.reference is None else material.reference
+    dataset = trainers.build_dpo_dataset(encoded.pairs, reference, settings=settings)
 
     def make_trainer(arguments: Mapping[str, Any], callbacks: Sequence[TrainerCallback]) -> Any:
         return trainers.SoftDpoTrainer(

@@ -21,6 +21,7 @@ class Material:
         reward_model: On its device.
         rows: `ai_preferences` of the split `train`.
         seed: Decides what the method draws itself.
+        reference: The reference policy on its device; None where it is the policy as it is now.
     """
 
     policy: Any
@@ -28,6 +29,7 @@ class Material:
     reward_model: RewardModel
     rows: Sequence[Row]
     seed: int
+    reference: Any | None = None
 
     @property
     def prompts(self) -> list[str]:
