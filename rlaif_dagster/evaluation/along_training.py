@@ -1,11 +1,11 @@
 """Where the reward model and what is trusted more come apart as a policy is trained: over-optimisation along training.
 
-Training samples and scores answers at every checkpoint. Here the same answers are held against the reference policy's
+Training samples and scores answers at every checkpoint. Here the same answers are held against those of step 0
 to the same prompts, by gold or a judge. If the reward still rises while their win rate falls, the policy learns what
 the reward model is wrong about (Gao et al. 2023, Scaling laws for reward model overoptimization, arXiv:2210.10760).
 
 Known trade-offs (accepted): the prompts are training prompts, on which the reward model was fitted as well; and an
-answer has the seed of the reference's, so one that training has not changed is the same text, and ties.
+answer has the seed of that of step 0, so one that training has not changed is the same text, and ties.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class ScoredAnswer:
         index: Which answer to the prompt, from 0.
         reward: By the reward model.
         kl: Its term of the mean that estimates the KL divergence, in nats.
-        outcome: Against the reference's answer of the same index: 1, 0.5 or 0; None where nothing is said.
+        outcome: Against the answer of step 0 of the same index: 1, 0.5 or 0; None where nothing is said.
     """
 
     step: int
@@ -64,12 +64,12 @@ class ScoredCheckpoint:
     """The policy after some steps.
 
     Attributes:
-        step: Steps trained; 0 is the reference policy itself.
+        step: Steps trained; 0 is the policy that training started from.
         kept: Whether it became the aligned policy.
         kl: KL divergence from the reference policy, in nats an answer.
         reward: Mean reward of its answers.
-        win_rate: Share of its answers that are better than the reference's; a tie counts half. Of the reference itself
-            one half by definition.
+        win_rate: Share of its answers that are better than those of step 0; a tie counts half. Of step 0 itself one
+            half by definition.
         change: Since the best checkpoint; None up to that one.
     """
 
@@ -90,7 +90,7 @@ class AlongTraining:
         num_left_out: Answers that are in no figure, at any checkpoint, since at one of them the scorer says nothing.
         best_step: The checkpoint of the highest win rate, the earliest of several.
         apart: The checkpoints at which reward and win rate have come apart.
-        points: The checkpoints by step, the reference first.
+        points: The checkpoints by step, from step 0.
     """
 
     scorer: Source
@@ -114,13 +114,13 @@ def trace_along_training(
     checkpoints at once (Bonferroni): the data say which two are compared.
 
     Args:
-        answers: Those of the first step are the reference's.
+        answers: Those of all checkpoints, step 0 among them.
         scorer: What gave the outcomes.
         kept_step: The checkpoint that became the aligned policy, one of the steps.
         confidence: Of the intervals, in (0, 1).
 
     Returns:
-        The curve; None without a checkpoint besides the reference, or where nothing is left to measure.
+        The curve; None without a checkpoint besides step 0, or where nothing is left to measure.
     """
     by_step: dict[int, dict[tuple[str, int], ScoredAnswer]] = {}
     for answer in answers:
@@ -139,7 +139,7 @@ def trace_along_training(
             kept=step == kept_step,
             kl=_estimate([answer.kl for answer in found], found, confidence),
             reward=_estimate([answer.reward for answer in found], found, confidence),
-            win_rate=_estimate_win_rate(found, min(rows), confidence),
+            win_rate=_estimate_win_rate(found, confidence),
             change=_measure_change(rows[best_step], found, 1.0 - (1.0 - confidence) / num_pairs)
             if step > best_step
             else None,
@@ -176,9 +176,9 @@ def _estimate(values: Sequence[float], rows: Sequence[ScoredAnswer], confidence:
     return clustered_mean(values, [answer.prompt_id for answer in rows], confidence=confidence)
 
 
-def _estimate_win_rate(rows: Sequence[ScoredAnswer], reference: int, confidence: float) -> Estimate:
+def _estimate_win_rate(rows: Sequence[ScoredAnswer], confidence: float) -> Estimate:
     clusters = [answer.prompt_id for answer in rows]
-    if rows[0].step == reference:
+    if rows[0].step == 0:  # against itself
         return Estimate(value=EVEN, low=EVEN, high=EVEN, n=len(rows), num_clusters=len(set(clusters)))
     return clustered_proportion(_find_outcomes(rows), clusters, confidence=confidence)
 

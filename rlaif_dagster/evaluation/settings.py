@@ -47,7 +47,7 @@ class EvaluationSettings(BaseModel):
     over-optimisation; null traces none."""
     judge_checkpoints: bool = False
     """Whether a judge, the independent one if there is one, compares the answers at the checkpoints of training with
-    the reference policy's; gold does so in any case."""
+    those of step 0; gold does so in any case."""
 
     @model_validator(mode="after")
     def _refuse_gates(self) -> Self:

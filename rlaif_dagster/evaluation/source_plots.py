@@ -117,7 +117,7 @@ def draw_along_training(curves: Sequence[AlongTraining]) -> "Figure":
                 textcoords="offset points",
             )
         panels[0].set_ylabel("mean reward")
-        panels[1].set_ylabel("win rate over the\nreference policy")
+        panels[1].set_ylabel("win rate over the\npolicy of step 0")
         panels[1].axhline(0.5, color=INK, linewidth=1.1, linestyle="--")
         panels[1].set_xlabel(
             "KL from the reference policy in nats an answer   (numbers: steps; ringed: kept)"

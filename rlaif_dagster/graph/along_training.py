@@ -1,4 +1,4 @@
-"""The answers at the checkpoints of a training, held against the reference policy's by gold or a judge."""
+"""The answers at the checkpoints of a training, held against those of step 0 by gold or a judge."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -38,25 +38,21 @@ class CheckpointAnswers:
         return cls.read(policy)
 
     def compare(self) -> Iterator[tuple[Row, Row]]:
-        """Yields each answer and the reference's of the same prompt and index; of the reference itself twice the same.
-
-        The reference is the first checkpoint.
-        """
-        first = min(row["step"] for row in self.rows)
-        reference = {(row["prompt_id"], row["index"]): row for row in self.rows if row["step"] == first}
+        """Yields each answer and that of step 0 to the same prompt, of the same index."""
+        start = {(row["prompt_id"], row["index"]): row for row in self.rows if row["step"] == 0}
         for row in self.rows:
-            yield row, reference[row["prompt_id"], row["index"]]
+            yield row, start[row["prompt_id"], row["index"]]
 
     def list_pairs(self) -> list[Pair]:
         """The pairs of different texts, each once."""
         return list(dict.fromkeys(pair for both in self.compare() if (pair := pair_answers(*both))))
 
 
-def pair_answers(answer: Row, reference: Row) -> Pair | None:
+def pair_answers(answer: Row, other: Row) -> Pair | None:
     """The pair of two answers to a prompt; None where they are the same text."""
-    if answer["text"] == reference["text"]:
+    if answer["text"] == other["text"]:
         return None
-    return Pair.from_responses(answer["prompt_id"], answer["response_id"], reference["response_id"])
+    return Pair.from_responses(answer["prompt_id"], answer["response_id"], other["response_id"])
 
 
 def find_checkpoint_judge(inputs: ProjectInputs) -> Source | None:
@@ -87,10 +83,10 @@ def trace_checkpoints(
     gold: Source | None = "gold" if settings.gold else None
     scorers = [scorer for scorer in (gold, judge) if scorer is not None]
 
-    def decide(scorer: Source, answer: Row, reference: Row) -> float | None:
+    def decide(scorer: Source, answer: Row, other: Row) -> float | None:
         if scorer == "gold":
-            return decide_by_gold(constitution, answer["prompt"], answer["text"], reference["text"])
-        return decide_by_judge(judges[scorer].by_pair, pair_answers(answer, reference), answer["response_id"])
+            return decide_by_gold(constitution, answer["prompt"], answer["text"], other["text"])
+        return decide_by_judge(judges[scorer].by_pair, pair_answers(answer, other), answer["response_id"])
 
     curves = (
         trace_along_training(
@@ -101,9 +97,9 @@ def trace_checkpoints(
                     index=answer["index"],
                     reward=answer["reward"],
                     kl=answer["kl"],
-                    outcome=decide(scorer, answer, reference),
+                    outcome=decide(scorer, answer, other),
                 )
-                for answer, reference in answers.compare()
+                for answer, other in answers.compare()
             ],
             scorer=scorer,
             kept_step=answers.kept_step,

@@ -39,7 +39,7 @@ class PolicyCheckpoint:
     """The policy's own answers to fixed training prompts after a number of steps.
 
     Attributes:
-        step: Steps trained; 0 is the reference policy, from which training starts.
+        step: Steps trained; 0 is the policy that training starts from.
         mean_reward: The reward model's mean score of the answers.
         kl_k1: KL to the reference policy, nats a response; see `training.kl.KlEstimate`.
         kl_k3: The same by the estimator of lower variance.

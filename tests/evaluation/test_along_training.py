@@ -60,8 +60,8 @@ def test_the_figures_worked_by_hand() -> None:
     assert [point.kl.value for point in curve.points] == [0.0, 1.0, 4.0]
     assert curve.best_step == 10
     assert curve.kept.step == 20
-    reference, best, last = curve.points
-    assert reference.change is None
+    start, best, last = curve.points
+    assert start.change is None
     assert best.change is None
     assert last.change is not None
     assert last.change.reward.value == 1.0
@@ -74,10 +74,10 @@ def test_the_figures_worked_by_hand() -> None:
     assert last.change.win_rate.low == -1.0
 
 
-def test_the_reference_is_even_with_itself_without_doubt() -> None:
+def test_step_0_is_even_with_itself_without_doubt() -> None:
     curve = trace(make_answers({0: even, 5: lambda _: 1.0}, num_prompts=6))
-    reference = curve.points[0].win_rate
-    assert (reference.low, reference.value, reference.high) == (0.5, 0.5, 0.5)
+    start = curve.points[0].win_rate
+    assert (start.low, start.value, start.high) == (0.5, 0.5, 0.5)
     later = curve.points[1].win_rate
     assert later.low is not None
     assert later.low < later.value == 1.0

@@ -78,8 +78,8 @@ def write_policy(folder: Path, texts: dict[int, tuple[str, ...]] | None = None) 
     return folder
 
 
-def test_each_answer_is_held_against_the_reference_of_its_index_and_asked_about_once(tmp_path: Path) -> None:
-    """Six answers: two are the reference's, one is the same as it, and "green." stands against "blue." twice."""
+def test_each_answer_is_held_against_that_of_step_0_and_asked_about_once(tmp_path: Path) -> None:
+    """Six answers: two are of step 0, one is the same as there, and "green." stands against "blue." twice."""
     answers = CheckpointAnswers.read(write_policy(tmp_path / "policy"))
     assert answers.kept_step == 5
     found = [(one["step"], one["text"], other["text"]) for one, other in answers.compare()]
