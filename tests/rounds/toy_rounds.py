@@ -95,7 +95,7 @@ def _make_up(stage: Stage, world: World) -> Stage:
         "evaluation": _evaluate,
     }
     compute = made_up.get(stage.name)
-    keep = stage.name not in ("judge_audit", "evaluation")
+    keep = stage.name not in ("judge_audit", "aligned_policy", "evaluation")
     checks = tuple(check for check in stage.checks if check.blocking or not compute)
     return replace(
         stage,
