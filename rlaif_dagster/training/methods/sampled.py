@@ -36,6 +36,8 @@ class SampledTrainer(QuietTrainer):
     Each answer has a seed of its own, by step and place, so no generator's state decides it. Prompts are plain texts.
     """
 
+    takes_shards = False
+
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         trainer: Any = self
         return [encode_prompt(trainer.processing_class, prompt) for prompt in prompts], None, {}
