@@ -1,18 +1,17 @@
 """Every method of aligning a policy on the embedded world, by its ground truth.
 
-    python -m benchmarks.methods WORK [--seeds 0 1 2 3 4] [--methods base dpo ...]
+    python -m benchmarks.methods WORK [--seeds 0 1 2 3 4] [--methods base dpo ...] [--plot FILE]
 
 WORK keeps what is there: for each seed a project up to its reward model (made once, shared by the methods), and a line
 of `results.jsonl` for each method and seed. What has a line is not run again, so the work can be done in parts; the
-table is printed over all lines. `--methods` names keys of METHODS, `noise` for soft and hard labels under a judge who
-answers one call in five wrongly, or `curve` for best-of-n against n.
+table is printed over all lines. Seconds are of processor time, training alone. `--methods` names keys of METHODS,
+`noise` for soft and hard labels under a judge who answers one call in five wrongly, or `curve` for best-of-n against n.
 """
 
 import argparse
 import io
 import json
 import math
-import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import redirect_stdout
@@ -22,13 +21,10 @@ from typing import Any, Final
 
 import yaml
 from pydantic import TypeAdapter
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.methods_report import report
 from benchmarks.projects import finish, start_rlaif
 from rlaif_dagster.cli.init import init_command
-from rlaif_dagster.evaluation.intervals import Estimate, clustered_mean, clustered_proportion
-from rlaif_dagster.evaluation.length_control import control_length
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.graph.preferences import read_preferences
 from rlaif_dagster.graph.sources import read_constitution, read_prompts
@@ -37,6 +33,11 @@ from rlaif_dagster.seeds import derive_seed
 from rlaif_dagster.tables import Row
 from rlaif_dagster.training.settings import PolicySettings, RewardModelSettings
 
+FEEDBACK: Final[dict[str, Any]] = {
+    "pairing": {"max_pairs_per_prompt": 12},
+    "reward_model": {"learning_rate": 1.0e-3, "num_epochs": 3.0, "batch_size": 32},
+}
+"""Sections of `pipeline.yaml`: three times the default's pairs. Preferences are what limits DPO here."""
 CHECKED: Final[dict[str, Any]] = {"checkpoint_steps": 10}
 ONLINE: Final[dict[str, Any]] = {
     **CHECKED,
@@ -96,7 +97,8 @@ class World:
             with redirect_stdout(io.StringIO()):
                 init_command(folder)
             pipeline = folder / "inputs" / "pipeline.yaml"
-            pipeline.write_text(yaml.safe_dump(yaml.safe_load(pipeline.read_text()) | {"seed": seed}))
+            settings = yaml.safe_load(pipeline.read_text())
+            pipeline.write_text(yaml.safe_dump(settings | FEEDBACK | {"seed": seed}))
             if noisy:
                 (folder / "inputs" / "judge.yaml").write_text(yaml.safe_dump(NOISY_JUDGE))
         finish(start_rlaif(folder, "run", "reward_model"))
@@ -107,7 +109,7 @@ class World:
 
     def read_pairs(self, split: str, *, hard: bool = False) -> list[Row]:
         """The preferences; hard ones say 1, 0 or one half."""
-        rows = read_preferences(self / "ai_preferences", split)
+        rows = list(read_preferences(self / "ai_preferences", split))
         return (
             [{**row, "p_a": (1 + math.copysign(1, row["p_a"] - 0.5)) / 2} for row in rows] if hard else rows
         )
@@ -138,7 +140,7 @@ def train(world: World, name: str, section: Mapping[str, Any], output: Path, *, 
                 output=reward_model,
                 scratch=scratch,
             )
-    started = time.perf_counter()
+    started = time.process_time()
     result = train_policy(
         world / "base_policy",
         reward_model,
@@ -150,7 +152,7 @@ def train(world: World, name: str, section: Mapping[str, Any], output: Path, *, 
         scratch=scratch,
     )
     return {
-        "seconds": time.perf_counter() - started,
+        "seconds": time.process_time() - started,
         "chosen_step": result.chosen_step,
         "num_steps": len(result.steps),
         "stopped": result.stopped,
@@ -204,9 +206,8 @@ def list_tasks(methods: Iterable[str]) -> Iterator[tuple[str, str, Mapping[str, 
         if method == "curve":
             yield from ((name, "seed", section, False) for name, section in CURVE.items())
         elif method == "noise":
-            for name in ("dpo", "dpo-robust"):
-                for labels in ("soft", "hard"):
-                    yield f"noisy {name} {labels}", "noisy", METHODS[name], labels == "hard"
+            for labels in ("soft", "hard"):
+                yield f"noisy dpo {labels}", "noisy", METHODS["dpo"], labels == "hard"
         else:
             yield method, "seed", METHODS[method], False
 
@@ -231,39 +232,6 @@ def read_results(work: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def print_table(results: list[dict[str, Any]]) -> None:
-    """Prints one row a method, over its seeds; prompts are the clusters, and the base policy's tokens in brackets."""
-    table = Table(title="The embedded world, held-out prompts, against the base policy")
-    for column in ("method", "seeds", "gold", "at equal length", "KL (nats)", "tokens", "seconds", "stopped"):
-        table.add_column(column, justify="left" if column == "method" else "right")
-    for name in dict.fromkeys(result["name"] for result in results):
-        mine = [result for result in results if result["name"] == name]
-        rows = [row for result in mine for row in result["rows"]]
-        clusters = [row["prompt_id"] for row in rows]
-        controlled = control_length(
-            [row["gold"] for row in rows], [row["tokens"] - row["base_tokens"] for row in rows], clusters
-        )
-        table.add_row(
-            name,
-            str(len(mine)),
-            show(clustered_proportion([row["gold"] for row in rows], clusters)),
-            show(controlled.win_rate) if controlled else "",
-            show(clustered_mean([row["log_ratio"] for row in rows], clusters)),
-            f"{statistics.fmean(row['tokens'] for row in rows):.1f} "
-            f"({statistics.fmean(row['base_tokens'] for row in rows):.1f})",
-            f"{statistics.fmean(result['seconds'] for result in mine):.0f}",
-            str(sum(result["stopped"] is not None for result in mine)),
-        )
-    Console(width=120).print(table)
-
-
-def show(estimate: Estimate) -> str:
-    """A value with its interval, if there is one."""
-    if estimate.low is None:
-        return f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
-
-
 def main() -> None:
     """Runs what has no line yet, and prints the table."""
     parser = argparse.ArgumentParser(
@@ -272,6 +240,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--seeds", type=int, nargs="*", default=list(range(5)))
     parser.add_argument("--methods", nargs="*", default=[*METHODS, "noise", "curve"])
+    parser.add_argument("--plot", type=Path, help="draw gold wins over KL, as PNG")
     arguments = parser.parse_args()
     work = arguments.work.resolve()
     for seed in arguments.seeds:
@@ -280,7 +249,7 @@ def main() -> None:
                 result = run_task(work, seed, name, world_name, section, hard=hard)
                 with (work / "results.jsonl").open("a") as lines:
                     lines.write(json.dumps(result) + "\n")
-    print_table(read_results(work))
+    report(read_results(work), arguments.plot)
 
 
 if __name__ == "__main__":

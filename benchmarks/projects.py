@@ -34,20 +34,21 @@ TRAINED: Mapping[str, Any] = {
 _NUM_PROMPTS = 60
 
 
-def _init(folder: Path) -> None:
+def init_project(folder: Path) -> None:
+    """A project as `rlaif init` makes it."""
     with redirect_stdout(io.StringIO()):
         init_command(folder)
 
 
 def make_recorded(folder: Path) -> None:
     """A project with recorded answers and verdicts."""
-    _init(folder)
+    init_project(folder)
     shutil.copytree(RECORDED, folder / "inputs", dirs_exist_ok=True)
 
 
 def make_trained(folder: Path) -> None:
     """A project that makes everything itself, quickly: one principle, few prompts, few steps."""
-    _init(folder)
+    init_project(folder)
     inputs = folder / "inputs"
     for name, change in (
         ("pipeline.yaml", TRAINED),

@@ -2,8 +2,9 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from rlaif_dagster.errors import StorageError
 
@@ -14,8 +15,16 @@ Row = dict[str, Any]
 """One row of a table; the table's schema gives the types."""
 
 
-_CHUNK_ROWS: Final = 65_536  # rows in memory at a time; a row group of the file
-_BATCH_ROWS: Final = 4_096  # rows read at a time
+class Rows(Protocol):
+    """Rows that can be gone through again and again: a list of them, or a table that is read anew each time."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Row]: ...
+
+
+_BATCH_ROWS: Final = 4_096  # rows that are in memory as rows at a time
+_GROUP_BATCHES: Final = 16  # batches of a row group of the file, which is in memory as columns
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: "pa.Schema") -> int:
@@ -29,11 +38,15 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: "pa.Schem
 
     num_rows = 0
     waiting = iter(rows)
+    batches = (
+        pa.RecordBatch.from_pylist(batch, schema=schema)
+        for batch in iter(lambda: list(itertools.islice(waiting, _BATCH_ROWS)), [])
+    )
     try:
         with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-            while chunk := list(itertools.islice(waiting, _CHUNK_ROWS)):
-                writer.write_table(pa.Table.from_pylist(chunk, schema=schema))
-                num_rows += len(chunk)
+            while group := list(itertools.islice(batches, _GROUP_BATCHES)):
+                writer.write_table(pa.Table.from_batches(group))
+                num_rows += sum(batch.num_rows for batch in group)
     except (OSError, pa.ArrowException, UnicodeEncodeError) as error:
         raise StorageError(f"{path}: the table cannot be written: {error}") from error
     return num_rows
@@ -69,22 +82,63 @@ def has_columns(path: Path, schema: "pa.Schema", names: Sequence[str]) -> bool:
     return all(name in found.names and found.field(name).equals(schema.field(name)) for name in names)
 
 
-def stream_table(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
+def stream_table(
+    path: Path, columns: Sequence[str] | None = None, where: Mapping[str, str] | None = None
+) -> Iterator[Row]:
     """Yields the rows of a parquet file at constant memory.
 
     Args:
         path: The file.
         columns: Which columns; None for all.
+        where: What the rows hold in some of these columns; None for all rows.
 
     Raises:
         StorageError: If the file is missing or is not parquet.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
     from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
+                for name, value in (where or {}).items():
+                    batch = batch.filter(pc.equal(batch.column(name), value))  # noqa: PLW2901
                 yield from batch.to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"{path}: the table cannot be read: {error}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRows:
+    """`Rows` of a parquet file, of which a few are in memory at a time.
+
+    Attributes:
+        path: The file.
+        columns: Which columns.
+        where: What the rows hold in some of these columns.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    where: Mapping[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in stream_table(self.path, tuple(self.where) or self.columns[:1], self.where))
+
+    def __iter__(self) -> Iterator[Row]:
+        """Reads the table.
+
+        Raises:
+            StorageError: If the file is missing or is not parquet.
+        """
+        return stream_table(self.path, self.columns, self.where)
+
+    def to_json(self) -> dict[str, Any]:
+        """What another process finds the rows by."""
+        return {**asdict(self), "path": str(self.path)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """`StoredRows.from_json(rows.to_json()) == rows`, through JSON as well."""
+        return cls(path=Path(value["path"]), columns=tuple(value["columns"]), where=value["where"])

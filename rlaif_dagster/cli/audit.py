@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
@@ -14,7 +15,7 @@ from rlaif_dagster.lineage.auditing.findings import AuditReport
 from rlaif_dagster.lineage.project import Project
 
 
-def audit_command(root: Path, target: str | None, *, as_json: bool) -> int:
+def audit_command(root: Path, target: str | None, *, keys: Sequence[Path], as_json: bool) -> int:
     """Prints every finding; returns 0 if there is none, else 1.
 
     Raises:
@@ -28,7 +29,7 @@ def audit_command(root: Path, target: str | None, *, as_json: bool) -> int:
         events = read_events(project.dagster_home)
     console = Console(stderr=as_json)
     with show_bars(console) as progress:
-        report = audit_project(project, target=target, events=events, progress=progress)
+        report = audit_project(project, target=target, events=events, keys=keys, progress=progress)
     _show(console, report)
     if as_json:
         typer.echo(json.dumps(describe_report(report)))
@@ -42,6 +43,7 @@ def describe_report(report: AuditReport) -> dict[str, object]:
         "skipped": list(report.skipped),
         "overrides": [dataclasses.asdict(use) for use in report.overrides],
         "given_up": [dataclasses.asdict(version) for version in report.given_up],
+        "signatures": [dataclasses.asdict(signature) for signature in report.signatures],
         "records": report.num_records,
         "objects": report.num_objects,
         "bytes": report.num_bytes,
@@ -63,6 +65,12 @@ def _show(console: Console, report: AuditReport) -> None:
             f"{version.version}: {version.when[:19]} UTC, by rlaif gc --keep {' --keep '.join(version.keep)}"
         )
         console.print(f"[yellow]given up[/]  {escape(words)}", soft_wrap=True, highlight=False)
+    for signature in report.signatures:
+        state = {True: "[green]signature holds[/]", None: "[yellow]not verified[/]", False: "[red]broken[/]"}
+        words = f"{signature.version} by the key {signature.key}" + f": {signature.note}" * bool(
+            signature.note
+        )
+        console.print(f"{state[signature.holds]}  {escape(words)}", soft_wrap=True, highlight=False)
     for words in report.skipped:
         console.print(f"[yellow]not looked at[/]  {escape(words)}", soft_wrap=True, highlight=False)
     counts = f"{report.num_records:,} records, {report.num_objects:,} objects, {report.num_bytes:,} bytes" + (

@@ -184,6 +184,12 @@ def audit(
             metavar="[ASSET[@DIGEST]]", help="The version whose making is audited; everything if none."
         ),
     ] = None,
+    key: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--key", metavar="FILE", help="A signer's public key (PEM), to verify signatures; repeatable."
+        ),
+    ] = None,
     project: ProjectOption = Path(),
     json: JsonOption = False,
 ) -> None:
@@ -193,7 +199,7 @@ def audit(
     """
     from rlaif_dagster.cli.audit import audit_command
 
-    raise typer.Exit(audit_command(project, target, as_json=json))
+    raise typer.Exit(audit_command(project, target, keys=key or (), as_json=json))
 
 
 @app.command()

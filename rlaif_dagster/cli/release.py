@@ -18,6 +18,7 @@ from rlaif_dagster.lineage.decisions import add_override, make_hold, write_hold
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import find_parents
 from rlaif_dagster.lineage.releases import Release, ReleaseHistory, require_sound
+from rlaif_dagster.lineage.running import hold_run
 from rlaif_dagster.progress import ignore_progress
 
 
@@ -49,12 +50,13 @@ def rollback_command(root: Path, target: str | None, reason: str, *, as_json: bo
         RlaifError: If the release is unknown or damaged, or the inputs are wrong; nothing is changed then.
     """
     project = Project.open(root)
-    inputs = project.read_inputs()
-    history = ReleaseHistory.from_records(project.ledger.records())
-    release = history.find(target, root=project.root)
-    require_sound(project, release)
-    hold = make_hold(project, str(release.digest), reason)
-    _decide(project, build_graph(replace(inputs, hold=hold)), hold, as_json=as_json)
+    with hold_run(project, "rollback"):
+        inputs = project.read_inputs()
+        history = ReleaseHistory.from_records(project.ledger.records())
+        release = history.find(target, root=project.root)
+        require_sound(project, release)
+        hold = make_hold(project, str(release.digest), reason)
+        _decide(project, build_graph(replace(inputs, hold=hold)), hold, as_json=as_json)
 
 
 def release_command(root: Path, *, as_json: bool) -> None:
@@ -64,10 +66,11 @@ def release_command(root: Path, *, as_json: bool) -> None:
         RlaifError: If that policy failed a check that it has to pass, or the inputs are wrong; nothing is changed then.
     """
     project = Project.open(root)
-    hold = Hold(file=project.root / RELEASE_FILE, settings=None)
-    graph = build_graph(replace(project.read_inputs(), hold=hold))
-    find_parents(project, graph[RELEASED_POLICY])
-    _decide(project, graph, hold, as_json=as_json)
+    with hold_run(project, "release"):
+        hold = Hold(file=project.root / RELEASE_FILE, settings=None)
+        graph = build_graph(replace(project.read_inputs(), hold=hold))
+        find_parents(project, graph[RELEASED_POLICY])
+        _decide(project, graph, hold, as_json=as_json)
 
 
 def override_command(root: Path, asset: str, check: str, reason: str) -> None:

@@ -313,6 +313,13 @@ FACTS_MIXTURE: Final = PairMixture(
 )
 """Mostly whether hours and locations are true and those asked for: what has to be learnt by heart."""
 
+MANNERS_MIXTURE: Final = PairMixture(
+    kind_weights={kind: float(kind in ("polite", "modest")) for kind in PRINCIPLE_KINDS},
+    telling={},
+    telling_share=0.0,
+)
+"""How a thing is said, and not what: what a weak judge learns first."""
+
 _NEAR_SHARE: Final = 0.4
 """The chance that the second answer is a variation of the first."""
 _TIE_SHARES: Final = {"helpful": 0.1, "honest": 0.1, "harmless": 0.1}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
 
 from rlaif_dagster.digest import FolderManifest
-from rlaif_dagster.embedded import EmbeddedName
+from rlaif_dagster.embedded import EmbeddedName, model_path
 
 if TYPE_CHECKING:
     from rlaif_dagster.embedded.measuring import Agreement, SampledResponses
@@ -69,6 +69,28 @@ def teach_and_save(name: EmbeddedName, folder: Path, seed: int) -> None:
     tokenizer.save_pretrained(folder)
     for file in folder.iterdir():
         file.chmod(0o644)
+
+
+def make_self_judge(folder: Path, seed: int = SEED) -> None:
+    """Teaches the embedded policy to judge a little, and writes it: one model that answers and judges its answers.
+
+    Takes about a minute. It is no embedded model: benchmarks and tests make it where they need it.
+    """
+    import torch
+    from transformers import AutoTokenizer, LlamaForCausalLM
+
+    from rlaif_dagster.embedded import teaching
+    from rlaif_dagster.judging.templates import load_template
+    from rlaif_dagster.numerics import prepare_torch
+
+    prepare_torch(num_threads=1, device="cpu")
+    tokenizer = AutoTokenizer.from_pretrained(model_path("policy"))
+    model = LlamaForCausalLM.from_pretrained(model_path("policy"), dtype=torch.float32)
+    teaching.teach_self_judge(
+        model, tokenizer=tokenizer, template=load_template(TEMPLATE), seed=seed, progress=_print_progress
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def measure_models(models: Path, seed: int) -> str:

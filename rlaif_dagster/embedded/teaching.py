@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -12,6 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from rlaif_dagster.embedded.corpus import (
     BROAD_MIXTURE,
     FACTS_MIXTURE,
+    MANNERS_MIXTURE,
     Dialogue,
     JudgedPair,
     PairMixture,
@@ -78,6 +80,10 @@ JUDGE_LESSONS: Final = (
     Lesson(name="pairs", mixture=BROAD_MIXTURE, teaching=Teaching(steps=1100, batch=32, learning_rate=4e-3)),
     Lesson(name="facts", mixture=FACTS_MIXTURE, teaching=Teaching(steps=300, batch=32, learning_rate=2e-3)),
 )
+SELF_JUDGE_LESSON: Final = Lesson(
+    name="manners", mixture=MANNERS_MIXTURE, teaching=Teaching(steps=60, batch=16, learning_rate=3e-3)
+)
+"""As little as gives the policy an opinion of its own answers that is right somewhat more often than not."""
 LM_WEIGHT: Final = 0.2
 """The weight of the judge's language-model loss beside its verdict loss."""
 
@@ -128,19 +134,29 @@ def teach_policy(
     At the end the logits are made steeper (see `SHARPNESS`), so that plain sampling at temperature 1 is clean.
     """
     model = build_model(tokenizer, shape, derive_seed(seed, "embedded policy", "weights"))
-    rng = open_random(seed, "embedded policy", "dialogues")
+    compute_loss = _make_dialogue_loss(
+        model, tokenizer, open_random(seed, "embedded policy", "dialogues"), batch=teaching.batch
+    )
+    _optimise(list(model.named_parameters()), compute_loss, teaching, progress, "policy steps")
+    _scale_logits(model, SHARPNESS)
+    model.eval()
+    return model
 
+
+def _make_dialogue_loss(
+    model: LlamaForCausalLM, tokenizer: "PreTrainedTokenizerBase", rng: Random, *, batch: int
+) -> Callable[[], torch.Tensor]:
     def compute_loss() -> torch.Tensor:
-        dialogues = [sample_dialogue(rng) for _ in range(teaching.batch)]
-        tokens, labels = encode_dialogues(tokenizer, dialogues)
+        tokens, labels = encode_dialogues(tokenizer, [sample_dialogue(rng) for _ in range(batch)])
         logits = model(input_ids=tokens).logits[:, :-1]
         return functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
 
-    _optimise(list(model.named_parameters()), compute_loss, teaching, progress, "policy steps")
-    with torch.no_grad():
-        model.model.norm.weight.mul_(SHARPNESS)
-    model.eval()
-    return model
+    return compute_loss
+
+
+@torch.no_grad()
+def _scale_logits(model: LlamaForCausalLM, factor: float) -> None:
+    model.model.norm.weight.mul_(factor)
 
 
 def encode_dialogues(
@@ -210,7 +226,26 @@ def teach_lesson(
     is learned many times slower. The language-model loss teaches the words and, since truth is the commonest
     answer, the facts.
     """
-    rng = open_random(seed, "embedded judge", lesson.name)
+    compute_loss, probe = _make_verdict_loss(
+        model,
+        lesson,
+        tokenizer=tokenizer,
+        template=template,
+        rng=open_random(seed, "embedded judge", lesson.name),
+    )
+    learned = [*model.named_parameters(), *probe]
+    _optimise(learned, compute_loss, lesson.teaching, progress, f"judge steps, {lesson.name}")
+
+
+def _make_verdict_loss(
+    model: LlamaForCausalLM,
+    lesson: Lesson,
+    *,
+    tokenizer: "PreTrainedTokenizerBase",
+    template: Template,
+    rng: Random,
+) -> tuple[Callable[[], torch.Tensor], list[tuple[str, torch.nn.Parameter]]]:
+    """The loss of `teach_lesson`, and its probe's named parameters."""
     verdicts = verdict_tokens(tokenizer, template)
     width = model.config.hidden_size
     probe = torch.nn.Linear(width, 1)
@@ -238,11 +273,47 @@ def teach_lesson(
         )
         return verdict_loss + score_loss + LM_WEIGHT * lm_loss
 
-    learned = [
-        *model.named_parameters(),
-        *((f"probe.{name}", value) for name, value in probe.named_parameters()),
-    ]
-    _optimise(learned, compute_loss, lesson.teaching, progress, f"judge steps, {lesson.name}")
+    return compute_loss, [(f"probe.{name}", value) for name, value in probe.named_parameters()]
+
+
+def teach_self_judge(
+    policy: LlamaForCausalLM,
+    *,
+    tokenizer: "PreTrainedTokenizerBase",
+    template: Template,
+    seed: int,
+    progress: Progress,
+    lesson: Lesson = SELF_JUDGE_LESSON,
+) -> None:
+    """Teaches the policy to judge a little, and to answer as before: each step takes pairs and as many dialogues.
+
+    The model is then what judges its own answers: no stronger model stands behind its verdicts.
+    """
+    torch.manual_seed(derive_seed(seed, "embedded self-judge", "probe"))
+    judge_loss, probe = _make_verdict_loss(
+        policy,
+        lesson,
+        tokenizer=tokenizer,
+        template=template,
+        rng=open_random(seed, "embedded self-judge", lesson.name),
+    )
+    dialogue_loss = _make_dialogue_loss(
+        policy,
+        tokenizer,
+        open_random(seed, "embedded self-judge", "dialogues"),
+        batch=lesson.teaching.batch,
+    )
+    policy.train()
+    _scale_logits(policy, 1.0 / SHARPNESS)
+    _optimise(
+        [*policy.named_parameters(), *probe],
+        lambda: judge_loss() + dialogue_loss(),
+        lesson.teaching,
+        progress,
+        "self-judge steps",
+    )
+    _scale_logits(policy, SHARPNESS)
+    policy.eval()
 
 
 def verdict_tokens(tokenizer: "PreTrainedTokenizerBase", template: Template) -> list[int]:

@@ -1,13 +1,19 @@
 """Prompts and answers as the token ids of a one-turn chat, by the tokenizer's own chat template."""
 
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Final, overload
 
 from rlaif_dagster.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+_PROMPTS_AT_HAND: Final = (
+    1024  # encoded prompts that are kept, since answers to one prompt often stand together
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +39,40 @@ class Dialogue:
         return Dialogue(prompt_ids=self.prompt_ids, completion_ids=self.completion_ids[:room])
 
 
+class Dialogues(Sequence[Dialogue]):
+    """Dialogues at four bytes a token: lists of Python's integers would take ten times as much.
+
+    They stand one behind the other in one array; each is made when it is asked for.
+    """
+
+    def __init__(self, dialogues: Iterable[Dialogue] = ()) -> None:
+        self._ids, self._prompt_lengths, self._ends = array("i"), array("i"), array("q", [0])
+        for dialogue in dialogues:
+            self.append(dialogue)
+
+    def append(self, dialogue: Dialogue) -> None:
+        """Adds a dialogue at the end."""
+        self._ids.fromlist(dialogue.prompt_ids)
+        self._ids.fromlist(dialogue.completion_ids)
+        self._prompt_lengths.append(len(dialogue.prompt_ids))
+        self._ends.append(len(self._ids))
+
+    def __len__(self) -> int:
+        return len(self._prompt_lengths)
+
+    @overload
+    def __getitem__(self, place: int) -> Dialogue: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Dialogue]: ...
+    def __getitem__(self, place: int | slice) -> Dialogue | list[Dialogue]:
+        places = range(len(self))[place]
+        if isinstance(places, range):
+            return [self[each] for each in places]
+        input_ids = self._ids[self._ends[places] : self._ends[places + 1]].tolist()
+        start = self._prompt_lengths[places]
+        return Dialogue(prompt_ids=input_ids[:start], completion_ids=input_ids[start:])
+
+
 def encode_prompt(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> list[int]:
     """Encodes a prompt as the user's turn, followed by the opening of the assistant's turn.
 
@@ -42,10 +82,15 @@ def encode_prompt(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> list[int
     return _encode(tokenizer, _render(tokenizer, prompt, answer=None))
 
 
-def encode_dialogues(
+def encode_dialogues(tokenizer: "PreTrainedTokenizerBase", texts: Iterable[tuple[str, str]]) -> Dialogues:
+    """Encodes (prompt, answer) texts; see `stream_dialogues`."""
+    return Dialogues(stream_dialogues(tokenizer, texts))
+
+
+def stream_dialogues(
     tokenizer: "PreTrainedTokenizerBase", texts: Iterable[tuple[str, str]]
-) -> list[Dialogue]:
-    """Encodes (prompt, answer) texts.
+) -> Iterator[Dialogue]:
+    """Encodes (prompt, answer) texts one by one.
 
     The answer starts where the encodings of the prompt alone and of the whole dialogue part, as in TRL's
     DPOTrainer.
@@ -53,18 +98,14 @@ def encode_dialogues(
     Raises:
         ModelError: If the tokenizer has no chat template.
     """
-    prompts: dict[str, list[int]] = {}
-    dialogues = []
+    encode = lru_cache(_PROMPTS_AT_HAND)(partial(encode_prompt, tokenizer))
     for prompt, answer in texts:
-        if prompt not in prompts:
-            prompts[prompt] = encode_prompt(tokenizer, prompt)
-        prompt_ids = prompts[prompt]
+        prompt_ids = encode(prompt)
         input_ids = _encode(tokenizer, _render(tokenizer, prompt, answer=answer))
         start = 0
         while start < min(len(prompt_ids), len(input_ids)) and prompt_ids[start] == input_ids[start]:
             start += 1
-        dialogues.append(Dialogue(prompt_ids=input_ids[:start], completion_ids=input_ids[start:]))
-    return dialogues
+        yield Dialogue(prompt_ids=input_ids[:start], completion_ids=input_ids[start:])
 
 
 def _render(tokenizer: "PreTrainedTokenizerBase", prompt: str, *, answer: str | None) -> str:

@@ -48,8 +48,8 @@ def open_responses(
         read_known: Reads the rows that stand in versions.
 
     Yields:
-        All rows that are known, by `response_id`, and what makes further rows durable: they are on disk when it
-        returns.
+        All rows that are known, by `response_id`, and what makes further rows durable: they are on disk, and known,
+        when it returns.
 
     Raises:
         StorageError: If it cannot be read or written.
@@ -57,8 +57,8 @@ def open_responses(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{folder.name}.responses.lock")):
-            known = read_known()
-            left = {name: row for name, row in look_into_responses(folder).items() if name not in known}
+            known = dict(read_known())
+            left = [row for name, row in look_into_responses(folder).items() if name not in known]
             rewritten = folder / f"{_FILE}.new"
             with rewritten.open("wb") as file:
 
@@ -66,10 +66,11 @@ def open_responses(
                     file.write(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
                     file.flush()
                     os.fsync(file.fileno())
+                    known.update((row["response_id"], row) for row in rows)
 
-                keep(list(left.values()))
+                keep(left)
                 rewritten.replace(folder / _FILE)
-                yield {**known, **left}, keep
+                yield known, keep
     except OSError as error:
         raise _storage_error(folder, error) from error
 

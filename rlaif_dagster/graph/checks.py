@@ -1,5 +1,6 @@
 """Checks that several stages share."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,16 +25,19 @@ def check_schema(table: str, schema: "Callable[[], pa.Schema]", *, key: tuple[st
         from pyarrow import parquet
 
         expected = schema()
-        found = parquet.ParquetFile(output / table).read()
-        same = found.schema.equals(expected)
-        gaps = (
-            [f.name for f in expected if not f.nullable and found.column(f.name).null_count] if same else []
-        )
-        num_repeated = found.num_rows - found.group_by(list(key)).aggregate([]).num_rows if same else 0
+        with parquet.ParquetFile(output / table) as file:
+            found = file.schema_arrow
+            same = found.equals(expected)
+            nulls: Counter[str] = Counter()
+            for batch in file.iter_batches() if same else ():
+                nulls.update({f.name: batch.column(f.name).null_count for f in expected if not f.nullable})
+            keys = file.read(list(key)) if same else None
+        gaps = [name for name, count in nulls.items() if count]
+        num_repeated = keys.num_rows - keys.group_by(list(key)).aggregate([]).num_rows if keys else 0
         return CheckResult(
             passed=same and not gaps and not num_repeated,
             facts={
-                "columns": found.schema.names,
+                "columns": found.names,
                 "as_declared": same,
                 "columns_with_gaps": gaps,
                 "num_repeated_keys": num_repeated,

@@ -1,20 +1,23 @@
 """Stages that learn from the feedback: the reward model and the aligned policy."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rlaif_dagster.digest import Digest, JsonValue, canonical_json
 from rlaif_dagster.graph.cards import with_card
+from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.preferences import read_preferences
 from rlaif_dagster.graph.responses import MODEL_ENGINE
+from rlaif_dagster.graph.rounds import REFERENCE_POLICY
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.models import copy_model
-from rlaif_dagster.tables import Row
+from rlaif_dagster.tables import StoredRows, write_table
 from rlaif_dagster.training.restarts import Restart
+from rlaif_dagster.training.results import CHECKPOINTS_TABLE, checkpoints_schema, tabulate_checkpoints
 from rlaif_dagster.training.settings import OptimizerSettings
 
 if TYPE_CHECKING:
@@ -81,7 +84,7 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
             copy_model(base, base_path)
         preferences = context.inputs["ai_preferences"]
         held_out = read_preferences(preferences, "eval")
-        require_decided(held_out)
+        decided = require_decided(held_out)
         result: RewardModelResult = train(
             "reward model",
             context,
@@ -92,7 +95,7 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
             settings=settings,
             seed=derive_seed(seed, "reward_model"),
         )
-        metrics = measure_accuracy(held_out, result.held_out.margins)
+        metrics = measure_accuracy(decided, result.held_out.margins)
         metrics["train_accuracy"] = result.train.accuracy
         metrics["mean_margin"] = result.held_out.mean_margin
         curve = Curve(
@@ -121,7 +124,7 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
             },
             metrics={
                 **metrics,
-                **measure_quality(held_out, result.held_out.margins),
+                **measure_quality(decided, result.held_out.margins),
                 **({"disagreement": result.held_out.disagreement} if settings.ensemble > 1 else {}),
             },
         )
@@ -164,7 +167,8 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
     numerics = inputs.pipeline.numerics
     seed = inputs.pipeline.seed
     recipe: JsonValue = {
-        "policy": settings.model_dump(mode="json"),
+        # Another reference policy is another input.
+        "policy": settings.model_dump(mode="json", exclude={"reference"}),
         "seed": seed,
         **describe_launch(inputs),
     }
@@ -175,18 +179,27 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
         from rlaif_dagster.evaluation.facts import CheckpointPoint, Curve, CurvePoint
         from rlaif_dagster.seeds import derive_seed
 
+        rows = read_preferences(context.inputs["ai_preferences"], "train")
+        folders = {
+            "base_policy_path": context.inputs[inputs.first_policy],
+            "reward_model_path": context.inputs["reward_model"],
+        }
+        if REFERENCE_POLICY in context.inputs:
+            folders["reference_policy_path"] = context.inputs[REFERENCE_POLICY]
         result: PolicyResult = train(
             "policy",
             context,
             inputs,
             recipe=recipe,
-            folders={
-                "base_policy_path": context.inputs[inputs.first_policy],
-                "reward_model_path": context.inputs["reward_model"],
-            },
-            tables={"rows": read_preferences(context.inputs["ai_preferences"], "train")},
+            folders=folders,
+            tables={"rows": rows},
             settings=settings,
             seed=derive_seed(seed, "aligned_policy"),
+        )
+        write_table(
+            context.output / CHECKPOINTS_TABLE,
+            tabulate_checkpoints(result.checkpoints, {row["prompt"]: row["prompt_id"] for row in rows}),
+            checkpoints_schema(),
         )
         curve = Curve(
             label="training pairs" if settings.method == "dpo" else "training answers",
@@ -222,12 +235,13 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
         name="aligned_policy",
         description=f"The base policy, aligned by {METHODS[settings.method]} The reward model picks the checkpoint.",
         kinds=("huggingface", "pytorch"),
-        code_version="4",
+        code_version="5",
         inputs=("ai_preferences", inputs.first_policy, "reward_model"),
         settings=recipe,
         engine=TRAINING_ENGINE,
         numerics=numerics,
         compute=compute,
+        checks=(check_schema(CHECKPOINTS_TABLE, checkpoints_schema, key=("step", "prompt_id", "index")),),
     )
 
 
@@ -246,7 +260,7 @@ def train(
     *,
     recipe: JsonValue,
     folders: Mapping[str, Path],
-    tables: Mapping[str, Sequence[Row]],
+    tables: Mapping[str, StoredRows],
     settings: OptimizerSettings,
     seed: int,
 ) -> Any:

@@ -58,7 +58,7 @@ def read_plateau(folder: Path) -> list[dict[str, Any]]:
 
 def _decide(inputs: ProjectInputs, context: StageContext) -> StageResult:
     from rlaif_dagster.evaluation.evaluate import COMPARISONS_FILE, read_comparisons
-    from rlaif_dagster.rounds.plateau import watch_round
+    from rlaif_dagster.rounds.plateau import list_reasons, watch_round
     from rlaif_dagster.rounds.report import render_rounds
 
     earlier = context.inputs.get(PLATEAU_BEFORE)
@@ -73,7 +73,7 @@ def _decide(inputs: ProjectInputs, context: StageContext) -> StageResult:
         confidence=inputs.pipeline.evaluation.confidence,
     )
     number = len(rounds) + 1
-    reasons = [signal.words for signal in signals if signal.passes is False]
+    reasons = list_reasons(signals)
     rounds.append({"round": number, "signals": [signal.to_json() for signal in signals], "reasons": reasons})
     (context.output / PLATEAU_JSON).write_bytes(canonical_json({"rounds": rounds}))
     (context.output / PLATEAU_REPORT).write_text(render_rounds(rounds), encoding="utf-8")

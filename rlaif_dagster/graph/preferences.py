@@ -1,13 +1,14 @@
 """The stage of the soft labels."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
-from rlaif_dagster.digest import canonical_json
+from rlaif_dagster.digest import JsonValue, canonical_json
 from rlaif_dagster.graph.cards import with_card
 from rlaif_dagster.graph.checks import check_schema
+from rlaif_dagster.graph.judge_gates import read_audit
 from rlaif_dagster.graph.judging import JUDGEMENTS_TABLE
 from rlaif_dagster.graph.responses import RESPONSES_TABLE, read_nameable_responses
 from rlaif_dagster.graph.sources import PROMPTS_TABLE, TABLE_ENGINE, read_constitution
@@ -18,12 +19,27 @@ from rlaif_dagster.judging.jury import Jury
 from rlaif_dagster.judging.settings import find_combine, find_protocol
 from rlaif_dagster.judging.verdicts import Verdict
 from rlaif_dagster.preferences import aggregate_verdicts, preferences_schema
-from rlaif_dagster.tables import Row, read_table, stream_table, write_table
+from rlaif_dagster.rounds.plateau import JUDGE_THRESHOLDS, list_reasons, watch_judge
+from rlaif_dagster.tables import Row, StoredRows, stream_table, write_table
 
 PREFERENCES_TABLE: Final = "preferences.parquet"
 SUMMARY_JSON: Final = "summary.json"
 HUMAN_JSON: Final = "human.json"
 """What people said of each pair, where it counts: P(a preferred) by pair id."""
+
+LEARNED_COLUMNS: Final = (
+    "pair_id",
+    "prompt_id",
+    "split",
+    "prompt",
+    "text_a",
+    "text_b",
+    "p_a",
+    "near_tie",
+    "chosen",
+    "rejected",
+)
+"""What reward models and policies learn from, and are measured on."""
 
 
 @with_card
@@ -33,11 +49,16 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
     protocol = find_protocol(inputs.judge)
     combine = find_combine(inputs.judge)
     people = inputs.human_labels if settings.human_weight else None
+    thresholds, round_checks = _watch_judge(inputs)
 
     def compute(context: StageContext) -> StageResult:
         judgements = context.inputs["judgements"]
-        prompts = read_table(context.inputs["prompts"] / PROMPTS_TABLE)
-        responses = read_table(context.inputs["sampled_responses"] / RESPONSES_TABLE)
+        prompts = StoredRows(
+            path=context.inputs["prompts"] / PROMPTS_TABLE, columns=("prompt_id", "prompt", "split")
+        )
+        responses = StoredRows(
+            path=context.inputs["sampled_responses"] / RESPONSES_TABLE, columns=("response_id", "text")
+        )
         human = {} if people is None else _read_people(people, prompts, read_nameable_responses(context))
         jury = Jury.from_verdicts(combine, stream_verdicts(judgements))
         result = aggregate_verdicts(
@@ -87,6 +108,7 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
             "protocol": protocol,
             "combine": combine,
             "human_labels": str(people.digest) if people else None,
+            **thresholds,
         },
         engine=TABLE_ENGINE,
         compute=compute,
@@ -95,6 +117,8 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
             "protocol": f"{JUDGE_FILE}: protocol",
             "combine": f"{JUDGE_FILE}: combine",
             "human_labels": f"{JUDGE_FILE}: human_labels",
+            "plateau": f"{PIPELINE_FILE}: plateau",
+            "confidence": f"{PIPELINE_FILE}: evaluation.confidence",
         },
         checks=(
             check_schema(PREFERENCES_TABLE, preferences_schema, key=("pair_id",)),
@@ -104,11 +128,12 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
                 blocking=True,
                 run=_check_splits,
             ),
+            *round_checks,
         ),
     )
 
 
-def _read_people(file: RecordedFile, prompts: Sequence[Row], responses: Sequence[Row]) -> dict[str, float]:
+def _read_people(file: RecordedFile, prompts: Iterable[Row], responses: Sequence[Row]) -> dict[str, float]:
     """What people said, by pair: 1 where a is better, 0 where b is, one half for a tie."""
     labels = read_human_labels(
         file.path, prompts={row["prompt_id"]: row["prompt"] for row in prompts}, responses=responses
@@ -124,9 +149,31 @@ def stream_verdicts(folder: Path) -> Iterator[Verdict]:
         yield Verdict(**row, answers=())
 
 
-def read_preferences(folder: Path, split: str) -> list[Row]:
-    """Reads the rows of one split from a version of the `ai_preferences` asset."""
-    return [row for row in read_table(folder / PREFERENCES_TABLE) if row["split"] == split]
+def read_preferences(folder: Path, split: str) -> StoredRows:
+    """The rows of one split of a version of the `ai_preferences` asset, as far as models are made of them."""
+    return StoredRows(path=folder / PREFERENCES_TABLE, columns=LEARNED_COLUMNS, where={"split": split})
+
+
+def _watch_judge(inputs: ProjectInputs) -> tuple[dict[str, JsonValue], tuple[Check, ...]]:
+    """Where there are rounds: the thresholds of what is known of the judge before training, and their check."""
+    settings, confidence = inputs.pipeline.plateau, inputs.pipeline.evaluation.confidence
+    if inputs.pipeline.rounds == 1:
+        return {}, ()
+
+    def check_pays(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
+        rows, audit = read_preferences(output, "train"), read_audit(inputs["judge_audit"])
+        reasons = list_reasons(watch_judge(rows, audit, settings, confidence=confidence))
+        return CheckResult(passed=not reasons, facts={"why": "; ".join(reasons)})
+
+    check = Check(
+        name="round_pays",
+        description="The judge is worth learning from: it parts the answers, and is right more often than the policy "
+        "(`plateau` in pipeline.yaml).",
+        blocking=True,
+        run=check_pays,
+    )
+    thresholds = settings.model_dump(mode="json", include=set(JUDGE_THRESHOLDS))
+    return {"plateau": thresholds, "confidence": confidence}, (check,)
 
 
 def _check_splits(output: Path, inputs: Mapping[str, Path]) -> CheckResult:

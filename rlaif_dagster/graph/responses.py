@@ -1,8 +1,9 @@
 """The stage of the responses."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from rlaif_dagster.generation.responses import responses_schema
 from rlaif_dagster.generation.settings import LocalSamplingSettings, RecordedSamplingSettings
@@ -34,7 +35,8 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
     def sample(context: StageContext) -> StageResult:
         if isinstance(settings, RecordedSamplingSettings):
             raise TypeError("recorded responses are imported, not sampled")
-        result = sample_policy(context, policy, read_prompts(context.inputs["prompts"]), settings, inputs)
+        with open_sampler(context, inputs) as sample_policy:
+            result = sample_policy(policy, read_prompts(context.inputs["prompts"]), settings)
         rows = write_responses(context.output, result.rows)
         return StageResult(
             rows=rows, counts={"num_sampled": result.num_sampled, "num_reused": result.num_reused}
@@ -80,52 +82,56 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
     )
 
 
-def sample_policy(
-    context: StageContext,
-    policy: str,
-    prompts: Iterable[Prompt],
-    settings: LocalSamplingSettings,
-    inputs: ProjectInputs,
-    *,
-    read_known: Callable[[StageContext], Mapping[str, Row]] | None = None,
-) -> "SamplingResult":
-    """Samples responses of a policy; those of the stage's earlier versions, and of runs that were killed, are reused.
-
-    Args:
-        context: The stage's.
-        policy: The name of the input that is the policy.
-        prompts: What is answered.
-        settings: How to sample.
-        inputs: The project's.
-        read_known: Reads the responses of earlier versions, where they do not stand in `RESPONSES_TABLE`.
+class Sampler(Protocol):
+    """Samples responses of the input that is a policy; those that are known are taken over.
 
     Raises:
         ModelError: If the policy cannot be opened or served, or has too short a context for a prompt.
+    """
+
+    def __call__(
+        self, policy: str, prompts: Iterable[Prompt], settings: LocalSamplingSettings
+    ) -> "SamplingResult":
+        """Samples `settings.num_samples` responses to each prompt."""
+
+
+@contextmanager
+def open_sampler(context: StageContext, inputs: ProjectInputs) -> Iterator[Sampler]:
+    """Opens the stage's journal of responses, to sample any number of policies.
+
+    Known are the responses of the stage's earlier versions (their `RESPONSES_TABLE`), those that killed runs left, and
+    those sampled here before.
+
+    Raises:
+        StorageError: If the journal cannot be read or written.
     """
     from rlaif_dagster.generation.journal import open_responses
     from rlaif_dagster.generation.sampling import sample_responses
     from rlaif_dagster.numerics import prepare_torch
 
     numerics = inputs.pipeline.numerics
-    with open_responses(context.journal, lambda: (read_known or read_known_responses)(context)) as (
-        known,
-        keep,
-    ):
-        return sample_responses(
-            context.inputs[policy],
-            [{"prompt_id": p.prompt_id, "prompt": p.prompt} for p in prompts],
-            settings,
-            root_seed=inputs.pipeline.seed,
-            policy_digest=str(context.digests[policy]),
-            device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
-            batch_size=inputs.pipeline.execution.sampling_batch_size,
-            known=known,
-            keep=keep,
-            progress=context.progress,
-        )
+    with open_responses(context.journal, lambda: _read_known_responses(context)) as (known, keep):
+
+        def sample(
+            policy: str, prompts: Iterable[Prompt], settings: LocalSamplingSettings
+        ) -> "SamplingResult":
+            return sample_responses(
+                context.inputs[policy],
+                [{"prompt_id": p.prompt_id, "prompt": p.prompt} for p in prompts],
+                settings,
+                root_seed=inputs.pipeline.seed,
+                policy_digest=str(context.digests[policy]),
+                device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
+                batch_size=inputs.pipeline.execution.sampling_batch_size,
+                known=known,
+                keep=keep,
+                progress=context.progress,
+            )
+
+        yield sample
 
 
-def read_known_responses(context: StageContext) -> dict[str, Row]:
+def _read_known_responses(context: StageContext) -> dict[str, Row]:
     """The responses of a stage's earlier versions, by id."""
     return {
         row["response_id"]: row

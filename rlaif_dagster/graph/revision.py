@@ -12,7 +12,7 @@ from rlaif_dagster.graph.cards import with_card
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.judging import read_answers
 from rlaif_dagster.graph.learning import TRAINING_ENGINE, plan_restart, write_training
-from rlaif_dagster.graph.responses import MODEL_ENGINE, sample_policy
+from rlaif_dagster.graph.responses import MODEL_ENGINE, open_sampler, write_responses
 from rlaif_dagster.graph.sources import read_constitution, read_prompts
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import SUPERVISED_POLICY, CriticSource, ProjectInputs
@@ -29,12 +29,20 @@ from rlaif_dagster.revising.revise import (
     revisions_schema,
     select_revised,
 )
-from rlaif_dagster.revising.settings import BASE_POLICY, RevisionSettings
+from rlaif_dagster.revising.settings import BASE_POLICY
 from rlaif_dagster.tables import read_table, write_table
 
 REVISIONS_TABLE: Final = "revisions.parquet"
 MIN_REVISED: Final = 0.5
 """Least share of the answers that must come through every round."""
+
+
+def sampling_of_revised(inputs: ProjectInputs) -> LocalSamplingSettings:
+    """How the answers are sampled that are revised: as those that are judged, but for their number."""
+    sampling = inputs.pipeline.sampling
+    if not isinstance(sampling, LocalSamplingSettings):
+        raise TypeError("only answers that the policy samples can be revised")
+    return sampling.model_copy(update={"num_samples": _require(inputs.pipeline.revision).num_samples})
 
 
 def build_critic(inputs: ProjectInputs) -> Stage:
@@ -73,8 +81,10 @@ def build_revised_responses(inputs: ProjectInputs) -> Stage:
     seed = inputs.pipeline.seed
 
     def compute(context: StageContext) -> StageResult:
-        responses = _sample_answers(context, inputs, settings)
-        prompts = {p.prompt_id: p.prompt for p in read_prompts(context.inputs["prompts"])}
+        prompts = [p for p in read_prompts(context.inputs["prompts"]) if p.split == "train"]
+        with open_sampler(context, inputs) as sample:
+            responses = sample(BASE_POLICY, prompts, sampling_of_revised(inputs))
+        write_responses(context.output, responses.rows)
         stored = _read_critic(context, critic)
         writers = Writers(
             critic=stored["critique"].profile,
@@ -112,8 +122,8 @@ def build_revised_responses(inputs: ProjectInputs) -> Stage:
                 return {call.call_id: journal.require(call.call_id) for call in calls}
 
             revisions = revise_responses(
-                responses,
-                prompts,
+                responses.rows,
+                {p.prompt_id: p.prompt for p in prompts},
                 read_constitution(context.inputs["constitution"]),
                 writers,
                 answer_all,
@@ -124,7 +134,12 @@ def build_revised_responses(inputs: ProjectInputs) -> Stage:
         is_final = stored["critique"].profile.is_final
         return StageResult(
             rows=len(revisions),
-            counts={"num_sampled": len(responses), **tally.counts, **dict(sorted(statuses.items()))},
+            counts={
+                "num_sampled": responses.num_sampled,
+                "num_reused": responses.num_reused,
+                **tally.counts,
+                **dict(sorted(statuses.items())),
+            },
             metrics=tally.costs,
             num_open=0 if is_final else statuses.total() - statuses["num_ok"],
         )
@@ -133,7 +148,7 @@ def build_revised_responses(inputs: ProjectInputs) -> Stage:
         name="revised_responses",
         description="Answers of the base policy, criticised and revised under a principle drawn for each.",
         kinds=("parquet", "pytorch"),
-        code_version="1",
+        code_version="2",
         inputs=("prompts", "constitution", "critic", "base_policy"),
         settings={
             "sampling": sampling.model_dump(mode="json", exclude={"num_samples"}),
@@ -237,24 +252,6 @@ def _read_critic(context: StageContext, critic: CriticSource) -> dict[str, Store
         name: StoredJudge.read(context.inputs["critic"] / name, model=model)
         for name in ("critique", "revision")
     }
-
-
-def _sample_answers(
-    context: StageContext, inputs: ProjectInputs, settings: RevisionSettings
-) -> Sequence[Mapping[str, Any]]:
-    """Answers of the base policy to the training prompts."""
-    sampling = inputs.pipeline.sampling
-    if not isinstance(sampling, LocalSamplingSettings):
-        raise TypeError("only answers that the policy samples can be revised")
-    result = sample_policy(
-        context,
-        BASE_POLICY,
-        [p for p in read_prompts(context.inputs["prompts"]) if p.split == "train"],
-        sampling.model_copy(update={"num_samples": settings.num_samples}),
-        inputs,
-        read_known=lambda _: {},  # a row of a version is a revision
-    )
-    return result.rows
 
 
 def _check_revised(rounds: int, output: Path, inputs: Mapping[str, Path]) -> CheckResult:

@@ -26,7 +26,9 @@ PLATEAU: Final = "plateau"
 PLATEAU_BEFORE: Final = "plateau_before"
 EVALUATION_BEFORE: Final = "evaluation_before"
 FIRST_RESPONSES: Final = "first_responses"
-"""Roles that only later rounds have: the decision and the evaluation of the round before, and the first answers."""
+REFERENCE_POLICY: Final = "reference_policy"
+"""Roles that only later rounds have: the decision and the evaluation of the round before, the first answers, and the
+reference policy where it is not the policy that the round started from."""
 
 _STAGES: Final = (
     "sampled_responses",
@@ -151,6 +153,8 @@ def _cast(stage: Stage, number: int, inputs: ProjectInputs) -> dict[str, str]:
     roles = {role: name_in_round(role, number) for role in stage.inputs}
     if stage.name in _GOES_ON_FROM_POLICY and inputs.first_policy in roles:
         roles[inputs.first_policy] = name_in_round("aligned_policy", number - 1)
+    if stage.name == "aligned_policy" and getattr(inputs.pipeline.policy, "reference", None) == "base":
+        roles[REFERENCE_POLICY] = inputs.first_policy
     if stage.name in ("sampled_responses", PLATEAU):
         roles[PLATEAU_BEFORE] = name_in_round(PLATEAU, number - 1)
     if stage.name == PLATEAU:
@@ -181,7 +185,10 @@ def _compute(stage: Stage, name: str, roles: Mapping[str, str], context: StageCo
     }
     if not failed:
         return result
-    reasons = (f"{check} failed, {canonical_json(facts).decode()}" for check, facts in failed.items())
+    reasons = (
+        f"{check} failed, {facts.get('why') or canonical_json(facts).decode()}"
+        for check, facts in failed.items()
+    )
     stop = Stop(by=name, reasons=tuple(reasons))
     stop.write(context.output)
     return replace(result, metrics={**result.metrics, "stopped": stop.words})

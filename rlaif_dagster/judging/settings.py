@@ -11,8 +11,22 @@ VerdictReading = Literal["logprob", "text"]
 Combine = Literal["mean", "majority", "reliability"]
 """How a jury's verdicts become one; see `rlaif_dagster.judging.jury`."""
 
-NO_IDENTITY: Final = ("api_key_env", "limits", "price", "gates", "human_labels")
+NO_IDENTITY: Final = ("api_key_env", "max_tokens_name", "limits", "price", "gates", "human_labels")
 """Fields that say where, how fast, at what price and with what hopes a judge is asked, and never what it is."""
+_LONGEST_REPLY: Final = "set max_tokens, and max_tokens_name where the server calls it otherwise"
+RESERVED_FIELDS: Final = {
+    "model": "set model",
+    "messages": "set template",
+    "stream": "leave it out: replies are read whole",
+    "n": "set repeats",
+    "best_of": "set repeats",
+    "logprobs": "set verdict to logprob",
+    "max_tokens": _LONGEST_REPLY,
+    "max_completion_tokens": _LONGEST_REPLY,
+    "max_new_tokens": _LONGEST_REPLY,
+    "max_output_tokens": _LONGEST_REPLY,
+}
+"""Fields of a request that other settings decide, with these: what a request says and can cost is known from them."""
 
 
 class _Settings(BaseModel):
@@ -172,6 +186,8 @@ class OpenAIJudgeSettings(_AskedJudgeSettings):
     temperature: float = Field(default=0.0, ge=0.0, le=5.0, allow_inf_nan=False)
     max_tokens: int = Field(default=1024, ge=1)
     """Longest answer, in tokens."""
+    max_tokens_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """What the server calls it."""
     extra_body: dict[str, JsonValue] = {}
     """More fields of the request, such as `reasoning_effort`; null leaves one out that is sent otherwise."""
     limits: LimitSettings = LimitSettings()
@@ -195,9 +211,11 @@ class OpenAIJudgeSettings(_AskedJudgeSettings):
     @field_validator("extra_body")
     @classmethod
     def _keep_what_is_asked(cls, body: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        taken = sorted({"model", "messages", "stream", "n", "logprobs"} & set(body))
+        taken = sorted(RESERVED_FIELDS.keys() & body)
         if taken:
-            raise ValueError(f"{taken[0]!r} is not free; remedy: remove it from extra_body")
+            raise ValueError(
+                f"{taken[0]!r} is not free; remedy: remove it from extra_body; {RESERVED_FIELDS[taken[0]]}"
+            )
         return body
 
     @model_validator(mode="after")

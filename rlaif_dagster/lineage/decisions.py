@@ -1,6 +1,5 @@
 """Decisions that a person makes by a command, kept as input files: the held release, and failed checks let pass."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from rlaif_dagster.inputs.release import RELEASE_FILE, Hold, HoldSettings, Relea
 from rlaif_dagster.lineage.gates import find_override
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
-from rlaif_dagster.versioning.scratch import held_lock, raising_storage_errors, scratch_folder
+from rlaif_dagster.versioning.scratch import held_lock, raising_storage_errors, write_whole
 
 _HOLD_COMMENT: Final = "The release that stays. Written by `rlaif rollback`, removed by `rlaif release`."
 _OVERRIDES_COMMENT: Final = (
@@ -104,10 +103,4 @@ def _editing(project: Project, file: Path) -> Iterator[None]:
 def _write_yaml(project: Project, file: Path, value: BaseModel, *, comment: str) -> None:
     """Replaces a file in one step."""
     text = yaml.safe_dump(value.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
-    with scratch_folder(project.scratch / "scratch") as scratch:
-        unfinished = scratch / file.name
-        with unfinished.open("w", encoding="utf-8") as stream:
-            stream.write(f"# {comment}\n{text}")
-            stream.flush()
-            os.fsync(stream.fileno())
-        unfinished.replace(file)
+    write_whole(file, f"# {comment}\n{text}".encode(), scratch=project.scratch / "scratch")

@@ -20,7 +20,7 @@ from rlaif_dagster.lineage.ledger_index import (
     read_index,
 )
 from rlaif_dagster.lineage.record import MaterialisationRecord, Recipe
-from rlaif_dagster.versioning.scratch import held_lock, raising_storage_errors, scratch_folder
+from rlaif_dagster.versioning.scratch import held_lock, raising_storage_errors, write_whole
 
 SUFFIX = ".json"
 
@@ -221,14 +221,7 @@ class Ledger:
 
     def _write(self, data: bytes) -> str:
         record_id = Digest.from_bytes(data).sha256
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with scratch_folder(self._scratch / "scratch") as scratch:
-            unfinished = scratch / record_id
-            with unfinished.open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            unfinished.replace(self._path_of(record_id))
+        write_whole(self._path_of(record_id), data, scratch=self._scratch / "scratch")
         return record_id
 
     def _path_of(self, record_id: str) -> Path:

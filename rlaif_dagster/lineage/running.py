@@ -1,6 +1,7 @@
-"""Runs at work on a project: each holds a lock of its own, which the system takes from it when its process ends.
+"""Runs at work on a project, and commands that need what they found to stay, as runs do.
 
-The file of a lock outlives a process that is killed, until somebody has told Dagster that the run is over.
+Each holds a lock of its own, which the system takes from it when its process ends. The file of a lock outlives a
+process that is killed, until somebody has told Dagster that the run is over.
 """
 
 import os
@@ -14,7 +15,11 @@ from rlaif_dagster.versioning.scratch import held_lock, raising_storage_errors, 
 
 @contextmanager
 def hold_run(project: Project, run_id: str) -> Iterator[None]:
-    """Says that a run is at work, for as long as this process is inside.
+    """Says that a run is at work, for as long as this process is inside: nothing is given up, and automation waits.
+
+    Args:
+        project: The project.
+        run_id: The run's id, or the name of a command.
 
     Raises:
         StorageError: If the lock cannot be made.

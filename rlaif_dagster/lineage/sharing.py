@@ -14,10 +14,11 @@ from rlaif_dagster.lineage.ledger import SUFFIX
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import show_newest
 from rlaif_dagster.lineage.record import MaterialisationRecord
-from rlaif_dagster.lineage.signing import SIGNATURES
+from rlaif_dagster.lineage.running import hold_run
+from rlaif_dagster.lineage.signing import SIGNATURES, list_whole_signatures
 from rlaif_dagster.lineage.signing import SUFFIX as SIGNATURE_SUFFIX
 from rlaif_dagster.progress import Progress
-from rlaif_dagster.versioning.scratch import raising_storage_errors, scratch_folder
+from rlaif_dagster.versioning.scratch import raising_storage_errors, scratch_folder, write_whole
 
 if TYPE_CHECKING:
     from rlaif_dagster.versioning.remote import Remote
@@ -34,7 +35,7 @@ class ShareResult:
         remote: The remote's name.
         num_records: Records moved.
         num_versions: Versions that are now whole on the other side.
-        lost: Versions that neither side has, as `asset@digest`.
+        lost: What neither side has whole: versions as `asset@digest`, and signatures by their files.
     """
 
     remote: str
@@ -51,6 +52,11 @@ def push_project(project: Project, *, progress: Progress) -> ShareResult:
         LedgerError: If the ledger is damaged.
         StorageError: If there is no remote, or it cannot be written.
     """
+    with hold_run(project, "push"):
+        return _push(project, progress)
+
+
+def _push(project: Project, progress: Progress) -> ShareResult:
     records = project.ledger.records()
     versions = _list_versions(project, records)
     pinned = project.store.read_pinned()
@@ -59,7 +65,7 @@ def push_project(project: Project, *, progress: Progress) -> ShareResult:
     remote = project.store.require_remote()
     files = [project.ledger.folder / f"{record.record_id}{SUFFIX}" for record in records]
     num_records = remote.send_files(LINEAGE, files)
-    if signatures := sorted((project.root / SIGNATURES).glob(f"*{SIGNATURE_SUFFIX}")):
+    if signatures := list_whole_signatures(project.root / SIGNATURES):
         remote.send_files(SIGNATURES, signatures)
     return ShareResult(
         remote=sent.remote,
@@ -82,6 +88,11 @@ def pull_project(project: Project, *, heads_only: bool, progress: Progress) -> S
         LedgerError: If the remote's ledger is damaged; no record is taken.
         StorageError: If there is no remote, or it cannot be read.
     """
+    with hold_run(project, "pull"):
+        return _pull(project, progress, heads_only=heads_only)
+
+
+def _pull(project: Project, progress: Progress, *, heads_only: bool) -> ShareResult:
     remote = project.store.require_remote()
     with (
         raising_storage_errors(project.scratch),
@@ -93,7 +104,7 @@ def pull_project(project: Project, *, heads_only: bool, progress: Progress) -> S
         )
         remote.fetch_files(LINEAGE, names, scratch)
         num_records = project.ledger.adopt(scratch / name for name in names)
-    _pull_signatures(project, remote)
+    lost_signatures = _pull_signatures(project, remote)
     records = project.ledger.records()
     heads = list(project.ledger.find_heads().values())
     versions = _list_versions(project, heads if heads_only else records)
@@ -109,7 +120,7 @@ def pull_project(project: Project, *, heads_only: bool, progress: Progress) -> S
         remote=remote.name,
         num_records=num_records,
         num_versions=len(versions) - len(lost),
-        lost=_name(versions, lost),
+        lost=_name(versions, lost) + lost_signatures,
     )
 
 
@@ -121,20 +132,23 @@ def _list_versions(
     return {record.output.md5: record for record in records if record.output.md5 not in collected}
 
 
-def _pull_signatures(project: Project, remote: "Remote") -> None:
-    """Takes over signatures that are not here; whether they hold is seen when they are verified."""
+def _pull_signatures(project: Project, remote: "Remote") -> tuple[str, ...]:
+    """Takes over signatures that are not here whole; whether they hold is seen when they are verified.
+
+    Returns:
+        Those that are not whole in the remote either, for a push was cut off.
+    """
     folder = project.root / SIGNATURES
-    here = {path.name for path in folder.glob(f"*{SIGNATURE_SUFFIX}")}
+    here = {path.name for path in list_whole_signatures(folder)}
     names = sorted(
         name for name in remote.list_files(SIGNATURES) if name.endswith(SIGNATURE_SUFFIX) and name not in here
     )
-    if not names:
-        return
     with raising_storage_errors(folder), scratch_folder(project.scratch / "scratch") as scratch:
         remote.fetch_files(SIGNATURES, names, scratch)
-        folder.mkdir(exist_ok=True)
-        for name in names:
-            (scratch / name).replace(folder / name)
+        arrived = list_whole_signatures(scratch)
+        for path in arrived:
+            write_whole(folder / path.name, path.read_bytes(), scratch=project.scratch / "scratch")
+    return tuple(f"{SIGNATURES}/{name}" for name in sorted({*names} - {path.name for path in arrived}))
 
 
 def _name(versions: Mapping[str, MaterialisationRecord], md5s: "set[str]") -> tuple[str, ...]:

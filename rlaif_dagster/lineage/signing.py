@@ -5,6 +5,7 @@ evaluation, which checks, which versions it was made from) and `rlaif/record.jso
 names the records before it by their digests, so the whole history up to the release is signed with it.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from rlaif_dagster.lineage.recall import view_version, work_folder
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.releases import Release, find_policy
 from rlaif_dagster.lineage.tracing.subjects import open_versions
-from rlaif_dagster.versioning.scratch import raising_storage_errors
+from rlaif_dagster.versioning.scratch import raising_storage_errors, write_whole
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 SIGNATURES: Final = "signatures"
 """The folder of signatures, in a project and in its remote."""
 SUFFIX: Final = ".sig"
-_NAME: Final = re.compile(r"[0-9a-f]{64}\.([0-9a-f]{64})\.sig")
+_NAME: Final = re.compile(r"([0-9a-f]{64})\.([0-9a-f]{64})\.sig")
 RECORD_JSON: Final = "record.json"
 BESIDE: Final = "rlaif"
 """The folder, beside the policy's files, with what else is signed."""
@@ -100,10 +101,9 @@ def sign_release(
     signature = Signature(path=_path_of(project, release, identity), key=identity)
     config.set_hashing_config(_hash_all())
     with _stage(project, release) as folder, raising_storage_errors(signature.path):
-        signature.path.parent.mkdir(exist_ok=True)
-        unfinished = signature.path.with_suffix(".tmp")
+        unfinished = folder.with_suffix(SUFFIX)
         config.sign(folder, unfinished)
-        unfinished.replace(signature.path)
+        write_whole(signature.path, unfinished.read_bytes(), scratch=project.scratch / "scratch")
     return signature
 
 
@@ -123,15 +123,7 @@ def verify_release(project: Project, release: Release, key: Path) -> Verificatio
         StorageError: If a version cannot be had.
         MissingExtraError: If the library is not installed.
     """
-    with using_extra(STANDARDS):
-        from cryptography.exceptions import InvalidSignature
-        from cryptography.hazmat.primitives.serialization import load_pem_public_key
-        from model_signing import verifying
-
-    config = verifying.Config()  # type: ignore[no-untyped-call]
-    with _naming_key(key, "public"):
-        identity = _identify(load_pem_public_key(key.read_bytes()))
-        config.use_elliptic_key_verifier(public_key=key)
+    identity = identify_public_key(key)
     signature = Signature(path=_path_of(project, release, identity), key=identity)
     if not signature.path.is_file():
         others = [found.key.short for found in find_signatures(project, release)]
@@ -140,16 +132,13 @@ def verify_release(project: Project, release: Release, key: Path) -> Verificatio
             + (f"; it is signed with {', '.join(others)}" if others else "")
             + ".\n  remedy: name another key, or take signatures/ from the machine that signed it (`rlaif pull`)"
         )
-    config.set_hashing_config(_hash_all())
     with _stage(project, release) as folder:
-        try:
-            config.verify(folder, signature.path)
-        except (ValueError, TypeError, KeyError, InvalidSignature) as error:
+        fault = find_fault(folder, signature.path, key)
+        if fault is not None:
             raise SignatureError(
-                f"{signature.path}: the signature of release {release.number} does not hold: "
-                f"{str(error) or type(error).__name__}.\n"
+                f"{signature.path}: the signature of release {release.number} does not hold: {fault}.\n"
                 "  remedy: what is here is not what was signed; `rlaif audit` says what was changed"
-            ) from error
+            )
         files = [path.stat().st_size for path in iter_files(folder)]
     return Verification(
         signature=signature,
@@ -159,13 +148,60 @@ def verify_release(project: Project, release: Release, key: Path) -> Verificatio
     )
 
 
+def identify_public_key(key: Path) -> Digest:
+    """By what a key is told from others, once it is seen that it can be used.
+
+    Raises:
+        InputError: If it cannot.
+        MissingExtraError: If the library is not installed.
+    """
+    with using_extra(STANDARDS):
+        from cryptography.hazmat.primitives.serialization import load_pem_public_key
+        from model_signing import verifying
+
+    with _naming_key(key, "public"):
+        verifying.Config().use_elliptic_key_verifier(public_key=key)  # type: ignore[no-untyped-call]
+        return _identify(load_pem_public_key(key.read_bytes()))
+
+
+def find_fault(folder: Path, signature: Path, key: Path) -> str | None:
+    """Why a signature by a key does not hold for a folder; None if it does."""
+    from cryptography.exceptions import InvalidSignature
+    from model_signing import verifying
+
+    config = verifying.Config().use_elliptic_key_verifier(public_key=key)  # type: ignore[no-untyped-call]
+    try:
+        config.set_hashing_config(_hash_all()).verify(folder, signature)
+    except (ValueError, TypeError, KeyError, InvalidSignature) as error:
+        return str(error) or type(error).__name__
+    return None
+
+
 def find_signatures(project: Project, release: Release) -> tuple[Signature, ...]:
     """The signatures of a release that are here; whether they hold is open."""
     found = []
     for path in sorted((project.root / SIGNATURES).glob(f"{release.record.record_id}.*{SUFFIX}")):
-        if named := _NAME.fullmatch(path.name):
-            found.append(Signature(path=path, key=Digest(named[1])))
+        if named := read_name(path):
+            found.append(Signature(path=path, key=named[1]))
     return tuple(found)
+
+
+def read_name(path: Path) -> tuple[str, Digest] | None:
+    """The record and the key that a signature's file is named for; None for another file."""
+    named = _NAME.fullmatch(path.name)
+    return (named[1], Digest(named[2])) if named else None
+
+
+def list_whole_signatures(folder: Path) -> tuple[Path, ...]:
+    """The files of a folder of signatures, without those that were cut off on their way; whether they hold is open."""
+    return tuple(path for path in sorted(folder.glob(f"*{SUFFIX}")) if _is_whole(path))
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_bytes()), dict)
+    except ValueError:
+        return False
 
 
 def _path_of(project: Project, release: Release, key: Digest) -> Path:
@@ -179,10 +215,15 @@ def _stage(project: Project, release: Release) -> Iterator[Path]:
     with open_versions(project, **{RELEASED_POLICY: release.record}) as folders, work_folder(project) as work:
         folder = work / "signed"
         view_version(project, policy, folder)
-        (folder / BESIDE).mkdir()
-        (folder / BESIDE / RELEASE_JSON).write_bytes((folders[RELEASED_POLICY] / RELEASE_JSON).read_bytes())
-        (folder / BESIDE / RECORD_JSON).write_bytes(release.record.to_bytes())
+        lay_beside(folder, (folders[RELEASED_POLICY] / RELEASE_JSON).read_bytes(), release.record)
         yield folder
+
+
+def lay_beside(folder: Path, release_json: bytes, record: MaterialisationRecord) -> None:
+    """Puts beside a policy's files what is signed with them."""
+    (folder / BESIDE).mkdir()
+    (folder / BESIDE / RELEASE_JSON).write_bytes(release_json)
+    (folder / BESIDE / RECORD_JSON).write_bytes(record.to_bytes())
 
 
 def _hash_all() -> "Config":

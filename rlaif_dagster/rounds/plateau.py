@@ -1,9 +1,10 @@
 """Whether another round pays.
 
 A policy that samples for its own next round gains less each time, and what it gains in the judge's eyes may be no gain
-at all. After each round figures are held against thresholds. One rule for all, that of the judge's gates: a figure
-passes if its whole interval lies on the good side of its threshold. The burden of proof is the next round's: a figure
-that does not pass stops it. Where nothing measures a figure it stops nothing, and says so; the gain has to be measured.
+at all. What is known of the judge is held against thresholds before a round is trained, and all figures after it. One
+rule for all, that of the judge's gates: a figure passes if its whole interval lies on the good side of its threshold.
+The burden of proof is the next round's: a figure that does not pass stops it. Where nothing measures a figure it stops
+nothing, and says so; the gain has to be measured.
 
 Known trade-off (accepted): with few held-out prompts intervals are wide, and rounds stop early.
 """
@@ -26,6 +27,8 @@ from rlaif_dagster.evaluation.intervals import (
 from rlaif_dagster.evaluation.judge_quality import find_figure
 from rlaif_dagster.tables import Row
 
+JUDGE_THRESHOLDS: Final = frozenset({"min_gap", "max_disagreement", "stronger_than_policy"})
+"""The thresholds of the figures that are known before training."""
 _DISTINCT: Final = 2
 """Words in a row whose variety tells diversity."""
 _TRUTHS: Final = {"gold": "gold", "human": "people", None: "gold or people"}
@@ -129,13 +132,7 @@ def watch_round(
             settings.min_gain,
             is_needed=True,
         ),
-        _judge_estimate(
-            "gap",
-            "chosen-rejected gap",
-            measure_gap(preferences, confidence=confidence),
-            settings.min_gap,
-        ),
-        *_read_audit(audit, settings),
+        *watch_judge(preferences, audit, settings, confidence=confidence),
         _judge_estimate(
             "length",
             "tokens over the base policy's",
@@ -150,6 +147,22 @@ def watch_round(
             settings.min_diversity,
         ),
     )
+
+
+def watch_judge(
+    preferences: Iterable[Row], audit: Mapping[str, Any], settings: PlateauSettings, *, confidence: float
+) -> tuple[Signal, ...]:
+    """Holds what is known before training against the thresholds: how sure, how right and how strong the judge is."""
+    gap = measure_gap(preferences, confidence=confidence)
+    return (
+        _judge_estimate("gap", "chosen-rejected gap", gap, settings.min_gap),
+        *_read_audit(audit, settings),
+    )
+
+
+def list_reasons(signals: Iterable[Signal]) -> list[str]:
+    """What speaks against a round, for people."""
+    return [signal.words for signal in signals if signal.passes is False]
 
 
 def _judge_estimate(

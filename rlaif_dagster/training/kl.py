@@ -5,7 +5,7 @@ torch is imported inside the functions.
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,9 +48,8 @@ class KlEstimate:
         """
         if not policy:
             raise ValueError("KL needs at least one response")
-        log_ratios = [(p - q).double() for p, q in zip(policy, reference, strict=True)]
-        k1 = [float(ratio.sum()) for ratio in log_ratios]
-        k3 = [float((ratio.neg().expm1() + ratio).sum()) for ratio in log_ratios]
+        k1 = [float((p - q).double().sum()) for p, q in zip(policy, reference, strict=True)]
+        k3 = compute_k3(policy, reference)
         error = statistics.stdev(k1) / math.sqrt(len(k1)) if len(k1) > 1 else None
         return cls(
             k1=statistics.fmean(k1),
@@ -58,6 +57,12 @@ class KlEstimate:
             k3=statistics.fmean(k3),
             num_responses=len(k1),
         )
+
+
+def compute_k3(policy: Sequence["torch.Tensor"], reference: Sequence["torch.Tensor"]) -> list[float]:
+    """What each response adds to the k3 estimate (see `KlEstimate`), by the log-probabilities of its tokens."""
+    log_ratios = [(p - q).double() for p, q in zip(policy, reference, strict=True)]
+    return [float((ratio.neg().expm1() + ratio).sum()) for ratio in log_ratios]
 
 
 def estimate_kl(
@@ -157,22 +162,34 @@ def _log_probs_of_both(
 
 
 def compute_log_probs(model: Any, dialogues: Sequence[Dialogue], *, batch_size: int) -> list["torch.Tensor"]:
-    """Computes the log-probability of each token of each answer.
+    """Computes the log-probability of each token of each answer; see `stream_log_probs`.
+
+    Returns:
+        For each dialogue a float32 tensor of shape `(completion,)`, on the CPU, in nats.
+    """
+    log_probs = dict(stream_log_probs(model, dialogues, batch_size=batch_size))
+    return [log_probs[i] for i in range(len(dialogues))]
+
+
+def stream_log_probs(
+    model: Any, dialogues: Sequence[Dialogue], *, batch_size: int
+) -> "Iterator[tuple[int, torch.Tensor]]":
+    """Computes the log-probability of each token of each answer, with one batch in memory.
 
     Args:
         model: A causal language model on its device.
         dialogues: Each with a prompt of at least one token.
         batch_size: Dialogues at once, of similar length.
 
-    Returns:
-        For each dialogue a float32 tensor of shape `(completion,)`, on the CPU, in nats.
+    Yields:
+        The place of each dialogue, the short ones first, and what `compute_log_probs` returns for it.
     """
     import torch
 
     order = sorted(range(len(dialogues)), key=lambda i: len(dialogues[i].input_ids))
-    log_probs: dict[int, torch.Tensor] = {}
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
+        starts = [len(dialogues[i].prompt_ids) for i in batch]
         rows = [torch.tensor(dialogues[i].input_ids) for i in batch]
         input_ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
         lengths = torch.tensor([len(row) for row in rows])
@@ -182,9 +199,7 @@ def compute_log_probs(model: Any, dialogues: Sequence[Dialogue], *, batch_size: 
                 input_ids=input_ids.to(model.device), attention_mask=attention_mask.to(model.device)
             ).logits
         for row, i in enumerate(batch):
-            start_of_answer = len(dialogues[i].prompt_ids)
             # The token at position t is predicted at t - 1.
-            predicted = logits[row, start_of_answer - 1 : len(rows[row]) - 1].float().log_softmax(dim=-1)
-            targets = rows[row][start_of_answer:].to(predicted.device)
-            log_probs[i] = predicted.gather(-1, targets[:, None])[:, 0].cpu()
-    return [log_probs[i] for i in range(len(dialogues))]
+            predicted = logits[row, starts[row] - 1 : len(rows[row]) - 1].float().log_softmax(dim=-1)
+            targets = rows[row][starts[row] :].to(predicted.device)
+            yield i, predicted.gather(-1, targets[:, None])[:, 0].cpu()

@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 from rlaif_dagster.errors import ModelError, TrainingError
 from rlaif_dagster.processes import die_with_parent
 from rlaif_dagster.progress import Progress, ignore_progress
+from rlaif_dagster.tables import StoredRows
 from rlaif_dagster.training.policy import train_policy
 from rlaif_dagster.training.restarts import Restart, hold_workspace
 from rlaif_dagster.training.results import PolicyResult
@@ -50,7 +51,7 @@ def train_in_processes(
     num_processes: int,
     config_file: Path | None,
     folders: Mapping[str, Path],
-    tables: Mapping[str, Sequence[Mapping[str, Any]]],
+    tables: Mapping[str, StoredRows],
     seed: int,
     device: "torch.device",
     num_threads: int,
@@ -65,7 +66,7 @@ def train_in_processes(
         num_processes: At least 2.
         config_file: accelerate's, or None.
         folders: The function's arguments that are folders, `scratch` among them.
-        tables: Those that are rows.
+        tables: Those that are rows, which each process reads for itself.
         seed: Its seed.
         device: "cpu", or the kind of accelerator that each process has one of.
         num_threads: Of each process.
@@ -90,7 +91,7 @@ def train_in_processes(
                     "what": what,
                     "settings": settings.model_dump(mode="json"),
                     "folders": {name: str(path) for name, path in folders.items()},
-                    "tables": {name: list(rows) for name, rows in tables.items()},
+                    "tables": {name: rows.to_json() for name, rows in tables.items()},
                     "seed": seed,
                     "num_processes": num_processes,
                     "device": device.type,
@@ -179,7 +180,7 @@ def run_job(job: Path, result: Path) -> None:
     place = "" if asked["device"] == "cpu" else f":{os.environ['LOCAL_RANK']}"
     returned = train(
         **{name: Path(path) for name, path in asked["folders"].items()},
-        **asked["tables"],
+        **{name: StoredRows.from_json(rows) for name, rows in asked["tables"].items()},
         settings=settings,
         seed=asked["seed"],
         device=prepare_torch(num_threads=asked["num_threads"], device=asked["device"] + place),

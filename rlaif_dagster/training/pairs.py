@@ -1,47 +1,43 @@
 """Preference rows as pairs of token ids, every drop and cut counted."""
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import tee
 from typing import TYPE_CHECKING
 
 from rlaif_dagster.errors import TrainingError
-from rlaif_dagster.generation.dialogues import Dialogue, encode_dialogues
-from rlaif_dagster.tables import Row
+from rlaif_dagster.generation.dialogues import Dialogue, Dialogues, stream_dialogues
+from rlaif_dagster.tables import Row, Rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PreferencePair:
-    """Two answers to one prompt, and the probability `p_a` that a is the better one."""
-
-    a: Dialogue
-    b: Dialogue
-    p_a: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedPairs:
-    """Pairs ready for a trainer.
+    """Pairs ready for a trainer, in the order of the rows.
 
     Attributes:
-        pairs: In the order of the rows.
-        kept: The position of each pair's row.
+        dialogues: Answers a and b of the first pair, of the second, and so on; those of a pair have the same prompt.
+        p_a: The probability that a is the better one, of each pair.
         num_dropped: Rows whose prompt alone fills the allowed length.
         num_cut: Pairs with an answer that was cut at its end.
     """
 
-    pairs: tuple[PreferencePair, ...]
-    kept: tuple[int, ...]
+    dialogues: Sequence[Dialogue]
+    p_a: Sequence[float]
     num_dropped: int
     num_cut: int
 
+    def __len__(self) -> int:
+        return len(self.p_a)
+
 
 def encode_pairs(
-    tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row], *, max_length: int
+    tokenizer: "PreTrainedTokenizerBase", rows: Iterable[Row], *, max_length: int
 ) -> EncodedPairs:
-    """Encodes rows of the `ai_preferences` table.
+    """Encodes rows of the `ai_preferences` table, with one row in memory at a time.
 
     Both answers of a pair get the same prompt tokens: where an answer's first token would merge with the prompt's
     last, the shorter common start counts as prompt for both (as in TRL's DPOTrainer).
@@ -54,37 +50,45 @@ def encode_pairs(
     Raises:
         ModelError: If the tokenizer has no chat template.
     """
-    texts = [(row["prompt"], row[text]) for row in rows for text in ("text_a", "text_b")]
-    dialogues = encode_dialogues(tokenizer, texts)
-    pairs, kept = [], []
-    num_cut = 0
-    for position, row in enumerate(rows):
-        a, b = _align(dialogues[2 * position], dialogues[2 * position + 1])
+    rows, again = tee(rows)
+    encoded = stream_dialogues(
+        tokenizer, ((row["prompt"], row[text]) for row in again for text in ("text_a", "text_b"))
+    )
+    dialogues, p_a = Dialogues(), array("d")
+    num_dropped = num_cut = 0
+    for row, one, other in zip(rows, encoded, encoded, strict=True):
+        a, b = _align(one, other)
         if len(a.prompt_ids) >= max_length:
+            num_dropped += 1
             continue
         num_cut += max(len(a.input_ids), len(b.input_ids)) > max_length
-        pairs.append(PreferencePair(a=a.cut(max_length), b=b.cut(max_length), p_a=float(row["p_a"])))
-        kept.append(position)
-    return EncodedPairs(
-        pairs=tuple(pairs), kept=tuple(kept), num_dropped=len(rows) - len(pairs), num_cut=num_cut
-    )
+        dialogues.append(a.cut(max_length))
+        dialogues.append(b.cut(max_length))
+        p_a.append(row["p_a"])
+    return EncodedPairs(dialogues=dialogues, p_a=p_a, num_dropped=num_dropped, num_cut=num_cut)
 
 
-def require_training_rows(rows: Sequence[Row], *, what: str) -> None:
+def require_training_rows(rows: Rows, *, what: str) -> None:
     """Refuses to train on nothing, or on held-out prompts.
 
     Raises:
         TrainingError: If there are no rows, or one of them is of another split than `train`.
     """
-    if not rows:
+    num_rows = num_held_out = 0
+    first = None
+    for row in rows:
+        num_rows += 1
+        if row["split"] != "train":
+            num_held_out += 1
+            first = first or row["pair_id"]
+    if not num_rows:
         raise TrainingError(
             f"{what}: there are no training preferences.\n"
             "  remedy: give more prompts or samples a prompt, or check why pairs were dropped"
         )
-    held_out = [row["pair_id"] for row in rows if row["split"] != "train"]
-    if held_out:
+    if num_held_out:
         raise TrainingError(
-            f"{what}: {len(held_out)} of {len(rows)} pairs belong to held-out prompts (first: {held_out[0]}).\n"
+            f"{what}: {num_held_out} of {num_rows} pairs belong to held-out prompts (first: {first}).\n"
             "  remedy: give only pairs of the split `train`"
         )
 

@@ -3,7 +3,6 @@
 torch, transformers and trl are imported inside the functions.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.models import open_causal_lm
 from rlaif_dagster.progress import Progress, ignore_progress
-from rlaif_dagster.tables import Row
+from rlaif_dagster.tables import Rows
 from rlaif_dagster.training.pairs import require_training_rows
 from rlaif_dagster.training.restarts import Restart
 from rlaif_dagster.training.results import PolicyResult
@@ -28,20 +27,21 @@ if TYPE_CHECKING:
 def train_policy(
     base_policy_path: Path,
     reward_model_path: Path,
-    rows: Sequence[Row],
+    rows: Rows,
     settings: PolicySettings,
     *,
     seed: int,
     device: "torch.device",
     output: Path,
     scratch: Path,
+    reference_policy_path: Path | None = None,
     restart: Restart | None = None,
     progress: Progress = ignore_progress,
 ) -> PolicyResult:
     """Trains a policy and writes its folder, which `AutoModelForCausalLM` opens.
 
     Args:
-        base_policy_path: The policy to start from; also the reference policy.
+        base_policy_path: The policy to start from.
         reward_model_path: The reward model's folder.
         rows: `ai_preferences` of the split `train`.
         settings: The method, and how to train.
@@ -49,6 +49,7 @@ def train_policy(
         device: Where to train.
         output: An empty folder for the policy.
         scratch: A folder for temporary files, left as it was.
+        reference_policy_path: The reference policy; None for the policy that is started from.
         restart: Where a training that is killed leaves what it needs to go on.
         progress: Told the number of steps.
 
@@ -61,10 +62,21 @@ def train_policy(
     from rlaif_dagster.training.methods.method import Material
 
     policy, tokenizer = trainers.open_policy_to_train(base_policy_path, settings, seed=seed, device=device)
-    reward_model = RewardModel.open(reward_model_path, dtype=settings.dtype, device=device)
-    material = Material(policy=policy, tokenizer=tokenizer, reward_model=reward_model, rows=rows, seed=seed)
+    reference = None
+    if reference_policy_path is not None:
+        reference = _open_reference(reference_policy_path, settings, device)
+    material = Material(
+        policy=policy,
+        tokenizer=tokenizer,
+        reward_model=RewardModel.open(reward_model_path, dtype=settings.dtype, device=device),
+        rows=rows,
+        seed=seed,
+        reference=reference,
+    )
     plan = _plan_method(material, settings, progress)
-    probe = _make_probe(material, settings, _open_reference(base_policy_path, settings, device))
+    if reference is None and settings.lora is None:  # else it is the policy with its adapters off
+        reference = _open_reference(base_policy_path, settings, device)
+    probe = _make_probe(material, settings, reference)
     with trainers.trainer_workspace(scratch, restart) as folder:
         keeper = checkpoints.CheckpointCallback(
             probe,
@@ -117,15 +129,13 @@ def _plan_method(material: "Material", settings: PolicySettings, progress: Progr
 def _make_probe(material: "Material", settings: PolicySettings, reference: Any | None) -> "CheckpointProbe":
     from rlaif_dagster.training import checkpoints
 
-    prompts, seeds = checkpoints.choose_probe_prompts(
-        material.prompts,
-        num_prompts=settings.checkpoint_prompts,
-        num_samples=settings.checkpoint_samples,
-        seed=material.seed,
-    )
     return checkpoints.CheckpointProbe(
-        prompts=prompts,
-        seeds=seeds,
+        questions=checkpoints.choose_probe_questions(
+            material.prompts,
+            num_prompts=settings.checkpoint_prompts,
+            num_samples=settings.checkpoint_samples,
+            seed=material.seed,
+        ),
         sampling=LocalSamplingSettings(max_new_tokens=settings.max_new_tokens),
         tokenizer=material.tokenizer,
         reward_model=material.reward_model,
@@ -154,10 +164,7 @@ def _keep_last_good(
     return f"\n  kept: the policy after step {keeper.chosen.step}, in {folder}, until a training comes to its end"
 
 
-def _open_reference(path: Path, settings: PolicySettings, device: "torch.device") -> Any | None:
-    """The reference policy, or None under LoRA, where it is the policy with its adapters off."""
-    if settings.lora is not None:
-        return None
+def _open_reference(path: Path, settings: PolicySettings, device: "torch.device") -> Any:
     reference, _ = open_causal_lm(path, dtype=settings.dtype)
     on_device: Any = reference
     return on_device.to(device)

@@ -4,7 +4,7 @@ torch, transformers and trl are imported inside the functions.
 """
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.progress import Progress, ignore_progress
 from rlaif_dagster.seeds import derive_seed
-from rlaif_dagster.tables import Row
-from rlaif_dagster.training.pairs import EncodedPairs, encode_pairs, require_training_rows
+from rlaif_dagster.tables import Rows
+from rlaif_dagster.training.pairs import encode_pairs, require_training_rows
 from rlaif_dagster.training.restarts import Restart
 from rlaif_dagster.training.rewards import (
     MEMBER,
@@ -68,8 +68,8 @@ class RewardModelResult:
 
 def train_reward_model(
     base_path: Path,
-    rows: Sequence[Row],
-    held_out_rows: Sequence[Row],
+    rows: Rows,
+    held_out_rows: Rows,
     settings: RewardModelSettings,
     *,
     seed: int,
@@ -114,7 +114,7 @@ def train_reward_model(
             )
             for number in range(1, settings.ensemble + 1)
         ]
-    encoded, steps = trained[0]
+    counts, steps = trained[0]
     train, held_out = (
         evaluate_reward_model(
             output, some, device=device, batch_size=settings.batch_size, max_length=settings.max_length
@@ -122,9 +122,7 @@ def train_reward_model(
         for some in (rows, held_out_rows)
     )
     return RewardModelResult(
-        num_pairs=len(encoded.pairs),
-        num_dropped=encoded.num_dropped,
-        num_cut=encoded.num_cut,
+        **counts,
         steps=steps,
         train=train,
         held_out=held_out,
@@ -133,7 +131,7 @@ def train_reward_model(
 
 def _train_member(
     base_path: Path,
-    rows: Sequence[Row],
+    rows: Rows,
     settings: RewardModelSettings,
     *,
     seed: int,
@@ -141,8 +139,8 @@ def _train_member(
     output: Path,
     arguments: Mapping[str, Any],
     progress: Progress,
-) -> tuple[EncodedPairs, tuple[RewardStep, ...]]:
-    """Trains one model of an ensemble, and writes its folder."""
+) -> tuple[Mapping[str, int], tuple[RewardStep, ...]]:
+    """Trains one model of an ensemble, and writes its folder; returns how many pairs it saw, and its steps."""
     from transformers import set_seed
     from trl import RewardConfig
     from trl.trainer.reward_trainer import DataCollatorForPreference
@@ -152,7 +150,7 @@ def _train_member(
     set_seed(trainers.trainer_seed(seed))  # the head's first weights are drawn while the model is opened
     model, tokenizer = open_reward_model(base_path, dtype=trainers.loading_dtype(settings))
     encoded = encode_pairs(tokenizer, rows, max_length=settings.max_length)
-    if not encoded.pairs:
+    if not len(encoded):
         raise TrainingError(
             f"reward model: no prompt of the {len(rows)} pairs fits into {settings.max_length} tokens.\n"
             "  remedy: raise `reward_model.max_length`"
@@ -164,9 +162,10 @@ def _train_member(
             **trainers.training_arguments(settings, seed=seed, device=device, **arguments),
         ),
         data_collator=trainers.SoftLabelCollator(
-            DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id)
+            DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id),
+            trainers.show_reward_pairs(encoded),
         ),
-        train_dataset=trainers.build_reward_dataset(encoded.pairs),
+        train_dataset=trainers.list_places(encoded),
         processing_class=tokenizer,
         peft_config=trainers.build_lora(settings.lora, task="SEQ_CLS"),
         callbacks=[trainers.ProgressCallback("reward model steps", progress)],
@@ -174,7 +173,12 @@ def _train_member(
     trainer.label_margin = settings.margin
     log = trainers.run_training(trainer, what="reward model")
     trainers.save_model(trainer, tokenizer, output, dtype=settings.dtype)
-    return encoded, tuple(
+    counts = {
+        "num_pairs": len(encoded),
+        "num_dropped": encoded.num_dropped,
+        "num_cut": encoded.num_cut,
+    }
+    return counts, tuple(
         RewardStep(step=number, loss=entry["loss"], margin=entry["margin"], accuracy=entry["accuracy"])
         for number, entry in enumerate(log, start=1)
     )
@@ -182,7 +186,7 @@ def _train_member(
 
 def evaluate_reward_model(
     reward_model_path: Path,
-    rows: Sequence[Row],
+    rows: Rows,
     *,
     device: "torch.device",
     batch_size: int = 64,
@@ -193,9 +197,10 @@ def evaluate_reward_model(
     Raises:
         ModelError: If the model cannot be opened.
     """
-    texts = [(row["prompt"], row[text]) for text in ("text_a", "text_b") for row in rows]
+    texts = ((row["prompt"], row[text]) for text in ("text_a", "text_b") for row in rows)
     scores = RewardModel.open(reward_model_path, dtype="float32", device=device).score(
         texts, batch_size=2 * batch_size, max_length=max_length
     )
-    evaluation = evaluate_rewards(rows, scores.means[: len(rows)], scores.means[len(rows) :])
-    return replace(evaluation, disagreement=statistics.fmean(scores.spreads) if texts else 0.0)
+    num_rows = len(scores.means) // 2
+    evaluation = evaluate_rewards(rows, scores.means[:num_rows], scores.means[num_rows:])
+    return replace(evaluation, disagreement=statistics.fmean(scores.spreads) if num_rows else 0.0)

@@ -5,8 +5,8 @@ Every figure is about pairs whose label decides (no near tie), and has the promp
 
 import math
 import statistics
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 
 from rlaif_dagster.digest import JsonValue
 from rlaif_dagster.errors import TrainingError
@@ -16,13 +16,39 @@ from rlaif_dagster.tables import Row
 CHANCE = 0.5
 
 
-def require_decided(rows: Sequence[Row]) -> list[Row]:
-    """The rows whose label decides.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecidedPair:
+    """What is measured of a pair whose label decides.
+
+    Attributes:
+        prompt_id: Its prompt.
+        label: P(the preferred answer is better), above one half.
+        chosen_characters: Length of the preferred answer.
+        rejected_characters: Length of the other one.
+    """
+
+    prompt_id: str
+    label: float
+    chosen_characters: int
+    rejected_characters: int
+
+
+def require_decided(rows: Iterable[Row]) -> list[DecidedPair]:
+    """The pairs whose label decides, of rows of `ai_preferences`.
 
     Raises:
         TrainingError: If there is none, so that an accuracy could not be measured.
     """
-    decided = [row for row in rows if not row["near_tie"] and row["p_a"] != CHANCE]
+    decided = [
+        DecidedPair(
+            prompt_id=row["prompt_id"],
+            label=max(row["p_a"], 1 - row["p_a"]),
+            chosen_characters=len(row["chosen"]),
+            rejected_characters=len(row["rejected"]),
+        )
+        for row in rows
+        if not row["near_tie"] and row["p_a"] != CHANCE
+    ]
     if not decided:
         raise TrainingError(
             "reward_model: no held-out pair has a label that decides, so its accuracy cannot be measured.\n"
@@ -31,22 +57,21 @@ def require_decided(rows: Sequence[Row]) -> list[Row]:
     return decided
 
 
-def measure_accuracy(rows: Sequence[Row], margins: Sequence[float]) -> dict[str, JsonValue]:
+def measure_accuracy(decided: Sequence[DecidedPair], margins: Sequence[float]) -> dict[str, JsonValue]:
     """Held-out accuracy, beside the rule "the longer answer is better".
 
     Args:
-        rows: Held-out rows of `ai_preferences`.
-        margins: reward(preferred) - reward(other) of each row whose label decides, in order.
+        decided: Held-out pairs.
+        margins: reward(preferred) - reward(other) of each, in order.
     """
-    decided = require_decided(rows)
-    clusters = [row["prompt_id"] for row in decided]
+    clusters = [pair.prompt_id for pair in decided]
     return {
         "accuracy": asdict(clustered_proportion(_share_won(margins), clusters)),
         "longer_wins_accuracy": asdict(clustered_proportion(_share_won(_excess_lengths(decided)), clusters)),
     }
 
 
-def measure_quality(rows: Sequence[Row], margins: Sequence[float]) -> dict[str, JsonValue]:
+def measure_quality(decided: Sequence[DecidedPair], margins: Sequence[float]) -> dict[str, JsonValue]:
     """Calibration, and what length has to do with it; arguments as in `measure_accuracy`.
 
     `ece` and `brier` are those of sigmoid(score difference) against the label's answer; `temperature` is what the
@@ -54,25 +79,24 @@ def measure_quality(rows: Sequence[Row], margins: Sequence[float]) -> dict[str, 
     """
     from rlaif_dagster.judging.audit.calibration import SoftLabel, measure_calibration
 
-    decided = require_decided(rows)
     labels = [
         # As if a were always the preferred answer: calibration treats both sides alike.
-        SoftLabel(cluster=row["prompt_id"], p_a=(1 + math.tanh(margin / 2)) / 2, gold_a=True)
-        for row, margin in zip(decided, margins, strict=True)
+        SoftLabel(cluster=pair.prompt_id, p_a=(1 + math.tanh(margin / 2)) / 2, gold_a=True)
+        for pair, margin in zip(decided, margins, strict=True)
     ]
     accuracy = statistics.fmean(_share_won(margins))
     balanced = balance_lengths(decided, margins)
     return {
         **{name: figure.to_json() for name, figure in measure_calibration(labels).items()},
-        "temperature": fit_temperature(margins, [max(row["p_a"], 1 - row["p_a"]) for row in decided]),
-        "chosen_characters": statistics.fmean(len(row["chosen"]) for row in decided),
-        "rejected_characters": statistics.fmean(len(row["rejected"]) for row in decided),
+        "temperature": fit_temperature(margins, [pair.label for pair in decided]),
+        "chosen_characters": statistics.fmean(pair.chosen_characters for pair in decided),
+        "rejected_characters": statistics.fmean(pair.rejected_characters for pair in decided),
         "length_balanced_accuracy": None if balanced is None else asdict(balanced),
         "explained_by_length": None if balanced is None else explain_by_length(accuracy, balanced.value),
     }
 
 
-def balance_lengths(decided: Sequence[Row], margins: Sequence[float]) -> Estimate | None:
+def balance_lengths(decided: Sequence[DecidedPair], margins: Sequence[float]) -> Estimate | None:
     """Accuracy if the preferred answer were the longer one in every second pair; None where it always or never is.
 
     The mean of the accuracies of the two kinds of pair. A model that goes by length alone, in either direction, has one
@@ -91,7 +115,7 @@ def balance_lengths(decided: Sequence[Row], margins: Sequence[float]) -> Estimat
     for kind, mean in zip(kinds, means, strict=True):
         for place in kind:
             values.append(statistics.fmean(means) + (won[place] - mean) * num_pairs / (2 * len(kind)))
-            clusters.append(decided[place]["prompt_id"])
+            clusters.append(decided[place].prompt_id)
     return clustered_mean(values, clusters)
 
 
@@ -125,5 +149,5 @@ def _share_won(differences: Sequence[float]) -> list[float]:
     return [1.0 if d > 0 else CHANCE if d == 0 else 0.0 for d in differences]
 
 
-def _excess_lengths(decided: Sequence[Row]) -> list[int]:
-    return [len(row["chosen"]) - len(row["rejected"]) for row in decided]
+def _excess_lengths(decided: Sequence[DecidedPair]) -> list[int]:
+    return [pair.chosen_characters - pair.rejected_characters for pair in decided]

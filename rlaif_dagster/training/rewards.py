@@ -4,14 +4,14 @@ torch and transformers are imported inside the functions.
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rlaif_dagster.errors import ModelError
 from rlaif_dagster.generation.dialogues import Dialogue, encode_dialogues
-from rlaif_dagster.tables import Row
+from rlaif_dagster.tables import Rows
 
 if TYPE_CHECKING:
     import torch
@@ -121,9 +121,9 @@ class RewardModel:
         return cls(members=tuple(model.to(device) for model, _ in opened), tokenizer=opened[0][1])
 
     def score(
-        self, texts: Sequence[tuple[str, str]], *, batch_size: int = 64, max_length: int | None = None
+        self, texts: Iterable[tuple[str, str]], *, batch_size: int = 64, max_length: int | None = None
     ) -> RewardScores:
-        """Scores (prompt, answer) texts; a text longer than `max_length` or the context is cut.
+        """Scores (prompt, answer) texts, taken one by one; one longer than `max_length` or the context is cut.
 
         Raises:
             ModelError: If the tokenizer has no chat template.
@@ -134,7 +134,7 @@ class RewardModel:
             for model in self.members
         ]
         if len(scores) == 1:
-            return RewardScores(means=scores[0], spreads=[0.0] * len(texts))
+            return RewardScores(means=scores[0], spreads=[0.0] * len(dialogues))
         by_text = list(zip(*scores, strict=True))
         return RewardScores(
             means=[statistics.fmean(each) for each in by_text],
@@ -190,12 +190,11 @@ def score_dialogues(
 
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     limit = min((length for length in (context, max_length) if length is not None), default=None)
-    ids = [dialogue.input_ids[:limit] for dialogue in dialogues]
-    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-    rewards = [0.0] * len(ids)
+    order = sorted(range(len(dialogues)), key=lambda i: len(dialogues[i].input_ids[:limit]))
+    rewards = [0.0] * len(dialogues)
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        rows = [torch.tensor(ids[i]) for i in batch]
+        rows = [torch.tensor(dialogues[i].input_ids[:limit]) for i in batch]
         pad = tokenizer.pad_token_id
         input_ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=float(pad or 0))
         lengths = torch.tensor([len(row) for row in rows])
@@ -209,9 +208,7 @@ def score_dialogues(
     return rewards
 
 
-def evaluate_rewards(
-    rows: Sequence[Row], rewards_a: Sequence[float], rewards_b: Sequence[float]
-) -> RewardEvaluation:
+def evaluate_rewards(rows: Rows, rewards_a: Sequence[float], rewards_b: Sequence[float]) -> RewardEvaluation:
     """Compares rewards with labels.
 
     Args:
@@ -228,7 +225,7 @@ def evaluate_rewards(
         longer += _half_for_ties(sign * (len(row["text_a"]) - len(row["text_b"])))
     return RewardEvaluation(
         num_pairs=len(margins),
-        num_near_ties=len(rows) - len(margins),
+        num_near_ties=len(rewards_a) - len(margins),
         num_correct=sum(_half_for_ties(margin) for margin in margins),
         num_longer_wins=longer,
         margins=tuple(margins),

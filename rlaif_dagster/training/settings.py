@@ -78,7 +78,14 @@ class AlignmentSettings(OptimizerSettings):
     """Longest answer at a checkpoint, and of the answers that a method learns from."""
 
 
-class DpoSettings(AlignmentSettings):
+class HeldSettings(AlignmentSettings):
+    """What the methods take that hold a policy to a reference policy."""
+
+    reference: Literal["previous", "base"] = "previous"
+    """The reference policy of a later round: the one that the round started from, or that of the first round."""
+
+
+class DpoSettings(HeldSettings):
     """Direct preference optimisation (Rafailov et al. 2023) with per-pair soft targets."""
 
     method: Literal["dpo"] = "dpo"
@@ -87,7 +94,7 @@ class DpoSettings(AlignmentSettings):
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     """For the robust loss: the share of labels taken to be wrong."""
     beta: float = Field(default=0.1, gt=0, allow_inf_nan=False)
-    """How strongly the policy is held to the base policy."""
+    """How strongly the policy is held to the reference policy."""
     reward_filter: float | None = Field(default=0.95, gt=0.5, lt=1)
     """A pair is dropped when the reward model gives at least this probability to the answer that the label
     does not prefer; null keeps every pair."""
@@ -113,7 +120,7 @@ class GuardSettings(BaseModel):
     """Mean spread of an ensemble's scores against that on the base policy's answers; null does not look."""
 
 
-class OnlineSettings(AlignmentSettings):
+class OnlineSettings(HeldSettings):
     """Reinforcement learning on answers that the policy samples as it learns, scored by the reward model.
 
     `rloo` is REINFORCE with the mean of a prompt's other answers as baseline (Ahmadian et al. 2024), `grpo` group
@@ -122,7 +129,7 @@ class OnlineSettings(AlignmentSettings):
 
     method: Literal["rloo", "grpo"]
     beta: float = Field(default=0.05, ge=0, allow_inf_nan=False)
-    """Weight of the KL divergence from the base policy, in rewards a nat."""
+    """Weight of the KL divergence from the reference policy, in rewards a nat."""
     num_generations: int = Field(default=4, ge=2)
     """Answers to each prompt that are compared with one another."""
     guard: GuardSettings = GuardSettings()

@@ -1,15 +1,17 @@
 """TRL's trainers with soft labels, and how they are run. Needs torch and trl: import it lazily.
 
-Each trainer differs from TRL's in the loss (a function of `training.losses`), in taking pairs that are encoded
-already, and in keeping data in memory. Answers a and b stand where TRL expects `chosen` and `rejected`; `p_a`
-says how much a is preferred.
+Each trainer differs from TRL's in the loss (a function of `training.losses`), and in taking pairs that are encoded
+already: its data set names them by their places, and the collator looks them up, so that their tokens are in memory
+once, in `EncodedPairs`. Answers a and b stand where TRL expects `chosen` and `rejected`; `p_a` says how much a is
+preferred.
 """
 
 import importlib.util
 import math
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,14 +26,14 @@ from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.models import open_causal_lm
 from rlaif_dagster.progress import Progress
 from rlaif_dagster.tables import Row
-from rlaif_dagster.training.kl import compute_log_probs
+from rlaif_dagster.training.kl import stream_log_probs
 from rlaif_dagster.training.losses import (
     soft_bradley_terry_loss,
     soft_dpo_loss,
     soft_ipo_loss,
     soft_robust_dpo_loss,
 )
-from rlaif_dagster.training.pairs import PreferencePair
+from rlaif_dagster.training.pairs import EncodedPairs
 from rlaif_dagster.training.restarts import Restart, find_restart_point, hold_workspace, mark_whole
 from rlaif_dagster.training.settings import LoraSettings, OptimizerSettings
 from rlaif_dagster.training.sharding import read_whole_weights, take_up_sharding, whole_weights
@@ -49,15 +51,19 @@ def trainer_seed(seed: int) -> int:
 
 
 class SoftLabelCollator:
-    """A TRL collator whose batches also hold the soft labels, `p_a` of shape `(pair,)`."""
+    """A TRL collator for `list_places`, whose batches also hold the soft labels, `p_a` of shape `(pair,)`."""
 
-    def __init__(self, collate: Callable[[list[Row]], dict[str, torch.Tensor]]) -> None:
-        self._collate = collate
+    def __init__(
+        self, collate: Callable[[list[Row]], dict[str, torch.Tensor]], show: Callable[[int], Row]
+    ) -> None:
+        """Takes TRL's collator, and `show_reward_pairs` or `show_dpo_pairs`."""
+        self._collate, self._show = collate, show
 
     def __call__(self, examples: list[Row]) -> dict[str, torch.Tensor]:
-        """Pads and stacks examples."""
-        batch = self._collate(examples)
-        batch["p_a"] = torch.tensor([example["p_a"] for example in examples], dtype=torch.float32)
+        """Looks the pairs up, pads and stacks them."""
+        pairs = [self._show(example["place"]) for example in examples]
+        batch = self._collate(pairs)
+        batch["p_a"] = torch.tensor([pair["p_a"] for pair in pairs], dtype=torch.float32)
         return batch
 
 
@@ -95,6 +101,9 @@ class SoftRewardTrainer(QuietTrainer, RewardTrainer):
     """TRL's RewardTrainer with the soft Bradley-Terry loss."""
 
     label_margin: float = 0.0
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+        return dataset  # encoded already
 
     def compute_loss(
         self,
@@ -197,43 +206,48 @@ def loading_dtype(settings: OptimizerSettings) -> str:
     return settings.dtype if settings.lora is not None else "float32"
 
 
-def build_reward_dataset(pairs: Sequence[PreferencePair]) -> Dataset:
-    """Puts pairs under the names that RewardTrainer reads: whole dialogues."""
-    return Dataset.from_list(
-        [
-            {"chosen_ids": pair.a.input_ids, "rejected_ids": pair.b.input_ids, "p_a": pair.p_a}
-            for pair in pairs
-        ]
-    )
+def list_places(pairs: EncodedPairs) -> Dataset:
+    """The data set of a trainer whose `SoftLabelCollator` looks the pairs up."""
+    return Dataset.from_dict({"place": range(len(pairs))})
 
 
-def build_dpo_dataset(
-    pairs: Sequence[PreferencePair], reference: Any, *, settings: OptimizerSettings
-) -> Dataset:
-    """Puts pairs under the names that DPOTrainer reads, with the reference's log-probability of each answer.
+def show_reward_pairs(pairs: EncodedPairs) -> Callable[[int], Row]:
+    """Shows each pair under the names that RewardTrainer reads: whole dialogues."""
+
+    def show(place: int) -> Row:
+        a, b = pairs.dialogues[2 * place : 2 * place + 2]
+        return {"chosen_ids": a.input_ids, "rejected_ids": b.input_ids, "p_a": pairs.p_a[place]}
+
+    return show
+
+
+def show_dpo_pairs(
+    pairs: EncodedPairs, reference: Any, *, settings: OptimizerSettings
+) -> Callable[[int], Row]:
+    """Shows each pair under the names that DPOTrainer reads, with the reference's log-probability of each answer.
 
     Args:
         pairs: Encoded pairs.
-        reference: The reference policy on its device.
+        reference: The reference policy on its device, which measures all answers now.
         settings: Batch size and precision.
     """
-    dialogues = [dialogue for pair in pairs for dialogue in (pair.a, pair.b)]
+    logps = array("d", bytes(8 * len(pairs.dialogues)))
     with torch.autocast(reference.device.type, torch.bfloat16, enabled=settings.dtype == "bfloat16"):
-        log_probs = compute_log_probs(reference, dialogues, batch_size=2 * settings.batch_size)
-    logps = [float(tokens.sum()) for tokens in log_probs]
-    return Dataset.from_list(
-        [
-            {
-                "prompt_ids": pair.a.prompt_ids,
-                "chosen_ids": pair.a.completion_ids,
-                "rejected_ids": pair.b.completion_ids,
-                "ref_chosen_logps": logps_a,
-                "ref_rejected_logps": logps_b,
-                "p_a": pair.p_a,
-            }
-            for pair, logps_a, logps_b in zip(pairs, logps[::2], logps[1::2], strict=True)
-        ]
-    )
+        for i, tokens in stream_log_probs(reference, pairs.dialogues, batch_size=2 * settings.batch_size):
+            logps[i] = float(tokens.sum())
+
+    def show(place: int) -> Row:
+        a, b = pairs.dialogues[2 * place : 2 * place + 2]
+        return {
+            "prompt_ids": a.prompt_ids,
+            "chosen_ids": a.completion_ids,
+            "rejected_ids": b.completion_ids,
+            "ref_chosen_logps": logps[2 * place],
+            "ref_rejected_logps": logps[2 * place + 1],
+            "p_a": pairs.p_a[place],
+        }
+
+    return show
 
 
 def training_arguments(

@@ -1,11 +1,11 @@
 """`data.dvc`: the one top-level file by which git pins the whole of `data/`."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rlaif_dagster.errors import StorageError
+from rlaif_dagster.versioning.scratch import write_whole
 from rlaif_dagster.versioning.tree import Tree, check_tree_md5
 
 DATA_FOLDER = "data"
@@ -76,12 +76,7 @@ def write_pin(path: Path, pin: Pin, *, scratch: Path) -> None:
     others = {key: value for key, value in output.items() if key not in _OWN_KEYS}
     output.clear()
     output.update({key: values[key] for key in _OWN_KEYS if values[key] is not None} | others)
-    unfinished = scratch / path.name
-    with unfinished.open("w", encoding="utf-8") as stream:
-        stream.write(dumps_yaml(document))
-        stream.flush()
-        os.fsync(stream.fileno())
-    unfinished.replace(path)
+    write_whole(path, dumps_yaml(document).encode(), scratch=scratch)
 
 
 def _get_output(document: Any, path: Path) -> dict[str, Any]:

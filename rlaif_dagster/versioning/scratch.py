@@ -100,6 +100,27 @@ def tried_lock(path: Path) -> Iterator[bool]:
         lock.release()
 
 
+def write_whole(path: Path, data: bytes, *, scratch: Path) -> None:
+    """Makes or replaces a file in one step, once its bytes are on the disk: it is never there in part.
+
+    Args:
+        path: The file.
+        data: Its bytes.
+        scratch: Where scratch folders are made, on the same file system.
+
+    Raises:
+        OSError: If it cannot be written; what was there is then as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with scratch_folder(scratch) as folder:
+        unfinished = folder / path.name
+        with unfinished.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        unfinished.replace(path)
+
+
 def swap_in(new: Path, current: Path) -> None:
     """Puts the folder `new` in the place of `current`; what was there is then at `new`, or nothing is.
 

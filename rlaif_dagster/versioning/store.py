@@ -276,8 +276,8 @@ class Store:
             whole = whole.replace_subtree(asset, subtree)
             self.cache.write_tree(whole)
             if whole.md5 != pinned:
-                with scratch_folder(self._scratch_path) as scratch:
-                    write_pin(self._pin_path, Pin.from_tree(whole, self._measure(whole)), scratch=scratch)
+                pin = Pin.from_tree(whole, self._measure(whole))
+                write_pin(self._pin_path, pin, scratch=self._scratch_path)
             return PinResult(
                 md5=whole.md5, changed=whole.md5 != pinned, parent_lost=parent_lost, dropped=dropped
             )

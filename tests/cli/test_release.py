@@ -1,6 +1,7 @@
 """`rlaif releases`, `rollback`, `release` and `override`, as a person uses them."""
 
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from rlaif_dagster.inputs.overrides import read_overrides
 from rlaif_dagster.inputs.release import RELEASE_FILE
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import materialise
+from rlaif_dagster.lineage.running import no_run_starts
 from rlaif_dagster.progress import ignore_progress
 from tests.conftest import run_rlaif
 from tests.lineage.candidates import build, make_policy, read_released_text
@@ -104,6 +106,21 @@ def test_a_rollback_that_cannot_be_leaves_no_hold(project: Project) -> None:
     for arguments in (["rollback"], ["rollback", "--reason", " "], ["override", "evaluation", "schema"]):
         assert call(project, *arguments).exit_code == 2
     assert not (project.root / RELEASE_FILE).exists()
+
+
+@pytest.mark.parametrize("command", [["rollback", "2", "--reason", "x"], ["release"]])
+def test_what_stands_is_not_changed_while_versions_are_given_up(project: Project, command: list[str]) -> None:
+    """The release that was found sound has to be there still when it is brought back."""
+    call(project, "rollback", "--reason", "first")
+    before = (project.root / RELEASE_FILE).read_bytes()
+    changing = threading.Thread(target=call, args=(project, *command))
+    with no_run_starts(project):  # as a collection does
+        changing.start()
+        changing.join(1.0)
+        assert changing.is_alive()
+        assert (project.root / RELEASE_FILE).read_bytes() == before
+    changing.join()
+    assert not (project.root / RELEASE_FILE).exists() or (project.root / RELEASE_FILE).read_bytes() != before
 
 
 def test_the_hold_stays_while_the_newest_policy_is_refused(project: Project) -> None:

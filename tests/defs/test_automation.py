@@ -137,7 +137,7 @@ def test_what_a_person_lets_pass_is_built_on(project: Project, instance: Dagster
 
 def test_one_run_at_a_time(project: Project, instance: DagsterInstance) -> None:
     with hold_run(project, "some-run"):
-        assert refuse(instance, project, make_graph()) == "the run some-run is at work on this project"
+        assert refuse(instance, project, make_graph()) == "a run is at work on this project (some-run)"
     assert request(instance, project, make_graph())
 
 

@@ -17,7 +17,7 @@ def test_rows_given_are_on_disk_before_the_run_ends_and_known_to_the_next(tmp_pa
         assert not known
         keep(ROWS[:1])
         keep(ROWS[1:])
-        assert look_into_responses(tmp_path / "j") == BY_ID
+        assert look_into_responses(tmp_path / "j") == known == BY_ID
     with open_responses(tmp_path / "j", dict) as (known, _):
         assert known == BY_ID
 

@@ -1,6 +1,6 @@
 """Small real projects to audit: toy stages on a real store and a real ledger, and snapshots of every file."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import Outcome, materialise
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.versioning.store import init_store
+from tests.plain_stages import make_plain_stage
 
 Write = Callable[[Path], object]
 
@@ -25,17 +26,8 @@ def make_stage(
         write(context.output)
         return StageResult(rows=more.get("rows"))
 
-    return Stage(
-        name=name,
-        description="",
-        kinds=(),
-        code_version="1",
-        inputs=tuple(inputs),
-        settings={"setting": setting},
-        engine=(),
-        compute=compute,
-        checks=more.get("checks", ()),
-    )
+    checks = more.get("checks", ())
+    return make_plain_stage(name, compute, inputs=inputs, settings={"setting": setting}, checks=checks)
 
 
 def make_text_stage(name: str, text: str, inputs: Iterable[str] = ()) -> Stage:
@@ -64,11 +56,15 @@ def make_project(root: Path) -> Project:
     return project
 
 
-def audit(root: Path, target: str | None = None, events: EventLog | None = None) -> AuditReport:
+def audit(
+    root: Path, target: str | None = None, events: EventLog | None = None, keys: Sequence[Path] = ()
+) -> AuditReport:
     """Audits a project that is opened anew, so that nothing is remembered; no file of it changes."""
     before = snapshot(root)
     try:
-        return audit_project(Project.open(root), target=target, events=events, progress=ignore_progress)
+        return audit_project(
+            Project.open(root), target=target, events=events, keys=keys, progress=ignore_progress
+        )
     finally:
         assert snapshot(root) == before
 

@@ -2,8 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.lineage.project import Project
@@ -12,6 +21,7 @@ from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.versioning.store import init_store
 from tests.lineage.released_project import make_released
 from tests.lineage.tiny_project import make_base
+from tests.plain_stages import make_plain_stage
 
 
 @pytest.fixture
@@ -36,6 +46,27 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def released(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with a released policy; read it only, and work on a copy."""
     return make_released(tmp_path_factory.mktemp("released") / "project")
+
+
+class Keys:
+    """Key pairs in a folder outside the project."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def make(self, name: str, *, password: bytes | None = None, key: Any = None) -> tuple[Path, Path]:
+        key = key or ec.generate_private_key(ec.SECP256R1())
+        encryption = BestAvailableEncryption(password) if password else NoEncryption()
+        private, public = self.folder / f"{name}.key", self.folder / f"{name}.pub"
+        private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
+        public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        return private, public
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Keys:
+    (tmp_path / "keys").mkdir()
+    return Keys(tmp_path / "keys")
 
 
 MakeStage = Callable[..., Stage]
@@ -65,15 +96,12 @@ def make_stage(computed: list[str]) -> MakeStage:
             blocking=True,
             run=lambda _output, _inputs: CheckResult(passed=bool(gate)),
         )
-        return Stage(
-            name=name,
-            description="",
-            kinds=(),
-            code_version="1",
+        return make_plain_stage(
+            name,
+            compute,
             inputs=inputs,
             settings={"setting": setting},
             engine=("pyarrow",),
-            compute=compute,
             checks=() if gate is None else (check,),
         )
 

@@ -30,6 +30,7 @@ def test_a_sound_project_is_0(root: Path) -> None:
         "skipped": ["Dagster's event log: there is none in this project"],
         "overrides": [],
         "given_up": [],
+        "signatures": [],
         "records": 9,
         "objects": 21,
         "bytes": said["bytes"],

@@ -108,7 +108,11 @@ PROJECTS: Final[Mapping[str, dict[str, Any]]] = {
     "planted": SAMPLED
     | {
         "judge.yaml": {"provider": "planted"},
-        "pipeline.yaml": {"base_policy": {"model": "models/mine"}, "policy": {"method": "rloo"}},
+        "pipeline.yaml": {
+            "base_policy": {"model": "models/mine"},
+            "policy": {"method": "rloo"},
+            "rounds": 2,
+        },
     },
     "rounds": SAMPLED
     | {"pipeline.yaml": {"base_policy": {"model": "models/mine"}, "rounds": 2, "plateau": {}}},
@@ -148,7 +152,7 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
         f"AutomationSettings.{name}": "when Dagster looks"
         for name in ("cron", "canary_cron", "interval_seconds")
     },
-    "OpenAIJudgeSettings.api_key_env": ELSEWHERE,
+    **{f"OpenAIJudgeSettings.{name}": ELSEWHERE for name in ("api_key_env", "max_tokens_name")},
     **{f"LimitSettings.{name}": ELSEWHERE for name in ("concurrency", "requests_per_minute")},
     **{
         f"LimitSettings.{name}": ELSEWHERE
@@ -161,8 +165,8 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
 }
 """Fields whose change makes nothing stale, and why."""
 
-ONLY_IN: Final = {"PlateauSettings": "rounds"}
-"""Sections that every project has, and that count in one."""
+ONLY_IN: Final = {"PlateauSettings": "rounds", "DpoSettings.reference": "rounds"}
+"""Sections and fields that every project has, and that count in one."""
 
 NAMES: Final[Mapping[str, Any]] = {
     "PromptsSettings.file": "inputs/other.jsonl",
@@ -318,7 +322,8 @@ def list_cases() -> Iterator[tuple[str, Place, dict[str, Any]]]:
         for project in PROJECTS
         for file in SCHEMAS
         for place in walk_fields(file, read_model(project, file))
-        if has_choice(place) and ONLY_IN.get(place.field.partition(".")[0], project) == project
+        if has_choice(place)
+        and ONLY_IN.get(place.field, ONLY_IN.get(place.field.partition(".")[0], project)) == project
     ]
     places.sort(key=lambda item: item[1].value is None)
     seen: set[str] = set()

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Mapping
@@ -309,6 +310,22 @@ def test_a_cache_behind_a_link_may_be_shared(root: Path, tmp_path: Path) -> None
     cache.symlink_to(tmp_path / "shared")
     with pytest.raises(StorageError, match="may be shared"):
         collect(root, "releases")
+
+
+def test_nothing_is_collected_while_versions_travel(root: Path, tmp_path: Path) -> None:
+    """What a pull just brought, no record may name yet; what a push is about to send has to stay."""
+    run_dvc(root, "remote", "add", "--default", "team", str(tmp_path / "remote"))
+    refused: list[str] = []
+
+    def collect_in_between(what: str, done: int, total: int, note: str = "") -> None:
+        with pytest.raises(StorageError, match="a run is at work") as caught:
+            collect(root, "releases")
+        refused.append(re.findall(r"at work \((\w+)\)", str(caught.value))[0])
+
+    push_project(Project.open(root), progress=collect_in_between)
+    pull_project(Project.open(root), heads_only=True, progress=collect_in_between)
+    assert set(refused) == {"push", "pull"}
+    assert collect(root, "releases").dropped
 
 
 def test_what_must_not_be_done_is_refused_with_the_remedy(root: Path, tmp_path: Path) -> None:

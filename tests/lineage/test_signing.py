@@ -1,24 +1,16 @@
 """Signatures of releases: they hold for what was signed, by the key that signed it, and for nothing else."""
 
+import errno
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from model_signing import signing
 
 from rlaif_dagster.cli.sign import PASSWORD_VARIABLE, find_release, sign_command, verify_command
-from rlaif_dagster.errors import CorruptVersionError, InputError, SignatureError
+from rlaif_dagster.errors import CorruptVersionError, InputError, SignatureError, StorageError
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.releases import Release, find_policy
 from rlaif_dagster.lineage.sharing import pull_project, push_project
@@ -28,27 +20,8 @@ from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.versioning.store import init_store
 
 from .candidates import build
-
-
-class Keys:
-    """Key pairs in a folder outside the project."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def make(self, name: str, *, password: bytes | None = None, key: Any = None) -> tuple[Path, Path]:
-        key = key or ec.generate_private_key(ec.SECP256R1())
-        encryption = BestAvailableEncryption(password) if password else NoEncryption()
-        private, public = self.folder / f"{name}.key", self.folder / f"{name}.pub"
-        private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
-        public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-        return private, public
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> Keys:
-    (tmp_path / "keys").mkdir()
-    return Keys(tmp_path / "keys")
+from .conftest import Keys
+from .test_sharing import add_remote
 
 
 @pytest.fixture
@@ -207,32 +180,84 @@ def test_an_encrypted_key_opens_with_its_password(
     assert verify_command(project.root, "1", public, as_json=False) == 0
 
 
+def test_two_signers_at_once_do_not_meet(
+    project: Project, release: Release, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one key, the second at the moment at which the first has just signed and nothing is in place."""
+    private, public = keys.make("me")
+    sign_in_library = signing.Config.sign
+    paths: list[Path] = []
+
+    def sign_twice(config: signing.Config, folder: Path, unfinished: Path) -> None:
+        sign_in_library(config, folder, unfinished)
+        paths.append(unfinished)
+        if len(paths) == 1:
+            sign_release(project, release, private)
+
+    monkeypatch.setattr(signing.Config, "sign", sign_twice)
+    path = sign_release(project, release, private).path
+    assert len(set(paths)) == 2
+    assert list(path.parent.iterdir()) == [path]
+    assert verify_release(project, release, public).signature.path == path
+
+
+def test_signing_that_fails_leaves_the_earlier_signature(
+    project: Project, release: Release, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, public = keys.make("me")
+    path = sign_release(project, release, private).path
+
+    def run_full(config: signing.Config, folder: Path, unfinished: Path) -> None:
+        unfinished.write_text('{"mediaType": ')
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(signing.Config, "sign", run_full)
+    with pytest.raises(StorageError, match="free disk space"):
+        sign_release(project, release, private)
+    assert list(path.parent.iterdir()) == [path]
+    assert verify_release(project, release, public).num_files == 3
+
+
+@pytest.fixture
+def there(project: Project, tmp_path: Path) -> Project:
+    """Another machine with the same remote."""
+    init_store(tmp_path / "theirs")
+    for root in (project.root, tmp_path / "theirs"):
+        add_remote(root, str(tmp_path / "remote"))
+    return Project.open(tmp_path / "theirs")
+
+
+def pull_lost(project: Project) -> tuple[str, ...]:
+    return pull_project(project, heads_only=True, progress=ignore_progress).lost
+
+
 def test_signatures_travel_with_the_versions(
-    project: Project, release: Release, keys: Keys, tmp_path: Path
+    project: Project, release: Release, keys: Keys, there: Project
 ) -> None:
     path, public = sign(project, release, keys)
-    folders = {"mine": project.root, "theirs": tmp_path / "theirs"}
-    init_store(folders["theirs"])
-    for folder in folders.values():
-        subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "dvc",
-                "remote",
-                "add",
-                "--default",
-                "--quiet",
-                "team",
-                str(tmp_path / "remote"),
-            ],
-            cwd=folder,
-            check=True,
-        )
-    push_project(Project.open(folders["mine"]), progress=ignore_progress)
-    there = Project.open(folders["theirs"])
-    pull_project(there, heads_only=False, progress=ignore_progress)
+    push_project(Project.open(project.root), progress=ignore_progress)
+    assert pull_lost(there) == ()
     assert (there.root / "signatures" / path.name).read_bytes() == path.read_bytes()
+    assert verify_release(there, find_release(there, None), public).num_records == 3
+
+
+def test_a_signature_that_was_cut_off_on_its_way_is_taken_when_it_is_whole(
+    project: Project, release: Release, keys: Keys, there: Project, tmp_path: Path
+) -> None:
+    """In the remote by a push that was killed, or here: each side is mended by the one that has it whole."""
+    path, public = sign(project, release, keys)
+    push_project(Project.open(project.root), progress=ignore_progress)
+    whole = path.read_bytes()
+    theirs, sent = (root / "signatures" / path.name for root in (there.root, tmp_path / "remote"))
+    sent.write_bytes(whole[:-7])
+    assert pull_lost(there) == (f"signatures/{path.name}",)
+    assert not theirs.exists()
+    push_project(Project.open(project.root), progress=ignore_progress)
+    theirs.parent.mkdir(exist_ok=True)
+    theirs.write_bytes(whole[:9])
+    push_project(Project.open(there.root), progress=ignore_progress)
+    assert sent.read_bytes() == whole
+    assert pull_lost(there) == ()
     assert verify_release(there, find_release(there, None), public).num_records == 3
 
 

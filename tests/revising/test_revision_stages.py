@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 
 from rlaif_dagster.errors import BudgetError
+from rlaif_dagster.generation.journal import look_into_responses
+from rlaif_dagster.graph.price import Range
+from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.lineage.recall import find_journal
 from rlaif_dagster.tables import read_table
 from tests.conftest import REPOSITORY, edit_yaml
 from tests.graph.planted_project import run_to
@@ -96,7 +100,14 @@ def test_answers_are_revised_learned_from_and_sampled(project: Path, log: Path) 
         constitution["principles"][0]["text"] = "Keep the answer very short indeed."
 
     edit_yaml(project / "inputs" / "constitution.yaml", reword)
+    opened = Project.open(project)
+    [planned] = [item for item in make_plan(opened, graph).assets if item.asset == "revised_responses"]
     again = run_to(project, "revised_responses")["revised_responses"]
+    for counts in (record.counts, again.counts):
+        assert counts["num_sampled"] + counts["num_reused"] == num_answers
+    assert (record.counts["num_sampled"], again.counts["num_sampled"]) == (num_answers, 0)
+    assert planned.price.rows_sampled == Range(min=0, max=0)
+    assert not look_into_responses(find_journal(opened, again.recipe_parts))  # they stand in a version
     new = read_requests(log)[len(asked) :]
     assert again.counts["judge_calls_asked"] == len(new) < len(asked)
     assert all("Keep the answer very short indeed." in line for line in new)

@@ -15,7 +15,7 @@ from tests.rounds.toy_rounds import World, build_toy_graph, make_rounds
 def test_a_run_that_stops_succeeds_and_leaves_nothing_stale(default_project: Path) -> None:
     make_rounds(default_project, rounds=2)
     project = Project.open(default_project)
-    graph = build_toy_graph(project, World(strength={0: 0.02}))
+    graph = build_toy_graph(project, World(wins={1: 0.02}))
     with DagsterInstance.ephemeral() as instance:
         result = run_graph(instance, project, graph)
         assert result.success
@@ -23,7 +23,7 @@ def test_a_run_that_stops_succeeds_and_leaves_nothing_stale(default_project: Pat
         assert warning.asset_key == AssetKey("plateau")
         assert warning.severity is AssetCheckSeverity.WARN
         told = read_latest(instance, "round_2/aligned_policy")
-        assert "right more often than the policy" in str(told.metadata["stopped"].value)
+        assert "gain over the round before" in str(told.metadata["stopped"].value)
         assert set(read_told_inputs(instance, "round_2/sampled_responses")) == {
             "prompts",
             "aligned_policy",

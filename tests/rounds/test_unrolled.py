@@ -1,15 +1,18 @@
 """Rounds in the graph: names, reuse, stops, the plan, and the release."""
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rlaif_dagster.cards.card import CARD_FILE
-from rlaif_dagster.errors import InputError
+from rlaif_dagster.errors import GateError, InputError
 from rlaif_dagster.graph.build import build_graph
 from rlaif_dagster.graph.plateau import read_plateau
 from rlaif_dagster.graph.release import read_release
 from rlaif_dagster.graph.rounds import STOPPED_JSON
+from rlaif_dagster.inputs.overrides import Override
 from rlaif_dagster.lineage.auditing.audit import audit_project
 from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
@@ -147,15 +150,56 @@ def test_a_card_names_the_asset_of_its_own_round(stopped: tuple[Path, dict[str, 
     assert "# round_2/ai_preferences" in card.splitlines()
 
 
-def test_the_policy_as_its_own_judge_stops_after_one_round(default_project: Path) -> None:
-    """The judge's points are the policy's, give or take 0.1."""
+WEAK = "judge right more often than the policy that it judged, by 0.020 (-0.080 to 0.120), has to lie above 0"
+
+
+def test_a_judge_no_stronger_than_the_policy_stops_before_training(default_project: Path) -> None:
+    """The judge's points are the policy's, give or take 0.1; who lets it pass has one round."""
     make_rounds(default_project, rounds=3)
-    outcomes = run_toy(default_project, World(strength={0: 0.02}))
-    assert [list_made(outcomes, number) for number in (1, 2, 3)] == [{True}, {False}, {False}]
-    assert outcomes["plateau"].record.metrics["stopped"] == (
-        "judge right more often than the policy that it judged, by 0.020 (-0.080 to 0.120), has to lie above 0"
+    with pytest.raises(GateError, match=re.escape(WEAK)):
+        run_toy(default_project, World(strength={0: 0.02}))
+    head = Project.open(default_project).ledger.find_head("ai_preferences")
+    assert head is not None
+    override = Override(
+        asset="ai_preferences", digest=head.output.digest, check="round_pays", reason="a first look"
     )
+    outcomes = run_toy(default_project, World(strength={0: 0.02}), overrides=(override,))
+    assert [list_made(outcomes, number) for number in (1, 2, 3)] == [{True}, {False}, {False}]
+    assert outcomes["plateau"].record.metrics["stopped"] == WEAK
     assert outcomes["released_policy"].record.metrics["round"] == 1
+
+
+def test_a_policy_as_strong_as_its_judge_is_not_trained_further(default_project: Path) -> None:
+    make_rounds(default_project, rounds=3)
+    outcomes = run_toy(default_project, World(strength={1: 0.02}))
+    made = {name for name, outcome in outcomes.items() if not outcome.record.is_stopped}
+    assert {name for name in made if "/" in name} == {f"round_2/{name}" for name in STAGES[:4]}
+    stopped = outcomes["round_2/reward_model"].record.metrics["stopped"]
+    assert stopped == f"round_2/ai_preferences: round_pays failed, {WEAK}"
+    assert outcomes["released_policy"].record.metrics["round"] == 1
+
+
+def test_a_judge_that_parts_no_answers_stops_before_training(default_project: Path) -> None:
+    """It takes the first answer in both orders: in their mean it prefers nothing."""
+    make_rounds(default_project, rounds=2)
+    write_judge(default_project, preference="longer", position_bias=1.0, gates={"min_order_agreement": None})
+    with pytest.raises(GateError, match=r"chosen-rejected gap 0\.000 .* has to lie above 0\.05"):
+        run_toy(default_project, World())
+
+
+def test_the_reference_policy_is_that_of_the_round_before_or_the_first(default_project: Path) -> None:
+    """Another reference policy is another input, so the first round is what it was."""
+    make_rounds(default_project, rounds=3)
+    graphs = {}
+    for reference in ("previous", "base"):
+        file = default_project / "inputs" / "pipeline.yaml"
+        pipeline = yaml.safe_load(file.read_text())
+        file.write_text(yaml.safe_dump(pipeline | {"policy": pipeline["policy"] | {"reference": reference}}))
+        graphs[reference] = build_graph(Project.open(default_project).read_inputs())
+    name = "round_3/aligned_policy"
+    assert graphs["base"][name].inputs == (*graphs["previous"][name].inputs, "base_policy")
+    assert graphs["base"][name].settings == graphs["previous"][name].settings
+    assert graphs["base"]["aligned_policy"].inputs == graphs["previous"]["aligned_policy"].inputs
 
 
 def test_a_gate_of_a_later_round_stops_the_rounds_and_not_the_run(default_project: Path) -> None:
@@ -171,7 +215,7 @@ def test_the_plan_knows_what_a_stop_spares(default_project: Path) -> None:
     """Before the first run a later round may cost nothing; after a stop it does; with other thresholds it may not."""
     make_rounds(default_project, rounds=2)
     project = Project.open(default_project)
-    world = World(strength={0: 0.02})
+    world = World(wins={1: 0.02})
     sampled = "round_2/sampled_responses"
     prices = {
         item.asset: item.price for item in make_plan(project, build_graph(project.read_inputs())).assets
@@ -181,7 +225,7 @@ def test_the_plan_knows_what_a_stop_spares(default_project: Path) -> None:
     run_toy(default_project, world)
     edit_yaml(
         default_project / "inputs" / "pipeline.yaml",
-        lambda pipeline: pipeline.update(plateau={"min_gap": 0.06}),
+        lambda pipeline: pipeline.update(plateau={"max_length_growth": 3.0}),
     )
     plan = make_plan(project, build_toy_graph(project, world))
     statuses = {item.asset: item.status for item in plan.stale}
@@ -189,7 +233,7 @@ def test_the_plan_knows_what_a_stop_spares(default_project: Path) -> None:
     assert plan.price.rows_sampled.max == 0
     edit_yaml(
         default_project / "inputs" / "pipeline.yaml",
-        lambda pipeline: pipeline.update(plateau={"stronger_than_policy": False}),
+        lambda pipeline: pipeline.update(plateau={"min_gain": -1.0}),
     )
     plan = make_plan(project, build_toy_graph(project, world))
     assert "round_2/aligned_policy" in {item.asset for item in plan.stale}

@@ -21,6 +21,7 @@ from rlaif_dagster.graph.responses import write_responses
 from rlaif_dagster.graph.rounds import unroll
 from rlaif_dagster.graph.sources import read_prompts
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
+from rlaif_dagster.inputs.overrides import Override
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import Outcome, materialise
 from rlaif_dagster.progress import ignore_progress
@@ -61,17 +62,17 @@ def make_rounds(folder: Path, *, rounds: int, **plateau: Any) -> None:
     write_judge(folder, preference="longer")
 
 
-def build_toy_graph(project: Project, world: World) -> Graph:
+def build_toy_graph(project: Project, world: World, overrides: tuple[Override, ...] = ()) -> Graph:
     """The project's graph, its models made up."""
     inputs = project.read_inputs()
-    stages = [_make_up(build(inputs), world) for build in list_builders(inputs)]
+    stages = [replace(_make_up(build(inputs), world), overrides=overrides) for build in list_builders(inputs)]
     return {stage.name: stage for stage in unroll(stages, inputs)}
 
 
-def run_toy(folder: Path, world: World) -> dict[str, Outcome]:
+def run_toy(folder: Path, world: World, overrides: tuple[Override, ...] = ()) -> dict[str, Outcome]:
     """Does what `rlaif run` does, in this process and without Dagster."""
     project = Project.open(folder)
-    graph = build_toy_graph(project, world)
+    graph = build_toy_graph(project, world, overrides)
     return {name: materialise(project, stage, progress=ignore_progress) for name, stage in graph.items()}
 
 

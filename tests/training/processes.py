@@ -7,6 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+from pyarrow import parquet
+
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.graph.learning import train
 from rlaif_dagster.graph.stage import StageContext
@@ -14,6 +17,7 @@ from rlaif_dagster.inputs.project_inputs import ProjectInputs, RecordedFile
 from rlaif_dagster.numerics import prepare_torch
 from rlaif_dagster.progress import Progress, ignore_progress
 from rlaif_dagster.project_template import TEMPLATE_ROOT
+from rlaif_dagster.tables import Row, StoredRows
 from rlaif_dagster.training.settings import (
     DpoSettings,
     LaunchSettings,
@@ -43,6 +47,12 @@ SETTINGS: dict[str, OptimizerSettings] = {
 }
 
 
+def store(rows: list[Row], path: Path) -> StoredRows:
+    path.parent.mkdir(exist_ok=True)
+    parquet.write_table(pa.Table.from_pylist(rows), path)
+    return StoredRows(path=path, columns=tuple(rows[0]))
+
+
 def train_tiny(
     name: str,
     folder: Path,
@@ -69,7 +79,10 @@ def train_tiny(
         recorded_version=lambda _: folder,
         progress=progress,
     )
-    rows, held_out = split_rows(shorter_is_better())
+    rows, held_out = (
+        store(rows, folder / f"{split}.parquet")
+        for split, rows in zip(("train", "eval"), split_rows(shorter_is_better()), strict=True)
+    )
     rewards = name == "reward"
     return train(
         "reward model" if rewards else "policy",

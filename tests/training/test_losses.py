@@ -28,8 +28,9 @@ from rlaif_dagster.training.trainers import (
     SoftDpoTrainer,
     SoftLabelCollator,
     SoftRewardTrainer,
-    build_dpo_dataset,
-    build_reward_dataset,
+    list_places,
+    show_dpo_pairs,
+    show_reward_pairs,
     training_arguments,
 )
 from tests.training.preferences import shorter_is_better
@@ -112,11 +113,12 @@ def test_the_reward_loss_is_trls_at_hard_labels(
     torch.manual_seed(0)
     model, tokenizer = open_reward_model(policy_path, dtype="float32")
     arguments = training_arguments(RewardModelSettings(), seed=0, device=device, output_dir=str(tmp_path))
+    pairs = encode_pairs(tokenizer, HARD_ROWS, max_length=64)
     trainer = SoftRewardTrainer(
         model=model,
         args=RewardConfig(**arguments),
-        data_collator=SoftLabelCollator(RewardCollator(pad_token_id=0)),
-        train_dataset=build_reward_dataset(encode_pairs(tokenizer, HARD_ROWS, max_length=64).pairs),
+        data_collator=SoftLabelCollator(RewardCollator(pad_token_id=0), show_reward_pairs(pairs)),
+        train_dataset=list_places(pairs),
         processing_class=tokenizer,
     )
     trainer.label_margin = margin
@@ -130,8 +132,8 @@ def test_the_dpo_loss_and_encoding_are_trls_at_hard_labels(
 ) -> None:
     model, tokenizer = open_causal_lm(policy_path, dtype="float32")
     settings = DpoSettings(beta=0.3, loss=loss, label_smoothing=0.2 if loss == "robust" else 0.0)
-    pairs = encode_pairs(tokenizer, HARD_ROWS, max_length=64).pairs
-    dataset = build_dpo_dataset(pairs, model, settings=settings)
+    pairs = encode_pairs(tokenizer, HARD_ROWS, max_length=64)
+    show = show_dpo_pairs(pairs, model, settings=settings)
     with torch.no_grad():  # a policy that differs from its reference
         for parameter in model.parameters():
             parameter.mul_(1.3)
@@ -145,8 +147,8 @@ def test_the_dpo_loss_and_encoding_are_trls_at_hard_labels(
             precompute_ref_log_probs=True,
             **arguments,
         ),
-        data_collator=SoftLabelCollator(DpoCollator(pad_token_id=0)),
-        train_dataset=dataset,
+        data_collator=SoftLabelCollator(DpoCollator(pad_token_id=0), show),
+        train_dataset=list_places(pairs),
         processing_class=tokenizer,
     )
     ours = _loss_of(SoftDpoTrainer, trainer)
@@ -165,7 +167,7 @@ def test_the_dpo_loss_and_encoding_are_trls_at_hard_labels(
     )
     theirs = DPOTrainer._prepare_dataset(trainer, chats, tokenizer, trainer.args, "train")
     for column in ("prompt_ids", "chosen_ids", "rejected_ids"):
-        assert list(dataset[column]) == list(theirs[column])
+        assert [show(place)[column] for place in range(len(pairs))] == list(theirs[column])
 
 
 def _loss_of(kind: Any, trainer: Any, **more: torch.Tensor) -> float:

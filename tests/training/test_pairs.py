@@ -29,10 +29,12 @@ def test_a_long_answer_is_cut_and_a_long_prompt_dropped(policy_path: Path, devic
     ]
     longest = max(len(d.input_ids) for d in encode_dialogues(tokenizer, [("say red", "red red.")]))
     encoded = encode_pairs(tokenizer, rows, max_length=longest)
-    assert (encoded.kept, encoded.num_cut, encoded.num_dropped) == ((0, 2), 1, 1)
-    assert [pair.p_a for pair in encoded.pairs] == [0.9, 0.7]
-    assert len(encoded.pairs[0].b.input_ids) == longest
-    assert encoded.pairs[0].a.prompt_ids == encoded.pairs[0].b.prompt_ids
+    assert (len(encoded), encoded.num_cut, encoded.num_dropped) == (2, 1, 1)
+    assert list(encoded.p_a) == [0.9, 0.7]
+    a, b = encoded.dialogues[:2]
+    assert len(b.input_ids) == longest
+    assert a.prompt_ids == b.prompt_ids
+    assert tokenizer.decode(a.completion_ids) == "red.<end>"
 
 
 def test_training_on_nothing_or_on_held_out_prompts_is_refused() -> None:

@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,6 +17,7 @@ from transformers import (
 from rlaif_dagster.digest import FolderManifest
 from rlaif_dagster.training.reward_model import train_reward_model
 from rlaif_dagster.training.reward_quality import (
+    DecidedPair,
     balance_lengths,
     explain_by_length,
     fit_temperature,
@@ -91,16 +91,10 @@ def test_a_classifier_of_another_architecture_is_trained(policy_path: Path, tmp_
     assert opened.config.model_type == "bert"
 
 
-def rows_of(excess: list[int]) -> list[dict[str, Any]]:
+def pairs_of(excess: list[int]) -> list[DecidedPair]:
     """Pairs, one a prompt, whose preferred answer has so many characters more than the other."""
     return [
-        {
-            "prompt_id": f"p{place}",
-            "near_tie": False,
-            "p_a": 0.9,
-            "chosen": "x" * (20 + length),
-            "rejected": "x" * 20,
-        }
+        DecidedPair(prompt_id=f"p{place}", label=0.9, chosen_characters=20 + length, rejected_characters=20)
         for place, length in enumerate(excess)
     ]
 
@@ -108,8 +102,8 @@ def rows_of(excess: list[int]) -> list[dict[str, Any]]:
 def test_accuracy_on_balanced_lengths_worked_by_hand() -> None:
     """Preferred and longer in six pairs, of which five are right; shorter in two, of which one is: (5/6 + 1/2) / 2. One
     as long is left out."""
-    rows = rows_of([1] * 6 + [-1] * 2 + [0])
-    balanced = balance_lengths(rows, [1.0] * 5 + [-1.0] + [1.0, -1.0] + [1.0])
+    pairs = pairs_of([1] * 6 + [-1] * 2 + [0])
+    balanced = balance_lengths(pairs, [1.0] * 5 + [-1.0] + [1.0, -1.0] + [1.0])
     assert balanced is not None
     assert balanced.value == pytest.approx(2 / 3)
     assert (balanced.n, balanced.num_clusters) == (8, 8)
@@ -123,11 +117,11 @@ def test_accuracy_on_balanced_lengths_worked_by_hand() -> None:
 def test_a_model_that_goes_by_length_alone_is_told_from_one_that_does_not(sign: int) -> None:
     """In both directions; the other one is right as often, but not by length."""
     excess = [sign * 5] * 80 + [-sign * 5] * 20
-    rows = rows_of(excess)
-    by_length = measure_quality(rows, [float(sign * length) for length in excess])
+    pairs = pairs_of(excess)
+    by_length = measure_quality(pairs, [float(sign * length) for length in excess])
     assert by_length["length_balanced_accuracy"]["value"] == 0.5  # type: ignore[index,call-overload]
     assert by_length["explained_by_length"] == 1.0
-    fair = measure_quality(rows, [1.0 if place % 5 else -1.0 for place in range(100)])
+    fair = measure_quality(pairs, [1.0 if place % 5 else -1.0 for place in range(100)])
     assert fair["length_balanced_accuracy"]["low"] > 0.5  # type: ignore[index,call-overload,operator]
     assert fair["explained_by_length"] == pytest.approx(0.0, abs=1e-9)
     assert fair["chosen_characters"] == pytest.approx(20 + sign * 3)
@@ -135,8 +129,8 @@ def test_a_model_that_goes_by_length_alone_is_told_from_one_that_does_not(sign: 
 
 
 def test_where_the_preferred_answer_is_always_longer_nothing_can_be_told() -> None:
-    assert balance_lengths(rows_of([1, 2, 3]), [1.0, 1.0, 1.0]) is None
-    assert measure_quality(rows_of([1, 2]), [1.0, 1.0])["explained_by_length"] is None
+    assert balance_lengths(pairs_of([1, 2, 3]), [1.0, 1.0, 1.0]) is None
+    assert measure_quality(pairs_of([1, 2]), [1.0, 1.0])["explained_by_length"] is None
     assert explain_by_length(0.5, 0.6) is None
 
 
@@ -150,6 +144,6 @@ def test_the_temperature_of_scores_that_are_too_large_is_found(
 
 def test_calibration_worked_by_hand() -> None:
     """Ten pairs with sigmoid(margin) = 3/4: eight are right, so the gap is 0.05; Brier: (8 * 1/16 + 2 * 9/16) / 10."""
-    quality = measure_quality(rows_of([1, -1] * 5), [math.log(3)] * 8 + [-math.log(3)] * 2)
+    quality = measure_quality(pairs_of([1, -1] * 5), [math.log(3)] * 8 + [-math.log(3)] * 2)
     assert quality["ece"]["value"] == pytest.approx(0.05)  # type: ignore[index,call-overload]
     assert quality["brier"]["value"] == pytest.approx(0.1625)  # type: ignore[index,call-overload]

@@ -173,25 +173,27 @@ class JudgeExchange(Exchange):
     def encode(self, call: Call) -> Request:
         """Writes a call's request."""
         texts, cut = cut_texts(call.texts, self._settings.max_answer_chars)
-        decoding = {"temperature": self._settings.temperature, "max_tokens": self._settings.max_tokens}
+        most, temperature = self._settings.max_tokens, self._settings.temperature
+        probabilities: dict[str, int] = {}
         if self._reads_logprobs:  # of the model itself: not made sharper by a temperature
-            decoding = {"temperature": 1, "max_tokens": 1, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
+            most, temperature = 1, 1
+            probabilities = {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
         fields = {
             "model": self._settings.model,
             "messages": self._template.render(texts),
-            **decoding,
+            "temperature": temperature,
+            self._settings.max_tokens_name: most,
+            **probabilities,
             "seed": call.repeat,
             **self._settings.extra_body,
         }
         body = json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
-        limits = (fields.get("max_tokens"), fields.get("max_completion_tokens"))
         return Request(
             call_id=call.call_id,
             body=body,
             cut=cut,
             most_input_tokens=len(body),
-            most_output_tokens=max((limit for limit in limits if isinstance(limit, int)), default=0)
-            or self._settings.max_tokens,
+            most_output_tokens=most,
         )
 
     def interpret(self, request: Request, reply: "Reply") -> Answer | Fault:

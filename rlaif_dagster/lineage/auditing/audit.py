@@ -3,7 +3,8 @@
 Nothing is written, fetched, repaired or removed.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ from rlaif_dagster.lineage.auditing.pins import (
     report_unpinned,
 )
 from rlaif_dagster.lineage.auditing.records import LedgerReading, name_version, read_ledger
+from rlaif_dagster.lineage.auditing.signatures import check_signatures
 from rlaif_dagster.lineage.collecting.notes import CollectionNote, find_collected
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
@@ -39,7 +41,12 @@ Records = Mapping[str, MaterialisationRecord]
 
 
 def audit_project(
-    project: Project, *, target: str | None, events: EventLog | None, progress: Progress
+    project: Project,
+    *,
+    target: str | None,
+    events: EventLog | None,
+    keys: Sequence[Path] = (),
+    progress: Progress,
 ) -> AuditReport:
     """Audits a project, or what made one version of one asset.
 
@@ -47,10 +54,11 @@ def audit_project(
         project: The project.
         target: `ASSET`, `ASSET@DIGEST` or `DIGEST` (a digest in full or its first hex digits); None for everything.
         events: Dagster's event log, if there is one.
+        keys: Public keys of signers whom the auditor trusts, PEM.
         progress: Told how far the work is.
 
     Raises:
-        InputError: If the target names no version, or several.
+        InputError: If the target names no version, or several, or a key cannot be used.
         StorageError: If the project cannot be read.
     """
     with raising_storage_errors(project.root):
@@ -76,11 +84,11 @@ def audit_project(
             )
         elif target is None and ledger.is_whole:
             findings += find_unknown_objects(store, reading, ledger.records.values())
-        contents = check_contents(
-            list(records.values()), lambda record, name: _find_file(store, reading, record, name)
-        )
-        findings += contents.findings
-        skipped += contents.skipped
+        find_file = partial(_find_file, store, reading)
+        contents = check_contents(list(records.values()), find_file)
+        signatures = check_signatures(project, ledger, records, keys, find_file)
+        findings += [*contents.findings, *signatures.findings]
+        skipped += [*contents.skipped, *signatures.skipped]
         try:
             findings += check_recorded_files(project.root)
         except InputError as error:
@@ -124,6 +132,7 @@ def audit_project(
         skipped=tuple(skipped),
         overrides=tuple(list_overrides(records.values(), standing)),
         given_up=tuple(_list_given_up(records.values(), collected)),
+        signatures=signatures.signatures,
         num_records=len(records),
         num_objects=reading.num_hashed,
         num_bytes=num_bytes,

@@ -11,7 +11,7 @@ KINDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "record-changed": "a lineage record's bytes do not hash to its name",
         "record-invalid": "a file named by its own digest is not a lineage record",
-        "record-missing": "a record that another names is not there",
+        "record-missing": "a record that another, or a signature, names is not there",
         "record-chain": "a record's place in the chain contradicts the records before it",
         "record-recipe": "a record's recipe is not the digest of its parts, or names other inputs than were read",
         "record-output": "a record's output digest is not that of its list of files",
@@ -34,6 +34,8 @@ KINDS: Final[Mapping[str, str]] = MappingProxyType(
         "same-bytes": "two assets hold the same bytes, and nothing in their recipes explains it",
         "name-contradicted": "the rows of a table name another policy or judge than the record says",
         "rows-copied": "rows of one judge or source are copies of another's",
+        "signature-broken": "a signature does not hold for the release as it is here",
+        "signature-missing": "no release that is audited is signed with a key that was named",
     }
 )
 """Every kind of finding, and what it means."""
@@ -101,6 +103,25 @@ class GivenUp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditedSignature:
+    """A signature of a release that was audited.
+
+    Attributes:
+        file: The file.
+        version: The release, `asset@<12 hex digits>`.
+        key: sha256 of the public key by which it says that it was made.
+        holds: Whether it does; None if it was not verified.
+        note: Why not, or how to verify it; empty where it holds.
+    """
+
+    file: str
+    version: str
+    key: str
+    holds: bool | None
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditReport:
     """The outcome of an audit.
 
@@ -109,6 +130,7 @@ class AuditReport:
         skipped: What was not looked at, and why.
         overrides: What rests on failed checks that a person let pass.
         given_up: Versions whose bytes were given up on purpose, so that they were not looked at.
+        signatures: The signatures of the releases that were audited.
         num_records: Records that were checked.
         num_objects: Objects of the store whose bytes were hashed.
         num_bytes: Bytes that were hashed: objects, and files in `data/`.
@@ -119,6 +141,7 @@ class AuditReport:
     skipped: tuple[str, ...]
     overrides: tuple[OverrideUse, ...]
     given_up: tuple[GivenUp, ...]
+    signatures: tuple[AuditedSignature, ...]
     num_records: int
     num_objects: int
     num_bytes: int

@@ -6,7 +6,6 @@ so is the remote.
 """
 
 import datetime
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ from rlaif_dagster.lineage.ledger import SUFFIX
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.running import find_running, no_run_starts
-from rlaif_dagster.versioning.scratch import held_lock, raising_storage_errors, scratch_folder
+from rlaif_dagster.versioning.scratch import held_lock, raising_storage_errors, write_whole
 from rlaif_dagster.versioning.tree import Tree
 
 
@@ -176,12 +175,6 @@ def _write_note(project: Project, collection: Collection, *, now: datetime.datet
         sequence=max(records[name].sequence for name in newest),
         versions=collection.dropped,
     )
-    folder = project.ledger.folder / FOLDER
-    folder.mkdir(exist_ok=True)
-    with scratch_folder(project.scratch / "scratch") as scratch:
-        unfinished = scratch / "note"
-        with unfinished.open("wb") as stream:
-            stream.write(note.to_bytes())
-            stream.flush()
-            os.fsync(stream.fileno())
-        unfinished.replace(folder / f"{Digest.from_bytes(note.to_bytes()).sha256}{SUFFIX}")
+    data = note.to_bytes()
+    path = project.ledger.folder / FOLDER / f"{Digest.from_bytes(data).sha256}{SUFFIX}"
+    write_whole(path, data, scratch=project.scratch / "scratch")

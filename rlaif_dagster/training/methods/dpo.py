@@ -7,6 +7,7 @@ stay the judge's soft labels.
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 from transformers import TrainerCallback
@@ -14,7 +15,7 @@ from trl import DPOConfig
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from rlaif_dagster.errors import TrainingError
-from rlaif_dagster.tables import Row
+from rlaif_dagster.tables import Rows
 from rlaif_dagster.training import trainers
 from rlaif_dagster.training.methods.method import Material, Plan
 from rlaif_dagster.training.pairs import encode_pairs
@@ -25,24 +26,25 @@ _NO_PREFERENCE = 0.5
 
 
 def plan_dpo(material: Material, settings: DpoSettings) -> Plan:
-    """Filters and encodes the pairs, and measures them by the reference policy, which the policy still is.
+    """Filters and encodes the pairs, and measures them by the reference policy.
 
     Raises:
         TrainingError: If no pair is left.
     """
     rows, tokenizer = material.rows, material.tokenizer
-    kept = filter_by_reward(material.reward_model, rows, threshold=settings.reward_filter)
-    encoded = encode_pairs(tokenizer, kept, max_length=settings.max_length)
+    is_kept = filter_by_reward(material.reward_model, rows, threshold=settings.reward_filter)
+    encoded = encode_pairs(tokenizer, compress(rows, is_kept), max_length=settings.max_length)
     dropped = {
-        "reward_model_contradicts": len(rows) - len(kept),
+        "reward_model_contradicts": is_kept.count(False),
         "prompt_too_long": encoded.num_dropped,
     }
-    if not encoded.pairs:
+    if not len(encoded):
         raise TrainingError(
-            f"policy: none of the {len(rows)} pairs is left to train on (dropped: {dropped}).\n"
+            f"policy: none of the {len(is_kept)} pairs is left to train on (dropped: {dropped}).\n"
             "  remedy: raise `policy.reward_filter` or `policy.max_length`"
         )
-    dataset = trainers.build_dpo_dataset(encoded.pairs, material.policy, settings=settings)
+    reference = material.policy if material.reference is None else material.reference
+    show = trainers.show_dpo_pairs(encoded, reference, settings=settings)
 
     def make_trainer(arguments: Mapping[str, Any], callbacks: Sequence[TrainerCallback]) -> Any:
         return trainers.SoftDpoTrainer(
@@ -56,9 +58,12 @@ def plan_dpo(material: Material, settings: DpoSettings) -> Plan:
                 **arguments,
             ),
             data_collator=trainers.SoftLabelCollator(
-                DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id, max_length=settings.max_length)
+                DataCollatorForPreference(
+                    pad_token_id=tokenizer.pad_token_id, max_length=settings.max_length
+                ),
+                show,
             ),
-            train_dataset=dataset,
+            train_dataset=trainers.list_places(encoded),
             processing_class=tokenizer,
             peft_config=trainers.build_lora(settings.lora, task="CAUSAL_LM"),
             callbacks=list(callbacks),
@@ -67,7 +72,7 @@ def plan_dpo(material: Material, settings: DpoSettings) -> Plan:
     return Plan(
         make_trainer=make_trainer,
         counts={
-            "num_train_pairs": len(encoded.pairs),
+            "num_train_pairs": len(encoded),
             "num_cut": encoded.num_cut,
             **{f"num_dropped_{reason}": count for reason, count in sorted(dropped.items())},
         },
@@ -75,8 +80,8 @@ def plan_dpo(material: Material, settings: DpoSettings) -> Plan:
     )
 
 
-def filter_by_reward(reward_model: RewardModel, rows: Sequence[Row], *, threshold: float | None) -> list[Row]:
-    """Keeps the pairs that the reward model does not confidently contradict.
+def filter_by_reward(reward_model: RewardModel, rows: Rows, *, threshold: float | None) -> list[bool]:
+    """Says of each pair whether it is kept: whether the reward model does not confidently contradict it.
 
     Args:
         reward_model: On its device.
@@ -85,14 +90,14 @@ def filter_by_reward(reward_model: RewardModel, rows: Sequence[Row], *, threshol
             exactly 0.5 prefers neither and is never contradicted.
     """
     if threshold is None:
-        return list(rows)
+        return [True] * len(rows)
     rewards = reward_model.score(
-        [(row["prompt"], row[text]) for text in ("text_a", "text_b") for row in rows]
+        (row["prompt"], row[text]) for text in ("text_a", "text_b") for row in rows
     ).means
     limit = math.log(threshold / (1 - threshold))
-    kept = []
-    for row, reward_a, reward_b in zip(rows, rewards[: len(rows)], rewards[len(rows) :], strict=True):
+    num_rows = len(rewards) // 2
+    is_kept = []
+    for row, reward_a, reward_b in zip(rows, rewards[:num_rows], rewards[num_rows:], strict=True):
         against = reward_b - reward_a if row["p_a"] > _NO_PREFERENCE else reward_a - reward_b
-        if row["p_a"] == _NO_PREFERENCE or against < limit:
-            kept.append(row)
-    return kept
+        is_kept.append(row["p_a"] == _NO_PREFERENCE or against < limit)
+    return is_kept

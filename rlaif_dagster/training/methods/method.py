@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rlaif_dagster.tables import Row
+from rlaif_dagster.tables import Rows
 from rlaif_dagster.training.rewards import RewardModel
 
 if TYPE_CHECKING:
@@ -21,13 +21,15 @@ class Material:
         reward_model: On its device.
         rows: `ai_preferences` of the split `train`.
         seed: Decides what the method draws itself.
+        reference: The reference policy on its device; None where it is the policy as it is now.
     """
 
     policy: Any
     tokenizer: "PreTrainedTokenizerBase"
     reward_model: RewardModel
-    rows: Sequence[Row]
+    rows: Rows
     seed: int
+    reference: Any | None = None
 
     @property
     def prompts(self) -> list[str]:

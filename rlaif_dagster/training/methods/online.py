@@ -1,8 +1,8 @@
 """Reinforcement learning against the reward model by TRL's RLOOTrainer and GRPOTrainer. Needs trl: import it lazily.
 
 Each step samples answers to some training prompts (`methods.sampled`), scores them, and learns from how an
-answer compares with the others to its prompt. Both hold the policy to the base policy by beta: RLOO takes beta times
-the log-ratio of a whole answer off its reward, GRPO adds beta times the KL estimate of each token to the loss.
+answer compares with the others to its prompt. Both hold the policy to the reference policy by beta: RLOO takes beta
+times the log-ratio of a whole answer off its reward, GRPO adds beta times the KL estimate of each token to the loss.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ def plan_online(material: Material, settings: OnlineSettings) -> Plan:
     trainer_type, config_type = _KINDS[settings.method]
 
     def make_trainer(arguments: Mapping[str, Any], callbacks: Sequence[TrainerCallback]) -> Any:
-        return trainer_type(
+        trainer = trainer_type(
             model=material.policy,
             reward_funcs=reward,
             args=config_type(
@@ -61,6 +61,9 @@ def plan_online(material: Material, settings: OnlineSettings) -> Plan:
             peft_config=trainers.build_lora(settings.lora, task="CAUSAL_LM"),
             callbacks=list(callbacks),
         )
+        if material.reference is not None and settings.beta:
+            trainer.hold_to(material.reference)
+        return trainer
 
     return Plan(
         make_trainer=make_trainer,

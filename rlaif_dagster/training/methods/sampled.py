@@ -5,6 +5,7 @@ from typing import Any
 
 from torch.utils.data import Sampler
 from trl import GRPOTrainer, RLOOTrainer
+from trl.trainer.utils import add_fused_lm_head
 
 from rlaif_dagster.generation.decoding import decode
 from rlaif_dagster.generation.dialogues import encode_prompt
@@ -37,6 +38,16 @@ class SampledTrainer(QuietTrainer):
     """
 
     takes_shards = False
+
+    def hold_to(self, reference: Any) -> None:
+        """Takes another reference policy than the policy that training starts from, which is TRL's.
+
+        Args:
+            reference: On its device; its head is changed as TRL changes that of its own.
+        """
+        trainer: Any = self
+        add_fused_lm_head(reference, temperature=trainer.temperature)
+        trainer.ref_model = trainer.accelerator.prepare_model(reference, evaluation_mode=True)
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         trainer: Any = self

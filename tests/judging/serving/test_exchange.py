@@ -89,14 +89,40 @@ def test_probabilities_are_asked_for_one_token_at_temperature_1() -> None:
 
 
 def test_more_fields_go_into_the_request_and_null_takes_one_out() -> None:
-    exchange = make_exchange(extra_body={"max_tokens": None, "max_completion_tokens": 50, "seed": None})
+    sent = json.loads(make_exchange(extra_body={"top_k": 1, "seed": None}).encode(CALL).body)
+    assert sent["top_k"] == 1
+    assert "seed" not in sent
+
+
+@pytest.mark.parametrize(("verdict", "most"), [("text", 50), ("logprob", 1)])
+def test_the_longest_reply_is_asked_for_by_the_servers_name_for_it(verdict: str, most: int) -> None:
+    """Once, so that what a budget sets aside is what the server keeps to."""
+    exchange = make_exchange(verdict=verdict, max_tokens=50, max_tokens_name="max_completion_tokens")
     request = exchange.encode(CALL)
     sent = json.loads(request.body)
-    assert sent["max_completion_tokens"] == 50
-    assert not {"max_tokens", "seed"} & set(sent)
-    assert request.most_output_tokens == 50
-    with pytest.raises(ValueError, match="'messages' is not free"):
-        make_exchange(extra_body={"messages": []})
+    assert sent["max_completion_tokens"] == request.most_output_tokens == most
+    assert "max_tokens" not in sent
+
+
+@pytest.mark.parametrize("value", [None, 1])
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("messages", "template"),
+        ("n", "repeats"),
+        ("best_of", "repeats"),
+        ("logprobs", "verdict"),
+        ("max_tokens", "max_tokens, and max_tokens_name"),
+        ("max_completion_tokens", "max_tokens, and max_tokens_name"),
+        ("max_new_tokens", "max_tokens, and max_tokens_name"),
+    ],
+)
+def test_what_a_reply_can_cost_is_set_in_one_place(name: str, instead: str, value: int | None) -> None:
+    """Not taken out by null either: then a reply could be longer than a budget sets aside."""
+    with pytest.raises(
+        ValueError, match=rf"'{name}' is not free; remedy: remove it from extra_body; set {instead}"
+    ):
+        make_exchange(extra_body={name: value})
 
 
 def test_long_answers_are_cut_and_marked() -> None:
