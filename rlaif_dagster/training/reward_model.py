@@ -14,6 +14,7 @@ from rlaif_dagster.progress import Progress, ignore_progress
 from rlaif_dagster.seeds import derive_seed
 from rlaif_dagster.tables import Rows
 from rlaif_dagster.training.pairs import encode_pairs, require_training_rows
+from rlaif_dagster.training.restarts import Restart
 from rlaif_dagster.training.rewards import (
     MEMBER,
     RewardEvaluation,
@@ -25,8 +26,6 @@ from rlaif_dagster.training.settings import RewardModelSettings
 
 if TYPE_CHECKING:
     import torch
-
-    from rlaif_dagster.training.trainers import Restart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +76,7 @@ def train_reward_model(
     device: "torch.device",
     output: Path,
     scratch: Path,
-    restart: "Restart | None" = None,
+    restart: Restart | None = None,
     progress: Progress = ignore_progress,
 ) -> RewardModelResult:
     """Trains a reward model and writes its folder, which `AutoModelForSequenceClassification` opens.
