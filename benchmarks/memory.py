@@ -14,6 +14,7 @@ well (`--pairs 50000 200000`) it tells what a pair adds.
 """
 
 import argparse
+import itertools
 import json
 import random
 import resource
@@ -44,6 +45,8 @@ LIMIT_MB: Final = 2000
 SYLLABLES: Final = [
     first + second for first in "bdfgklmnprstv" for second in ("a", "en", "i", "o", "u", "er")
 ]
+WORDS: Final = [*SYLLABLES, *(first + second for first in SYLLABLES[::4] for second in SYLLABLES[::2])]
+WEIGHTS: Final = list(itertools.accumulate(1 / rank for rank in range(1, len(WORDS) + 1)))
 SPECIAL: Final = ("<pad>", "<end>", "<user>", "<assistant>")
 CHAT_TEMPLATE: Final = (
     "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}"
@@ -53,9 +56,8 @@ CHAT_TEMPLATE: Final = (
 
 
 def make_text(rng: random.Random, least: int, most: int) -> str:
-    """A text of made-up words."""
-    words = ["".join(rng.choices(SYLLABLES, k=rng.randint(1, 3))) for _ in range(rng.randint(least, most))]
-    return " ".join(words) + "."
+    """A text of made-up words, some of which are as frequent as in a language."""
+    return " ".join(rng.choices(WORDS, cum_weights=WEIGHTS, k=rng.randint(least, most))) + "."
 
 
 def write_model(folder: Path, texts: Iterator[str]) -> None:
@@ -168,7 +170,7 @@ def bring_up_to_date(root: Path, part: str) -> None:
     names = list(graph)
     asked = names[: names.index("judgements")] if part == RESPONSES else [part]
     for name in asked:
-        materialise(project, graph[name], progress=ignore_progress)
+        materialise(project, graph[name], progress=ignore_progress, again=True)
 
 
 def import_part(part: str) -> None:

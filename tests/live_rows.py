@@ -1,0 +1,25 @@
+"""Counts how many rows are in memory at once."""
+
+from rlaif_dagster.tables import Row
+
+
+class LiveRows:
+    """Makes rows that are counted as long as somebody holds them."""
+
+    def __init__(self) -> None:
+        self.live = self.most = 0
+
+    def make(self, row: Row) -> Row:
+        """The same row, counted."""
+        self.live += 1
+        self.most = max(self.most, self.live)
+        return _Counted(self, row)
+
+
+class _Counted(Row):
+    def __init__(self, counter: LiveRows, row: Row) -> None:
+        super().__init__(row)
+        self._counter = counter
+
+    def __del__(self) -> None:
+        self._counter.live -= 1
