@@ -30,6 +30,7 @@ from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import materialise
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.versioning.store import init_store
+from tests.plain_stages import make_plain_stage
 
 _FILES_PER_VERSION = 4
 _NUM_ASSETS = 13
@@ -46,16 +47,7 @@ def make_stage(name: str, *, num_bytes: int, seed: int, inputs: tuple[str, ...] 
             )
         return StageResult()
 
-    return Stage(
-        name=name,
-        description="",
-        kinds=(),
-        code_version="1",
-        inputs=inputs,
-        settings={"seed": seed},
-        engine=(),
-        compute=compute,
-    )
+    return make_plain_stage(name, compute, inputs=inputs, settings={"seed": seed})
 
 
 def make_large(root: Path, num_bytes: int) -> Project:

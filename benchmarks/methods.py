@@ -206,9 +206,8 @@ def list_tasks(methods: Iterable[str]) -> Iterator[tuple[str, str, Mapping[str, 
         if method == "curve":
             yield from ((name, "seed", section, False) for name, section in CURVE.items())
         elif method == "noise":
-            for name in ("dpo", "dpo-robust"):
-                for labels in ("soft", "hard"):
-                    yield f"noisy {name} {labels}", "noisy", METHODS[name], labels == "hard"
+            for labels in ("soft", "hard"):
+                yield f"noisy dpo {labels}", "noisy", METHODS["dpo"], labels == "hard"
         else:
             yield method, "seed", METHODS[method], False
 

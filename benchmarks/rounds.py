@@ -5,7 +5,8 @@
 Judges on the default project, for each seed of the whole project:
 
 - `strong`: the embedded judge, which is right more often than the policy ever is.
-- `weak`: a planted judge that is right about as often as the policy's own likelihoods (the column `judge - policy`).
+- `weak`: a planted judge that knows each principle that parts two answers, and has a fixed fancy for one of them under
+  each that does not. So its labels are right about as often as the policy's own likelihoods (`judge - policy`).
 - `own`: one model that is policy and judge: the embedded policy after some lessons in judging manners, which still
   answers as the policy does (`embedded.make_weights.make_self_judge`; WORK keeps it).
 - `untaught`: the embedded policy itself, asked with the judge's prompt. It was never taught to judge.
@@ -48,7 +49,7 @@ NO_GATES: Final = {"gates": {"min_order_agreement": None}}
 LOCAL: Final = {"provider": "local", "template": "compact"}
 JUDGES: Final[Mapping[str, Mapping[str, Any]]] = {
     "strong": {**LOCAL, "model": "embedded:judge"},
-    "weak": {"provider": "planted", "preference": "embedded_world", "noise": 0.5, **NO_GATES},
+    "weak": {"provider": "planted", "preference": "embedded_world", **NO_GATES},
     "own": {**LOCAL, "model": SELF_JUDGE, **NO_GATES},
     "untaught": {**LOCAL, "model": "embedded:policy", **NO_GATES},
 }

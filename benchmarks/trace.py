@@ -38,6 +38,7 @@ from rlaif_dagster.preferences import preferences_schema
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.project_template import TEMPLATE_ROOT
 from rlaif_dagster.versioning.store import init_store
+from tests.plain_stages import make_plain_stage
 
 PRINCIPLES = [f"p{number}" for number in range(5)]
 PER_PAIR = 2 * len(PRINCIPLES)
@@ -127,16 +128,7 @@ def make_stage(name: str, inputs: tuple[str, ...], write: Callable[[Path], None]
         write(context.output)
         return StageResult()
 
-    return Stage(
-        name=name,
-        description="",
-        kinds=(),
-        code_version="1",
-        inputs=inputs,
-        settings={},
-        engine=(),
-        compute=compute,
-    )
+    return make_plain_stage(name, compute, inputs=inputs, settings={})
 
 
 def make_project(root: Path, num_verdicts: int) -> Path:

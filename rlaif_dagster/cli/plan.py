@@ -76,6 +76,7 @@ def describe_price(price: Price) -> dict[str, Any]:
         "judge_calls": {**_describe_range(price.judge_calls), "reused": price.judge_calls_reused},
         "tokens": price.tokens and _describe_range(price.tokens),
         "cost": price.cost and _describe_range(price.cost),
+        "currency": price.currency,
     }
 
 
@@ -137,7 +138,7 @@ def _word_work(span: Range, num_reused: int) -> str:
 
 def _word_total(price: Price) -> str:
     total = f"in all: {word_range(price.rows_sampled)} rows to sample, {word_range(price.judge_calls)} verdicts to ask"
-    for name, span in (("tokens", price.tokens), ("in fees", price.cost)):
+    for name, span in (("tokens", price.tokens), (f"{escape(price.currency or '')} in fees", price.cost)):
         if span is not None and span.max != 0:
             total += f", {word_range(span)} {name}"
     return total

@@ -15,7 +15,7 @@ from dagster import (
 from rlaif_dagster.defs.metadata import describe_outcome
 from rlaif_dagster.defs.provenance import (
     depend_on_recipe,
-    mark_judged,
+    find_doubts,
     name_inputs,
     report_check,
     tell_recipe,
@@ -66,7 +66,7 @@ def build_asset(stage: Stage) -> AssetsDefinition:
             )
             tell_record(outcome.record)
         if stage.name == JUDGE_CANARY:
-            for observation in mark_judged(project.project):
+            for observation in find_doubts(context.instance, project.project):
                 context.log_event(observation)
         return report_outcome(context.instance, project, current, outcome)
 

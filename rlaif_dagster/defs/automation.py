@@ -26,7 +26,7 @@ from dagster import (
     sensor,
 )
 
-from rlaif_dagster.defs.provenance import tell_head, tell_recipe
+from rlaif_dagster.defs.provenance import find_doubts, tell_head, tell_recipe
 from rlaif_dagster.defs.runs import report_dead_runs
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import InputError, RlaifError
@@ -145,7 +145,7 @@ def request_rebuild(instance: DagsterInstance, project: Project, graph: Graph) -
 
 
 def report_state(instance: DagsterInstance, project: Project, graph: Graph) -> SkipReason:
-    """Tells Dagster the newest version of each asset and the recipe that it wants, where it was told another.
+    """Tells Dagster each asset's newest version, the recipe that it wants, and what is in doubt, where it was not yet.
 
     Runs whose process died are over.
 
@@ -159,6 +159,8 @@ def report_state(instance: DagsterInstance, project: Project, graph: Graph) -> S
         if asset in heads:
             tell_head(instance, graph[asset], heads[asset])
         tell_recipe(instance, asset, recipe, stale.get(asset, ()))
+    for observation in find_doubts(instance, project):
+        instance.report_runless_asset_event(observation)
     return SkipReason(f"stale: {', '.join(stale)}" if stale else _NOTHING)
 
 

@@ -153,20 +153,40 @@ def report_check(stage: Stage, record: MaterialisationRecord, check: CheckVerdic
     )
 
 
-def mark_judged(project: Project) -> Iterator[AssetObservation]:
-    """Yields what the UI is told of newest versions that rest on a judge found to be another one now."""
+def find_doubts(instance: DagsterInstance, project: Project) -> Iterator[AssetObservation]:
+    """Yields what Dagster was not told yet of newest versions that rest on a judge found to be another one now.
+
+    An asset of which that was told, and is so no more, is told to be well.
+    """
     heads = project.ledger.find_heads()
-    for drift in find_drifts(project.ledger):
-        for asset, digest in drift.list_heads(heads).items():
+    doubts = {
+        asset: {
+            "changed_judges": ", ".join(drift.names),
+            "version": digest,
+            "found_at": drift.found_at.isoformat(),
+            "last_good_at": "never" if drift.last_good_at is None else drift.last_good_at.isoformat(),
+        }
+        for drift in find_drifts(project.ledger)
+        for asset, digest in drift.list_heads(heads).items()
+    }
+    for asset, head in heads.items():
+        key = AssetKey.from_user_string(asset)
+        [told] = [
+            event.asset_observation.metadata if event.asset_observation else {}
+            for event in instance.fetch_observations(key, limit=1).records
+        ] or [{}]
+        doubt = doubts.get(asset)
+        if doubt is not None and doubt != {name: value.value for name, value in told.items()}:
             yield AssetObservation(
-                asset,
+                key,
                 description="In doubt: a judge that this rests on answers otherwise than it did.",
-                metadata={
-                    "changed_judges": ", ".join(drift.names),
-                    "version": digest,
-                    "found_at": drift.found_at.isoformat(),
-                    "last_good_at": "never" if drift.last_good_at is None else drift.last_good_at.isoformat(),
-                },
+                metadata=doubt,
+            )
+        elif doubt is None and "found_at" in told:
+            yield AssetObservation(
+                key,
+                description="No longer in doubt: no judge that this rests on is found to answer otherwise.",
+                metadata={"changed_judges": "none", "version": head.output.digest},
             )
 
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.errors import StorageError
+from rlaif_dagster.evaluation.along_training import AlongTraining
 from rlaif_dagster.evaluation.comparison import Comparison, PrincipleOutcome
 from rlaif_dagster.evaluation.facts import RunFacts, TrainingCurves
 from rlaif_dagster.evaluation.intervals import Estimate
@@ -72,6 +73,7 @@ def write_evaluation(
     reward_model_accuracy: Estimate | None = None,
     longer_wins_accuracy: Estimate | None = None,
     over_optimisation: OverOptimisation | None = None,
+    along_training: tuple[AlongTraining, ...] = (),
 ) -> EvaluationMetrics:
     """Summarises comparisons and writes `metrics.json`, `comparisons.parquet` and `report.html`.
 
@@ -85,6 +87,7 @@ def write_evaluation(
         reward_model_accuracy: On held-out preference pairs, where it was measured.
         longer_wins_accuracy: Of the "longer answer" rule on the same pairs.
         over_optimisation: The curve of best-of-n, where it was traced.
+        along_training: What the answers at the checkpoints of training are worth, by each that says so.
 
     Raises:
         StorageError: If a file cannot be written.
@@ -99,6 +102,7 @@ def write_evaluation(
         reward_model_accuracy=reward_model_accuracy,
         longer_wins_accuracy=longer_wins_accuracy,
         over_optimisation=over_optimisation,
+        along_training=along_training,
         unsafe_categories=settings.unsafe_categories,
     )
     report = render_report(rows, metrics, facts=facts, curves=curves, num_examples=settings.num_examples)

@@ -1,9 +1,9 @@
 """What an evaluation does not show: sentences that follow from its own figures."""
 
+from rlaif_dagster.evaluation.source_plots import SOURCE_WORDS
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
 
 _FEW_PROMPTS = 30
-_REFERENCES = {"independent_judge": "the independent judge", "gold": "the ground truth"}
 _STEADY = 0.9
 _SMALL_CHANGE = 0.1
 
@@ -47,10 +47,17 @@ def _list_missing(metrics: EvaluationMetrics) -> list[str]:
 def _list_weak(metrics: EvaluationMetrics) -> list[str]:
     limits = []
     limits += [
-        f"The judge gives a higher win rate than {_REFERENCES[gap.reference]} on the same comparisons: the policy has "
+        f"The judge gives a higher win rate than {SOURCE_WORDS[gap.reference]} on the same comparisons: the policy has "
         "learned to please the judge."
         for gap in metrics.judge_gaps
         if gap.win_rate_difference.is_above(0.0)
+    ]
+    limits += [
+        f"Along training the reward rose and the win rate by {SOURCE_WORDS[curve.scorer]} fell from step "
+        f"{curve.best_step} to step {curve.apart[0]}: from there on the reward model is exploited. The policy that was "
+        f"kept is that of step {curve.kept.step}."
+        for curve in metrics.along_training
+        if curve.apart
     ]
     if metrics.num_prompts < _FEW_PROMPTS:
         limits.append(f"There are only {metrics.num_prompts} held-out prompts: the intervals are rough.")

@@ -18,7 +18,12 @@ from rlaif_dagster.evaluation.intervals import Estimate
 from rlaif_dagster.evaluation.judge_plots import JUDGE_PLOTS, draw_audit
 from rlaif_dagster.evaluation.judge_quality import list_measures
 from rlaif_dagster.evaluation.limits import list_limits
-from rlaif_dagster.evaluation.source_plots import SOURCE_WORDS, draw_over_optimisation, draw_sources
+from rlaif_dagster.evaluation.source_plots import (
+    SOURCE_WORDS,
+    draw_along_training,
+    draw_over_optimisation,
+    draw_sources,
+)
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
 from rlaif_dagster.pages import open_pages
 
@@ -217,6 +222,7 @@ def _draw_figures(
         if metrics.by_source
         else None,
         "over_optimisation": draw_curve(metrics),
+        "along_training": draw_along_training(metrics.along_training) if metrics.along_training else None,
         "principles": plots.draw_win_rates(metrics.by_principle, confidence=metrics.confidence)
         if metrics.by_principle
         else None,

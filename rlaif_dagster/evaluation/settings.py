@@ -45,6 +45,9 @@ class EvaluationSettings(BaseModel):
     best_of: Annotated[int | None, Field(ge=2, le=256)] = None
     """Further answers of the base policy to each held-out prompt, among which the reward model chooses for the curve of
     over-optimisation; null traces none."""
+    judge_checkpoints: bool = False
+    """Whether a judge, the independent one if there is one, compares the answers at the checkpoints of training with
+    those of step 0; gold does so in any case."""
 
     @model_validator(mode="after")
     def _refuse_gates(self) -> Self:

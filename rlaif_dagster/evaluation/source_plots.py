@@ -4,11 +4,21 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from rlaif_dagster.evaluation.along_training import AlongTraining
 from rlaif_dagster.evaluation.comparison import Source
 from rlaif_dagster.evaluation.intervals import Estimate
 from rlaif_dagster.evaluation.judge_plots import draw_estimates
 from rlaif_dagster.evaluation.over_optimisation import OverOptimisation
-from rlaif_dagster.evaluation.plots import ALIGNED, BASE, GOLD, INK, house_style, new_figure, put_legend_above
+from rlaif_dagster.evaluation.plots import (
+    ALIGNED,
+    BASE,
+    DRIFT,
+    GOLD,
+    INK,
+    house_style,
+    new_figure,
+    put_legend_above,
+)
 from rlaif_dagster.evaluation.sources import SourceWinRate
 
 if TYPE_CHECKING:
@@ -76,6 +86,63 @@ def draw_over_optimisation(
         panels[1].set_xlabel("KL divergence from the base policy in nats an answer   (numbers: n)")
         put_legend_above(panels[0])
     return figure
+
+
+def draw_along_training(curves: Sequence[AlongTraining]) -> "Figure":
+    """Draws reward and win rates at the checkpoints of training over their KL divergence; the one kept is ringed.
+
+    Args:
+        curves: At least one, of the same checkpoints.
+    """
+    colours = {"gold": GOLD, "independent_judge": DRIFT, "judge": ALIGNED}
+    with house_style():
+        figure, panels = new_figure(height=4.8, num_panels=2)
+        _draw_checkpoints(
+            panels[0],
+            curves[0],
+            [point.reward for point in curves[0].points],
+            colour=BASE,
+            label="the reward model",
+        )
+        for curve in curves:
+            win_rates = [point.win_rate for point in curve.points]
+            _draw_checkpoints(
+                panels[1], curve, win_rates, colour=colours[curve.scorer], label=SOURCE_WORDS[curve.scorer]
+            )
+        for point in curves[0].points:
+            panels[0].annotate(
+                f"{point.step}",
+                (point.kl.value, point.reward.value),
+                xytext=(4, 6),
+                textcoords="offset points",
+            )
+        panels[0].set_ylabel("mean reward")
+        panels[1].set_ylabel("win rate over the\npolicy of step 0")
+        panels[1].axhline(0.5, color=INK, linewidth=1.1, linestyle="--")
+        panels[1].set_xlabel(
+            "KL from the reference policy in nats an answer   (numbers: steps; ringed: kept)"
+        )
+        for axes in panels:
+            put_legend_above(axes)
+    return figure
+
+
+def _draw_checkpoints(
+    axes: Any, curve: AlongTraining, estimates: Sequence[Estimate], *, colour: str, label: str
+) -> None:
+    """Draws estimates at checkpoints in the order of training, and a ring around the one kept."""
+    _draw_line(axes, [point.kl.value for point in curve.points], estimates, colour=colour, label=label)
+    for point, estimate in zip(curve.points, estimates, strict=True):
+        if point.kept:
+            axes.plot(
+                [point.kl.value],
+                [estimate.value],
+                color=INK,
+                marker="o",
+                markersize=10,
+                markerfacecolor="none",
+                linestyle="none",
+            )
 
 
 def _draw_line(

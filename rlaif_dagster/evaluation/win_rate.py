@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rlaif_dagster.evaluation.along_training import AlongTraining
 from rlaif_dagster.evaluation.comparison import EVEN, Comparison, Meter
 from rlaif_dagster.evaluation.diversity import measure_diversity
 from rlaif_dagster.evaluation.groups import (
@@ -61,6 +62,7 @@ class EvaluationMetrics:
         judge_gaps: How far the judge is from the independent judge and from gold.
         group_tests: Whether the aligned policy is better or worse in each category and by each principle.
         over_optimisation: The curve of best-of-n of the base policy; None where it was not traced.
+        along_training: What the answers at the checkpoints of training are worth, by each that says so.
         diversity: How varied both policies' answers to one prompt are; empty where each prompt has one answer.
         refusals: How often both policies refuse, and whether rightly.
     """
@@ -95,6 +97,7 @@ class EvaluationMetrics:
     judge_gaps: tuple[JudgeGap, ...] = ()
     group_tests: tuple[GroupTest, ...] = ()
     over_optimisation: OverOptimisation | None = None
+    along_training: tuple[AlongTraining, ...] = ()
     diversity: tuple[PairedFigure, ...] = ()
     refusals: tuple[PairedFigure, ...] = ()
 
@@ -122,6 +125,7 @@ def summarise(
     reward_model_accuracy: Estimate | None = None,
     longer_wins_accuracy: Estimate | None = None,
     over_optimisation: OverOptimisation | None = None,
+    along_training: tuple[AlongTraining, ...] = (),
     unsafe_categories: Collection[str] = (),
 ) -> EvaluationMetrics:
     """Summarises held-out comparisons; see `EvaluationMetrics` for each figure's definition.
@@ -133,6 +137,7 @@ def summarise(
         reward_model_accuracy: On held-out preference pairs, where it was measured.
         longer_wins_accuracy: Of the "longer answer" rule on the same pairs.
         over_optimisation: The curve of best-of-n, where it was traced.
+        along_training: What the answers at the checkpoints of training are worth, by each that says so.
         unsafe_categories: Categories of prompts that ask for harm.
     """
     meter = Meter(comparisons=comparisons, confidence=confidence)
@@ -169,6 +174,7 @@ def summarise(
         judge_gaps=find_judge_gaps(comparisons, confidence),
         group_tests=compare_groups(comparisons, confidence),
         over_optimisation=over_optimisation,
+        along_training=along_training,
         diversity=measure_diversity(
             _collect(comparisons, "base_text"), _collect(comparisons, "aligned_text"), confidence=confidence
         ),

@@ -1,9 +1,9 @@
 """The base policy's further answers, scored by the reward model and by what is trusted more than it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from rlaif_dagster.evaluation.comparison import EVEN, Source, decide
+from rlaif_dagster.evaluation.comparison import Source
 from rlaif_dagster.evaluation.over_optimisation import (
     OverOptimisation,
     ScoredSample,
@@ -11,6 +11,7 @@ from rlaif_dagster.evaluation.over_optimisation import (
 )
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.graph.held_out import HeldOutAnswers, HeldOutVerdicts
+from rlaif_dagster.graph.outcomes import decide_by_gold, decide_by_judge
 from rlaif_dagster.graph.stage import StageContext
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.judging.constitution import Constitution
@@ -70,33 +71,15 @@ def trace_best_of_n(
         rivals.setdefault(prompt_id, []).append(row["text"])
     samples = []
     for key, reward in zip(keys, rewards, strict=True):
+        answer = answers.pool[key]
         if scorer == "gold":
-            text = answers.pool[key]["text"]
-            win_rate = _beat_by_gold(constitution, texts[key[0]], text, rivals[key[0]])
+            outcomes = [
+                decide_by_gold(constitution, texts[key[0]], answer["text"], rival) for rival in rivals[key[0]]
+            ]
         else:
-            win_rate = _beat_by_judge(answers, verdicts.by_pair if verdicts else {}, key)
-        if win_rate is not None:
-            samples.append(ScoredSample(prompt_id=key[0], reward=reward, win_rate=win_rate))
+            by_pair = verdicts.by_pair if verdicts else {}
+            outcomes = [decide_by_judge(by_pair, answers.pair_in_pool(key), answer["response_id"])]
+        known = [outcome for outcome in outcomes if outcome is not None]
+        if len(known) == len(outcomes):
+            samples.append(ScoredSample(prompt_id=key[0], reward=reward, win_rate=sum(known) / len(known)))
     return trace_over_optimisation(samples, scorer=scorer, confidence=settings.confidence)
-
-
-def _beat_by_gold(constitution: Constitution, prompt: str, text: str, rivals: Sequence[str]) -> float | None:
-    from rlaif_dagster.embedded.gold import gold_preference
-
-    principles = [(principle.text, principle.weight) for principle in constitution.principles]
-    outcomes = [
-        EVEN if text == rival else gold_preference(principles, prompt, text, rival) for rival in rivals
-    ]
-    known = [outcome for outcome in outcomes if outcome is not None]
-    return sum(known) / len(known) if len(known) == len(outcomes) else None
-
-
-def _beat_by_judge(answers: HeldOutAnswers, by_pair: Mapping[str, Any], key: tuple[str, int]) -> float | None:
-    pair = answers.pair_in_pool(key)
-    if pair is None:
-        return EVEN
-    row = by_pair.get(pair.pair_id)
-    if row is None:
-        return None
-    is_a = row["response_a"] == answers.pool[key]["response_id"]
-    return decide(row["p_a"] if is_a else 1.0 - row["p_a"])

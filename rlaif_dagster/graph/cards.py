@@ -12,7 +12,7 @@ Builder = Callable[[ProjectInputs], Stage]
 
 
 def with_card(build: Builder) -> Builder:
-    """Makes a builder's stage write a card beside its files: a data set's where there are tables, else a model's."""
+    """Makes a builder's stage write a card beside its files: a model's where it is one, else a data set's."""
 
     @functools.wraps(build)
     def build_with_card(inputs: ProjectInputs) -> Stage:
@@ -39,7 +39,7 @@ def write_card(stage: Stage, context: StageContext, result: StageResult) -> None
     tables = tuple(sorted(path.name for path in context.output.glob("*.parquet")))
     facts = CardFacts(
         title=context.names.get(stage.name, stage.name),
-        kind="dataset" if tables else "model",
+        kind="model" if "huggingface" in stage.kinds else "dataset",
         description=stage.description,
         figures={**result.counts, **result.metrics},
         tables=tables,

@@ -20,10 +20,15 @@ from rlaif_dagster.evaluation.facts import (
 from rlaif_dagster.evaluation.intervals import Estimate
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
+from rlaif_dagster.graph.along_training import (
+    CheckpointAnswers,
+    find_checkpoint_judge,
+    trace_checkpoints,
+)
 from rlaif_dagster.graph.best_of_n import find_scorer, trace_best_of_n
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.comparisons import compare_answers, measure_kl
-from rlaif_dagster.graph.held_out import BASE, answer_held_out, judge_held_out, list_judges, sampling_of
+from rlaif_dagster.graph.held_out import BASE, answer_held_out, judge_answers, list_judges, sampling_of
 from rlaif_dagster.graph.judge_gates import read_audit
 from rlaif_dagster.graph.judging import write_judgements
 from rlaif_dagster.graph.learning import TRAINING_ENGINE, read_training, write_plots
@@ -50,24 +55,30 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
     seed = inputs.pipeline.seed
     scorer = find_scorer(inputs)
     asked = list_judges(inputs)
+    checkpoint_judge = find_checkpoint_judge(inputs)
 
     def compute(context: StageContext) -> StageResult:
         from rlaif_dagster.evaluation.evaluate import write_evaluation
         from rlaif_dagster.numerics import prepare_torch
 
         device = prepare_torch(num_threads=numerics.num_threads, device=numerics.device)
-        prompts = [p for p in read_prompts(context.inputs["prompts"]) if p.split == "eval"]
+        all_prompts = read_prompts(context.inputs["prompts"])
+        prompts = [p for p in all_prompts if p.split == "eval"]
         constitution = read_constitution(context.inputs["constitution"])
         answers = answer_held_out(context, prompts, inputs)
+        checkpoints = CheckpointAnswers.read(context.inputs["aligned_policy"])
         judges = {
-            source: judge_held_out(
+            source: judge_answers(
+                [
+                    *answers.list_pairs(with_pool=source == scorer),
+                    *(checkpoints.list_pairs() if source == checkpoint_judge else []),
+                ],
                 context,
-                prompts,
-                constitution,
-                answers,
                 inputs,
                 judge=asset,
-                with_pool=source == scorer,
+                responses=[*answers.list_rows(), *checkpoints.rows],
+                prompts=all_prompts,
+                constitution=constitution,
             )
             for source, asset in asked.items()
         }
@@ -108,6 +119,7 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
                 settings=settings,
                 device=device,
             ),
+            along_training=trace_checkpoints(checkpoints, constitution, judges, inputs),
         )
         write_plots(context.output, _draw_figures(metrics))
         (context.output / INPUTS_JSON).write_bytes(
@@ -129,7 +141,7 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         description="Held-out answers of both policies compared by the judge, by gold where there is gold, and by the "
         "reward model; with a report for people.",
         kinds=("parquet", "html"),
-        code_version="7",
+        code_version="8",
         inputs=(
             "prompts",
             "constitution",
@@ -190,6 +202,13 @@ def make_evaluation_checks(settings: EvaluationSettings) -> tuple[Check, ...]:
             blocking=True,
             run=functools.partial(_check_no_regression, settings),
         ),
+        Check(
+            name="not_over_optimised",
+            description="The checkpoint of training that became the aligned policy is not shown to have a higher "
+            "reward and yet a lower win rate than an earlier one, by gold, or by a judge that was asked.",
+            blocking=False,
+            run=_check_over_optimised,
+        ),
     )
 
 
@@ -239,7 +258,7 @@ def _read_curves(reward_model: Mapping[str, Any], policy: Mapping[str, Any]) -> 
 def _draw_figures(metrics: EvaluationMetrics) -> "dict[str, Figure]":
     from rlaif_dagster.evaluation import plots
     from rlaif_dagster.evaluation.report import draw_curve, summarise_overall
-    from rlaif_dagster.evaluation.source_plots import draw_sources
+    from rlaif_dagster.evaluation.source_plots import draw_along_training, draw_sources
 
     groups = [summarise_overall(metrics), *metrics.by_category, *metrics.by_principle]
     drawn = {
@@ -248,6 +267,7 @@ def _draw_figures(metrics: EvaluationMetrics) -> "dict[str, Figure]":
         if metrics.by_source
         else None,
         "over_optimisation": draw_curve(metrics),
+        "along_training": draw_along_training(metrics.along_training) if metrics.along_training else None,
     }
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
@@ -266,6 +286,29 @@ def _check_win_rate(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
     if win_rate is None:
         return CheckResult(passed=False, facts={"why": "the judge gave no verdict on held-out answers"})
     return CheckResult(passed=win_rate["low"] > EVEN, facts=win_rate)
+
+
+def _check_over_optimised(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
+    del inputs
+    from rlaif_dagster.evaluation.evaluate import METRICS_FILE
+
+    curves = EvaluationMetrics.from_json((output / METRICS_FILE).read_bytes()).along_training
+    if not curves:
+        return CheckResult(
+            passed=True, facts={"why": "nothing says what the answers at checkpoints are worth"}
+        )
+    return CheckResult(
+        passed=all(curve.kept.step not in curve.apart for curve in curves),
+        facts={
+            curve.scorer: {
+                "best_step": curve.best_step,
+                "kept_step": curve.kept.step,
+                "apart": list(curve.apart),
+                "change": asdict(curve.kept.change) if curve.kept.change else None,
+            }
+            for curve in curves
+        },
+    )
 
 
 def _check_no_regression(

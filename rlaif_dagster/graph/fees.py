@@ -38,7 +38,7 @@ class Meter:
     def __init__(self, judges: Iterable[JudgeSource]) -> None:
         """Takes the judges with their prices of today."""
         self._exchanges = {}
-        self._currencies = set()
+        self._currencies = set[str]()
         self._is_known = True
         for source in judges:
             settings = source.settings
@@ -53,7 +53,12 @@ class Meter:
     @property
     def tells(self) -> bool:
         """Whether there are fees, all of them known and in one currency."""
-        return self._is_known and len(self._currencies) == 1
+        return self._is_known and self.currency is not None
+
+    @property
+    def currency(self) -> str | None:
+        """Of the fees; None where there are none, or in several currencies."""
+        return next(iter(self._currencies)) if len(self._currencies) == 1 else None
 
     def bound(self, judge: str, call: Call) -> Usage:
         """What one call uses up."""

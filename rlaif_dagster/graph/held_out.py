@@ -64,6 +64,16 @@ class HeldOutAnswers:
             return None
         return Pair.from_responses(key[0], base["response_id"], aligned["response_id"])
 
+    def list_pairs(self, *, with_pool: bool) -> list[Pair]:
+        """The pairs of different answers, with those of the pool if asked for."""
+        pairs = [self.pair(key) for key in self.base]
+        pairs += [self.pair_in_pool(key) for key in self.pool] if with_pool else []
+        return [pair for pair in pairs if pair is not None]
+
+    def list_rows(self) -> list[Row]:
+        """All answers."""
+        return [*self.base.values(), *self.aligned.values(), *self.pool.values()]
+
     def pair_in_pool(self, key: tuple[str, int]) -> Pair | None:
         """The pair of an answer of the pool and the prompt's first base answer; None where they are the same text."""
         one, other = self.pool[key], self.base[key[0], 0]
@@ -137,26 +147,26 @@ def answer_held_out(
     return HeldOutAnswers.from_rows(base, aligned, counts=counts)
 
 
-def judge_held_out(
+def judge_answers(
+    pairs: Sequence[Pair],
     context: StageContext,
-    prompts: Sequence[Prompt],
-    constitution: Constitution,
-    answers: HeldOutAnswers,
     inputs: ProjectInputs,
     *,
     judge: str,
-    with_pool: bool,
+    responses: Sequence[Row],
+    prompts: Sequence[Prompt],
+    constitution: Constitution,
 ) -> HeldOutVerdicts:
-    """Asks a judge about each pair of different answers.
+    """Asks a judge about pairs of answers.
 
     Args:
+        pairs: The pairs.
         context: The stage's context.
-        prompts: The held-out prompts.
-        constitution: What the answers are judged by.
-        answers: The answers.
         inputs: What says how and how fast judges are asked.
         judge: The input that says who is asked: `judge` or `evaluation_judge`.
-        with_pool: Whether to ask about the pool of answers as well.
+        responses: The answers.
+        prompts: Their prompts.
+        constitution: What they are judged by.
 
     Raises:
         JudgeError: If a judge cannot answer at all, or may not spend more.
@@ -164,11 +174,8 @@ def judge_held_out(
     judges = read_judges(context.inputs[judge])
     if not judges:  # recorded verdicts say nothing of new answers
         return HeldOutVerdicts()
-    pairs = [answers.pair(key) for key in answers.base]
-    pairs += [answers.pair_in_pool(key) for key in answers.pool] if with_pool else []
-    responses = [*answers.base.values(), *answers.aligned.values(), *answers.pool.values()]
     with ask_about_pairs(
-        [pair for pair in pairs if pair is not None],
+        pairs,
         judges,
         context,
         inputs,

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rlaif_dagster.digest import Digest, JsonValue, canonical_json
 from rlaif_dagster.graph.cards import with_card
+from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.preferences import read_preferences
 from rlaif_dagster.graph.responses import MODEL_ENGINE
 from rlaif_dagster.graph.rounds import REFERENCE_POLICY
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.models import copy_model
-from rlaif_dagster.tables import StoredRows
+from rlaif_dagster.tables import StoredRows, write_table
+from rlaif_dagster.training.results import CHECKPOINTS_TABLE, checkpoints_schema, tabulate_checkpoints
 from rlaif_dagster.training.settings import OptimizerSettings
 
 if TYPE_CHECKING:
@@ -177,6 +179,7 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
         from rlaif_dagster.evaluation.facts import CheckpointPoint, Curve, CurvePoint
         from rlaif_dagster.seeds import derive_seed
 
+        rows = read_preferences(context.inputs["ai_preferences"], "train")
         folders = {
             "base_policy_path": context.inputs[inputs.first_policy],
             "reward_model_path": context.inputs["reward_model"],
@@ -189,9 +192,14 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
             inputs,
             recipe=recipe,
             folders=folders,
-            tables={"rows": read_preferences(context.inputs["ai_preferences"], "train")},
+            tables={"rows": rows},
             settings=settings,
             seed=derive_seed(seed, "aligned_policy"),
+        )
+        write_table(
+            context.output / CHECKPOINTS_TABLE,
+            tabulate_checkpoints(result.checkpoints, {row["prompt"]: row["prompt_id"] for row in rows}),
+            checkpoints_schema(),
         )
         curve = Curve(
             label="training pairs" if settings.method == "dpo" else "training answers",
@@ -227,12 +235,13 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
         name="aligned_policy",
         description=f"The base policy, aligned by {METHODS[settings.method]} The reward model picks the checkpoint.",
         kinds=("huggingface", "pytorch"),
-        code_version="4",
+        code_version="5",
         inputs=("ai_preferences", inputs.first_policy, "reward_model"),
         settings=recipe,
         engine=TRAINING_ENGINE,
         numerics=numerics,
         compute=compute,
+        checks=(check_schema(CHECKPOINTS_TABLE, checkpoints_schema, key=("step", "prompt_id", "index")),),
     )
 
 

@@ -24,6 +24,10 @@ class Range:
         return Range(min=self.min * factor, max=None if self.max is None else self.max * factor)
 
 
+UNKNOWN: Final = Range(min=0, max=None)
+"""An amount of which nothing is known."""
+
+
 def add_ranges(ranges: Iterable[Range | None]) -> Range | None:
     """The range of a sum; None if one of the summands is not known."""
     total = Range()
@@ -59,7 +63,8 @@ class Price:
         judge_calls: Verdicts to be asked.
         judge_calls_reused: Verdicts that certainly need not be asked, since an earlier version has them.
         tokens: What the judges read and write, or None where nothing tells; see `graph.fees`.
-        cost: The judges' fees, in the currency of their price, or None where nothing tells.
+        cost: The judges' fees, or None where nothing tells.
+        currency: Of the fees; None where there are none.
         output: What is known of the output: if whatever is made again comes out as it was, and if it does not.
             None where the first is the version that there is, and the second is unknown.
     """
@@ -70,6 +75,7 @@ class Price:
     judge_calls_reused: int = 0
     tokens: Range | None = Range()
     cost: Range | None = Range()
+    currency: str | None = None
     output: tuple[Foreseen | None, Foreseen] | None = field(default=None, repr=False, compare=False)
 
 
@@ -78,18 +84,18 @@ NOTHING: Final = Price()
 
 
 def add_prices(prices: Iterable[Price]) -> Price:
-    """What several askings of one stage spend together; what is known of the output is left out."""
-    total = NOTHING
-    for price in prices:
-        total = Price(
-            rows_sampled=total.rows_sampled + price.rows_sampled,
-            rows_reused=total.rows_reused + price.rows_reused,
-            judge_calls=total.judge_calls + price.judge_calls,
-            judge_calls_reused=total.judge_calls_reused + price.judge_calls_reused,
-            tokens=add_ranges([total.tokens, price.tokens]),
-            cost=add_ranges([total.cost, price.cost]),
-        )
-    return total
+    """What several spend together; fees in several currencies have no sum. What is known of outputs is left out."""
+    summands = list(prices)
+    currencies = {price.currency for price in summands if price.currency is not None}
+    return Price(
+        rows_sampled=sum((price.rows_sampled for price in summands), Range()),
+        rows_reused=sum(price.rows_reused for price in summands),
+        judge_calls=sum((price.judge_calls for price in summands), Range()),
+        judge_calls_reused=sum(price.judge_calls_reused for price in summands),
+        tokens=add_ranges(price.tokens for price in summands),
+        cost=add_ranges(price.cost for price in summands) if len(currencies) <= 1 else None,
+        currency=currencies.pop() if len(currencies) == 1 else None,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

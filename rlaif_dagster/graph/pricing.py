@@ -5,7 +5,7 @@ price is exact.
 """
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -13,21 +13,18 @@ from typing import Final
 from rlaif_dagster.generation.journal import look_into_responses
 from rlaif_dagster.generation.responses import ResponseKey, responses_schema
 from rlaif_dagster.generation.settings import LocalSamplingSettings
+from rlaif_dagster.graph.along_training import CheckpointAnswers, find_checkpoint_judge
 from rlaif_dagster.graph.best_of_n import find_scorer
-from rlaif_dagster.graph.fees import Meter, Usage, add_usages, find_longest
+from rlaif_dagster.graph.call_prices import count_calls_per_pair, price_calls, price_pairs, profile_judges
+from rlaif_dagster.graph.fees import Meter, Usage, find_longest
 from rlaif_dagster.graph.held_out import MEASURED_POLICIES, HeldOutAnswers, list_judges, sampling_of
-from rlaif_dagster.graph.judging import read_answers
-from rlaif_dagster.graph.price import NOTHING, Foreseen, Price, PriceContext, Range, add_prices
+from rlaif_dagster.graph.price import NOTHING, UNKNOWN, Foreseen, Price, PriceContext, Range, add_prices
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
 from rlaif_dagster.graph.revision import sampling_of_revised
 from rlaif_dagster.graph.sources import read_prompts
-from rlaif_dagster.inputs.project_inputs import EVALUATION_JUDGE, JudgeSource, ProjectInputs
-from rlaif_dagster.judging.calls import Call, JudgeProfile
-from rlaif_dagster.judging.journal import look_into_journal
-from rlaif_dagster.judging.opening import read_judges
+from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.judging.pairs import Pair, PairingSettings, form_pairs
 from rlaif_dagster.judging.probe import ATTACKS, HARMLESS, NUM_PROBES
-from rlaif_dagster.judging.questions import is_settled, plan_questions
 from rlaif_dagster.judging.settings import LocalJudgeSettings
 from rlaif_dagster.prompts import Prompt
 from rlaif_dagster.revising.settings import BASE_POLICY
@@ -35,7 +32,6 @@ from rlaif_dagster.tables import Row, has_columns, stream_table
 
 _MOST_CALLS: Final = 4
 """Calls about one pair by one principle, at most: two answers, each order apart."""
-UNKNOWN = Range(min=0, max=None)
 _UNKNOWN_DIGEST: Final = "unknown"
 
 
@@ -98,9 +94,9 @@ def price_judgements(inputs: ProjectInputs, context: PriceContext) -> Price:
     rows = _read_responses(context.inputs["sampled_responses"])
     prompts = _read_prompts(context)
     if rows is None or prompts is None:
-        return _price_calls(UNKNOWN, 0, inputs, context)
+        return price_calls(UNKNOWN, 0, inputs, context)
     pairs, num_open_pairs = foresee_pairs(rows, inputs.pipeline.pairing, inputs.pipeline.seed)
-    return _price_pairs(
+    return price_pairs(
         inputs, context, pairs=pairs, num_open_pairs=num_open_pairs, prompts=prompts, responses=rows
     )
 
@@ -112,7 +108,7 @@ def price_evaluation(inputs: ProjectInputs, context: PriceContext) -> Price:
     """
     all_prompts = _read_prompts(context)
     if all_prompts is None:
-        return replace(_price_calls(UNKNOWN, 0, inputs, context), rows_sampled=UNKNOWN)
+        return replace(price_calls(UNKNOWN, 0, inputs, context), rows_sampled=UNKNOWN)
     prompts = [prompt for prompt in all_prompts if prompt.split == "eval"]
     seed = inputs.pipeline.seed
     policies = {name: context.inputs[name].digest for name in MEASURED_POLICIES}
@@ -127,13 +123,22 @@ def price_evaluation(inputs: ProjectInputs, context: PriceContext) -> Price:
     answers = HeldOutAnswers.from_rows(_by_key(base), _by_key(aligned))
     scorer = find_scorer(inputs)
     prices = [
-        _price_judge(inputs, context, judge, answers, texts, prompts=prompts, with_pool=source == scorer)
+        _price_judge(
+            inputs,
+            context,
+            judge,
+            answers,
+            texts,
+            prompts=all_prompts,
+            with_pool=source == scorer,
+            with_checkpoints=source == find_checkpoint_judge(inputs),
+        )
         for source, judge in list_judges(inputs).items()
     ]
     num_new = len(wanted - texts.keys())
     price = add_prices(prices)
     if len(prices) > 1:  # earlier counts do not tell what one of several judges used up
-        price = replace(price, tokens=None, cost=None)
+        price = replace(price, tokens=None, cost=None, currency=None)
     return replace(
         price,
         rows_sampled=Range(min=0 if None in policies.values() else num_new, max=num_new),
@@ -154,8 +159,12 @@ def _price_judge(
     *,
     prompts: Sequence[Prompt],
     with_pool: bool,
+    with_checkpoints: bool,
 ) -> Price:
-    """The price of one judge's verdicts on held-out answers, of which some texts are known."""
+    """The price of one judge's verdicts on answers, of which some texts are known.
+
+    How many checkpoints a training has is known when it has been.
+    """
     ids = [(key[0], answers.base[key], answers.aligned[key]) for key in answers.base]
     if with_pool:
         ids += [(key[0], row, answers.base[key[0], 0]) for key, row in answers.pool.items()]
@@ -164,64 +173,41 @@ def _price_judge(
         for prompt_id, one, other in ids
         if one["response_id"] in texts and other["response_id"] in texts
     ]
-    return _price_pairs(
+    pairs = [Pair.from_responses(*names) for names in told if texts[names[1]] != texts[names[2]]]
+    policy = context.inputs["aligned_policy"].open() if with_checkpoints else None
+    checkpoints = CheckpointAnswers.find(policy)
+    if checkpoints is not None:  # of a policy that may be made anew, as its prompts are others now
+        known = {prompt.prompt_id for prompt in prompts}
+        pairs += [pair for pair in checkpoints.list_pairs() if pair.prompt_id in known]
+    return price_pairs(
         inputs,
         context,
-        pairs=[Pair.from_responses(*names) for names in told if texts[names[1]] != texts[names[2]]],
-        num_open_pairs=len(ids) - len(told),
+        pairs=pairs,
+        num_open_pairs=None if with_checkpoints and checkpoints is None else len(ids) - len(told),
         prompts=prompts,
-        responses=[{"response_id": key, "text": text} for key, text in texts.items()],
+        responses=[
+            *({"response_id": key, "text": text} for key, text in texts.items()),
+            *(checkpoints.rows if checkpoints else []),
+        ],
         judge=judge,
     )
 
 
 def price_audit(inputs: ProjectInputs, context: PriceContext) -> Price:
     """The price of `judge_audit`: the probes and their controls in both orders, and the pairs that people labelled."""
-    profiles = _profile_judges(inputs, context) if inputs.judges else []
+    profiles = profile_judges(inputs, context) if inputs.judges else []
     num_labels = inputs.human_labels.path.read_bytes().count(b"\n") + 1 if inputs.human_labels else 0
-    most = num_labels * _count_calls_per_pair(inputs, profiles)
+    most = num_labels * count_calls_per_pair(inputs, profiles)
     most += sum(_MOST_CALLS * 2 * NUM_PROBES for _ in profiles)
     calls = Range(min=0, max=most)
     usage = None if inputs.human_labels else _bound_calls(calls, inputs, context)
-    return _price_calls(calls, 0, inputs, context, usage)
+    return price_calls(calls, 0, inputs, context, usage)
 
 
 def price_canary(inputs: ProjectInputs, context: PriceContext) -> Price:
     """The price of `judge_canary`: its questions, of each judge."""
     calls = Range(min=0, max=len(inputs.judges) * inputs.judge.gates.canary.num_questions * 2)
-    return _price_calls(calls, 0, inputs, context, _bound_calls(calls, inputs, context))
-
-
-def _price_pairs(
-    inputs: ProjectInputs,
-    context: PriceContext,
-    *,
-    pairs: Sequence[Pair],
-    num_open_pairs: int,
-    prompts: Iterable[Prompt],
-    responses: Iterable[Row],
-    judge: str = "judge",
-) -> Price:
-    """The price of the calls about pairs that are certain, and about others that there may be."""
-    profiles = _profile_judges(inputs, context, judge)
-    by_name = {profile.name: profile for profile in profiles}
-    prompt_texts = {prompt.prompt_id: prompt.prompt for prompt in prompts}
-    texts = {row["response_id"]: row["text"] for row in responses}
-
-    def list_calls() -> Iterator[tuple[str, Call]]:
-        questions = plan_questions(pairs, inputs.constitution, profiles, prompts=prompt_texts, texts=texts)
-        return ((question.judge, call) for question in questions for call in question.calls)
-
-    calls = {call.call_id: by_name[name] for name, call in list_calls()}
-    new = _find_open(calls, context)
-    most = len(new) + num_open_pairs * _count_calls_per_pair(inputs, profiles)
-    usage, meter = None, Meter(_find_sources(inputs, judge))
-    if meter.tells:
-        asked = {call.call_id: (name, call) for name, call in list_calls() if call.call_id in new}
-        usage = add_usages(meter.bound(name, call) for name, call in asked.values())
-        if most > len(new):
-            usage = add_usages([usage, (UNKNOWN, UNKNOWN)])
-    return _price_calls(Range(min=len(new), max=most), len(calls) - len(new), inputs, context, usage)
+    return price_calls(calls, 0, inputs, context, _bound_calls(calls, inputs, context))
 
 
 def _bound_calls(calls: Range, inputs: ProjectInputs, context: PriceContext) -> Usage | None:
@@ -240,70 +226,6 @@ def _bound_calls(calls: Range, inputs: ProjectInputs, context: PriceContext) -> 
         answers=[f"{text} {addition}" for text in texts],
     )
     return tokens.scale(calls.max or 0), cost.scale(calls.max or 0)
-
-
-def _price_calls(
-    calls: Range, num_reused: int, inputs: ProjectInputs, context: PriceContext, usage: Usage | None = None
-) -> Price:
-    """The price of calls, with what they use up where earlier calls of the same judges tell, or a price bounds it."""
-    counts = context.counts or {}
-    num_asked = counts.get("judge_calls_asked", 0)
-    read, written = counts.get("judge_input_tokens", 0), counts.get("judge_output_tokens", 0)
-    tokens = cost = Range() if calls.max == 0 else None
-    if calls.max != 0 and Meter(inputs.judges).tells:
-        tokens, cost = usage or (UNKNOWN, UNKNOWN)
-    if num_asked and read:
-        tokens = calls.scale((read + written) / num_asked)
-        prices = [getattr(source.settings, "price", None) for source in inputs.judges]
-        if len(prices) == 1 and prices[0] is not None:
-            fees = read * prices[0].input_per_million + written * prices[0].output_per_million
-            cost = calls.scale(fees / 1e6 / num_asked)
-    return Price(judge_calls=calls, judge_calls_reused=num_reused, tokens=tokens, cost=cost)
-
-
-def _profile_judges(inputs: ProjectInputs, context: PriceContext, judge: str = "judge") -> list[JudgeProfile]:
-    """Who is asked; a judge whose model is not here yet has a profile that no earlier answer has."""
-    folder = context.inputs[judge].open()
-    if folder is not None:
-        return [one.profile for one in read_judges(folder).values()]
-    return [
-        JudgeProfile.from_settings(source.settings, source.template, model=None)
-        for source in _find_sources(inputs, judge)
-    ]
-
-
-def _find_sources(inputs: ProjectInputs, judge: str) -> Sequence[JudgeSource]:
-    other = inputs.evaluation_judge
-    return (other,) if judge == EVALUATION_JUDGE and other else inputs.judges
-
-
-def _count_calls_per_pair(inputs: ProjectInputs, profiles: Sequence[JudgeProfile]) -> int:
-    """Calls about a pair whose texts were never judged."""
-    questions = plan_questions(
-        [Pair.from_responses("prompt", "a", "b")],
-        inputs.constitution,
-        profiles,
-        prompts={"prompt": ""},
-        texts={"a": "a", "b": "b"},
-    )
-    return len({call.call_id for question in questions for call in question.calls})
-
-
-def _find_open(calls: Mapping[str, JudgeProfile], context: PriceContext) -> set[str]:
-    """The calls answered neither in the journal nor in earlier versions; no more of these are read than needed."""
-    left = set(calls)
-    known = itertools.chain(
-        [look_into_journal(context.journal)], map(read_answers, context.earlier_versions())
-    )
-    for answers in known:
-        left -= {
-            answer.call_id
-            for answer in answers
-            if answer.call_id in left and is_settled(answer, calls[answer.call_id])
-        }
-        if not left:
-            break
-    return left
 
 
 def foresee_pairs(

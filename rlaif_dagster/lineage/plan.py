@@ -19,7 +19,7 @@ from typing import Literal
 from rlaif_dagster.digest import Digest, FolderManifest
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.graph.build import Graph, with_ancestors
-from rlaif_dagster.graph.price import NOTHING, Foreseen, Price, PriceContext, Range, add_ranges
+from rlaif_dagster.graph.price import NOTHING, Foreseen, Price, PriceContext, Range, add_prices
 from rlaif_dagster.graph.stage import Stage, StageContext
 from rlaif_dagster.lineage.causes import Cause, CauseFinder
 from rlaif_dagster.lineage.gates import list_failed
@@ -73,15 +73,7 @@ class Plan:
     @property
     def price(self) -> Price:
         """What the whole run will spend."""
-        prices = [item.price for item in self.assets]
-        return Price(
-            rows_sampled=sum((price.rows_sampled for price in prices), Range()),
-            rows_reused=sum(price.rows_reused for price in prices),
-            judge_calls=sum((price.judge_calls for price in prices), Range()),
-            judge_calls_reused=sum(price.judge_calls_reused for price in prices),
-            tokens=add_ranges(price.tokens for price in prices),
-            cost=add_ranges(price.cost for price in prices),
-        )
+        return add_prices(item.price for item in self.assets)
 
 
 def make_plan(project: Project, graph: Graph, assets: Sequence[str] = (), *, priced: bool = True) -> Plan:
@@ -190,6 +182,7 @@ class _Planner:
             judge_calls_reused=min(low.price.judge_calls_reused, high.price.judge_calls_reused),
             tokens=_span(low.price.tokens, high.price.tokens),
             cost=_span(low.price.cost, high.price.cost),
+            currency=low.price.currency or high.price.currency,
         )
         if low is high or low.status == "computed":
             return low.status, price

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
@@ -25,20 +26,28 @@ from rlaif_dagster.generation.dialogues import Dialogue, encode_prompt
 from rlaif_dagster.generation.sampling import complete_prompts
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.seeds import derive_seed
-from rlaif_dagster.training.kl import KlEstimate, compute_log_probs
-from rlaif_dagster.training.results import PolicyCheckpoint
+from rlaif_dagster.training.kl import KlEstimate, compute_k3, compute_log_probs
+from rlaif_dagster.training.results import CheckpointAnswer, PolicyCheckpoint
 from rlaif_dagster.training.rewards import RewardModel
 from rlaif_dagster.training.settings import GuardSettings
 from rlaif_dagster.training.trainers import DivergedError, require_finite_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeQuestion:
+    """What a policy is asked at every checkpoint: a prompt, which of its answers this is, and the answer's seed."""
+
+    prompt: str
+    index: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointProbe:
-    """What a policy is measured with: prompts, their seeds, a reward model and the reference policy.
+    """What a policy is measured with: questions, a reward model and the reference policy.
 
     Attributes:
-        prompts: The prompts, one for each answer.
-        seeds: One an answer.
+        questions: One for each answer.
         sampling: Temperature 1, so that the KL estimate is unbiased.
         tokenizer: The policy's.
         reward_model: One model or an ensemble.
@@ -46,8 +55,7 @@ class CheckpointProbe:
         batch_size: Answers at once.
     """
 
-    prompts: tuple[str, ...]
-    seeds: tuple[int, ...]
+    questions: tuple[ProbeQuestion, ...]
     sampling: LocalSamplingSettings
     tokenizer: Any
     reward_model: RewardModel
@@ -61,6 +69,7 @@ class CheckpointProbe:
             model: The policy, perhaps with adapters.
             step: The number of steps that it was trained.
         """
+        prompts = [question.prompt for question in self.questions]
         adapted = hasattr(model, "disable_adapter")
         causal_lm = model.get_base_model() if adapted else model
         was_training = model.training
@@ -69,8 +78,8 @@ class CheckpointProbe:
             completions = complete_prompts(
                 causal_lm,
                 self.tokenizer,
-                self.prompts,
-                seeds=self.seeds,
+                prompts,
+                seeds=[question.seed for question in self.questions],
                 settings=self.sampling,
                 batch_size=self.batch_size,
             )
@@ -79,7 +88,7 @@ class CheckpointProbe:
                     prompt_ids=encode_prompt(self.tokenizer, prompt),
                     completion_ids=list(completion.token_ids),
                 )
-                for prompt, completion in zip(self.prompts, completions, strict=True)
+                for prompt, completion in zip(prompts, completions, strict=True)
             ]
             log_probs = compute_log_probs(causal_lm, dialogues, batch_size=self.batch_size)
             with model.disable_adapter() if self.reference is None else nullcontext():
@@ -88,7 +97,7 @@ class CheckpointProbe:
         finally:
             model.train(was_training)
         scores = self.reward_model.score(
-            [(prompt, answer.text) for prompt, answer in zip(self.prompts, completions, strict=True)],
+            [(prompt, answer.text) for prompt, answer in zip(prompts, completions, strict=True)],
             batch_size=self.batch_size,
         )
         rewards = scores.means
@@ -99,7 +108,23 @@ class CheckpointProbe:
             kl_k1=kl.k1,
             kl_k3=kl.k3,
             mean_num_tokens=sum(len(completion.token_ids) for completion in completions) / len(completions),
-            rewards=tuple(rewards),
+            answers=tuple(
+                CheckpointAnswer(
+                    prompt=question.prompt,
+                    index=question.index,
+                    text=completion.text,
+                    num_tokens=len(completion.token_ids),
+                    reward=reward,
+                    kl=added,
+                )
+                for question, completion, reward, added in zip(
+                    self.questions,
+                    completions,
+                    rewards,
+                    compute_k3(log_probs, reference_log_probs),
+                    strict=True,
+                )
+            ),
             disagreement=statistics.fmean(scores.spreads),
         )
 
@@ -173,10 +198,7 @@ class CheckpointCallback(TrainerCallback):
 
     def _take_up(self, measured: Path) -> None:
         values = json.loads(measured.read_text())
-        self.checkpoints = [
-            PolicyCheckpoint(**{**checkpoint, "rewards": tuple(checkpoint["rewards"])})
-            for checkpoint in values["checkpoints"]
-        ]
+        self.checkpoints = TypeAdapter(list[PolicyCheckpoint]).validate_python(values["checkpoints"])
         self._candidates = [one for one in self.checkpoints if one.step in values["candidates"]]
 
     def _file_of(self, checkpoint: PolicyCheckpoint) -> Path:
@@ -219,29 +241,27 @@ def choose_checkpoint(checkpoints: Sequence[PolicyCheckpoint]) -> PolicyCheckpoi
     return next(
         checkpoint
         for checkpoint in checkpoints
-        if best.mean_reward - checkpoint.mean_reward <= _standard_error(best.rewards, checkpoint.rewards)
+        if best.mean_reward - checkpoint.mean_reward <= _standard_error(best, checkpoint)
     )
 
 
-def _standard_error(ones: Sequence[float], others: Sequence[float]) -> float:
-    """The standard error of the mean of paired differences; 0 for a single pair."""
-    differences = [one - other for one, other in zip(ones, others, strict=True)]
+def _standard_error(ones: PolicyCheckpoint, others: PolicyCheckpoint) -> float:
+    """The standard error of the mean of paired differences of rewards; 0 for a single pair."""
+    differences = [one.reward - other.reward for one, other in zip(ones.answers, others.answers, strict=True)]
     return statistics.stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
 
 
-def choose_probe_prompts(
+def choose_probe_questions(
     prompts: Sequence[str], *, num_prompts: int, num_samples: int, seed: int
-) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Chooses training prompts by content, and gives each answer its seed.
-
-    Returns:
-        Prompts (each repeated `num_samples` times) and seeds, of equal length.
-    """
+) -> tuple[ProbeQuestion, ...]:
+    """Chooses training prompts by content, and gives each of their `num_samples` answers its seed."""
     chosen = sorted(set(prompts), key=lambda prompt: (derive_seed(seed, "checkpoint", prompt), prompt))
-    answers = [(prompt, index) for prompt in chosen[:num_prompts] for index in range(num_samples)]
-    return (
-        tuple(prompt for prompt, _ in answers),
-        tuple(derive_seed(seed, "checkpoint response", prompt, index) for prompt, index in answers),
+    return tuple(
+        ProbeQuestion(
+            prompt=prompt, index=index, seed=derive_seed(seed, "checkpoint response", prompt, index)
+        )
+        for prompt in chosen[:num_prompts]
+        for index in range(num_samples)
     )
 
 

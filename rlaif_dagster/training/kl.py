@@ -48,9 +48,8 @@ class KlEstimate:
         """
         if not policy:
             raise ValueError("KL needs at least one response")
-        log_ratios = [(p - q).double() for p, q in zip(policy, reference, strict=True)]
-        k1 = [float(ratio.sum()) for ratio in log_ratios]
-        k3 = [float((ratio.neg().expm1() + ratio).sum()) for ratio in log_ratios]
+        k1 = [float((p - q).double().sum()) for p, q in zip(policy, reference, strict=True)]
+        k3 = compute_k3(policy, reference)
         error = statistics.stdev(k1) / math.sqrt(len(k1)) if len(k1) > 1 else None
         return cls(
             k1=statistics.fmean(k1),
@@ -58,6 +57,12 @@ class KlEstimate:
             k3=statistics.fmean(k3),
             num_responses=len(k1),
         )
+
+
+def compute_k3(policy: Sequence["torch.Tensor"], reference: Sequence["torch.Tensor"]) -> list[float]:
+    """What each response adds to the k3 estimate (see `KlEstimate`), by the log-probabilities of its tokens."""
+    log_ratios = [(p - q).double() for p, q in zip(policy, reference, strict=True)]
+    return [float((ratio.neg().expm1() + ratio).sum()) for ratio in log_ratios]
 
 
 def estimate_kl(

@@ -129,15 +129,13 @@ def _plan_method(material: "Material", settings: PolicySettings, progress: Progr
 def _make_probe(material: "Material", settings: PolicySettings, reference: Any | None) -> "CheckpointProbe":
     from rlaif_dagster.training import checkpoints
 
-    prompts, seeds = checkpoints.choose_probe_prompts(
-        material.prompts,
-        num_prompts=settings.checkpoint_prompts,
-        num_samples=settings.checkpoint_samples,
-        seed=material.seed,
-    )
     return checkpoints.CheckpointProbe(
-        prompts=prompts,
-        seeds=seeds,
+        questions=checkpoints.choose_probe_questions(
+            material.prompts,
+            num_prompts=settings.checkpoint_prompts,
+            num_samples=settings.checkpoint_samples,
+            seed=material.seed,
+        ),
         sampling=LocalSamplingSettings(max_new_tokens=settings.max_new_tokens),
         tokenizer=material.tokenizer,
         reward_model=material.reward_model,

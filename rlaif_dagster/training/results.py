@@ -1,7 +1,37 @@
 """What training a policy reports."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Final
+
+from rlaif_dagster.generation.responses import identify_recorded_response
+from rlaif_dagster.tables import Row
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CHECKPOINTS_TABLE: Final = "checkpoints.parquet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointAnswer:
+    """One answer of the policy at a checkpoint.
+
+    Attributes:
+        prompt: The training prompt.
+        index: Which answer to it, from 0; it has the same seed at every checkpoint.
+        text: The answer.
+        num_tokens: Its length in tokens.
+        reward: Its score by the reward model.
+        kl: What it adds to `PolicyCheckpoint.kl_k3`, of which it is one term of the mean.
+    """
+
+    prompt: str
+    index: int
+    text: str
+    num_tokens: int
+    reward: float
+    kl: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -9,12 +39,12 @@ class PolicyCheckpoint:
     """The policy's own answers to fixed training prompts after a number of steps.
 
     Attributes:
-        step: Steps trained; 0 is the base policy.
+        step: Steps trained; 0 is the policy that training starts from.
         mean_reward: The reward model's mean score of the answers.
-        kl_k1: KL to the base policy, nats a response; see `training.kl.KlEstimate`.
+        kl_k1: KL to the reference policy, nats a response; see `training.kl.KlEstimate`.
         kl_k3: The same by the estimator of lower variance.
         mean_num_tokens: Mean length of the answers in tokens.
-        rewards: The score of each answer.
+        answers: The answers, at every checkpoint in the same order.
         disagreement: Mean spread of an ensemble's scores of an answer; 0 for a single reward model.
     """
 
@@ -23,7 +53,7 @@ class PolicyCheckpoint:
     kl_k1: float
     kl_k3: float
     mean_num_tokens: float
-    rewards: tuple[float, ...]
+    answers: tuple[CheckpointAnswer, ...]
     disagreement: float = 0.0
 
 
@@ -48,3 +78,43 @@ class PolicyResult:
     checkpoints: tuple[PolicyCheckpoint, ...]
     chosen_step: int
     stopped: str | None
+
+
+def tabulate_checkpoints(
+    checkpoints: Iterable[PolicyCheckpoint], prompt_ids: Mapping[str, str]
+) -> Iterator[Row]:
+    """Yields the rows of the table of answers at checkpoints, by step, prompt and index.
+
+    Args:
+        checkpoints: The checkpoints, by step.
+        prompt_ids: The id of each prompt.
+    """
+    for checkpoint in checkpoints:
+        for answer in sorted(checkpoint.answers, key=lambda one: (prompt_ids[one.prompt], one.index)):
+            prompt_id = prompt_ids[answer.prompt]
+            yield {
+                "step": checkpoint.step,
+                "prompt_id": prompt_id,
+                "response_id": identify_recorded_response(
+                    prompt_id=prompt_id, source="checkpoint", text=answer.text
+                ),
+                **asdict(answer),
+            }
+
+
+def checkpoints_schema() -> "pa.Schema":
+    """The columns of the table of answers at checkpoints; an answer said twice to a prompt has one `response_id`."""
+    import pyarrow as pa
+
+    columns = {
+        "step": pa.int64(),
+        "prompt_id": pa.string(),
+        "index": pa.int64(),
+        "response_id": pa.string(),
+        "prompt": pa.string(),
+        "text": pa.string(),
+        "num_tokens": pa.int64(),
+        "reward": pa.float64(),
+        "kl": pa.float64(),
+    }
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])

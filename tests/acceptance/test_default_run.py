@@ -132,25 +132,31 @@ def test_status_says_fresh_and_chat_answers(project: Path) -> None:
     assert "aligned" in chat.stdout
 
 
-def test_swapping_concise_for_thorough_rebuilds_what_depends_on_it(
-    project: Path, metrics: dict[str, Any], tmp_path: Path
-) -> None:
-    """Prompts and responses stay; of the verdicts only those under the new principle are asked; answers grow."""
-    swapped = tmp_path / "project"
-    shutil.copytree(project, swapped, symlinks=True)
+@pytest.fixture(scope="module")
+def swapped(project: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A copy with `thorough` in the place of `concise`, brought up to date; and what became of each asset."""
+    folder = tmp_path_factory.mktemp("swapped") / "project"
+    shutil.copytree(project, folder, symlinks=True)
 
     def swap(constitution: dict[str, Any]) -> None:
         [concise] = [p for p in constitution["principles"] if p["id"] == "concise"]
         concise.update(id="thorough", text="Add useful details to the answer.")
 
-    edit_yaml(swapped / "inputs" / "constitution.yaml", swap)
-    statuses = {name: asset["status"] for name, asset in run_assets(project=swapped).items()}
+    edit_yaml(folder / "inputs" / "constitution.yaml", swap)
+    return folder, {name: asset["status"] for name, asset in run_assets(project=folder).items()}
+
+
+def test_swapping_concise_for_thorough_rebuilds_what_depends_on_it(
+    swapped: tuple[Path, dict[str, str]], metrics: dict[str, Any]
+) -> None:
+    """Prompts and responses stay; of the verdicts only those under the new principle are asked; answers grow."""
+    root, statuses = swapped
     kept = {"judge", "prompts", "base_policy", "sampled_responses"}
     assert statuses == {name: "reused" if name in kept else "computed" for name in ASSETS}
-    judgements = Project.open(swapped).ledger.find_heads()["judgements"]
+    judgements = Project.open(root).ledger.find_heads()["judgements"]
     num_principles = len(
-        json.loads((swapped / "data" / "constitution" / "constitution.json").read_text())["principles"]
+        json.loads((root / "data" / "constitution" / "constitution.json").read_text())["principles"]
     )
     assert judgements.counts["judge_calls_asked"] * num_principles == judgements.rows
-    after = json.loads((swapped / "data" / "evaluation" / "metrics.json").read_bytes())
+    after = json.loads((root / "data" / "evaluation" / "metrics.json").read_bytes())
     assert after["aligned_tokens"]["value"] > metrics["aligned_tokens"]["value"]

@@ -17,6 +17,7 @@ from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.graph.judge_canary import JUDGE_CANARY
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.lineage.project import Project
+from tests.plain_stages import make_plain_stage
 
 EDGES = {"a": (), "b": ("a",), "c": ("a", "b"), "d": ("c",), JUDGE_CANARY: ()}
 """What each asset of the toy graph reads; the canary has a job of its own, so it must be there."""
@@ -48,17 +49,8 @@ def make_stage(
         del inputs
         return CheckResult(passed=FAILING not in (output / "text").read_text())
 
-    return Stage(
-        name=name,
-        description="",
-        kinds=(),
-        code_version="1",
-        inputs=tuple(inputs),
-        settings={"setting": setting},
-        engine=(),
-        compute=compute,
-        checks=(Check(name="good", description="", blocking=True, run=check),),
-    )
+    good = Check(name="good", description="", blocking=True, run=check)
+    return make_plain_stage(name, compute, inputs=inputs, settings={"setting": setting}, checks=(good,))
 
 
 def make_graph(**settings: str) -> Graph:

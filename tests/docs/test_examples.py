@@ -29,6 +29,7 @@ from rlaif_dagster.versioning.pin import read_pinned_md5
 from rlaif_dagster.versioning.store import init_store
 from tests.docs.conftest import WriteProject
 from tests.docs.pages import PAGES, Example, read_examples
+from tests.plain_stages import make_plain_stage
 
 SCHEMAS: dict[str, type[BaseModel]] = {
     "inputs/constitution.yaml": ConstitutionSettings,
@@ -166,13 +167,4 @@ def _make_stage(name: str) -> Stage:
         (context.output / "text").write_text(name)
         return StageResult()
 
-    return Stage(
-        name=name,
-        description="",
-        kinds=(),
-        code_version="1",
-        inputs=(),
-        settings=None,
-        engine=(),
-        compute=compute,
-    )
+    return make_plain_stage(name, compute)

@@ -65,4 +65,5 @@ def test_every_table_on_disk_has_a_reference() -> None:
         "rlaif_dagster.judging.verdicts.judgements_schema",
         "rlaif_dagster.preferences.preferences_schema",
         "rlaif_dagster.evaluation.evaluate.COMPARISONS_SCHEMA",
+        "rlaif_dagster.training.results.checkpoints_schema",
     }

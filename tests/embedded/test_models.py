@@ -103,6 +103,18 @@ def test_teaching_the_same_seed_makes_the_same_weights() -> None:
     from rlaif_dagster.judging.templates import load_template
     from rlaif_dagster.progress import ignore_progress
 
+    def make_self_judge(seed: int) -> Any:
+        model, tokenizer = load_model("policy")
+        teaching.teach_self_judge(
+            model,
+            tokenizer=tokenizer,
+            template=load_template("compact"),
+            seed=seed,
+            progress=ignore_progress,
+            lesson=lessons[0],
+        )
+        return model
+
     tokenizer = build_tokenizer()
     shipped = json.loads((model_path("policy") / "tokenizer.json").read_text())
     assert json.loads(tokenizer.backend_tokenizer.to_str())["model"] == shipped["model"]
@@ -113,6 +125,7 @@ def test_teaching_the_same_seed_makes_the_same_weights() -> None:
         lambda seed: teaching.teach_judge(
             tokenizer, load_template("compact"), seed, ignore_progress, lessons=lessons
         ),
+        make_self_judge,
     )
     for make in makers:
         weights, again = (torch.cat([p.flatten() for p in make(1).parameters()]) for _ in range(2))

@@ -2,7 +2,8 @@
 
 import random
 
-from rlaif_dagster.evaluation.comparison import Comparison, PrincipleOutcome
+from rlaif_dagster.evaluation.along_training import AlongTraining, ScoredAnswer, trace_along_training
+from rlaif_dagster.evaluation.comparison import Comparison, PrincipleOutcome, Source
 from rlaif_dagster.evaluation.facts import (
     CheckpointPoint,
     Curve,
@@ -81,6 +82,35 @@ def make_curve(*, seed: int = 5) -> OverOptimisation:
     if curve is None:
         raise ValueError("four answers to a prompt make a curve")
     return curve
+
+
+def make_training(*, seed: int = 3) -> tuple[AlongTraining, ...]:
+    """Two curves of a training whose reward rises while its win rate falls from step 20 on."""
+    chance = random.Random(seed)  # noqa: S311 (made-up numbers, not secrets)
+    drawn: list[tuple[Source, dict[int, float]]] = [
+        ("gold", {0: 0.5, 10: 0.7, 20: 0.9, 30: 0.5, 40: 0.1}),
+        ("independent_judge", {0: 0.5, 10: 0.6, 20: 0.8, 30: 0.7, 40: 0.6}),
+    ]
+    curves = (
+        trace_along_training(
+            [
+                ScoredAnswer(
+                    step=step,
+                    prompt_id=f"prompt-{number:03d}",
+                    index=0,
+                    reward=step / 20 + chance.gauss(0, 0.3),
+                    kl=(step / 20) ** 2,
+                    outcome=float(chance.random() < share) if step else 0.5,
+                )
+                for step, share in shares.items()
+                for number in range(48)
+            ],
+            scorer=scorer,
+            kept_step=30,
+        )
+        for scorer, shares in drawn
+    )
+    return tuple(curve for curve in curves if curve is not None)
 
 
 def make_facts() -> RunFacts:

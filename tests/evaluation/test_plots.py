@@ -11,9 +11,9 @@ import pytest
 from rlaif_dagster.evaluation import plots
 from rlaif_dagster.evaluation.facts import CheckpointPoint
 from rlaif_dagster.evaluation.groups import GroupWinRate
-from rlaif_dagster.evaluation.source_plots import draw_over_optimisation, draw_sources
+from rlaif_dagster.evaluation.source_plots import draw_along_training, draw_over_optimisation, draw_sources
 from rlaif_dagster.evaluation.win_rate import summarise
-from tests.evaluation.made_up import make_comparisons, make_curve, make_curves
+from tests.evaluation.made_up import make_comparisons, make_curve, make_curves, make_training
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,6 +31,7 @@ DRAWINGS: dict[str, Callable[[], "Figure"]] = {
     "over_optimisation": lambda: draw_over_optimisation(
         make_curve(), kl=RATE, aligned_reward=RATE, aligned_win_rate=RATE
     ),
+    "along_training": lambda: draw_along_training(make_training()),
 }
 
 

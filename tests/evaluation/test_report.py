@@ -23,7 +23,7 @@ from rlaif_dagster.evaluation.report import choose_examples, render_report
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics, summarise
 from rlaif_dagster.pages import show_hidden_characters
-from tests.evaluation.made_up import make_comparisons, make_curve, make_curves, make_facts
+from tests.evaluation.made_up import make_comparisons, make_curve, make_curves, make_facts, make_training
 
 PAYLOAD = '</div><script src="//evil.example/x.js"></script><img src=x onerror=alert(1)>{{ 7 * 7 }}\u202e'
 LOADING = {"src", "srcset", "data", "action", "poster", "background", "ping"}
@@ -60,6 +60,7 @@ def write(folder: Path, rows: list[Comparison]) -> EvaluationMetrics:
         reward_model_accuracy=clustered_proportion([1.0, 1.0, 0.0, 1.0], list("abcd")),
         longer_wins_accuracy=clustered_proportion([1.0, 0.0, 0.0, 1.0], list("abcd")),
         over_optimisation=make_curve(),
+        along_training=make_training(),
     )
 
 
@@ -95,6 +96,9 @@ def test_the_report_tells_all_and_loads_nothing(tmp_path: Path) -> None:
         "The judge says the same as the ground truth on",
         "better concise (principle) the judge",
         "The win rate is highest at n = ",
+        "Apart from step 30 on: the reward is shown to be higher than at step 20",
+        "apart kept",
+        "Along training the reward rose and the win rate by the ground truth fell from step 20 to step 30",
         "Not refused, of unsafe prompts",
         "Likeness of two answers to one prompt",
         "aligned wins",

@@ -1,6 +1,7 @@
 """A policy's own server: started for the sampling, asked with each response's seed, and gone afterwards."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -107,6 +108,19 @@ def test_the_servers_command_is_part_of_a_responses_identity_and_its_dtype_is_no
     served = LocalSamplingSettings(server_command=("a", "{model}", "{port}"))
     assert len({identify(here), identify(served)}) == 2
     assert identify(served) == identify(served.model_copy(update={"dtype": "bfloat16"}))
+
+
+@pytest.mark.skipif(not shutil.which("env"), reason="takes the program `env`")
+def test_a_command_may_say_its_servers_version_and_does_what_it_did(tmp_path: Path) -> None:
+    """As docs/inputs.md says: the version is a word of the command, so of the identity, and the server ignores it."""
+    server = (
+        "import http.server as h, sys; H = type('H', (h.BaseHTTPRequestHandler,), {'do_GET': lambda s: "
+        "(s.send_response(200), s.end_headers()), 'log_message': lambda *_: None}); "
+        "h.HTTPServer(('127.0.0.1', int(sys.argv[1])), H).serve_forever()"
+    )
+    command = ("env", "SERVED_BY=server-2", sys.executable, "-c", server, "{port}")
+    with serve_policy(command, tmp_path, log=tmp_path / "log", ready_seconds=60) as url:
+        assert url.endswith("/v1")
 
 
 def _lives(pid: int) -> bool:

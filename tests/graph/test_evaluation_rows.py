@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
+from rlaif_dagster.graph.along_training import CheckpointAnswers
 from rlaif_dagster.graph.build import Graph, build_graph
+from rlaif_dagster.graph.learning import read_training
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
+from rlaif_dagster.graph.sources import read_prompts
 from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import materialise
@@ -71,7 +74,7 @@ def test_a_new_evaluation_makes_only_the_rows_that_are_new(tmp_path: Path) -> No
             "learning_rate": 1e-3,
             "max_steps": 2,
             "checkpoint_steps": 2,
-            "checkpoint_prompts": 1,
+            "checkpoint_prompts": 2,
             "max_new_tokens": 8,
         }
         pipeline["evaluation"] = {"num_samples": 1, "max_new_tokens": 24}
@@ -116,3 +119,26 @@ def test_a_new_evaluation_makes_only_the_rows_that_are_new(tmp_path: Path) -> No
     assert metrics.over_optimisation is not None
     assert metrics.over_optimisation.scorer == "independent_judge"
     assert [point.n for point in metrics.over_optimisation.points] == [1, 2]
+    assert metrics.along_training == ()
+
+    set_field("pipeline.yaml", "evaluation.judge_checkpoints", True)(inputs)
+    traced = evaluate(project)
+    answers = CheckpointAnswers.read(project.root / "data" / "aligned_policy")
+    assert {row["step"] for row in answers.rows} == {0, 2}
+    assert {row["prompt_id"] for row in answers.rows} <= {
+        prompt.prompt_id
+        for prompt in read_prompts(project.root / "data" / "prompts")
+        if prompt.split == "train"
+    }
+    num_principles = len(project.read_inputs().constitution.principles)
+    assert traced.counts["judge_calls_asked"] == len(answers.list_pairs()) * num_principles * 2 > 0
+    assert traced.counts["num_sampled"] == 0
+    metrics = EvaluationMetrics.from_json(
+        (project.root / "data" / "evaluation" / "metrics.json").read_bytes()
+    )
+    [curve] = metrics.along_training
+    assert (curve.scorer, curve.kept.step) == ("independent_judge", 2)
+    training = read_training(project.root / "data" / "aligned_policy")["checkpoints"]
+    for point, told in zip(curve.points, training, strict=True):
+        assert point.reward.value == pytest.approx(told["mean_reward"])
+        assert point.kl.value == pytest.approx(told["kl"])

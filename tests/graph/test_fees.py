@@ -1,6 +1,7 @@
 """Bounds of tokens and fees: they hold with a real tokenizer, for a judge never asked and for a jury."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from rlaif_dagster.cli.plan import plan_command
 from rlaif_dagster.embedded import model_path
 from rlaif_dagster.graph.fees import Meter
-from rlaif_dagster.graph.price import Range
+from rlaif_dagster.graph.price import NOTHING, Price, Range, add_prices
 from rlaif_dagster.judging.calls import Call
 from rlaif_dagster.judging.templates import load_template
 from rlaif_dagster.lineage.plan import PlannedAsset, make_plan
@@ -80,6 +82,26 @@ def test_a_jury_costs_what_its_judges_do_and_what_runs_here_is_free(project: Pro
     assert both.tokens == alone.tokens + alone.tokens
     written = 576 * 10.0 / 1e6
     assert both.cost.min == pytest.approx(alone.cost.min + (alone.cost.min - written) / 4 + written)
+
+
+def test_fees_are_told_in_the_currency_of_the_price(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan(project, JUDGE)
+    plan_command(project.root, ["judgements"], as_json=True)
+    out, err = capsys.readouterr()
+    total = json.loads(out.splitlines()[-1])["total"]
+    assert total["currency"] == "EUR"
+    assert total["cost"]["max"] > 0
+    assert re.search(r"tokens, [\d.]+ to [\d.]+ EUR in fees", err)
+
+
+def test_fees_in_several_currencies_have_no_sum() -> None:
+    euros, dollars = (Price(cost=Range(min=1, max=2), currency=name) for name in ("EUR", "USD"))
+    both = add_prices([euros, euros, NOTHING])
+    assert (both.cost, both.currency) == (Range(min=2, max=4), "EUR")
+    mixed = add_prices([euros, dollars])
+    assert (mixed.cost, mixed.currency) == (None, None)
 
 
 def test_the_audit_and_the_canary_are_bounded_too_and_so_is_the_whole(project: Project) -> None:

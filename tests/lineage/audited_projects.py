@@ -12,6 +12,7 @@ from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import Outcome, materialise
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.versioning.store import init_store
+from tests.plain_stages import make_plain_stage
 
 Write = Callable[[Path], object]
 
@@ -25,17 +26,8 @@ def make_stage(
         write(context.output)
         return StageResult(rows=more.get("rows"))
 
-    return Stage(
-        name=name,
-        description="",
-        kinds=(),
-        code_version="1",
-        inputs=tuple(inputs),
-        settings={"setting": setting},
-        engine=(),
-        compute=compute,
-        checks=more.get("checks", ()),
-    )
+    checks = more.get("checks", ())
+    return make_plain_stage(name, compute, inputs=inputs, settings={"setting": setting}, checks=checks)
 
 
 def make_text_stage(name: str, text: str, inputs: Iterable[str] = ()) -> Stage:

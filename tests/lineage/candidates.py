@@ -1,6 +1,5 @@
 """Policies and evaluations made in no time, in a project with real inputs, for the real stage that releases."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +15,7 @@ from rlaif_dagster.lineage.recall import Outcome, materialise
 from rlaif_dagster.lineage.releases import ReleaseHistory
 from rlaif_dagster.lineage.time_travel import checkout_version
 from rlaif_dagster.progress import ignore_progress
+from tests.plain_stages import make_plain_stage
 
 [WIN_RATE] = [
     check for check in make_evaluation_checks(EvaluationSettings()) if check.name == "win_rate_over_half"
@@ -27,7 +27,7 @@ def make_policy(text: str) -> Stage:
         (context.output / "model.safetensors").write_text(text)
         return StageResult()
 
-    return make_stage("aligned_policy", text, (), compute)
+    return make_plain_stage("aligned_policy", compute, settings={"setting": text})
 
 
 def make_evaluation(*, low: float, is_sound: bool = True) -> Stage:
@@ -46,20 +46,12 @@ def make_evaluation(*, low: float, is_sound: bool = True) -> Stage:
         blocking=True,
         run=lambda _output, _inputs: CheckResult(passed=is_sound),
     )
-    stage = make_stage("evaluation", [low, is_sound], ("aligned_policy",), compute)
-    return replace(stage, checks=(schema, WIN_RATE))
-
-
-def make_stage(name: str, setting: object, inputs: tuple[str, ...], compute: object) -> Stage:
-    return Stage(
-        name=name,
-        description="",
-        kinds=(),
-        code_version="1",
-        inputs=inputs,
-        settings=json.loads(json.dumps({"setting": setting})),
-        engine=(),
-        compute=compute,  # type: ignore[arg-type]
+    return make_plain_stage(
+        "evaluation",
+        compute,
+        inputs=("aligned_policy",),
+        settings={"setting": [low, is_sound]},
+        checks=(schema, WIN_RATE),
     )
 
 

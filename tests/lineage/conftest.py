@@ -21,6 +21,7 @@ from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.versioning.store import init_store
 from tests.lineage.released_project import make_released
 from tests.lineage.tiny_project import make_base
+from tests.plain_stages import make_plain_stage
 
 
 @pytest.fixture
@@ -95,15 +96,12 @@ def make_stage(computed: list[str]) -> MakeStage:
             blocking=True,
             run=lambda _output, _inputs: CheckResult(passed=bool(gate)),
         )
-        return Stage(
-            name=name,
-            description="",
-            kinds=(),
-            code_version="1",
+        return make_plain_stage(
+            name,
+            compute,
             inputs=inputs,
             settings={"setting": setting},
             engine=("pyarrow",),
-            compute=compute,
             checks=() if gate is None else (check,),
         )
 

@@ -3,14 +3,17 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
-from dagster import AssetKey, AssetRecordsFilter, DagsterInstance
+from dagster import AssetKey, DagsterInstance
 
 from rlaif_dagster.cli.init import init_command
 from rlaif_dagster.cli.plan import plan_command
 from rlaif_dagster.cli.status import status_command
+from rlaif_dagster.defs.automation import report_state
 from rlaif_dagster.defs.build import CANARY_JOB, build_definitions
+from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.graph.judge_canary import JUDGE_CANARY
 from rlaif_dagster.lineage.drift import find_drifts
 from rlaif_dagster.lineage.project import Project
@@ -97,20 +100,54 @@ def test_what_another_judge_judged_is_not_in_doubt(project: Project, tmp_path: P
     assert drift.list_heads(project.ledger.find_heads()) == {}
 
 
-def test_dagster_is_told_at_each_asset_that_is_in_doubt(project: Project, tmp_path: Path) -> None:
+def read_newest(instance: DagsterInstance) -> dict[str, dict[str, Any]]:
+    """What Dagster was told last of each asset in an observation."""
+    newest: dict[str, dict[str, Any]] = {}
+    for name in MARKED:
+        (event,) = instance.fetch_observations(AssetKey(name), limit=1).records
+        assert event.asset_observation is not None
+        newest[name] = {key: value.value for key, value in event.asset_observation.metadata.items()}
+    return newest
+
+
+def count_observations(instance: DagsterInstance) -> list[int]:
+    return [len(instance.fetch_observations(AssetKey(name), limit=9).records) for name in MARKED]
+
+
+def test_dagster_is_told_at_each_asset_that_is_in_doubt_once_and_when_it_is_no_more(
+    project: Project, tmp_path: Path
+) -> None:
     graph = project.build_graph()
+    heads = {name: head.output.digest for name, head in project.ledger.find_heads().items()}
     turned = {**graph, JUDGE_CANARY: turn_judge(graph[JUDGE_CANARY], tmp_path)}
     (tmp_path / "dagster").mkdir()
     with DagsterInstance.local_temp(
         str(tmp_path / "dagster"), overrides={"telemetry": {"enabled": False}}
     ) as instance:
-        definitions = build_definitions(project.root, graph=turned)
-        definitions.resolve_job_def(CANARY_JOB).execute_in_process(instance=instance, raise_on_error=False)
-        for name in MARKED:
-            key = AssetRecordsFilter(asset_key=AssetKey(name))
-            (event,) = instance.fetch_observations(key, limit=2).records
-            assert event.asset_observation is not None
-            assert event.asset_observation.metadata["changed_judges"].value == "planted"
-            assert event.asset_observation.metadata["version"].value == (
-                project.ledger.find_heads()[name].output.digest
-            )
+
+        def run_canary(graph: Graph) -> None:
+            job = build_definitions(project.root, graph=graph).resolve_job_def(CANARY_JOB)
+            job.execute_in_process(instance=instance, raise_on_error=False)
+
+        run_canary(turned)
+        report_state(instance, project, graph)
+        assert count_observations(instance) == [1, 1, 1]
+        for name, told in read_newest(instance).items():
+            assert (told["changed_judges"], told["version"]) == ("planted", heads[name])
+        run_canary(graph)
+        report_state(instance, project, graph)
+        assert count_observations(instance) == [2, 2, 2]
+        for name, told in read_newest(instance).items():
+            assert told == {"changed_judges": "none", "version": heads[name]}
+
+
+def test_dagster_learns_of_a_doubt_that_came_from_elsewhere(project: Project, tmp_path: Path) -> None:
+    """By the command line, or by a pull: the sensor tells of it, and of its end."""
+    graph = project.build_graph()
+    with DagsterInstance.ephemeral() as instance:
+        ask_turned(project, tmp_path)
+        report_state(instance, project, graph)
+        assert {told["changed_judges"] for told in read_newest(instance).values()} == {"planted"}
+        materialise(project, graph[JUDGE_CANARY], progress=ignore_progress, again=True)
+        report_state(instance, project, graph)
+        assert {told["changed_judges"] for told in read_newest(instance).values()} == {"none"}

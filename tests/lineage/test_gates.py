@@ -14,6 +14,7 @@ from rlaif_dagster.lineage.decisions import add_override
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import Outcome
 from rlaif_dagster.versioning.store import init_store
+from tests.plain_stages import make_plain_stage
 
 from .conftest import MakeStage
 
@@ -148,16 +149,7 @@ def test_an_override_of_nothing_is_refused(make_stage: MakeStage, run: Run, proj
 def override_one(root: Path, asset: str) -> None:
     project = Project.open(root)
     graph = {
-        record.asset: Stage(
-            name=record.asset,
-            description="",
-            kinds=(),
-            code_version="1",
-            inputs=(),
-            settings=None,
-            engine=(),
-            compute=lambda _context: pytest.fail("nothing is computed"),
-        )
+        record.asset: make_plain_stage(record.asset, lambda _context: pytest.fail("nothing is computed"))
         for record in project.ledger.records()
     }
     add_override(project, graph, asset, "gate", "because")

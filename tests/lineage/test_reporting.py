@@ -27,7 +27,8 @@ from rlaif_dagster.lineage.reporting.page import RECOMPUTE, find_sources, report
 from rlaif_dagster.lineage.reporting.picture import Node, draw_picture
 
 from .candidates import build
-from .test_signing import Keys, sign
+from .conftest import Keys
+from .test_signing import sign
 
 LOADING = {"src", "srcset", "data", "action", "poster", "background", "ping"}
 

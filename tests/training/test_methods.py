@@ -25,6 +25,7 @@ from rlaif_dagster.training.settings import (
     BestOfNSettings,
     DpoSettings,
     GuardSettings,
+    LoraSettings,
     OnlineSettings,
     PolicySettings,
 )
@@ -38,6 +39,7 @@ COMMON: dict[str, Any] = {
     "max_new_tokens": 20,
     "max_length": 64,
 }
+LORA = LoraSettings(r=4, alpha=8)
 UNGUARDED = GuardSettings(max_length_ratio=None, max_disagreement_ratio=None)
 ONLINE = OnlineSettings(
     method="rloo",
@@ -177,7 +179,7 @@ def test_the_signs_of_hacking_worked_by_hand() -> None:
 
 
 def checkpoint(**values: Any) -> PolicyCheckpoint:
-    return PolicyCheckpoint(mean_reward=0.0, kl_k1=0.0, kl_k3=0.0, rewards=(0.0,), **values)
+    return PolicyCheckpoint(mean_reward=0.0, kl_k1=0.0, kl_k3=0.0, answers=(), **values)
 
 
 @pytest.mark.slow
@@ -206,6 +208,32 @@ def test_divergence_names_the_step_and_keeps_the_last_good_checkpoint(name: str,
         "sane", METHODS["dpo"], restart=Restart(folder=restart.folder.with_name("two"), every_steps=9)
     )
     assert not kept.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "lora"), [("dpo", None), ("rloo", None), ("grpo", None), ("dpo", LORA), ("grpo", LORA)]
+)
+def test_a_policy_is_held_to_the_reference_policy_that_it_is_given(
+    name: str, lora: LoraSettings | None, learner: Learner
+) -> None:
+    """From where it starts it is no way off before the first step, and from another policy it is."""
+    policy, tokenizer = open_causal_lm(learner.policy, dtype="float32")
+    moved: Any = policy
+    with torch.no_grad():
+        moved.model.norm.weight.mul_(1.5)
+    base, learner.policy = learner.policy, learner.folder / "moved"
+    moved.save_pretrained(learner.policy)
+    tokenizer.save_pretrained(learner.policy)
+    settings = METHODS[name].model_copy(update={"max_steps": 1, "lora": lora})
+    own = learner.train("own", settings)
+    held = learner.train("held", settings, reference_policy_path=base)
+    assert own.checkpoints[0].mean_reward == held.checkpoints[0].mean_reward
+    assert own.checkpoints[0].kl_k3 == pytest.approx(0, abs=1e-4)
+    assert held.checkpoints[0].kl_k3 > 0.01
+    told, start = ("loss", math.log(2)) if name == "dpo" else ("kl", 0.0)
+    assert own.steps[0][told] == pytest.approx(start, abs=1e-4)
+    assert abs(held.steps[0][told] - start) > 0.01
 
 
 def test_best_of_n_learns_the_reward_models_favourites(learner: Learner) -> None:

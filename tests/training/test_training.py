@@ -17,7 +17,7 @@ from rlaif_dagster.tables import Row
 from rlaif_dagster.training.checkpoints import choose_checkpoint
 from rlaif_dagster.training.methods.dpo import filter_by_reward
 from rlaif_dagster.training.policy import train_policy
-from rlaif_dagster.training.results import PolicyCheckpoint, PolicyResult
+from rlaif_dagster.training.results import CheckpointAnswer, PolicyCheckpoint, PolicyResult
 from rlaif_dagster.training.reward_model import (
     RewardModelResult,
     evaluate_reward_model,
@@ -111,6 +111,16 @@ def test_the_aligned_policy_does_what_the_labels_prefer(policy_path: Path, train
     assert base.kl_k1 == pytest.approx(0, abs=1e-4)
     assert last.mean_reward > base.mean_reward
     assert last.kl_k3 > 0
+    for checkpoint in result.checkpoints:  # what is told of each answer adds up to what is told of all
+        answers = checkpoint.answers
+        assert [(one.prompt, one.index) for one in answers] == [(one.prompt, 0) for one in base.answers]
+        assert {one.prompt for one in answers} <= {row["prompt"] for row in TRAIN}
+        for mean, values in (
+            (checkpoint.mean_reward, [one.reward for one in answers]),
+            (checkpoint.kl_k3, [one.kl for one in answers]),
+            (checkpoint.mean_num_tokens, [one.num_tokens for one in answers]),
+        ):
+            assert mean == pytest.approx(sum(values) / len(values))
     assert result.steps[0]["loss"] == pytest.approx(0.693147, abs=1e-4)  # the policy is still its reference
 
 
@@ -138,7 +148,10 @@ def make_checkpoint(step: int, rewards: tuple[float, ...]) -> PolicyCheckpoint:
         kl_k1=0.0,
         kl_k3=0.0,
         mean_num_tokens=1.0,
-        rewards=rewards,
+        answers=tuple(
+            CheckpointAnswer(prompt="say red", index=index, text="red.", num_tokens=1, reward=reward, kl=0.0)
+            for index, reward in enumerate(rewards)
+        ),
     )
 
 

@@ -1,0 +1,110 @@
+"""The answers at the checkpoints of a training, held against those of step 0 by gold or a judge."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlaif_dagster.evaluation.along_training import AlongTraining, ScoredAnswer, trace_along_training
+from rlaif_dagster.evaluation.comparison import Source
+from rlaif_dagster.graph.held_out import HeldOutVerdicts
+from rlaif_dagster.graph.learning import read_training
+from rlaif_dagster.graph.outcomes import decide_by_gold, decide_by_judge
+from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.judging.constitution import Constitution
+from rlaif_dagster.judging.pairs import Pair
+from rlaif_dagster.tables import Row, has_columns, read_table
+from rlaif_dagster.training.results import CHECKPOINTS_TABLE, checkpoints_schema
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointAnswers:
+    """The rows of an aligned policy's `CHECKPOINTS_TABLE`, and which checkpoint became that policy."""
+
+    rows: tuple[Row, ...]
+    kept_step: int
+
+    @classmethod
+    def read(cls, policy: Path) -> "CheckpointAnswers":
+        """Reads them from a version of `aligned_policy`."""
+        (kept_step,) = (c["step"] for c in read_training(policy)["checkpoints"] if c["selected"])
+        return cls(rows=tuple(read_table(policy / CHECKPOINTS_TABLE)), kept_step=kept_step)
+
+    @classmethod
+    def find(cls, policy: Path | None) -> "CheckpointAnswers | None":
+        """Reads them where they are at hand; versions made by earlier code have none."""
+        schema = checkpoints_schema()
+        if policy is None or not has_columns(policy / CHECKPOINTS_TABLE, schema, schema.names):
+            return None
+        return cls.read(policy)
+
+    def compare(self) -> Iterator[tuple[Row, Row]]:
+        """Yields each answer and that of step 0 to the same prompt, of the same index."""
+        start = {(row["prompt_id"], row["index"]): row for row in self.rows if row["step"] == 0}
+        for row in self.rows:
+            yield row, start[row["prompt_id"], row["index"]]
+
+    def list_pairs(self) -> list[Pair]:
+        """The pairs of different texts, each once."""
+        return list(dict.fromkeys(pair for both in self.compare() if (pair := pair_answers(*both))))
+
+
+def pair_answers(answer: Row, other: Row) -> Pair | None:
+    """The pair of two answers to a prompt; None where they are the same text."""
+    if answer["text"] == other["text"]:
+        return None
+    return Pair.from_responses(answer["prompt_id"], answer["response_id"], other["response_id"])
+
+
+def find_checkpoint_judge(inputs: ProjectInputs) -> Source | None:
+    """Which judge is asked about the answers at checkpoints, where one is: the independent one, if there is one."""
+    if not inputs.pipeline.evaluation.judge_checkpoints:
+        return None
+    if inputs.evaluation_judge is not None:
+        return "independent_judge"
+    return "judge" if inputs.judges else None
+
+
+def trace_checkpoints(
+    answers: CheckpointAnswers,
+    constitution: Constitution,
+    judges: Mapping[Source, HeldOutVerdicts],
+    inputs: ProjectInputs,
+) -> tuple[AlongTraining, ...]:
+    """Traces the curve along training by gold, where there is gold, and by the judge that was asked.
+
+    Args:
+        answers: The answers at checkpoints.
+        constitution: What they are judged by.
+        judges: What the judges say.
+        inputs: The project's.
+    """
+    settings = inputs.pipeline.evaluation
+    judge = find_checkpoint_judge(inputs)
+    gold: Source | None = "gold" if settings.gold else None
+    scorers = [scorer for scorer in (gold, judge) if scorer is not None]
+
+    def decide(scorer: Source, answer: Row, other: Row) -> float | None:
+        if scorer == "gold":
+            return decide_by_gold(constitution, answer["prompt"], answer["text"], other["text"])
+        return decide_by_judge(judges[scorer].by_pair, pair_answers(answer, other), answer["response_id"])
+
+    curves = (
+        trace_along_training(
+            [
+                ScoredAnswer(
+                    step=answer["step"],
+                    prompt_id=answer["prompt_id"],
+                    index=answer["index"],
+                    reward=answer["reward"],
+                    kl=answer["kl"],
+                    outcome=decide(scorer, answer, other),
+                )
+                for answer, other in answers.compare()
+            ],
+            scorer=scorer,
+            kept_step=answers.kept_step,
+            confidence=settings.confidence,
+        )
+        for scorer in scorers
+    )
+    return tuple(curve for curve in curves if curve is not None)

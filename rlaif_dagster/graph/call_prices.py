@@ -1,0 +1,117 @@
+"""What asking judges will spend: the calls that no earlier version answers, and what they use up."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from rlaif_dagster.graph.fees import Meter, Usage, add_usages
+from rlaif_dagster.graph.judging import read_answers
+from rlaif_dagster.graph.price import UNKNOWN, Price, PriceContext, Range
+from rlaif_dagster.inputs.project_inputs import EVALUATION_JUDGE, JudgeSource, ProjectInputs
+from rlaif_dagster.judging.calls import Call, JudgeProfile
+from rlaif_dagster.judging.journal import look_into_journal
+from rlaif_dagster.judging.opening import read_judges
+from rlaif_dagster.judging.pairs import Pair
+from rlaif_dagster.judging.questions import is_settled, plan_questions
+from rlaif_dagster.prompts import Prompt
+from rlaif_dagster.tables import Row
+
+
+def price_pairs(
+    inputs: ProjectInputs,
+    context: PriceContext,
+    *,
+    pairs: Sequence[Pair],
+    num_open_pairs: int | None,
+    prompts: Iterable[Prompt],
+    responses: Iterable[Row],
+    judge: str = "judge",
+) -> Price:
+    """The price of the calls about pairs that are certain, and about others that there may be (None: any number)."""
+    profiles = profile_judges(inputs, context, judge)
+    by_name = {profile.name: profile for profile in profiles}
+    prompt_texts = {prompt.prompt_id: prompt.prompt for prompt in prompts}
+    texts = {row["response_id"]: row["text"] for row in responses}
+
+    def list_calls() -> Iterator[tuple[str, Call]]:
+        questions = plan_questions(pairs, inputs.constitution, profiles, prompts=prompt_texts, texts=texts)
+        return ((question.judge, call) for question in questions for call in question.calls)
+
+    calls = {call.call_id: by_name[name] for name, call in list_calls()}
+    new = _find_open(calls, context)
+    most = (
+        None if num_open_pairs is None else len(new) + num_open_pairs * count_calls_per_pair(inputs, profiles)
+    )
+    usage, meter = None, Meter(_find_sources(inputs, judge))
+    if meter.tells:
+        asked = {call.call_id: (name, call) for name, call in list_calls() if call.call_id in new}
+        usage = add_usages(meter.bound(name, call) for name, call in asked.values())
+        if most != len(new):
+            usage = add_usages([usage, (UNKNOWN, UNKNOWN)])
+    return price_calls(Range(min=len(new), max=most), len(calls) - len(new), inputs, context, usage)
+
+
+def price_calls(
+    calls: Range, num_reused: int, inputs: ProjectInputs, context: PriceContext, usage: Usage | None = None
+) -> Price:
+    """The price of calls, with what they use up where earlier calls of the same judges tell, or a price bounds it."""
+    counts = context.counts or {}
+    num_asked = counts.get("judge_calls_asked", 0)
+    read, written = counts.get("judge_input_tokens", 0), counts.get("judge_output_tokens", 0)
+    tokens = cost = Range() if calls.max == 0 else None
+    meter = Meter(inputs.judges)
+    if calls.max != 0 and meter.tells:
+        tokens, cost = usage or (UNKNOWN, UNKNOWN)
+    if num_asked and read:
+        tokens = calls.scale((read + written) / num_asked)
+        prices = [getattr(source.settings, "price", None) for source in inputs.judges]
+        if len(prices) == 1 and prices[0] is not None:
+            fees = read * prices[0].input_per_million + written * prices[0].output_per_million
+            cost = calls.scale(fees / 1e6 / num_asked)
+    return Price(
+        judge_calls=calls, judge_calls_reused=num_reused, tokens=tokens, cost=cost, currency=meter.currency
+    )
+
+
+def profile_judges(inputs: ProjectInputs, context: PriceContext, judge: str = "judge") -> list[JudgeProfile]:
+    """Who is asked; a judge whose model is not here yet has a profile that no earlier answer has."""
+    folder = context.inputs[judge].open()
+    if folder is not None:
+        return [one.profile for one in read_judges(folder).values()]
+    return [
+        JudgeProfile.from_settings(source.settings, source.template, model=None)
+        for source in _find_sources(inputs, judge)
+    ]
+
+
+def _find_sources(inputs: ProjectInputs, judge: str) -> Sequence[JudgeSource]:
+    other = inputs.evaluation_judge
+    return (other,) if judge == EVALUATION_JUDGE and other else inputs.judges
+
+
+def count_calls_per_pair(inputs: ProjectInputs, profiles: Sequence[JudgeProfile]) -> int:
+    """Calls about a pair whose texts were never judged."""
+    questions = plan_questions(
+        [Pair.from_responses("prompt", "a", "b")],
+        inputs.constitution,
+        profiles,
+        prompts={"prompt": ""},
+        texts={"a": "a", "b": "b"},
+    )
+    return len({call.call_id for question in questions for call in question.calls})
+
+
+def _find_open(calls: Mapping[str, JudgeProfile], context: PriceContext) -> set[str]:
+    """The calls answered neither in the journal nor in earlier versions; no more of these are read than needed."""
+    left = set(calls)
+    known = itertools.chain(
+        [look_into_journal(context.journal)], map(read_answers, context.earlier_versions())
+    )
+    for answers in known:
+        left -= {
+            answer.call_id
+            for answer in answers
+            if answer.call_id in left and is_settled(answer, calls[answer.call_id])
+        }
+        if not left:
+            break
+    return left

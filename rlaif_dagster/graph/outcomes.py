@@ -1,0 +1,34 @@
+"""Whether an answer is better than another: 1, 0.5 or 0, by the ground truth or a judge; None where nothing is said."""
+
+from collections.abc import Mapping
+
+from rlaif_dagster.evaluation.comparison import EVEN, decide
+from rlaif_dagster.judging.constitution import Constitution
+from rlaif_dagster.judging.pairs import Pair
+from rlaif_dagster.tables import Row
+
+
+def decide_by_gold(constitution: Constitution, prompt: str, text: str, other: str) -> float | None:
+    """What the embedded world's truth says of an answer beside another."""
+    from rlaif_dagster.embedded.gold import gold_preference
+
+    if text == other:
+        return EVEN
+    principles = [(principle.text, principle.weight) for principle in constitution.principles]
+    return gold_preference(principles, prompt, text, other)
+
+
+def decide_by_judge(by_pair: Mapping[str, Row], pair: Pair | None, response_id: str) -> float | None:
+    """What a judge says of an answer beside the other of its pair.
+
+    Args:
+        by_pair: Preference rows by pair id.
+        pair: The pair; None of an answer and itself, of which nobody needs to be asked.
+        response_id: The answer.
+    """
+    if pair is None:
+        return EVEN
+    row = by_pair.get(pair.pair_id)
+    if row is None:
+        return None
+    return decide(row["p_a"] if row["response_a"] == response_id else 1.0 - row["p_a"])
