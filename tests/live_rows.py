@@ -1,5 +1,7 @@
 """Counts how many rows are in memory at once."""
 
+from collections.abc import Iterator, Sequence
+
 from rlaif_dagster.tables import Row
 
 
@@ -14,6 +16,19 @@ class LiveRows:
         self.live += 1
         self.most = max(self.most, self.live)
         return _Counted(self, row)
+
+
+class PassedRows:
+    """Rows that are made anew in each pass, as those of a file are, and counted."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows, self.counter = rows, LiveRows()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return map(self.counter.make, self.rows)
 
 
 class _Counted(Row):
