@@ -3,11 +3,11 @@
     python -m benchmarks.memory [--pairs 200000] [--words 100 200] [--principles 1] [--steps 2]
 
 Makes a project with two answers of 100 to 200 made-up words (580 characters and 175 tokens in the mean) to each of as
-many prompts as there are pairs, so that no two pairs share a text: as much text as pairs can have. Then brings each asset from `judgements` to `aligned_policy` up to date in
-a process of its own, through the stages, the checks, the store and the ledger that `rlaif run` uses. The answers are
-made up, the judge is a planted one, and the models are so small that they count for nothing: what is measured is the
-handling of the pairs. The reward model and the policy (by DPO) are trained for a few steps; before and after them every
-pair is encoded, scored and measured as in any training.
+many prompts as there are pairs, so that no two pairs share a text: as much text as pairs can have. Then brings each
+asset from `judgements` to `aligned_policy` up to date in a process of its own, through the stages, the checks, the
+store and the ledger that `rlaif run` uses. The answers are made up, the judge is a planted one, and the models are so
+small that they count for nothing: what is measured is the handling of the pairs. The reward model and the policy (by
+DPO) are trained for a few steps; before and after them every pair is encoded, scored and measured as in any training.
 
 Prints the peak resident memory and the time of each process, what its imports alone take, and which of them needed
 2 GB or more. With fewer pairs as well (`--pairs 50000 200000`) it tells what a pair adds.
