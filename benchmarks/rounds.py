@@ -38,6 +38,7 @@ from rlaif_dagster.embedded.make_weights import make_self_judge
 from rlaif_dagster.errors import GateError, TrainingError
 from rlaif_dagster.graph.judge_gates import read_audit
 from rlaif_dagster.graph.plateau import read_plateau
+from rlaif_dagster.graph.preferences import read_preferences
 from rlaif_dagster.graph.rounds import PLATEAU, name_in_round
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import materialise
@@ -112,13 +113,19 @@ def list_rounds(project: Project, rounds: int) -> Iterator[dict[str, Any]]:
     """What is known of each round that was begun: its judge, and if it was trained, what it brought."""
     heads = project.ledger.find_heads()
     for number in range(1, rounds + 1):
-        names = {role: name_in_round(role, number) for role in ("judge_audit", "evaluation", PLATEAU)}
-        if names["judge_audit"] not in heads or heads[names["judge_audit"]].is_stopped:
+        roles = ("judge_audit", "ai_preferences", "evaluation", PLATEAU)
+        names = {role: name_in_round(role, number) for role in roles}
+        labels = heads.get(names["ai_preferences"])
+        if labels is None or labels.is_stopped:
             return
         plateau = heads.get(names[PLATEAU])
         if plateau is None or plateau.is_stopped:
-            audit = read_audit(project.root / "data" / names["judge_audit"])
-            told = watch_judge([], audit, PlateauSettings(), confidence=0.95)
+            told = watch_judge(
+                read_preferences(project.root / "data" / names["ai_preferences"], "train"),
+                read_audit(project.root / "data" / names["judge_audit"]),
+                PlateauSettings(),
+                confidence=0.95,
+            )
             yield {"round": number, "signals": {signal.name: signal.to_json() for signal in told}}
             return
         newest = read_plateau(project.root / "data" / names[PLATEAU])[-1]

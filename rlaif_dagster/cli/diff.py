@@ -95,12 +95,9 @@ def _show_assets(console: Console, assets: Sequence[AssetDiff]) -> None:
 
 
 def _show_principle(console: Console, principle: PrincipleDiff) -> None:
-    weights = (
-        ""
-        if principle.weight_before == principle.weight_after
-        else f", weight {principle.weight_before} -> {principle.weight_after}"
-    )
-    line = Text(f"principle {principle.principle_id} {principle.change}{weights}: ")
+    sides = (principle.weight_before, principle.weight_after)
+    weights = " -> ".join(f"{weight:g}" for weight in dict.fromkeys(sides) if weight is not None)
+    line = Text(f"principle {principle.principle_id} {principle.change}, weight {weights}: ")
     for part in principle.text:
         opening, closing, style = _MARKS[part.what]
         line.append(f"{opening}{part.text}{closing}", style=style)

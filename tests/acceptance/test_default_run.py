@@ -160,3 +160,32 @@ def test_swapping_concise_for_thorough_rebuilds_what_depends_on_it(
     assert judgements.counts["judge_calls_asked"] * num_principles == judgements.rows
     after = json.loads((root / "data" / "evaluation" / "metrics.json").read_bytes())
     assert after["aligned_tokens"]["value"] > metrics["aligned_tokens"]["value"]
+
+
+def test_the_diff_tells_what_a_principle_did_to_two_trained_policies(
+    project: Path, swapped: tuple[Path, dict[str, str]], metrics: dict[str, Any]
+) -> None:
+    """Reward models and policies are really trained, each on its own labels."""
+    root, _ = swapped
+    before = f"aligned_policy@{read_digests(project)['aligned_policy']}"
+    page = root / "diff.html"
+    done = run_rlaif("diff", before, "aligned_policy", "--json", "--html", str(page), project=root)
+    assert "principle thorough added, weight 1: {+Add useful details" in done.stderr
+    diff = json.loads(done.stdout.splitlines()[-1])
+    assert (diff["absent"], diff["judge"], diff["settings"]) == ([], [], [])
+    changes = {"concise": "removed", "thorough": "added"}
+    assert {one["principle_id"]: one["change"] for one in diff["constitution"]} == changes
+    assert list(diff["verdicts"]["asked_anew"]) == ["thorough"]
+    assert diff["preferences"]["num_flipped"] > 0
+    assert diff["rewards"]["source"] == "evaluations"
+    assert abs(diff["rewards"]["spearman"]) < 1
+    outcomes = diff["outcomes"]
+    assert outcomes["num_same_answer"] < outcomes["num_common"] == outcomes["num_before"]
+    rates = {rate["source"]: rate for rate in outcomes["win_rates"]}
+    assert set(rates) == {"judge", "gold", "reward_model"}
+    assert rates["gold"]["before"] == pytest.approx(metrics["win_rate_gold"]["value"], abs=0.05)
+    assert all(sample["before"] != sample["after"] for sample in outcomes["samples"])
+    for chain, name in zip(diff["chains"], changes, strict=True):
+        assert chain["cause"] == f"principle {name} {changes[name]}"
+        assert chain["effects"][-1] == f"win rate by the judge {rates['judge']['shift']['value']:+.3f}"
+    assert "principle thorough added" in page.read_text()

@@ -8,11 +8,11 @@ import pytest
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.lineage.auditing.findings import AuditReport
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.signing import sign_release
 
 from .audited_projects import audit, name_findings
 from .candidates import build, read_history
 from .conftest import Keys
+from .test_signing import sign as sign_with_new_key
 
 
 @pytest.fixture
@@ -25,9 +25,8 @@ def project(default_project: Path) -> Project:
 
 
 def sign(project: Project, keys: Keys, name: str, place: int = -1) -> tuple[Path, Path]:
-    """Signs a release with a new key; gives the signature and the public key."""
-    private, public = keys.make(name)
-    return sign_release(project, read_history(project).releases[place], private).path, public
+    """Signs a release, the newest or another; gives the signature and the public key."""
+    return sign_with_new_key(project, read_history(project).releases[place], keys, name)
 
 
 def tell(report: AuditReport) -> list[tuple[str, bool | None]]:

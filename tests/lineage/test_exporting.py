@@ -1,15 +1,18 @@
 """Exports: each is read back with its format's own library, and all of them tell the same digests."""
 
 import base64
+import datetime
 import json
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from typer.testing import CliRunner
@@ -196,6 +199,32 @@ def test_every_format_tells_of_a_table_what_the_ledger_says(
     labels: VersionLineage, tmp_path: Path, name: str
 ) -> None:
     assert READERS[name](FORMATS[name](labels), tmp_path) == list_named(labels)
+
+
+def test_an_openlineage_event_has_what_the_specification_requires(policy: VersionLineage) -> None:
+    """What the client's classes let pass: forms of times, ids and URIs, and the head of every facet."""
+
+    def require_uri(value: str) -> None:
+        assert urlsplit(value).scheme and urlsplit(value).path, value
+
+    for line in FORMATS["openlineage"](policy).splitlines():
+        event = json.loads(line)
+        assert datetime.datetime.fromisoformat(event["eventTime"]).tzinfo is not None
+        assert str(uuid.UUID(event["run"]["runId"])) == event["run"]["runId"]
+        assert event["schemaURL"].endswith("OpenLineage.json#/$defs/RunEvent")
+        require_uri(event["producer"])
+        datasets = [*event["inputs"], *event["outputs"]]
+        facets = [
+            *event["run"]["facets"].values(),
+            *event["job"]["facets"].values(),
+            *(facet for dataset in datasets for facet in dataset["facets"].values()),
+            *(facet for dataset in event["outputs"] for facet in dataset["outputFacets"].values()),
+        ]
+        assert len(facets) > len(datasets)
+        for facet in facets:
+            require_uri(facet["_producer"])
+            require_uri(facet["_schemaURL"])
+        assert all(one["namespace"] and one["name"] for one in (event["job"], *datasets))
 
 
 def test_the_lineage_goes_back_to_every_source(policy: VersionLineage) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.projects import TRAINED
 from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import materialise
@@ -14,6 +15,7 @@ from tests.conftest import edit_yaml
 from tests.graph.planted_project import write_judge
 
 TINY: dict[str, Any] = {
+    **TRAINED,
     "rounds": 2,
     "plateau": {
         "min_gain": -1.0,
@@ -25,16 +27,7 @@ TINY: dict[str, Any] = {
     "sampling": {"provider": "local", "num_samples": 4, "max_new_tokens": 32},
     "pairing": {"max_pairs_per_prompt": 5},
     "reward_model": {"learning_rate": 1e-3, "num_epochs": 3.0, "batch_size": 16},
-    "policy": {
-        "method": "dpo",
-        "learning_rate": 3e-4,
-        "max_steps": 2,
-        "checkpoint_steps": 2,
-        "checkpoint_prompts": 2,
-        "max_new_tokens": 16,
-    },
     "evaluation": {"num_samples": 1, "gold": "embedded_world", "max_new_tokens": 32},
-    "release": {"require": []},
 }
 
 

@@ -11,6 +11,8 @@ from transformers import AutoModelForSequenceClassification
 
 from rlaif_dagster.digest import FolderManifest
 from rlaif_dagster.errors import TrainingError
+from rlaif_dagster.evaluation.along_training import ScoredAnswer, trace_along_training
+from rlaif_dagster.evaluation.comparison import decide
 from rlaif_dagster.generation.sampling import sample_responses
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.tables import Rows
@@ -136,6 +138,42 @@ def test_the_aligned_policy_does_what_the_labels_prefer(policy_path: Path, train
         ):
             assert mean == pytest.approx(sum(values) / len(values))
     assert result.steps[0]["loss"] == pytest.approx(0.693147, abs=1e-4)  # the policy is still its reference
+
+
+@pytest.mark.parametrize("longer_is_better", [True, False])
+def test_a_training_on_a_reward_that_is_wrong_is_seen_to_come_apart(
+    longer_is_better: bool, trained: Trained
+) -> None:
+    """The reward model has learned that shorter answers are better. Where the truth is the contrary, the win rate falls
+    from the start as the reward rises; where it is the same, both rise."""
+    *_, result = trained
+    start = result.checkpoints[0]
+    curve = trace_along_training(
+        [
+            ScoredAnswer(
+                step=checkpoint.step,
+                prompt_id=one.prompt,
+                index=one.index,
+                reward=one.reward,
+                kl=one.kl,
+                outcome=decide(
+                    0.5 + (one.num_tokens - other.num_tokens) / (200 if longer_is_better else -200)
+                ),
+            )
+            for checkpoint in result.checkpoints
+            for one, other in zip(checkpoint.answers, start.answers, strict=True)
+        ],
+        scorer="gold",
+        kept_step=result.chosen_step,
+    )
+    assert curve is not None
+    if longer_is_better:
+        assert curve.best_step == 0
+        assert curve.apart[-1] == result.checkpoints[-1].step
+        assert curve.kept.win_rate.is_below(0.5)
+    else:
+        assert curve.apart == ()
+        assert curve.kept.win_rate.is_above(0.5)
 
 
 def test_the_earliest_checkpoint_that_is_not_shown_to_be_worse_is_kept(trained: Trained) -> None:
