@@ -101,7 +101,8 @@ class World:
             pipeline.write_text(yaml.safe_dump(settings | FEEDBACK | {"seed": seed}))
             if noisy:
                 (folder / "inputs" / "judge.yaml").write_text(yaml.safe_dump(NOISY_JUDGE))
-        finish(start_rlaif(folder, "run", "reward_model"))
+        # A reward model of noisy labels may not pass the gate on equally noisy held-out ones.
+        finish(start_rlaif(folder, "run", "ai_preferences" if noisy else "reward_model"))
         return cls(folder=folder, seed=seed)
 
     def __truediv__(self, asset: str) -> Path:
@@ -116,7 +117,7 @@ class World:
 
 
 def train(world: World, name: str, section: Mapping[str, Any], output: Path, *, hard: bool) -> dict[str, Any]:
-    """Trains a policy; with hard labels a reward model on them first."""
+    """Trains a policy; where the world has no reward model, or labels are hard, that first."""
     from rlaif_dagster.training.policy import train_policy
     from rlaif_dagster.training.reward_model import train_reward_model
 
@@ -124,7 +125,7 @@ def train(world: World, name: str, section: Mapping[str, Any], output: Path, *, 
     scratch = output / "scratch"
     reward_model = world / "reward_model"
     rows = world.read_pairs("train", hard=hard)
-    if hard:
+    if hard or not reward_model.is_dir():
         section_of_reward = yaml.safe_load((world.folder / "inputs" / "pipeline.yaml").read_text())[
             "reward_model"
         ]
