@@ -1,19 +1,20 @@
 """How much memory preference pairs take on their way from answers to the first steps of training.
 
-    python -m benchmarks.memory [--pairs 200000] [--principles 1] [--steps 2]
+    python -m benchmarks.memory [--pairs 200000] [--words 100 200] [--principles 1] [--steps 2]
 
-Makes a project with two answers of 100 to 200 words to each of as many prompts as there are pairs, so that no two pairs
-share a text: as much text as pairs can have. Then brings each asset from `judgements` to `aligned_policy` up to date in
-a process of its own, through the stages, the checks, the store and the ledger that `rlaif run` uses. The answers are
-made up, the judge is a planted one, and the models are so small that they count for nothing: what is measured is the
-handling of the pairs. The reward model and the policy (by DPO) are trained for a few steps; before and after them every
-pair is encoded, scored and measured as in any training.
+Makes a project with two answers of 100 to 200 made-up words (580 characters and 175 tokens in the mean) to each of as
+many prompts as there are pairs, so that no two pairs share a text: as much text as pairs can have. Then brings each
+asset from `judgements` to `aligned_policy` up to date in a process of its own, through the stages, the checks, the
+store and the ledger that `rlaif run` uses. The answers are made up, the judge is a planted one, and the models are so
+small that they count for nothing: what is measured is the handling of the pairs. The reward model and the policy (by
+DPO) are trained for a few steps; before and after them every pair is encoded, scored and measured as in any training.
 
-Prints the peak resident memory and the time of each process, and what its imports alone take. With fewer pairs as
-well (`--pairs 50000 200000`) it tells what a pair adds.
+Prints the peak resident memory and the time of each process, what its imports alone take, and which of them needed
+2 GB or more. With fewer pairs as well (`--pairs 50000 200000`) it tells what a pair adds.
 """
 
 import argparse
+import itertools
 import json
 import random
 import resource
@@ -21,8 +22,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,6 +46,8 @@ LIMIT_MB: Final = 2000
 SYLLABLES: Final = [
     first + second for first in "bdfgklmnprstv" for second in ("a", "en", "i", "o", "u", "er")
 ]
+WORDS: Final = [*SYLLABLES, *(first + second for first in SYLLABLES[::4] for second in SYLLABLES[::2])]
+WEIGHTS: Final = list(itertools.accumulate(1 / rank for rank in range(1, len(WORDS) + 1)))
 SPECIAL: Final = ("<pad>", "<end>", "<user>", "<assistant>")
 CHAT_TEMPLATE: Final = (
     "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}"
@@ -53,9 +57,8 @@ CHAT_TEMPLATE: Final = (
 
 
 def make_text(rng: random.Random, least: int, most: int) -> str:
-    """A text of made-up words."""
-    words = ["".join(rng.choices(SYLLABLES, k=rng.randint(1, 3))) for _ in range(rng.randint(least, most))]
-    return " ".join(words) + "."
+    """A text of made-up words, some of which are as frequent as in a language."""
+    return " ".join(rng.choices(WORDS, cum_weights=WEIGHTS, k=rng.randint(least, most))) + "."
 
 
 def write_model(folder: Path, texts: Iterator[str]) -> None:
@@ -95,7 +98,9 @@ def write_model(folder: Path, texts: Iterator[str]) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def write_inputs(root: Path, *, num_pairs: int, num_principles: int, num_steps: int) -> None:
+def write_inputs(
+    root: Path, *, num_pairs: int, words: Sequence[int], num_principles: int, num_steps: int
+) -> None:
     """Writes the files that a person edits."""
     from benchmarks.projects import init_project
 
@@ -105,7 +110,7 @@ def write_inputs(root: Path, *, num_pairs: int, num_principles: int, num_steps: 
     with (inputs / "prompts.jsonl").open("w") as file:
         for number in range(num_pairs):
             file.write(json.dumps({"prompt": f"{number} {make_text(rng, 10, 30)}"}) + "\n")
-    write_model(root / "tiny", (make_text(rng, 100, 200) for _ in range(500)))
+    write_model(root / "tiny", (make_text(rng, *words) for _ in range(500)))
     training = {"learning_rate": 1e-3, "max_steps": num_steps}
     sections = {
         "prompts": {"file": "inputs/prompts.jsonl", "eval_fraction": 0.1},
@@ -128,7 +133,7 @@ def write_inputs(root: Path, *, num_pairs: int, num_principles: int, num_steps: 
     (inputs / "constitution.yaml").write_text(yaml.safe_dump({"principles": principles}))
 
 
-def make_responses(context: Any) -> Any:
+def make_responses(words: Sequence[int], context: Any) -> Any:
     """Computes `sampled_responses` without a policy: two answers to each prompt."""
     from rlaif_dagster.graph.responses import write_responses
     from rlaif_dagster.graph.sources import PROMPTS_TABLE
@@ -143,7 +148,7 @@ def make_responses(context: Any) -> Any:
             "source": "made up",
             "index": index,
             "seed": None,
-            "text": make_text(rng, 100, 200),
+            "text": make_text(rng, *words),
             "num_tokens": None,
             "finish_reason": None,
         }
@@ -153,7 +158,7 @@ def make_responses(context: Any) -> Any:
     return StageResult(rows=write_responses(context.output, rows))
 
 
-def bring_up_to_date(root: Path, part: str) -> None:
+def bring_up_to_date(root: Path, part: str, words: Sequence[int]) -> None:
     """Materialises one asset, or for the part `responses` all in front of `judgements`."""
     from rlaif_dagster.graph.build import build_graph
     from rlaif_dagster.lineage.project import Project
@@ -162,13 +167,15 @@ def bring_up_to_date(root: Path, part: str) -> None:
 
     project = Project.open(root)
     graph = build_graph(project.read_inputs())
-    graph["sampled_responses"] = replace(graph["sampled_responses"], compute=make_responses, checks=())
+    graph["sampled_responses"] = replace(
+        graph["sampled_responses"], compute=partial(make_responses, words), checks=()
+    )
     # A reward model after two steps passes no gate: the policy says why it is made all the same.
     graph["aligned_policy"] = replace(graph["aligned_policy"], reason="a benchmark")
     names = list(graph)
     asked = names[: names.index("judgements")] if part == RESPONSES else [part]
     for name in asked:
-        materialise(project, graph[name], progress=ignore_progress)
+        materialise(project, graph[name], progress=ignore_progress, again=True)
 
 
 def import_part(part: str) -> None:
@@ -181,13 +188,13 @@ def import_part(part: str) -> None:
         import rlaif_dagster.training.trainers  # noqa: F401
 
 
-def run_part(root: Path, part: str, *, only_imports: bool) -> None:
+def run_part(root: Path, part: str, words: Sequence[int], *, only_imports: bool) -> None:
     """Runs a part in this process, and prints what it took."""
     started, used = time.perf_counter(), time.process_time()
     if only_imports:
         import_part(part)
     else:
-        bring_up_to_date(root, part)
+        bring_up_to_date(root, part, words)
     figures = {
         "seconds": time.perf_counter() - started,
         "cpu_seconds": time.process_time() - used,
@@ -196,15 +203,10 @@ def run_part(root: Path, part: str, *, only_imports: bool) -> None:
     print(json.dumps(figures))
 
 
-def start_part(root: Path, part: str, *, only_imports: bool = False) -> dict[str, float]:
-    """Runs a part in a process of its own; returns its figures."""
+def start_part(root: Path, part: str, *more: str) -> dict[str, float]:
+    """Runs a part in a process of its own, with further options; returns its figures."""
     command = [sys.executable, "-m", "benchmarks.memory", "--part", part, "--work", str(root)]
-    done = subprocess.run(
-        [*command, *(["--only-imports"] if only_imports else [])],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    done = subprocess.run([*command, *more], check=True, stdout=subprocess.PIPE, text=True)
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return figures
 
@@ -212,11 +214,12 @@ def start_part(root: Path, part: str, *, only_imports: bool = False) -> dict[str
 def measure(options: argparse.Namespace, num_pairs: int, folder: Path) -> dict[str, dict[str, float]]:
     """Measures every part with a number of pairs."""
     root = folder / str(num_pairs)
+    words = ["--words", *map(str, options.words)]
     if not root.exists():
         make = [sys.executable, "-m", "benchmarks.memory", "--make", "--pairs", str(num_pairs)]
         make += ["--principles", str(options.principles), "--steps", str(options.steps), "--work", str(root)]
-        subprocess.run(make, check=True)
-        start_part(root, RESPONSES)
+        subprocess.run([*make, *words], check=True)
+        start_part(root, RESPONSES, *words)
     return {part: start_part(root, part) for part in options.parts}
 
 
@@ -226,6 +229,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--pairs", type=int, nargs="+", default=[200_000])
+    parser.add_argument("--words", type=int, nargs=2, default=[100, 200], help="least and most of an answer")
     parser.add_argument("--principles", type=int, default=1)
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
@@ -235,19 +239,20 @@ def main() -> None:
     parser.add_argument("--only-imports", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:
-        run_part(options.work, options.part, only_imports=options.only_imports)
+        run_part(options.work, options.part, options.words, only_imports=options.only_imports)
         return
     if options.make:
         write_inputs(
             options.work,
             num_pairs=options.pairs[0],
+            words=options.words,
             num_principles=options.principles,
             num_steps=options.steps,
         )
         return
     with tempfile.TemporaryDirectory() as folder:
         imports = {
-            part: start_part(Path(folder), part, only_imports=True)["peak_mb"] for part in options.parts
+            part: start_part(Path(folder), part, "--only-imports")["peak_mb"] for part in options.parts
         }
         for num_pairs in options.pairs:
             table = Table(
@@ -272,6 +277,8 @@ def main() -> None:
                     f"{1000 * figures['cpu_seconds'] / num_pairs:.2f}",
                 )
             Console(width=120).print(table)
+            large = [part for part, figures in measured.items() if figures["peak_mb"] >= LIMIT_MB]
+            print(f"{LIMIT_MB:,} MB or more: {', '.join(large) or 'none'}")
 
 
 if __name__ == "__main__":

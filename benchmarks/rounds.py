@@ -8,7 +8,7 @@ Judges on the default project, for each seed of the whole project:
 - `weak`: a planted judge that knows each principle that parts two answers, and has a fixed fancy for one of them under
   each that does not. So its labels are right about as often as the policy's own likelihoods (`judge - policy`).
 - `own`: one model that is policy and judge: the embedded policy after some lessons in judging manners, which still
-  answers as the policy does (`embedded.make_weights.make_self_judge`; WORK keeps it).
+  answers much as the policy does (`embedded.make_weights.make_self_judge`; WORK keeps it).
 - `untaught`: the embedded policy itself, asked with the judge's prompt. It was never taught to judge.
 
 Gold wins are the embedded world's truth, which no stage of training sees. With `--keep-going` thresholds ask nothing,

@@ -23,7 +23,7 @@ from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.jury import Ballots, Jury, collect_ballots, group_by_pair
 from rlaif_dagster.judging.settings import JudgingProtocol
 from rlaif_dagster.judging.verdicts import ORDERS, Order, Verdict, lean
-from rlaif_dagster.tables import Row
+from rlaif_dagster.tables import LazyRows, Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,7 +67,7 @@ class PreferencesResult:
     """Preferences, what was left out, and how the two orders agree.
 
     Attributes:
-        rows: Rows of `ai_preferences`, sorted by prompt and responses.
+        rows: Rows of `ai_preferences`, sorted by prompt and responses; each is made when it is asked for.
         dropped: Pairs left out, by reason; every reason is there.
         num_pairs: Pairs with a verdict line, of whatever status.
         consistent: Pairs whose orders agree, dropped near ties included, as in the next three.
@@ -77,7 +77,7 @@ class PreferencesResult:
         num_human: Pairs whose label people have a part in.
     """
 
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     dropped: Mapping[str, int]
     num_pairs: int
     consistent: int
@@ -117,7 +117,7 @@ def aggregate_verdicts(
     """
     prompt_rows = {row["prompt_id"]: row for row in prompts}
     texts = {row["response_id"]: row["text"] for row in responses}
-    rows: list[Row] = []
+    labels: list[_Label] = []
     dropped = Counter(dict.fromkeys(DROP_REASONS, 0))
     agreement: Counter[str] = Counter()
     num_pairs = num_human = 0
@@ -137,10 +137,10 @@ def aggregate_verdicts(
         if reason is not None:
             dropped[reason] += 1
             continue
-        prompt = prompt_rows[group[0].prompt_id]
-        rows.append(_make_row(group[0], label, prompt, texts, settings))
+        labels.append(label)
+    labels.sort(key=lambda label: (label.prompt_id, label.response_a, label.response_b))
     return PreferencesResult(
-        rows=tuple(sorted(rows, key=lambda row: (row["prompt_id"], row["response_a"], row["response_b"]))),
+        rows=LazyRows(labels, lambda label: _make_row(label, prompt_rows[label.prompt_id], texts, settings)),
         dropped=dict(dropped),
         num_pairs=num_pairs,
         consistent=agreement["consistent"],
@@ -156,6 +156,10 @@ class _Label:
     """The soft label of one pair.
 
     Attributes:
+        pair_id: The pair.
+        prompt_id: Its prompt.
+        response_a: Its first response.
+        response_b: Its second response.
         p_a: P(a preferred).
         p_a_ab: The same by the verdicts that saw a first, or None without any.
         p_a_ba: The same by those that saw b first.
@@ -164,6 +168,10 @@ class _Label:
         principles: (principle id, p_a by this principle, its weight), sorted by id.
     """
 
+    pair_id: str
+    prompt_id: str
+    response_a: str
+    response_b: str
     p_a: float
     p_a_ab: float | None
     p_a_ba: float | None
@@ -211,6 +219,10 @@ def _label_pair(
     usable = {principle: _combine_judges(judges, jury) for principle, judges in ballots.items()}
     combined = {principle: _mean_of_orders(orders) for principle, orders in usable.items()}
     return _Label(
+        pair_id=group[0].pair_id,
+        prompt_id=group[0].prompt_id,
+        response_a=group[0].response_a,
+        response_b=group[0].response_b,
         p_a=_mean([(p_a, weights[principle]) for principle, p_a in combined.items()]),
         p_a_ab=_mean_of_order(usable, weights, "ab"),
         p_a_ba=_mean_of_order(usable, weights, "ba"),
@@ -313,21 +325,17 @@ def _mean(weighted: Sequence[tuple[float, float]]) -> float:
 
 
 def _make_row(
-    verdict: Verdict,
-    label: _Label,
-    prompt: Mapping[str, Any],
-    texts: Mapping[str, str],
-    settings: PreferenceSettings,
+    label: _Label, prompt: Mapping[str, Any], texts: Mapping[str, str], settings: PreferenceSettings
 ) -> Row:
-    text_a, text_b = texts[verdict.response_a], texts[verdict.response_b]
+    text_a, text_b = texts[label.response_a], texts[label.response_b]
     a_chosen = label.p_a >= 0.5  # noqa: PLR2004 (at exactly one half the names a and b mean nothing: take a)
     return {
-        "pair_id": verdict.pair_id,
-        "prompt_id": verdict.prompt_id,
+        "pair_id": label.pair_id,
+        "prompt_id": label.prompt_id,
         "split": prompt["split"],
         "prompt": prompt["prompt"],
-        "response_a": verdict.response_a,
-        "response_b": verdict.response_b,
+        "response_a": label.response_a,
+        "response_b": label.response_b,
         "text_a": text_a,
         "text_b": text_b,
         "p_a": label.p_a,

@@ -1,10 +1,10 @@
 """Parquet tables: written against a stated schema, byte for byte the same for the same rows."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, Self, TypeVar, overload
 
 from rlaif_dagster.errors import StorageError
 
@@ -15,6 +15,9 @@ Row = dict[str, Any]
 """One row of a table; the table's schema gives the types."""
 
 
+_Value = TypeVar("_Value")
+
+
 class Rows(Protocol):
     """Rows that can be gone through again and again: a list of them, or a table that is read anew each time."""
 
@@ -23,7 +26,8 @@ class Rows(Protocol):
     def __iter__(self) -> Iterator[Row]: ...
 
 
-_BATCH_ROWS: Final = 4_096  # rows that are in memory as rows at a time
+BATCH_ROWS: Final = 4_096
+"""Rows that are in memory as rows at a time."""
 _GROUP_BATCHES: Final = 16  # batches of a row group of the file, which is in memory as columns
 
 
@@ -40,7 +44,7 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: "pa.Schem
     waiting = iter(rows)
     batches = (
         pa.RecordBatch.from_pylist(batch, schema=schema)
-        for batch in iter(lambda: list(itertools.islice(waiting, _BATCH_ROWS)), [])
+        for batch in iter(lambda: list(itertools.islice(waiting, BATCH_ROWS)), [])
     )
     try:
         with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
@@ -101,7 +105,7 @@ def stream_table(
 
     try:
         with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
                 for name, value in (where or {}).items():
                     batch = batch.filter(pc.equal(batch.column(name), value))  # noqa: PLW2901
                 yield from batch.to_pylist()
@@ -142,3 +146,22 @@ class StoredRows:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """`StoredRows.from_json(rows.to_json()) == rows`, through JSON as well."""
         return cls(path=Path(value["path"]), columns=tuple(value["columns"]), where=value["where"])
+
+
+class LazyRows(Sequence[Row], Generic[_Value]):
+    """Rows that are made when they are asked for, of values that take less memory than rows."""
+
+    def __init__(self, values: Sequence[_Value], make: Callable[[_Value], Row]) -> None:
+        self._values, self._make = values, make
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @overload
+    def __getitem__(self, place: int) -> Row: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Row]: ...
+    def __getitem__(self, place: int | slice) -> Row | list[Row]:
+        if isinstance(place, slice):
+            return [self._make(value) for value in self._values[place]]
+        return self._make(self._values[place])

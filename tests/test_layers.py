@@ -30,9 +30,12 @@ ABOVE = {
     "digest": (),
     "seeds": ("digest",),
     "progress": (),
+    "processes": (),
     "tables": ("errors",),
     "pages": (),
-    **dict.fromkeys(STAGES, (*STAGES, "inputs", "errors", "digest", "seeds", "progress", "tables", "pages")),
+    **dict.fromkeys(
+        STAGES, (*STAGES, "inputs", "errors", "digest", "seeds", "progress", "processes", "tables", "pages")
+    ),
     "inputs": (*STAGES, "errors", "digest"),
     "graph": (*STAGES, "inputs", "errors", "digest", "seeds", "progress", "tables"),
     "versioning": ("errors", "digest", "progress"),

@@ -285,7 +285,7 @@ def teach_self_judge(
     progress: Progress,
     lesson: Lesson = SELF_JUDGE_LESSON,
 ) -> None:
-    """Teaches the policy to judge a little, and to answer as before: each step takes pairs and as many dialogues.
+    """Teaches the policy to judge a little, and to go on answering: each step takes pairs and as many dialogues.
 
     The model is then what judges its own answers: no stronger model stands behind its verdicts.
     """

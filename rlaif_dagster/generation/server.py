@@ -4,38 +4,25 @@ The folder is the version that the record names, so what was sampled is provably
 else started could serve anything.
 """
 
-import ctypes
 import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from rlaif_dagster.errors import ModelError
+from rlaif_dagster.processes import end_with_parent
 
 HOST: Final = "127.0.0.1"
 _POLL_SECONDS: Final = 0.5
 _STOP_SECONDS: Final = 30.0
 _LOG_LINES: Final = 15
-_PR_SET_PDEATHSIG: Final = 1
-
-
-def _make_die_with_parent() -> Callable[[], None] | None:
-    """What a child does to end when this process is killed; only Linux can."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-_DIE_WITH_PARENT: Final = _make_die_with_parent()
 
 
 @contextmanager
@@ -62,7 +49,7 @@ def serve_policy(command: Sequence[str], folder: Path, *, log: Path, ready_secon
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "HF_HUB_OFFLINE": "1"},
                 start_new_session=True,
-                preexec_fn=_DIE_WITH_PARENT,  # noqa: PLW1509 - one system call, prepared before: safe between fork and exec
+                preexec_fn=end_with_parent,  # noqa: PLW1509 - one system call, prepared before: safe between fork and exec
             )
         except OSError as error:
             raise ModelError(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlaif_dagster.graph.stage import Check, CheckResult
+from rlaif_dagster.tables import BATCH_ROWS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,7 +30,7 @@ def check_schema(table: str, schema: "Callable[[], pa.Schema]", *, key: tuple[st
             found = file.schema_arrow
             same = found.equals(expected)
             nulls: Counter[str] = Counter()
-            for batch in file.iter_batches() if same else ():
+            for batch in file.iter_batches(BATCH_ROWS) if same else ():
                 nulls.update({f.name: batch.column(f.name).null_count for f in expected if not f.nullable})
             keys = file.read(list(key)) if same else None
         gaps = [name for name, count in nulls.items() if count]

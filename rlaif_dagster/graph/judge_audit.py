@@ -19,7 +19,7 @@ from rlaif_dagster.graph.judging import (
     write_judgements,
 )
 from rlaif_dagster.graph.learning import write_plots
-from rlaif_dagster.graph.responses import MODEL_ENGINE, RESPONSES_TABLE, read_nameable_responses
+from rlaif_dagster.graph.responses import MODEL_ENGINE, read_nameable_responses, view_responses
 from rlaif_dagster.graph.sources import TABLE_ENGINE, read_constitution, read_prompts
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs
@@ -32,7 +32,7 @@ from rlaif_dagster.judging.probe import Probe, plan_probes
 from rlaif_dagster.judging.questions import Question, plan_questions
 from rlaif_dagster.judging.settings import LocalJudgeSettings, find_protocol
 from rlaif_dagster.judging.verdicts import Verdict, judgements_schema
-from rlaif_dagster.tables import Row, read_table
+from rlaif_dagster.tables import Row
 
 if TYPE_CHECKING:
     from rlaif_dagster.judging.audit.judged import Gold
@@ -170,8 +170,7 @@ def _audit(inputs: ProjectInputs, context: StageContext) -> StageResult:
 def _gather(inputs: ProjectInputs, context: StageContext) -> _Material:
     from rlaif_dagster.judging.audit.judged import embedded_gold, no_gold
 
-    rows = read_table(context.inputs["sampled_responses"] / RESPONSES_TABLE)
-    responses = {row["response_id"]: row for row in rows}
+    responses = {row["response_id"]: row for row in view_responses(context, "response_id", "text", "source")}
     prompts = {p.prompt_id: p.prompt for p in read_prompts(context.inputs["prompts"])}
     constitution = read_constitution(context.inputs["constitution"])
     human = None

@@ -20,7 +20,7 @@ from typing import Any, Final
 from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.errors import StageError
 from rlaif_dagster.graph.judging import ask_judges, read_bare_verdicts, write_judgements
-from rlaif_dagster.graph.responses import MODEL_ENGINE, RESPONSES_TABLE
+from rlaif_dagster.graph.responses import MODEL_ENGINE, view_responses
 from rlaif_dagster.graph.sources import TABLE_ENGINE, read_constitution, read_prompts
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, ProjectInputs
@@ -29,7 +29,6 @@ from rlaif_dagster.judging.opening import read_judges
 from rlaif_dagster.judging.questions import Question, plan_questions
 from rlaif_dagster.judging.settings import GateSettings, LocalJudgeSettings
 from rlaif_dagster.judging.verdicts import Verdict
-from rlaif_dagster.tables import read_table
 
 JUDGE_CANARY: Final = "judge_canary"
 CANARY_JSON: Final = "canary.json"
@@ -130,10 +129,7 @@ def _ask_again(inputs: ProjectInputs, context: StageContext) -> StageResult:
         read_bare_verdicts(context.inputs["judgements"]) if judges else (),
         inputs.judge.gates.canary.num_questions,
     )
-    texts = {
-        row["response_id"]: row["text"]
-        for row in read_table(context.inputs["sampled_responses"] / RESPONSES_TABLE)
-    }
+    texts = {row["response_id"]: row["text"] for row in view_responses(context, "response_id", "text")}
     prompts = {p.prompt_id: p.prompt for p in read_prompts(context.inputs["prompts"])}
     constitution = read_constitution(context.inputs["constitution"])
     pairs = sorted({verdict.pair for verdict in chosen.values()})

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.graph.checks import check_schema
-from rlaif_dagster.graph.responses import MODEL_ENGINE, RESPONSES_TABLE
+from rlaif_dagster.graph.responses import MODEL_ENGINE, view_responses
 from rlaif_dagster.graph.sources import JUDGE_VERDICTS, TABLE_ENGINE, read_constitution, read_prompts
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs
@@ -27,7 +28,7 @@ from rlaif_dagster.judging.settings import (
     name_judge,
 )
 from rlaif_dagster.judging.verdicts import Verdict, judgements_schema
-from rlaif_dagster.tables import has_columns, read_table, stream_table, write_table
+from rlaif_dagster.tables import Row, has_columns, stream_table, write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,7 +60,7 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
     is_local = any(isinstance(source.settings, LocalJudgeSettings) for source in inputs.judges)
 
     def ask(context: StageContext) -> StageResult:
-        responses = read_table(context.inputs["sampled_responses"] / RESPONSES_TABLE)
+        responses = view_responses(context, "response_id", "prompt_id", "text")
         pairs = form_pairs(responses, pairing, seed)
         with ask_about_pairs(
             pairs.pairs,
@@ -215,10 +216,16 @@ def write_judgements(folder: Path, verdicts: Iterable[Verdict]) -> int:
 
 
 def read_bare_verdicts(folder: Path) -> Iterator[Verdict]:
-    """Yields the verdicts of a version, without the answers that they come from."""
+    """Yields the verdicts of a version, without the answers that they come from.
+
+    Names that several verdicts have are in memory once, should all the verdicts be kept.
+    """
     columns = [name for name in judgements_schema().names if name != "answers"]
     for row in stream_table(folder / JUDGEMENTS_TABLE, columns):
-        yield Verdict.from_row({**row, "answers": ()})
+        once: Row = {
+            name: sys.intern(value) if isinstance(value, str) else value for name, value in row.items()
+        }
+        yield Verdict(**once, answers=())
 
 
 def _count(verdicts: Iterable[Verdict], statuses: Counter[str], cut: Counter[bool]) -> Iterator[Verdict]:
@@ -251,7 +258,7 @@ def _import_recorded(inputs: ProjectInputs) -> Callable[[StageContext], StageRes
         try:
             result = read_recorded_verdicts(
                 context.inputs["judge"] / JUDGE_VERDICTS,
-                read_table(context.inputs["sampled_responses"] / RESPONSES_TABLE),
+                view_responses(context, "response_id", "prompt_id", "source"),
                 name=settings.name,
                 principle_ids=[principle.id for principle in constitution.principles],
             )

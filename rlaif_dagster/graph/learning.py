@@ -16,6 +16,7 @@ from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, S
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.models import copy_model
 from rlaif_dagster.tables import StoredRows, write_table
+from rlaif_dagster.training.restarts import Restart
 from rlaif_dagster.training.results import CHECKPOINTS_TABLE, checkpoints_schema, tabulate_checkpoints
 from rlaif_dagster.training.settings import OptimizerSettings
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from rlaif_dagster.training.results import PolicyResult
     from rlaif_dagster.training.reward_model import RewardModelResult
-    from rlaif_dagster.training.trainers import Restart
 
 TRAINING_JSON: Final = "training.json"
 """What training looked like: beside a model's files, for the report and the plots."""
@@ -271,6 +271,7 @@ def train(
     numerics, launch = inputs.pipeline.numerics, inputs.pipeline.launch
     device = prepare_torch(num_threads=numerics.num_threads, device=numerics.device)
     folders = {**folders, "output": context.output, "scratch": context.scratch}
+    restart = plan_restart(context, recipe, inputs)
     if launch.num_processes == 1:
         function, _, _ = TRAININGS[what]
         return function(
@@ -279,7 +280,7 @@ def train(
             settings=settings,
             seed=seed,
             device=device,
-            restart=plan_restart(context, recipe, inputs),
+            restart=restart,
             progress=context.progress,
         )
     if inputs.launch_config is not None:
@@ -294,13 +295,13 @@ def train(
         seed=seed,
         device=device,
         num_threads=numerics.num_threads,
+        restart=restart,
+        progress=context.progress,
     )
 
 
-def plan_restart(context: StageContext, recipe: JsonValue, inputs: ProjectInputs) -> "Restart":
+def plan_restart(context: StageContext, recipe: JsonValue, inputs: ProjectInputs) -> Restart:
     """Where this very training leaves its restart points: by what it reads and by its settings."""
-    from rlaif_dagster.training.trainers import Restart
-
     digests: JsonValue = {name: str(digest) for name, digest in context.digests.items()}
     return Restart(
         folder=context.journal / Digest.from_json([digests, recipe]).short,

@@ -1,7 +1,6 @@
 """The stage of the soft labels."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -9,18 +8,17 @@ from rlaif_dagster.digest import JsonValue, canonical_json
 from rlaif_dagster.graph.cards import with_card
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.judge_gates import read_audit
-from rlaif_dagster.graph.judging import JUDGEMENTS_TABLE
-from rlaif_dagster.graph.responses import RESPONSES_TABLE, read_nameable_responses
+from rlaif_dagster.graph.judging import read_bare_verdicts
+from rlaif_dagster.graph.responses import read_nameable_responses, view_responses
 from rlaif_dagster.graph.sources import PROMPTS_TABLE, TABLE_ENGINE, read_constitution
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs, RecordedFile
 from rlaif_dagster.judging.human import HUMAN_VALUES, read_human_labels
 from rlaif_dagster.judging.jury import Jury
 from rlaif_dagster.judging.settings import find_combine, find_protocol
-from rlaif_dagster.judging.verdicts import Verdict
 from rlaif_dagster.preferences import aggregate_verdicts, preferences_schema
 from rlaif_dagster.rounds.plateau import JUDGE_THRESHOLDS, list_reasons, watch_judge
-from rlaif_dagster.tables import Row, StoredRows, stream_table, write_table
+from rlaif_dagster.tables import Row, StoredRows, write_table
 
 PREFERENCES_TABLE: Final = "preferences.parquet"
 SUMMARY_JSON: Final = "summary.json"
@@ -56,16 +54,13 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
         prompts = StoredRows(
             path=context.inputs["prompts"] / PROMPTS_TABLE, columns=("prompt_id", "prompt", "split")
         )
-        responses = StoredRows(
-            path=context.inputs["sampled_responses"] / RESPONSES_TABLE, columns=("response_id", "text")
-        )
         human = {} if people is None else _read_people(people, prompts, read_nameable_responses(context))
-        jury = Jury.from_verdicts(combine, stream_verdicts(judgements))
+        jury = Jury.from_verdicts(combine, read_bare_verdicts(judgements))
         result = aggregate_verdicts(
-            stream_verdicts(judgements),
+            read_bare_verdicts(judgements),
             constitution=read_constitution(context.inputs["constitution"]),
             prompts=prompts,
-            responses=responses,
+            responses=view_responses(context, "response_id", "text"),
             settings=settings,
             protocol=protocol,
             jury=jury,
@@ -140,13 +135,6 @@ def _read_people(file: RecordedFile, prompts: Iterable[Row], responses: Sequence
     )
     file.require_unchanged()
     return {pair.pair_id: HUMAN_VALUES[label] for pair, label in labels.labels.items()}
-
-
-def stream_verdicts(folder: Path) -> Iterator[Verdict]:
-    """Yields the verdicts of a version of `judgements`, without what the judges said, which labels do not need."""
-    columns = [field.name for field in fields(Verdict) if field.name != "answers"]
-    for row in stream_table(folder / JUDGEMENTS_TABLE, columns):
-        yield Verdict(**row, answers=())
 
 
 def read_preferences(folder: Path, split: str) -> StoredRows:

@@ -13,7 +13,7 @@ from rlaif_dagster.graph.sources import TABLE_ENGINE, read_prompts
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.prompts import Prompt
-from rlaif_dagster.tables import Row, read_table, write_table
+from rlaif_dagster.tables import Row, StoredRows, read_table, stream_table, write_table
 
 if TYPE_CHECKING:
     from rlaif_dagster.generation.sampling import SamplingResult
@@ -140,6 +140,11 @@ def _read_known_responses(context: StageContext) -> dict[str, Row]:
     }
 
 
+def view_responses(context: StageContext, *columns: str) -> StoredRows:
+    """Some columns of `sampled_responses`; its texts alone may be much of what a process can hold."""
+    return StoredRows(path=context.inputs["sampled_responses"] / RESPONSES_TABLE, columns=columns)
+
+
 def read_nameable_responses(context: StageContext) -> list[Row]:
     """The responses that people's labels may name: those of the round, and those of the first."""
     folders = [
@@ -155,10 +160,11 @@ def write_responses(folder: Path, rows: Iterable[Mapping[str, Any]]) -> int:
 
 def _check_answered(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
     prompts = {p.prompt_id for p in read_prompts(inputs["prompts"])}
-    rows = read_table(output / RESPONSES_TABLE)
-    unanswered = prompts - {row["prompt_id"] for row in rows}
-    num_empty = sum(not row["text"].strip() for row in rows)
+    num_empty = 0
+    for row in stream_table(output / RESPONSES_TABLE, ["prompt_id", "text"]):
+        prompts.discard(row["prompt_id"])
+        num_empty += not row["text"].strip()
     return CheckResult(
-        passed=not unanswered and not num_empty,
-        facts={"num_unanswered": len(unanswered), "num_empty": num_empty},
+        passed=not prompts and not num_empty,
+        facts={"num_unanswered": len(prompts), "num_empty": num_empty},
     )

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from rlaif_dagster.digest import JsonValue
 from rlaif_dagster.generation.settings import LocalSamplingSettings
+from rlaif_dagster.graph.cards import with_card
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.judging import read_answers
 from rlaif_dagster.graph.learning import TRAINING_ENGINE, plan_restart, write_training
@@ -170,6 +171,7 @@ def build_revised_responses(inputs: ProjectInputs) -> Stage:
     )
 
 
+@with_card
 def build_supervised_policy(inputs: ProjectInputs) -> Stage:
     """The stage of the policy fine-tuned on the revised answers."""
     settings = _require(inputs.pipeline.revision)
@@ -228,7 +230,7 @@ def build_supervised_policy(inputs: ProjectInputs) -> Stage:
         name=SUPERVISED_POLICY,
         description="The base policy fine-tuned on the revised answers by TRL's SFTTrainer; then it is sampled.",
         kinds=("huggingface", "pytorch"),
-        code_version="1",
+        code_version="2",
         inputs=("revised_responses", "base_policy"),
         settings=recipe,
         engine=TRAINING_ENGINE,

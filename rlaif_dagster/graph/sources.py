@@ -29,7 +29,7 @@ from rlaif_dagster.judging.opening import (
 from rlaif_dagster.judging.settings import JurySettings, RecordedJudgeSettings
 from rlaif_dagster.models import copy_model
 from rlaif_dagster.prompts import Prompt, find_leaks, prompts_schema, split_prompts
-from rlaif_dagster.tables import read_table, write_table
+from rlaif_dagster.tables import stream_table, write_table
 
 CONSTITUTION_JSON: Final = "constitution.json"
 JUDGE_VERDICTS: Final = "verdicts.jsonl"
@@ -208,7 +208,7 @@ def build_prompts(inputs: ProjectInputs) -> Stage:
 
 def read_prompts(folder: Path) -> list[Prompt]:
     """Reads a version of the `prompts` asset."""
-    return [Prompt(**row) for row in read_table(folder / PROMPTS_TABLE)]
+    return [Prompt(**row) for row in stream_table(folder / PROMPTS_TABLE)]
 
 
 def compare_prompts(old: Sequence[Prompt], new: Sequence[Prompt], file: str) -> Iterator[Change]:

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
@@ -30,6 +32,7 @@ from rlaif_dagster.training.kl import KlEstimate, compute_k3, compute_log_probs
 from rlaif_dagster.training.results import CheckpointAnswer, PolicyCheckpoint
 from rlaif_dagster.training.rewards import RewardModel
 from rlaif_dagster.training.settings import GuardSettings
+from rlaif_dagster.training.sharding import whole_weights
 from rlaif_dagster.training.trainers import DivergedError, require_finite_weights
 
 
@@ -154,19 +157,14 @@ class CheckpointCallback(TrainerCallback):
         if state.global_step:
             self._take_up(_find_measured(args, state))
             return
-        self.checkpoints.append(self._probe.measure(kwargs["model"], 0))
-        save_file(_trained_weights(kwargs["model"]), self._file_of(self.checkpoints[0]))
+        self.checkpoints.append(self._measure(kwargs["model"], 0))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measures the policy when it is time, and after the last step."""
         step = state.global_step
         if step % self._every and step != state.max_steps:
             return
-        model = kwargs["model"]
-        require_finite_weights(model, step)
-        newest = self._probe.measure(model, step)
-        if not math.isfinite(newest.mean_reward + newest.kl_k1):
-            raise DivergedError(math.nan, step)
+        newest = self._measure(kwargs["model"], step)
         self.checkpoints.append(newest)
         if self._guard is not None:
             self.stopped = find_hacking(self.checkpoints[0], newest, self._guard)
@@ -174,7 +172,6 @@ class CheckpointCallback(TrainerCallback):
             control.should_training_stop = True
             return
         self._candidates.append(newest)
-        save_file(_trained_weights(model), self._file_of(newest))
         chosen = choose_checkpoint(self._candidates)
         while self._candidates[0] is not chosen:
             # A training that was killed and goes on may have removed it before.
@@ -182,6 +179,8 @@ class CheckpointCallback(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Writes what was measured beside a restart point."""
+        if not state.is_world_process_zero:
+            return
         measured = {
             "checkpoints": [asdict(checkpoint) for checkpoint in self.checkpoints],
             "candidates": [checkpoint.step for checkpoint in self._candidates],
@@ -195,6 +194,24 @@ class CheckpointCallback(TrainerCallback):
             for name, parameter in model.named_parameters():
                 if name in weights:
                     parameter.copy_(weights[name])
+
+    def _measure(self, model: Any, step: int) -> PolicyCheckpoint:
+        """Measures the policy and keeps its weights; of several processes the first does, and tells the others.
+
+        Raises:
+            DivergedError: If weights or figures are no numbers.
+        """
+        measured: list[Any] = [None]
+        with whole_weights(model):
+            require_finite_weights(model, step)
+            if PartialState().is_main_process:
+                measured = [self._probe.measure(model, step)]
+                save_file(_trained_weights(model), self._folder / f"step-{step}.safetensors")
+            broadcast_object_list(measured)
+        checkpoint: PolicyCheckpoint = measured[0]
+        if not math.isfinite(checkpoint.mean_reward + checkpoint.kl_k1):
+            raise DivergedError(math.nan, step)
+        return checkpoint
 
     def _take_up(self, measured: Path) -> None:
         values = json.loads(measured.read_text())

@@ -12,6 +12,7 @@ from rlaif_dagster.models import open_causal_lm
 from rlaif_dagster.progress import Progress, ignore_progress
 from rlaif_dagster.tables import Rows
 from rlaif_dagster.training.pairs import require_training_rows
+from rlaif_dagster.training.restarts import Restart
 from rlaif_dagster.training.results import PolicyResult
 from rlaif_dagster.training.rewards import RewardModel
 from rlaif_dagster.training.settings import BestOfNSettings, DpoSettings, OnlineSettings, PolicySettings
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from rlaif_dagster.training.checkpoints import CheckpointCallback, CheckpointProbe
     from rlaif_dagster.training.methods.method import Material, Plan
-    from rlaif_dagster.training.trainers import Restart
 
 
 def train_policy(
@@ -35,7 +35,7 @@ def train_policy(
     output: Path,
     scratch: Path,
     reference_policy_path: Path | None = None,
-    restart: "Restart | None" = None,
+    restart: Restart | None = None,
     progress: Progress = ignore_progress,
 ) -> PolicyResult:
     """Trains a policy and writes its folder, which `AutoModelForCausalLM` opens.
@@ -93,9 +93,9 @@ def train_policy(
         try:
             log = trainers.run_training(trainer, what="policy")
         except TrainingError as error:
-            raise TrainingError(f"{error}{_keep_last_good(trainer, keeper, tokenizer, restart)}") from error
-        keeper.restore_chosen(trainer.model)
-    trainers.save_model(trainer, tokenizer, output, dtype=settings.dtype)
+            kept = _keep_last_good(trainer, keeper, tokenizer, restart, dtype=settings.dtype)
+            raise TrainingError(f"{error}{kept}") from error
+        _save_chosen(trainer, keeper, tokenizer, output, dtype=settings.dtype)
     return PolicyResult(
         method=settings.method,
         counts=plan.counts,
@@ -143,17 +143,24 @@ def _make_probe(material: "Material", settings: PolicySettings, reference: Any |
     )
 
 
+def _save_chosen(
+    trainer: Any, keeper: "CheckpointCallback", tokenizer: Any, folder: Path, *, dtype: str
+) -> None:
+    from rlaif_dagster.training import sharding, trainers
+
+    with sharding.whole_weights(trainer.model):
+        keeper.restore_chosen(trainer.model)
+        trainers.save_model(trainer, tokenizer, folder, dtype=dtype)
+
+
 def _keep_last_good(
-    trainer: Any, keeper: "CheckpointCallback", tokenizer: Any, restart: "Restart | None"
+    trainer: Any, keeper: "CheckpointCallback", tokenizer: Any, restart: Restart | None, *, dtype: str
 ) -> str:
     """Writes the chosen checkpoint of a training that diverged beside its restart points, and says where."""
-    from rlaif_dagster.training import trainers
-
     if restart is None or not keeper.chosen.step:
         return ""
-    keeper.restore_chosen(trainer.model)
     folder = restart.folder / "last_good"
-    trainers.save_model(trainer, tokenizer, folder, dtype="float32")
+    _save_chosen(trainer, keeper, tokenizer, folder, dtype=dtype)
     return f"\n  kept: the policy after step {keeper.chosen.step}, in {folder}, until a training comes to its end"
 
 

@@ -3,6 +3,7 @@
 torch, transformers and trl are imported inside the functions.
 """
 
+import gc
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from rlaif_dagster.progress import Progress, ignore_progress
 from rlaif_dagster.seeds import derive_seed
 from rlaif_dagster.tables import Rows
 from rlaif_dagster.training.pairs import encode_pairs, require_training_rows
+from rlaif_dagster.training.restarts import Restart
 from rlaif_dagster.training.rewards import (
     MEMBER,
     RewardEvaluation,
@@ -25,8 +27,6 @@ from rlaif_dagster.training.settings import RewardModelSettings
 
 if TYPE_CHECKING:
     import torch
-
-    from rlaif_dagster.training.trainers import Restart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ def train_reward_model(
     device: "torch.device",
     output: Path,
     scratch: Path,
-    restart: "Restart | None" = None,
+    restart: Restart | None = None,
     progress: Progress = ignore_progress,
 ) -> RewardModelResult:
     """Trains a reward model and writes its folder, which `AutoModelForSequenceClassification` opens.
@@ -116,6 +116,7 @@ def train_reward_model(
             for number in range(1, settings.ensemble + 1)
         ]
     counts, steps = trained[0]
+    gc.collect()  # a trainer is a ring of references: its pairs would stay while all texts are encoded once more
     train, held_out = (
         evaluate_reward_model(
             output, some, device=device, batch_size=settings.batch_size, max_length=settings.max_length
@@ -146,7 +147,7 @@ def _train_member(
     from trl import RewardConfig
     from trl.trainer.reward_trainer import DataCollatorForPreference
 
-    from rlaif_dagster.training import trainers
+    from rlaif_dagster.training import examples, trainers
 
     set_seed(trainers.trainer_seed(seed))  # the head's first weights are drawn while the model is opened
     model, tokenizer = open_reward_model(base_path, dtype=trainers.loading_dtype(settings))
@@ -162,11 +163,11 @@ def _train_member(
             max_length=settings.max_length,
             **trainers.training_arguments(settings, seed=seed, device=device, **arguments),
         ),
-        data_collator=trainers.SoftLabelCollator(
+        data_collator=examples.SoftLabelCollator(
             DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id),
-            trainers.show_reward_pairs(encoded),
+            examples.show_reward_pairs(encoded),
         ),
-        train_dataset=trainers.list_places(encoded),
+        train_dataset=examples.list_places(encoded),
         processing_class=tokenizer,
         peft_config=trainers.build_lora(settings.lora, task="SEQ_CLS"),
         callbacks=[trainers.ProgressCallback("reward model steps", progress)],

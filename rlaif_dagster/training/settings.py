@@ -165,4 +165,4 @@ class LaunchSettings(BaseModel):
     num_processes: int = Field(default=1, ge=1)
     """Gradients are summed over them, so another number gives other low bits: part of a recipe where it is not 1."""
     config_file: str | None = None
-    """A config file of accelerate inside the project, for FSDP or DeepSpeed; not on a CPU."""
+    """A config file of accelerate inside the project, for FSDP or DeepSpeed."""

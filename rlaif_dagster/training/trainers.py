@@ -1,27 +1,21 @@
 """TRL's trainers with soft labels, and how they are run. Needs torch and trl: import it lazily.
 
 Each trainer differs from TRL's in the loss (a function of `training.losses`), and in taking pairs that are encoded
-already: its data set names them by their places, and the collator looks them up, so that their tokens are in memory
-once, in `EncodedPairs`. Answers a and b stand where TRL expects `chosen` and `rejected`; `p_a` says how much a is
+already (`training.examples`). Answers a and b stand where TRL expects `chosen` and `rejected`; `p_a` says how much a is
 preferred.
 """
 
 import importlib.util
 import math
 import os
-import shutil
-import tempfile
 import warnings
-from array import array
-from collections.abc import Callable
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate import PartialState
 from datasets import Dataset
-from filelock import FileLock, Timeout
 from transformers import PrinterCallback, TrainerCallback, TrainerState, set_seed
 from trl import DPOTrainer, RewardTrainer, SFTTrainer
 
@@ -29,15 +23,15 @@ from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.models import open_causal_lm
 from rlaif_dagster.progress import Progress
 from rlaif_dagster.tables import Row
-from rlaif_dagster.training.kl import stream_log_probs
 from rlaif_dagster.training.losses import (
     soft_bradley_terry_loss,
     soft_dpo_loss,
     soft_ipo_loss,
     soft_robust_dpo_loss,
 )
-from rlaif_dagster.training.pairs import EncodedPairs
+from rlaif_dagster.training.restarts import Restart, find_restart_point, hold_workspace, mark_whole
 from rlaif_dagster.training.settings import LoraSettings, OptimizerSettings
+from rlaif_dagster.training.sharding import read_whole_weights, take_up_sharding, whole_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,43 +40,32 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-_WHOLE: Final = "whole"
-"""An empty file in a restart point that was written to its end."""
-
-
 def trainer_seed(seed: int) -> int:
     """The seed as transformers takes it: it also seeds numpy, which has 32 bits for it."""
     return seed % 2**32
-
-
-class SoftLabelCollator:
-    """A TRL collator for `list_places`, whose batches also hold the soft labels, `p_a` of shape `(pair,)`."""
-
-    def __init__(
-        self, collate: Callable[[list[Row]], dict[str, torch.Tensor]], show: Callable[[int], Row]
-    ) -> None:
-        """Takes TRL's collator, and `show_reward_pairs` or `show_dpo_pairs`."""
-        self._collate, self._show = collate, show
-
-    def __call__(self, examples: list[Row]) -> dict[str, torch.Tensor]:
-        """Looks the pairs up, pads and stacks them."""
-        pairs = [self._show(example["place"]) for example in examples]
-        batch = self._collate(pairs)
-        batch["p_a"] = torch.tensor([pair["p_a"] for pair in pairs], dtype=torch.float32)
-        return batch
 
 
 class QuietTrainer:
     """What all trainers have: they stop when the loss is no number, call nobody, and write no model card."""
 
     state: TrainerState
+    accelerator: Any
+    takes_shards = True
+    """Whether its model's weights may be sharded over processes."""
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Makes the accelerator; weights may be sharded."""
+        trl: Any = super()  # a trainer of TRL
+        trl.create_accelerator_and_postprocess()
+        take_up_sharding(self)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """One batch forwards and backwards; its loss has to be finite."""
         trl: Any = super()  # a trainer of TRL
         loss: torch.Tensor = trl.training_step(*args, **kwargs)
-        if not torch.isfinite(loss):
-            raise DivergedError(float(loss), self.state.global_step + 1)
+        losses: torch.Tensor = self.accelerator.gather(loss)  # all processes go on, or none does
+        if not torch.isfinite(losses).all():
+            raise DivergedError(float(losses.sum()), self.state.global_step + 1)
         return loss
 
     def _send_telemetry(self) -> None:
@@ -115,10 +98,10 @@ class SoftRewardTrainer(QuietTrainer, RewardTrainer):
         rewards_a, rewards_b = outputs.logits.squeeze(-1).float().chunk(2)
         margin = rewards_a - rewards_b
         loss = soft_bradley_terry_loss(margin, p_a, self.label_margin).mean()
-        self._metrics["train" if model.training else "eval"]["margin"].append(
-            _mean_signed_margin(margin, p_a)
-        )
-        self._metrics["train" if model.training else "eval"]["accuracy"].append(_accuracy(margin, p_a))
+        metrics = self._metrics["train" if model.training else "eval"]
+        margin, p_a = self.accelerator.gather((margin.detach(), p_a))
+        metrics["margin"].append(_mean_signed_margin(margin, p_a))
+        metrics["accuracy"].append(_accuracy(margin, p_a))
         return (loss, outputs) if return_outputs else loss
 
 
@@ -154,6 +137,7 @@ class SoftDpoTrainer(QuietTrainer, DPOTrainer):
                 losses = soft_dpo_loss(margin, p_a, self.beta)
         loss = losses.mean()
         metrics = self._metrics["train" if model.training else "eval"]
+        margin, p_a = self.accelerator.gather((margin.detach(), p_a))
         metrics["rewards/margins"].append(_mean_signed_margin(self.beta * margin, p_a))
         metrics["rewards/accuracies"].append(_accuracy(margin, p_a))
         return (loss, outputs) if return_outputs else loss
@@ -174,21 +158,9 @@ class ProgressCallback(TrainerCallback):
         self._progress(self._what, state.global_step, state.max_steps)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """After everything else of a restart point is written."""
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _WHOLE).touch()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Restart:
-    """From where a training that was killed goes on, to the same weights.
-
-    Attributes:
-        folder: A folder of this training alone, which outlives a crash. It is removed when training has ended.
-        every_steps: Optimiser steps from one restart point to the next.
-    """
-
-    folder: Path
-    every_steps: int
+        """After everything else of a restart point is written, by every process."""
+        PartialState().wait_for_everyone()
+        mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
 def open_policy_to_train(
@@ -210,50 +182,6 @@ def open_policy_to_train(
 def loading_dtype(settings: OptimizerSettings) -> str:
     """The precision of the weights in training: low only under adapters, which are float32 themselves."""
     return settings.dtype if settings.lora is not None else "float32"
-
-
-def list_places(pairs: EncodedPairs) -> Dataset:
-    """The data set of a trainer whose `SoftLabelCollator` looks the pairs up."""
-    return Dataset.from_dict({"place": range(len(pairs))})
-
-
-def show_reward_pairs(pairs: EncodedPairs) -> Callable[[int], Row]:
-    """Shows each pair under the names that RewardTrainer reads: whole dialogues."""
-
-    def show(place: int) -> Row:
-        a, b = pairs.dialogues[2 * place : 2 * place + 2]
-        return {"chosen_ids": a.input_ids, "rejected_ids": b.input_ids, "p_a": pairs.p_a[place]}
-
-    return show
-
-
-def show_dpo_pairs(
-    pairs: EncodedPairs, reference: Any, *, settings: OptimizerSettings
-) -> Callable[[int], Row]:
-    """Shows each pair under the names that DPOTrainer reads, with the reference's log-probability of each answer.
-
-    Args:
-        pairs: Encoded pairs.
-        reference: The reference policy on its device, which measures all answers now.
-        settings: Batch size and precision.
-    """
-    logps = array("d", bytes(8 * len(pairs.dialogues)))
-    with torch.autocast(reference.device.type, torch.bfloat16, enabled=settings.dtype == "bfloat16"):
-        for i, tokens in stream_log_probs(reference, pairs.dialogues, batch_size=2 * settings.batch_size):
-            logps[i] = float(tokens.sum())
-
-    def show(place: int) -> Row:
-        a, b = pairs.dialogues[2 * place : 2 * place + 2]
-        return {
-            "prompt_ids": a.prompt_ids,
-            "chosen_ids": a.completion_ids,
-            "rejected_ids": b.completion_ids,
-            "ref_chosen_logps": logps[2 * place],
-            "ref_rejected_logps": logps[2 * place + 1],
-            "p_a": pairs.p_a[place],
-        }
-
-    return show
 
 
 def training_arguments(
@@ -329,7 +257,7 @@ def run_training(trainer: Any, *, what: str) -> list[Row]:
     """
     trainer.remove_callback(PrinterCallback)
     try:
-        trainer.train(resume_from_checkpoint=_find_restart_point(Path(trainer.args.output_dir)))
+        trainer.train(resume_from_checkpoint=find_restart_point(Path(trainer.args.output_dir)))
     except DivergedError as error:
         raise TrainingError(
             f"{what}: the loss is {error.value} at step {error.step}.\n"
@@ -359,36 +287,11 @@ def require_finite_weights(model: Any, step: int) -> None:
 
 @contextmanager
 def trainer_workspace(scratch: Path, restart: Restart | None = None) -> "Iterator[str]":
-    """The folder that a trainer writes to: a temporary one inside `scratch`, or that of its restart points.
-
-    When training has ended, the restart points are removed, and with them those of other trainings of this asset that
-    nobody is at work on.
-    """
-    with ExitStack() as stack:
+    """The folder that a trainer writes to; see `hold_workspace`."""
+    with warnings.catch_warnings(), hold_workspace(scratch, restart) as folder:
         # peft 0.21 asks transformers 5.23 by a name that is going away.
-        stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-        if restart is None:
-            scratch.mkdir(parents=True, exist_ok=True)
-            yield stack.enter_context(tempfile.TemporaryDirectory(dir=scratch, prefix="trainer-"))
-            return
-        restart.folder.parent.mkdir(parents=True, exist_ok=True)
-        stack.enter_context(FileLock(_lock_of(restart.folder)))
-        restart.folder.mkdir(exist_ok=True)
-        yield str(restart.folder)
-        shutil.rmtree(restart.folder)
-    for other in (path for path in restart.folder.parent.iterdir() if path.is_dir()):
-        with suppress(Timeout), FileLock(_lock_of(other), timeout=0):
-            shutil.rmtree(other)
-
-
-def _lock_of(folder: Path) -> Path:
-    return folder.with_suffix(".lock")
-
-
-def _find_restart_point(folder: Path) -> str | None:
-    points = [path.parent for path in folder.glob(f"checkpoint-*/{_WHOLE}")]
-    return str(max(points, key=lambda path: int(path.name.rpartition("-")[2]))) if points else None
+        yield str(folder)
 
 
 def save_model(trainer: Any, tokenizer: Any, output: Path, *, dtype: str) -> None:
@@ -397,21 +300,23 @@ def save_model(trainer: Any, tokenizer: Any, output: Path, *, dtype: str) -> Non
     Of several processes the first one writes, and the others wait for it.
     """
     model = trainer.accelerator.unwrap_model(trainer.model)
-    if hasattr(model, "merge_and_unload"):
-        model = model.merge_and_unload()
-    model = model.to(getattr(torch, dtype))
-    if trainer.accelerator.is_main_process:
-        model.save_pretrained(output)
-        tokenizer.save_pretrained(output)
-    trainer.accelerator.wait_for_everyone()
+    with whole_weights(model):
+        if hasattr(model, "merge_and_unload"):
+            model = model.merge_and_unload()
+        if model.dtype != getattr(torch, dtype):
+            model = model.to(getattr(torch, dtype))
+        if trainer.accelerator.is_main_process:
+            model.save_pretrained(output, state_dict=read_whole_weights(model))
+            tokenizer.save_pretrained(output)
+        trainer.accelerator.wait_for_everyone()
 
 
 def _mean_signed_margin(margin: torch.Tensor, p_a: torch.Tensor) -> float:
     """Mean margin of the answer that the label prefers over the other one; exact ties count as 0."""
-    return float((margin.detach() * (p_a - 0.5).sign()).mean())
+    return float((margin * (p_a - 0.5).sign()).mean())
 
 
 def _accuracy(margin: torch.Tensor, p_a: torch.Tensor) -> float:
     """Share of pairs whose margin has the label's sign; a tied label counts as half."""
-    agreement = (margin.detach().sign() * (p_a - 0.5).sign() + 1) / 2
+    agreement = (margin.sign() * (p_a - 0.5).sign() + 1) / 2
     return float(agreement.mean())

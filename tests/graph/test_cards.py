@@ -19,15 +19,16 @@ from rlaif_dagster.preferences import preferences_schema
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.project_template import TEMPLATE_ROOT
 from rlaif_dagster.tables import write_table
+from tests.test_code_versions import read_inputs_with_everything
 from tests.training.tiny_models import write_tiny_policy
 
-WITH_CARD = ("ai_preferences", "reward_model", "aligned_policy")
+WITH_CARD = ("supervised_policy", "ai_preferences", "reward_model", "aligned_policy")
 RESULT = StageResult(counts={"num_pairs": 2}, metrics={"accuracy": {"value": 0.75, "low": None}})
 
 
 @pytest.fixture(scope="module")
 def graph() -> dict[str, Stage]:
-    return build_graph(ProjectInputs.read(TEMPLATE_ROOT))
+    return build_graph(read_inputs_with_everything())
 
 
 def write(stage: Stage, folder: Path) -> str:
@@ -88,7 +89,7 @@ def test_the_stages_that_carry_a_card_write_it_when_they_compute(
     assert stage.compute(context) == RESULT
     assert ModelCard.load(tmp_path / CARD_FILE).data.pipeline_tag == "text-classification"
     assert {"huggingface_hub", "jinja2"} <= set(stage.engine)
-    assert [name for name in graph if "huggingface_hub" in graph[name].engine] == list(WITH_CARD)
+    assert {name for name in graph if "huggingface_hub" in graph[name].engine} == set(WITH_CARD)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -132,7 +133,11 @@ def test_transformers_opens_the_folders_as_the_card_says(graph: dict[str, Stage]
     scorer = tmp_path / "scorer"
     config = transformers.AutoConfig.from_pretrained(policy, num_labels=1)
     transformers.AutoModelForSequenceClassification.from_config(config).save_pretrained(scorer)
-    for name, folder in (("aligned_policy", policy), ("reward_model", scorer)):
+    for name, folder in (
+        ("aligned_policy", policy),
+        ("supervised_policy", policy),
+        ("reward_model", scorer),
+    ):
         found = re.search(r"`transformers\.(\w+)\.from_pretrained", write(graph[name], folder))
         assert found
         opener: Callable[[Path], Any] = getattr(transformers, found[1]).from_pretrained

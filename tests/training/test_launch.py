@@ -1,61 +1,157 @@
-"""Training in two processes with gloo: what one process gives, but for rounding."""
+"""Training goes on after a SIGKILL to the same weights, and in two processes gives what one gives, but for rounding."""
 
+import signal
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-import pyarrow as pa
+import psutil
 import pytest
 import torch
-from pyarrow import parquet
 from safetensors.torch import load_file
 
+from rlaif_dagster.digest import FolderManifest
 from rlaif_dagster.errors import TrainingError
-from rlaif_dagster.tables import Row, StoredRows
-from rlaif_dagster.training.launch import train_in_processes
-from rlaif_dagster.training.reward_model import RewardModelResult
-from rlaif_dagster.training.settings import RewardModelSettings
-from tests.training.test_training import HELD_OUT, REWARD, TRAIN, train_reward
+from rlaif_dagster.training.methods.sampled import SampledRlooTrainer
+from rlaif_dagster.training.sharding import take_up_sharding
+from tests.docs.pages import read_examples
+from tests.training import processes
+from tests.training.processes import PROCESSES, RESTART_STEPS, SETTINGS, train_tiny
+from tests.training.test_training import train_reward
 
-SHORT = REWARD.model_copy(update={"max_steps": 2})
-
-
-def store(rows: list[Row], path: Path) -> StoredRows:
-    parquet.write_table(pa.Table.from_pylist(rows), path)
-    return StoredRows(path=path, columns=tuple(rows[0]))
+Models = dict[str, Any]
 
 
-def launch(policy: Path, folder: Path, settings: RewardModelSettings) -> RewardModelResult:
-    folder.mkdir(exist_ok=True)
-    result: RewardModelResult = train_in_processes(
-        "reward model",
-        settings,
-        num_processes=2,
-        config_file=None,
-        folders={"base_path": policy, "output": folder / "reward_model", "scratch": folder / "scratch"},
-        tables={
-            "rows": store(TRAIN, folder / "train.parquet"),
-            "held_out_rows": store(HELD_OUT, folder / "held_out.parquet"),
-        },
-        seed=2**40 + 1,
-        device=torch.device("cpu"),
-        num_threads=1,
-    )
-    return result
+@pytest.fixture(scope="module")
+def models(policy_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Models:
+    folder = tmp_path_factory.mktemp("reward")
+    train_reward(policy_path, folder)
+    return {"policy": policy_path, "reward_model": folder / "reward_model"}
+
+
+def train_past_a_kill(name: str, folder: Path, **how: Any) -> Any:
+    """Trains until killed, and again, into `again`; returns what that training said."""
+    killed = PROCESSES.Process(target=processes.train_until_killed, args=(name, folder, "killed"), kwargs=how)
+    killed.start()
+    killed.join(timeout=200)
+    assert killed.exitcode == -signal.SIGKILL
+    await_end_of_all(folder)
+    points = sorted(point.parent.name for point in (folder / "journal").rglob("*/whole"))
+    assert points[0] == f"checkpoint-{RESTART_STEPS}"
+    steps: list[int] = []
+
+    def note(what: str, done: int, total: int, note: str = "") -> None:
+        if what.endswith("steps"):
+            steps.append(done)
+
+    said = train_tiny(name, folder, "again", progress=note, **how)
+    if len(points) == 1:  # the kill may come some steps late where the steps are another process's
+        assert steps[0] == RESTART_STEPS + 1
+    assert not any(path.is_dir() for path in (folder / "journal").iterdir())
+    return said
+
+
+def await_end_of_all(folder: Path) -> None:
+    """Waits until no process works on a folder any more."""
+    deadline = time.monotonic() + 20
+    while any(str(folder) in " ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_does(policy_path: Path, tmp_path: Path) -> None:
-    alone = train_reward(policy_path, tmp_path / "one", SHORT)
-    together = launch(policy_path, tmp_path / "two", SHORT)
-    assert together.num_pairs == alone.num_pairs
-    assert [step.loss for step in together.steps] == pytest.approx(
-        [step.loss for step in alone.steps], abs=1e-5
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_training_that_was_killed_goes_on_to_the_same_weights(
+    name: str, models: Models, tmp_path: Path
+) -> None:
+    whole = train_tiny(name, tmp_path, "whole", **models)
+    assert train_past_a_kill(name, tmp_path, **models) == whole
+    assert FolderManifest.from_folder(tmp_path / "again") == FolderManifest.from_folder(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does_and_go_on_after_a_kill(models: Models, tmp_path: Path) -> None:
+    alone = train_tiny("dpo", tmp_path, "alone", **models)
+    whole = train_tiny("dpo", tmp_path, "whole", num_processes=2, **models)
+    assert whole.counts == alone.counts
+    assert [step["loss"] for step in whole.steps] == pytest.approx(
+        [step["loss"] for step in alone.steps], abs=1e-5
     )
-    assert together.held_out.margins == pytest.approx(alone.held_out.margins, abs=1e-3)
-    one, two = (load_file(tmp_path / name / "reward_model" / "model.safetensors") for name in ("one", "two"))
-    assert one.keys() == two.keys()
-    assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)
+    require_near(tmp_path / "alone", tmp_path / "whole")
+    assert train_past_a_kill("dpo", tmp_path, num_processes=2, **models) == whole
+    assert FolderManifest.from_folder(tmp_path / "again") == FolderManifest.from_folder(tmp_path / "whole")
 
 
-def test_a_batch_that_cannot_be_shared_out_is_named(policy_path: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="a batch of 3 cannot be shared by 2 processes"):
-        launch(policy_path, tmp_path, SHORT.model_copy(update={"batch_size": 3}))
+@pytest.fixture
+def fsdp_config(tmp_path: Path) -> Path:
+    file = tmp_path / "fsdp.yaml"
+    [example] = [one for one in read_examples("operating.md") if one.label == "inputs/accelerate.yaml"]
+    file.write_text(example.text)
+    return file
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["reward", "dpo"])
+def test_weights_sharded_over_two_processes_are_trained_as_by_one(
+    name: str, models: Models, tmp_path: Path, fsdp_config: Path
+) -> None:
+    alone = train_tiny(name, tmp_path, "alone", **models)
+    how: dict[str, Any] = {"num_processes": 2, "config": fsdp_config, **models}
+    if name == "reward":
+        train_tiny(name, tmp_path, "again", **how)
+    else:
+        again = train_past_a_kill(name, tmp_path, **how)
+        assert again.chosen_step == alone.chosen_step
+        assert [one.mean_reward for one in again.checkpoints] == pytest.approx(
+            [one.mean_reward for one in alone.checkpoints], abs=1e-3
+        )
+    require_near(tmp_path / "alone", tmp_path / "again")
+
+
+def require_near(one: Path, other: Path) -> None:
+    """Two model folders hold the same weights, but for rounding."""
+    ones, others = (load_file(folder / "model.safetensors") for folder in (one, other))
+    assert ones.keys() == others.keys()
+    assert all(torch.allclose(ones[name], others[name], atol=1e-4) for name in ones)
+
+
+def test_a_batch_that_cannot_be_shared_out_is_named(models: Models, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="a batch of 16 cannot be shared by 3 processes"):
+        train_tiny("reward", tmp_path, "output", num_processes=3, **models)
+
+
+@pytest.mark.parametrize(
+    ("version", "state", "words"),
+    [
+        (1, "SHARDED_STATE_DICT", "set `fsdp_version: 2`"),
+        (2, "FULL_STATE_DICT", "set `fsdp_state_dict_type: SHARDED_STATE_DICT`"),
+        (2, "SHARDED_STATE_DICT", "a policy that samples as it learns cannot have sharded weights"),
+    ],
+)
+def test_sharding_that_is_not_known_here_is_refused_with_what_to_write(
+    version: int, state: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", str(version))
+    monkeypatch.setenv("FSDP_STATE_DICT_TYPE", state)
+    state_of_cpu = SimpleNamespace(device=torch.device("cpu"), mixed_precision="no")
+    trainer = SimpleNamespace(
+        accelerator=SimpleNamespace(state=state_of_cpu),
+        is_deepspeed_enabled=False,
+        is_fsdp_enabled=False,
+        takes_shards=SampledRlooTrainer.takes_shards,
+    )
+    with pytest.raises(TrainingError, match=words):
+        take_up_sharding(trainer)
+
+
+def test_deepspeed_is_refused_where_it_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    state = SimpleNamespace(device=torch.device("cpu"), deepspeed_plugin=SimpleNamespace(zero_stage=3))
+    trainer = SimpleNamespace(accelerator=SimpleNamespace(state=state), is_deepspeed_enabled=True)
+    with pytest.raises(TrainingError, match="DeepSpeed does not train on a CPU here"):
+        take_up_sharding(trainer)
+    state.device = torch.device("cuda")
+    with pytest.raises(TrainingError, match=r"stage 3 shards weights.*\n.*zero_stage: 2"):
+        take_up_sharding(trainer)

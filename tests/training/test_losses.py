@@ -15,6 +15,12 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference as DpoCollator
 from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
 
 from rlaif_dagster.models import open_causal_lm
+from rlaif_dagster.training.examples import (
+    SoftLabelCollator,
+    list_places,
+    show_dpo_pairs,
+    show_reward_pairs,
+)
 from rlaif_dagster.training.losses import (
     soft_bradley_terry_loss,
     soft_dpo_loss,
@@ -24,15 +30,7 @@ from rlaif_dagster.training.losses import (
 from rlaif_dagster.training.pairs import encode_pairs
 from rlaif_dagster.training.rewards import open_reward_model
 from rlaif_dagster.training.settings import DpoSettings, RewardModelSettings
-from rlaif_dagster.training.trainers import (
-    SoftDpoTrainer,
-    SoftLabelCollator,
-    SoftRewardTrainer,
-    list_places,
-    show_dpo_pairs,
-    show_reward_pairs,
-    training_arguments,
-)
+from rlaif_dagster.training.trainers import SoftDpoTrainer, SoftRewardTrainer, training_arguments
 from tests.training.preferences import shorter_is_better
 
 HARD_ROWS = [{**row, "p_a": 1.0} for row in shorter_is_better()[:8]]

@@ -19,6 +19,7 @@ from rlaif_dagster.training.checkpoints import find_hacking
 from rlaif_dagster.training.methods.best_of_n import sample_and_score
 from rlaif_dagster.training.methods.method import Material
 from rlaif_dagster.training.policy import train_policy
+from rlaif_dagster.training.restarts import Restart
 from rlaif_dagster.training.results import PolicyCheckpoint, PolicyResult
 from rlaif_dagster.training.rewards import RewardModel
 from rlaif_dagster.training.settings import (
@@ -29,7 +30,6 @@ from rlaif_dagster.training.settings import (
     OnlineSettings,
     PolicySettings,
 )
-from rlaif_dagster.training.trainers import Restart
 from tests.training.test_training import TRAIN, train_reward
 
 CPU = torch.device("cpu")

@@ -1,14 +1,16 @@
 """Pairs are encoded as TRL encodes them; what is cut or dropped is counted."""
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
 import torch
 
 from rlaif_dagster.errors import TrainingError
-from rlaif_dagster.generation.dialogues import encode_dialogues, encode_prompt
+from rlaif_dagster.generation.dialogues import Dialogue, Dialogues, encode_dialogues, encode_prompt
 from rlaif_dagster.models import open_causal_lm
 from rlaif_dagster.training.pairs import encode_pairs, require_training_rows
+from tests.live_rows import LiveRows
 from tests.training.preferences import shorter_is_better
 
 
@@ -35,6 +37,34 @@ def test_a_long_answer_is_cut_and_a_long_prompt_dropped(policy_path: Path, devic
     assert len(b.input_ids) == longest
     assert a.prompt_ids == b.prompt_ids
     assert tokenizer.decode(a.completion_ids) == "red.<end>"
+
+
+def test_pairs_are_kept_at_four_bytes_a_token_and_no_row_is(policy_path: Path, device: torch.device) -> None:
+    """Python's own lists of token ids would take gigabytes for what a real judge labels in a night."""
+    _, tokenizer = open_causal_lm(policy_path, dtype="float32")
+    counter = LiveRows()
+    text = "red green blue " * 30
+    rows = ({"prompt": "say red", "text_a": text, "text_b": f"{n} {text}", "p_a": 0.9} for n in range(200))
+    encode_pairs(tokenizer, [], max_length=9)  # what is allocated once
+    tracemalloc.start()
+    try:
+        encoded = encode_pairs(tokenizer, map(counter.make, rows), max_length=10_000)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    num_tokens = sum(len(dialogue.input_ids) for dialogue in encoded.dialogues)
+    assert num_tokens > 30_000
+    assert held < 6 * num_tokens
+    assert 0 < counter.most < 100
+
+
+def test_dialogues_are_a_sequence() -> None:
+    made = [Dialogue(prompt_ids=[n], completion_ids=list(range(n))) for n in range(5)]
+    dialogues = Dialogues(made)
+    assert list(dialogues) == dialogues[:] == made
+    assert dialogues[-2] == made[-2]
+    with pytest.raises(IndexError):
+        dialogues[5]
 
 
 def test_training_on_nothing_or_on_held_out_prompts_is_refused() -> None:

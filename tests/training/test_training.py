@@ -15,7 +15,7 @@ from rlaif_dagster.evaluation.along_training import ScoredAnswer, trace_along_tr
 from rlaif_dagster.evaluation.comparison import decide
 from rlaif_dagster.generation.sampling import sample_responses
 from rlaif_dagster.generation.settings import LocalSamplingSettings
-from rlaif_dagster.tables import Row
+from rlaif_dagster.tables import Rows
 from rlaif_dagster.training.checkpoints import choose_checkpoint
 from rlaif_dagster.training.methods.dpo import filter_by_reward
 from rlaif_dagster.training.policy import train_policy
@@ -27,6 +27,7 @@ from rlaif_dagster.training.reward_model import (
 )
 from rlaif_dagster.training.rewards import RewardModel
 from rlaif_dagster.training.settings import DpoSettings, LoraSettings, RewardModelSettings
+from tests.live_rows import PassedRows
 from tests.training.preferences import shorter_is_better, split_rows
 from tests.training.tiny_models import PROMPTS
 
@@ -36,11 +37,11 @@ TRAIN, HELD_OUT = split_rows(shorter_is_better())
 
 
 def train_reward(
-    policy_path: Path, folder: Path, settings: RewardModelSettings = REWARD
+    policy_path: Path, folder: Path, settings: RewardModelSettings = REWARD, rows: Rows = TRAIN
 ) -> RewardModelResult:
     return train_reward_model(
         policy_path,
-        TRAIN,
+        rows,
         HELD_OUT,
         settings,
         seed=2**40 + 1,
@@ -55,12 +56,12 @@ def align(
     reward_model_path: Path,
     folder: Path,
     settings: DpoSettings = DPO,
-    rows: list[Row] | None = None,
+    rows: Rows = TRAIN,
 ) -> PolicyResult:
     return train_policy(
         policy_path,
         reward_model_path,
-        TRAIN if rows is None else rows,
+        rows,
         settings,
         seed=2**40 + 1,
         device=torch.device("cpu"),
@@ -82,15 +83,28 @@ def mean_length(policy_path: Path) -> float:
 
 
 @pytest.fixture(scope="module")
+def passed() -> PassedRows:
+    return PassedRows(TRAIN)
+
+
+@pytest.fixture(scope="module")
 def trained(
-    policy_path: Path, tmp_path_factory: pytest.TempPathFactory
+    policy_path: Path, tmp_path_factory: pytest.TempPathFactory, passed: PassedRows
 ) -> tuple[Path, RewardModelResult, PolicyResult]:
     folder = tmp_path_factory.mktemp("trained")
-    reward = train_reward(policy_path, folder)
-    return folder, reward, align(policy_path, folder / "reward_model", folder)
+    reward = train_reward(policy_path, folder, rows=passed)
+    return folder, reward, align(policy_path, folder / "reward_model", folder, rows=passed)
 
 
 Trained = tuple[Path, RewardModelResult, PolicyResult]
+
+
+def test_no_model_holds_the_rows_that_it_is_trained_and_measured_on(
+    trained: Trained, passed: PassedRows
+) -> None:
+    """Each pass lets go of a row after a few more, so that a table of any size can be trained on."""
+    assert trained[1].num_pairs == len(TRAIN) > 140
+    assert 0 < passed.counter.most < 70
 
 
 def test_the_reward_model_learns_what_longer_wins_gets_wrong(trained: Trained) -> None:

@@ -106,7 +106,7 @@ def list_label_rows(
         result = aggregate_verdicts(
             given,
             constitution=constitution,
-            prompts=[{"prompt_id": v.prompt_id, "prompt": "", "split": "train"} for v in given],
+            prompts=({"prompt_id": v.prompt_id, "prompt": "", "split": "train"} for v in given),
             responses=responses.values(),
             settings=keep_all,
             protocol=protocol,

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from rlaif_dagster.digest import JsonValue
-from rlaif_dagster.graph.preferences import PREFERENCES_TABLE, stream_verdicts
+from rlaif_dagster.graph.judging import read_bare_verdicts
+from rlaif_dagster.graph.preferences import PREFERENCES_TABLE
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
 from rlaif_dagster.graph.sources import PROMPTS_TABLE, read_constitution
 from rlaif_dagster.judging.jury import Jury
 from rlaif_dagster.judging.verdicts import Verdict, lean
 from rlaif_dagster.preferences import NUM_DECIMALS, PreferenceSettings, aggregate_verdicts
-from rlaif_dagster.tables import read_table, stream_table
+from rlaif_dagster.tables import stream_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +137,7 @@ def compare_labels_without_judge(
     has_it: set[str] = set()
 
     def leave_out() -> Iterator[Verdict]:
-        for verdict in stream_verdicts(folders["judgements"]):
+        for verdict in read_bare_verdicts(folders["judgements"]):
             if verdict.judge != judge:
                 yield verdict
             elif verdict.probability_a is not None and verdict.pair_id in labels:
@@ -145,8 +146,8 @@ def compare_labels_without_judge(
     result = aggregate_verdicts(
         leave_out(),
         constitution=read_constitution(folders["constitution"]),
-        prompts=read_table(folders["prompts"] / PROMPTS_TABLE),
-        responses=read_table(folders["sampled_responses"] / RESPONSES_TABLE),
+        prompts=stream_table(folders["prompts"] / PROMPTS_TABLE),
+        responses=stream_table(folders["sampled_responses"] / RESPONSES_TABLE, ["response_id", "text"]),
         settings=PreferenceSettings.model_validate(settings["preferences"]),
         protocol=settings["protocol"],
         jury=Jury.from_verdicts(settings["combine"], leave_out()),

@@ -16,7 +16,7 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.tables import Rows
-from rlaif_dagster.training import trainers
+from rlaif_dagster.training import examples, trainers
 from rlaif_dagster.training.methods.method import Material, Plan
 from rlaif_dagster.training.pairs import encode_pairs
 from rlaif_dagster.training.rewards import RewardModel
@@ -44,7 +44,7 @@ def plan_dpo(material: Material, settings: DpoSettings) -> Plan:
             "  remedy: raise `policy.reward_filter` or `policy.max_length`"
         )
     reference = material.policy if material.reference is None else material.reference
-    show = trainers.show_dpo_pairs(encoded, reference, settings=settings)
+    show = examples.show_dpo_pairs(encoded, reference, settings=settings)
 
     def make_trainer(arguments: Mapping[str, Any], callbacks: Sequence[TrainerCallback]) -> Any:
         return trainers.SoftDpoTrainer(
@@ -57,13 +57,13 @@ def plan_dpo(material: Material, settings: DpoSettings) -> Plan:
                 max_length=settings.max_length,
                 **arguments,
             ),
-            data_collator=trainers.SoftLabelCollator(
+            data_collator=examples.SoftLabelCollator(
                 DataCollatorForPreference(
                     pad_token_id=tokenizer.pad_token_id, max_length=settings.max_length
                 ),
                 show,
             ),
-            train_dataset=trainers.list_places(encoded),
+            train_dataset=examples.list_places(encoded),
             processing_class=tokenizer,
             peft_config=trainers.build_lora(settings.lora, task="CAUSAL_LM"),
             callbacks=list(callbacks),

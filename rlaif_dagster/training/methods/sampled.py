@@ -37,6 +37,8 @@ class SampledTrainer(QuietTrainer):
     Each answer has a seed of its own, by step and place, so no generator's state decides it. Prompts are plain texts.
     """
 
+    takes_shards = False
+
     def hold_to(self, reference: Any) -> None:
         """Takes another reference policy than the policy that training starts from, which is TRL's.
 
