@@ -19,6 +19,11 @@ class Range:
         known = self.max is not None and other.max is not None
         return Range(min=self.min + other.min, max=(self.max or 0) + (other.max or 0) if known else None)
 
+    def cover(self, other: "Range") -> "Range":
+        """The range that holds both."""
+        known = self.max is not None and other.max is not None
+        return Range(min=min(self.min, other.min), max=max(self.max or 0, other.max or 0) if known else None)
+
     def scale(self, factor: float) -> "Range":
         """The range of the quantity times a factor."""
         return Range(min=self.min * factor, max=None if self.max is None else self.max * factor)

@@ -176,9 +176,9 @@ class _Planner:
         self.expected[name] = self.new[name] if low is high else UNKNOWN
         self.shut[name], self.failed[name] = (), low.failed if low is high else ()
         price = Price(
-            rows_sampled=Range(min=low.price.rows_sampled.min, max=high.price.rows_sampled.max),
+            rows_sampled=low.price.rows_sampled.cover(high.price.rows_sampled),
             rows_reused=min(low.price.rows_reused, high.price.rows_reused),
-            judge_calls=Range(min=low.price.judge_calls.min, max=high.price.judge_calls.max),
+            judge_calls=low.price.judge_calls.cover(high.price.judge_calls),
             judge_calls_reused=min(low.price.judge_calls_reused, high.price.judge_calls_reused),
             tokens=_span(low.price.tokens, high.price.tokens),
             cost=_span(low.price.cost, high.price.cost),
@@ -286,5 +286,5 @@ def _open(inputs: Mapping[str, Foreseen]) -> dict[str, Path]:
 
 
 def _span(low: Range | None, high: Range | None) -> Range | None:
-    """From the lower bound of one range to the upper bound of another."""
-    return None if low is None or high is None else Range(min=low.min, max=high.max)
+    """The range that holds both worlds'; None if one is not known."""
+    return None if low is None or high is None else low.cover(high)

@@ -357,3 +357,8 @@ def test_a_setting_that_the_code_no_longer_has_is_a_cause(
     stage = replace(make_stage("a", "x"), origins={"setting": f"{PIPELINE} a.setting"})
     run(replace(stage, settings={"setting": "x", "removed": 1}))
     assert read_causes(make_plan(project, {"a": stage})) == {"a": [(f"{PIPELINE} removed", 1, None)]}
+
+
+def test_a_range_that_holds_two_is_their_span_and_has_no_end_where_one_has_none() -> None:
+    assert Range(min=5, max=6).cover(Range(min=0, max=4)) == Range(min=0, max=6)
+    assert Range(min=1, max=2).cover(Range(min=3, max=None)) == Range(min=1, max=None)
