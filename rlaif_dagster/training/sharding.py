@@ -52,9 +52,12 @@ def take_up_sharding(trainer: Any) -> None:
             f"a policy that samples as it learns cannot have sharded weights here.\n{_REMEDY}ask for no FSDP, or set "
             "`policy.method` to dpo or best_of_n"
         )
+    if state.mixed_precision != "no" or hasattr(trainer.model, "peft_config"):
+        raise TrainingError(
+            "sharded weights are known here in float32 and without adapters only.\n"
+            "  remedy: set `dtype: float32` and `lora: null`, or ask for no FSDP"
+        )
     if not trainer.is_fsdp_enabled:
-        if state.mixed_precision != "no":
-            wanted.set_mixed_precision(state.mixed_precision)
         state.distributed_type, state.fsdp_plugin = DistributedType.FSDP, wanted
         trainer.is_fsdp_enabled = True
 

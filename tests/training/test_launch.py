@@ -15,6 +15,7 @@ from rlaif_dagster.digest import FolderManifest
 from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.training.methods.sampled import SampledRlooTrainer
 from rlaif_dagster.training.sharding import take_up_sharding
+from rlaif_dagster.training.trainers import QuietTrainer
 from tests.docs.pages import read_examples
 from tests.training import processes
 from tests.training.processes import PROCESSES, RESTART_STEPS, SETTINGS, train_tiny
@@ -122,25 +123,28 @@ def test_a_batch_that_cannot_be_shared_out_is_named(models: Models, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("version", "state", "words"),
+    ("version", "state", "changed", "words"),
     [
-        (1, "SHARDED_STATE_DICT", "set `fsdp_version: 2`"),
-        (2, "FULL_STATE_DICT", "set `fsdp_state_dict_type: SHARDED_STATE_DICT`"),
-        (2, "SHARDED_STATE_DICT", "a policy that samples as it learns cannot have sharded weights"),
+        (1, "SHARDED_STATE_DICT", {}, "set `fsdp_version: 2`"),
+        (2, "FULL_STATE_DICT", {}, "set `fsdp_state_dict_type: SHARDED_STATE_DICT`"),
+        (2, "SHARDED_STATE_DICT", {"precision": "bf16"}, "set `dtype: float32`"),
+        (2, "SHARDED_STATE_DICT", {"model": SimpleNamespace(peft_config={})}, "`lora: null`"),
+        (2, "SHARDED_STATE_DICT", {"kind": SampledRlooTrainer}, "a policy that samples as it learns"),
     ],
 )
 def test_sharding_that_is_not_known_here_is_refused_with_what_to_write(
-    version: int, state: str, words: str, monkeypatch: pytest.MonkeyPatch
+    version: int, state: str, changed: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     monkeypatch.setenv("FSDP_VERSION", str(version))
     monkeypatch.setenv("FSDP_STATE_DICT_TYPE", state)
-    state_of_cpu = SimpleNamespace(device=torch.device("cpu"), mixed_precision="no")
+    of_cpu = SimpleNamespace(device=torch.device("cpu"), mixed_precision=changed.get("precision", "no"))
     trainer = SimpleNamespace(
-        accelerator=SimpleNamespace(state=state_of_cpu),
+        accelerator=SimpleNamespace(state=of_cpu),
+        model=changed.get("model"),
         is_deepspeed_enabled=False,
         is_fsdp_enabled=False,
-        takes_shards=SampledRlooTrainer.takes_shards,
+        takes_shards=changed.get("kind", QuietTrainer).takes_shards,
     )
     with pytest.raises(TrainingError, match=words):
         take_up_sharding(trainer)
