@@ -27,8 +27,8 @@ class Rows(Protocol):
 
 
 BATCH_ROWS: Final = 4_096
-"""Rows that are in memory as rows at a time."""
-_GROUP_BATCHES: Final = 16  # batches of a row group of the file, which is in memory as columns
+"""Rows read at a time."""
+_GROUP_ROWS: Final = 65_536  # rows written at a time; a row group of the file
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: "pa.Schema") -> int:
@@ -42,15 +42,15 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: "pa.Schem
 
     num_rows = 0
     waiting = iter(rows)
-    batches = (
-        pa.RecordBatch.from_pylist(batch, schema=schema)
-        for batch in iter(lambda: list(itertools.islice(waiting, BATCH_ROWS)), [])
-    )
     try:
         with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-            while group := list(itertools.islice(batches, _GROUP_BATCHES)):
-                writer.write_table(pa.Table.from_batches(group))
-                num_rows += sum(batch.num_rows for batch in group)
+            # A row group in one piece: where its batches end would show in the bytes of the file.
+            while group := list(itertools.islice(waiting, _GROUP_ROWS)):
+                num_rows += len(group)
+                table = pa.Table.from_pylist(group, schema=schema)
+                del group
+                writer.write_table(table)
+                del table  # before the next rows are there
     except (OSError, pa.ArrowException, UnicodeEncodeError) as error:
         raise StorageError(f"{path}: the table cannot be written: {error}") from error
     return num_rows

@@ -28,13 +28,23 @@ def test_rows_of_a_file_are_those_that_were_written_each_time(tmp_path: Path) ->
     assert [row["n"] for row in every] == list(range(len(every))) == list(range(len(rows)))
 
 
-def test_a_row_group_has_65536_rows_and_writing_holds_far_fewer(tmp_path: Path) -> None:
+def test_a_row_group_has_65536_rows_and_writing_holds_no_more(tmp_path: Path) -> None:
     """The size of row groups is part of a table's bytes."""
     counter = LiveRows()
-    write_table(tmp_path / "t.parquet", map(counter.make, make_rows(16 * BATCH_ROWS + 1)), SCHEMA)
-    assert 0 < counter.most <= 2 * BATCH_ROWS
+    write_table(tmp_path / "t.parquet", map(counter.make, make_rows(2 * 65_536 + 1)), SCHEMA)
+    assert counter.most == 65_536
     metadata = parquet.read_metadata(tmp_path / "t.parquet")
-    assert [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)] == [65_536, 1]
+    assert [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)] == [65_536, 65_536, 1]
+
+
+def test_a_row_group_is_written_in_one_piece(tmp_path: Path) -> None:
+    """Where the dictionary of a column overflows, the bytes of the file tell the pieces that it was given in."""
+    rows = [{"n": n, "side": f"{n * 7919:032}"} for n in range(40_000)]
+    write_table(tmp_path / "ours.parquet", iter(rows), SCHEMA)
+    parquet.write_table(
+        pa.Table.from_pylist(rows, schema=SCHEMA), tmp_path / "whole.parquet", compression="zstd"
+    )
+    assert (tmp_path / "ours.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
 
 
 def test_lazy_rows_are_made_when_they_are_asked_for_and_kept_by_nobody() -> None:
