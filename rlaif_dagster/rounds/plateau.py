@@ -256,7 +256,7 @@ def measure_gain(
 def find_referee(comparisons: Iterable[Comparison]) -> Source:
     """Whose word counts between rounds: the independent judge's where there is one, else the judge's.
 
-    Never gold's: it measures what comes of a choice, and makes none.
+    Never gold's: of a policy it measures what comes of a choice, and makes none.
     """
     return "independent_judge" if any(row.p_independent is not None for row in comparisons) else "judge"
 
