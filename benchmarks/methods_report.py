@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
@@ -21,7 +22,7 @@ def report(results: Results, plot: Path | None) -> None:
     by_name: dict[str, list[Mapping[str, Any]]] = {}
     for result in results:
         by_name.setdefault(result["name"], []).append(result)
-    console = Console(width=150)
+    console = Console(width=160)
     console.print(make_table(by_name))
     for line in compare_labels(by_name):
         console.print(line)
@@ -35,7 +36,7 @@ def make_table(by_name: Mapping[str, Results]) -> Table:
     Intervals are clustered by prompt, which the seeds share: they do not cover another seed. That is what the least and
     the greatest figure of one seed are for.
     """
-    table = Table(title="The embedded world, held-out prompts, against the base policy")
+    table = Table(box=MARKDOWN)
     columns = (
         "method",
         "seeds",
