@@ -42,7 +42,7 @@ from rlaif_dagster.digest import JsonValue, canonical_json
 from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.lineage.causes import Cause
-from rlaif_dagster.lineage.drift import find_drifts
+from rlaif_dagster.lineage.drift import Drift, find_drifts
 from rlaif_dagster.lineage.gates import find_override
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import CheckVerdict, MaterialisationRecord
@@ -159,16 +159,11 @@ def find_doubts(instance: DagsterInstance, project: Project) -> Iterator[AssetOb
     An asset of which that was told, and is so no more, is told to be well.
     """
     heads = project.ledger.find_heads()
-    doubts = {
-        asset: {
-            "changed_judges": ", ".join(drift.names),
-            "version": digest,
-            "found_at": drift.found_at.isoformat(),
-            "last_good_at": "never" if drift.last_good_at is None else drift.last_good_at.isoformat(),
-        }
-        for drift in find_drifts(project.ledger)
-        for asset, digest in drift.list_heads(heads).items()
-    }
+    drifts: dict[str, list[Drift]] = {}
+    for drift in find_drifts(project.ledger):
+        for asset in drift.list_heads(heads):
+            drifts.setdefault(asset, []).append(drift)
+    doubts = {asset: describe_doubt(heads[asset], found) for asset, found in drifts.items()}
     for asset, head in heads.items():
         key = AssetKey.from_user_string(asset)
         [told] = [
@@ -188,6 +183,19 @@ def find_doubts(instance: DagsterInstance, project: Project) -> Iterator[AssetOb
                 description="No longer in doubt: no judge that this rests on is found to answer otherwise.",
                 metadata={"changed_judges": "none", "version": head.output.digest},
             )
+
+
+def describe_doubt(head: MaterialisationRecord, drifts: Sequence[Drift]) -> dict[str, str]:
+    """What Dagster is told of a version that rests on judges that changed: all, the newest find, the oldest good."""
+    last_good_at = [drift.last_good_at for drift in drifts]
+    return {
+        "changed_judges": ", ".join(dict.fromkeys(name for drift in drifts for name in drift.names)),
+        "version": head.output.digest,
+        "found_at": max(drift.found_at for drift in drifts).isoformat(),
+        "last_good_at": "never"
+        if None in last_good_at
+        else min(time for time in last_good_at if time is not None).isoformat(),
+    }
 
 
 def _name_versions(record: MaterialisationRecord) -> dict[str, str]:

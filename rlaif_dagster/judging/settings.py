@@ -214,7 +214,8 @@ class OpenAIJudgeSettings(_AskedJudgeSettings):
         taken = sorted(RESERVED_FIELDS.keys() & body)
         if taken:
             raise ValueError(
-                f"{taken[0]!r} is not free; remedy: remove it from extra_body; {RESERVED_FIELDS[taken[0]]}"
+                f"{taken[0]!r} is not free; remedy: remove it from extra_body; {RESERVED_FIELDS[taken[0]]} "
+                "(extra_body is part of the judge: what was answered with this field in it is asked anew)"
             )
         return body
 

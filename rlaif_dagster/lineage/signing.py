@@ -172,7 +172,7 @@ def find_fault(folder: Path, signature: Path, key: Path) -> str | None:
     config = verifying.Config().use_elliptic_key_verifier(public_key=key)  # type: ignore[no-untyped-call]
     try:
         config.set_hashing_config(_hash_all()).verify(folder, signature)
-    except (ValueError, TypeError, KeyError, InvalidSignature) as error:
+    except (ValueError, TypeError, LookupError, InvalidSignature) as error:
         return str(error) or type(error).__name__
     return None
 

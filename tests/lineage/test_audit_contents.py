@@ -218,6 +218,10 @@ COARSE = [{"p_first": 0.99, "raw_text": "[[A]]"}] * 20
     [
         ({"provider": "local", "model": "one"}, True),
         ({"provider": "local", "model": "two"}, False),
+        ({"provider": "local", "model": "two", "name": "one"}, True),
+        ({"provider": "openai", "model": "one", "name": None}, True),
+        ({"provider": "openai", "model": "two", "name": None}, False),
+        ({"provider": "planted", "name": None}, False),
         ({"provider": "recorded", "name": "one"}, True),
         ({"provider": "recorded", "name": "two"}, False),
         ({"provider": "recorded", "name": None}, True),
@@ -228,6 +232,49 @@ def test_verdicts_of_another_judge_than_recorded_are_found(
 ) -> None:
     write_verdicts(project, make_verdicts("one", FINE, keys="k"), settings)
     assert len(find(project, "name-contradicted")) == (not is_right)
+
+
+@pytest.mark.parametrize(("third", "is_right"), [("three", True), ("other", False)])
+def test_verdicts_may_be_of_every_judge_that_the_record_says_was_asked(
+    project: Project, third: str, is_right: bool
+) -> None:
+    """A jury of two, and an independent judge."""
+
+    def write_jury(folder: Path) -> None:
+        (folder / JUDGE_JSON).write_text('{"provider": "jury"}')
+        for place, name in enumerate(("one", "two")):
+            (folder / "judges" / str(place)).mkdir(parents=True)
+            settings = {"provider": "openai", "model": "m", "name": name}
+            (folder / "judges" / str(place) / JUDGE_JSON).write_text(json.dumps(settings))
+
+    rows = [
+        row
+        for place, judge in enumerate(("one", "two", third))
+        for row in make_verdicts(
+            judge, [{"p_first": 0.1 * place + a["p_first"] / 2} for a in FINE], keys=judge
+        )
+    ]
+    run(project, make_stage("judge", write_jury))
+    independent = {"provider": "planted", "name": "three"}
+    run(
+        project,
+        make_stage(
+            "evaluation_judge",
+            lambda folder: (folder / JUDGE_JSON).write_text(json.dumps(independent)),
+        ),
+    )
+    run(
+        project,
+        make_stage(
+            "evaluation",
+            lambda folder: write_table(folder / JUDGEMENTS_TABLE, rows, judgements_schema()),
+            inputs=["judge", "evaluation_judge"],
+        ),
+    )
+    found = find(project, "name-contradicted")
+    assert [finding.found for finding in found] == ["one, other, two"] * (not is_right)
+    if found:
+        assert found[0].expected.startswith("one, three, two, ")
 
 
 @pytest.mark.parametrize(

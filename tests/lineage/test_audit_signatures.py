@@ -1,11 +1,12 @@
 """An audit says of each signature whether it holds, changes nothing, and takes nobody's word for whose key it is."""
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
-from rlaif_dagster.errors import InputError
+from rlaif_dagster.errors import InputError, MissingExtraError
 from rlaif_dagster.lineage.auditing.findings import AuditReport
 from rlaif_dagster.lineage.project import Project
 
@@ -62,6 +63,18 @@ def test_a_signature_that_does_not_hold_is_found(project: Project, keys: Keys) -
     assert audit(project.root, keys=[]).findings == ()
 
 
+@pytest.mark.parametrize("envelope", [{"signatures": []}, {}, [], None])
+def test_a_signature_file_that_is_malformed_is_a_finding(
+    project: Project, keys: Keys, envelope: object
+) -> None:
+    path, public = sign(project, keys, "me")
+    bundle = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**bundle, "dsseEnvelope": envelope}))
+    assert name_findings(audit(project.root, keys=[public]).findings) == [
+        ("signature-broken", f"signatures/{path.name}")
+    ]
+
+
 def test_a_signature_is_open_where_the_signed_bytes_are_not_sound(project: Project, keys: Keys) -> None:
     path, public = sign(project, keys, "me")
     [stored] = [
@@ -97,15 +110,16 @@ def test_a_signed_record_that_is_gone_is_missed(project: Project, keys: Keys) ->
     assert ("record-missing", f"signatures/{path.name}") in findings
 
 
-def test_without_the_extra_the_audit_says_how_to_verify(
+def test_without_the_extra_an_audit_with_a_key_says_what_to_install(
     project: Project, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It could not say that a signature is missing; without a key it looks at everything else."""
     path, public = sign(project, keys, "me")
+    path.unlink()
     monkeypatch.setitem(sys.modules, "model_signing", None)
-    report = audit(project.root, keys=[public])
-    assert report.findings == ()
-    assert tell(report) == [(f"signatures/{path.name}", None)]
-    assert "pip install 'rlaif-dagster[standards]'" in report.signatures[0].note
+    with pytest.raises(MissingExtraError, match=r"pip install 'rlaif-dagster\[standards\]'"):
+        audit(project.root, keys=[public])
+    assert audit(project.root, keys=[]).findings == ()
 
 
 def test_what_is_no_key_stops_the_audit(project: Project, keys: Keys) -> None:

@@ -1,5 +1,7 @@
 """A judge that is found changed marks what it judged, and what was made from that, until it is found the same."""
 
+import dataclasses
+import datetime
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +15,7 @@ from rlaif_dagster.cli.plan import plan_command
 from rlaif_dagster.cli.status import status_command
 from rlaif_dagster.defs.automation import report_state
 from rlaif_dagster.defs.build import CANARY_JOB, build_definitions
+from rlaif_dagster.defs.provenance import describe_doubt
 from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.graph.judge_canary import JUDGE_CANARY
 from rlaif_dagster.lineage.drift import find_drifts
@@ -151,3 +154,22 @@ def test_dagster_learns_of_a_doubt_that_came_from_elsewhere(project: Project, tm
         materialise(project, graph[JUDGE_CANARY], progress=ignore_progress, again=True)
         report_state(instance, project, graph)
         assert {told["changed_judges"] for told in read_newest(instance).values()} == {"none"}
+
+
+def test_dagster_learns_of_every_judge_that_an_asset_rests_on_and_that_changed(
+    project: Project, tmp_path: Path
+) -> None:
+    """Two versions of the judge, both found changed; what the newest version of an asset rests on names both."""
+    ask_turned(project, tmp_path)
+    first = find_drifts(project.ledger)[0]
+    later = first.found_at + datetime.timedelta(hours=1)
+    other = dataclasses.replace(first, names=("another",), found_at=later, last_good_at=None)
+    head = project.ledger.find_heads()["judgements"]
+    assert describe_doubt(head, [first, other]) == {
+        "changed_judges": "planted, another",
+        "version": head.output.digest,
+        "found_at": later.isoformat(),
+        "last_good_at": "never",
+    }
+    assert first.last_good_at is not None
+    assert describe_doubt(head, [first])["last_good_at"] == first.last_good_at.isoformat()

@@ -59,6 +59,7 @@ def audit_project(
 
     Raises:
         InputError: If the target names no version, or several, or a key cannot be used.
+        MissingExtraError: If a key is named, and the extra `standards` is not installed.
         StorageError: If the project cannot be read.
     """
     with raising_storage_errors(project.root):

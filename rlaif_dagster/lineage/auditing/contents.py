@@ -6,12 +6,14 @@ Imports pyarrow inside functions.
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
 
 from rlaif_dagster.graph.judging import JUDGEMENTS_TABLE
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
 from rlaif_dagster.graph.sources import JUDGE_VERDICTS
+from rlaif_dagster.inputs.project_inputs import EVALUATION_JUDGE
 from rlaif_dagster.judging.copies import (
     MIN_TELLING_CHARACTERS,
     AuthoredRow,
@@ -65,14 +67,13 @@ def check_contents(records: Sequence[MaterialisationRecord], find_file: FindFile
             judgements = find_file(record, JUDGEMENTS_TABLE)
             if judgements is not None:
                 names = set(_read_distinct(judgements, "judge"))
-                judge = (
-                    versions.get(("judge", record.inputs["judge"].digest))
-                    if "judge" in record.inputs
-                    else None
-                )
-                settings = find_file(judge, JUDGE_JSON) if judge else None
-                if settings is not None:
-                    findings += _check_judge(record, names, settings)
+                judges = [
+                    versions.get((name, record.inputs[name].digest))
+                    for name in ("judge", EVALUATION_JUDGE)
+                    if name in record.inputs
+                ]
+                asked = [_read_judge_names(judge, find_file) for judge in judges]
+                findings += _check_judges(record, names, asked)
                 tables.append((judgements, names))
         except (OSError, ValueError, KeyError, TypeError, ArrowException) as error:
             skipped.append(f"the rows of {name_version(record)}: they cannot be read ({str(error)[:200]})")
@@ -177,17 +178,33 @@ def _check_sources(record: MaterialisationRecord, table: Path) -> Iterator[Findi
         yield from _word_copies(rows, place, "source", plain=False)
 
 
-def _check_judge(record: MaterialisationRecord, names: Iterable[str], settings: Path) -> Iterator[Finding]:
-    """Holds the names in a table of verdicts against the judge that the record says was asked."""
-    described = json.loads(settings.read_bytes())
-    expected = described.get("model" if described.get("provider") == "local" else "name")
-    found = sorted(names)
-    if expected is not None and found and found != [expected]:
+def _read_judge_names(judge: MaterialisationRecord | None, find_file: FindFile) -> set[str] | None:
+    """By which names a version's judges stand in tables; None where that cannot be told."""
+    if judge is None:
+        return None
+    names = set()
+    for file in judge.output.files:
+        if file.path == JUDGE_JSON or fnmatch(file.path, f"{JURY_FOLDER}/*/{JUDGE_JSON}"):
+            settings = find_file(judge, file.path)
+            told = json.loads(settings.read_bytes()) if settings else {}
+            if told.get("provider") != "jury":
+                by_default = "planted" if told.get("provider") == "planted" else told.get("model")
+                names.add(told.get("name") or by_default)
+    return names if names and None not in names else None
+
+
+def _check_judges(
+    record: MaterialisationRecord, names: set[str], asked: Sequence[set[str] | None]
+) -> Iterator[Finding]:
+    """Holds the names in a table of verdicts against the judges that the record says were asked."""
+    known = [each for each in asked if each is not None]
+    expected = set().union(*known)
+    if known and len(known) == len(asked) and not names <= expected:
         yield Finding(
             kind="name-contradicted",
             place=f"{name_version(record)} {JUDGEMENTS_TABLE}, column judge",
-            found=", ".join(found[:3]),
-            expected=f"{expected}, the judge that the record says was asked",
+            found=", ".join(sorted(names)[:3]),
+            expected=f"{', '.join(sorted(expected))}, the judge that the record says was asked",
             remedy="the verdicts are not of the judge that they are filed under: do not learn from them; judge again",
         )
 

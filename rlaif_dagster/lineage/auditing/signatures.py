@@ -7,7 +7,6 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from rlaif_dagster.digest import Digest
-from rlaif_dagster.errors import MissingExtraError
 from rlaif_dagster.graph.release import POLICY, RELEASE_JSON, RELEASED_POLICY
 from rlaif_dagster.lineage.auditing.findings import AuditedSignature, Finding, show_path
 from rlaif_dagster.lineage.auditing.records import LedgerReading, name_version
@@ -59,15 +58,11 @@ def check_signatures(
 
     Raises:
         InputError: If a key cannot be used.
+        MissingExtraError: If a key is named, and the library is not installed.
         OSError: If a signature cannot be read.
     """
     root = project.root
-    trusted: dict[Digest, Path] = {}
-    how = _NAME_KEY
-    try:
-        trusted = {identify_public_key(key): key for key in keys}
-    except MissingExtraError as error:
-        how = " ".join(str(error).split())
+    trusted = {identify_public_key(key): key for key in keys}
     told: list[AuditedSignature] = []
     findings: list[Finding] = []
     for path in sorted((root / SIGNATURES).glob(f"*{SUFFIX}")):
@@ -86,7 +81,7 @@ def check_signatures(
                 version=name_version(record),
                 key=str(key),
                 holds=None if key not in trusted or fault == _NOT_SOUND else fault is None,
-                note=how if key not in trusted else fault or "",
+                note=_NAME_KEY if key not in trusted else fault or "",
             )
         )
         if told[-1].holds is False:
