@@ -87,7 +87,8 @@ class AlongTraining:
 
     Attributes:
         scorer: What is trusted more than the reward model: `gold`, `independent_judge` or `judge`.
-        num_left_out: Answers that are in no figure, at any checkpoint, since at one of them the scorer says nothing.
+        num_left_out: Answers that are in no figure, at any checkpoint, since at one of them nothing is said: by the
+            scorer, or since their prompt is no longer known.
         best_step: The checkpoint of the highest win rate, the earliest of several.
         apart: The checkpoints at which reward and win rate have come apart.
         points: The checkpoints by step, from step 0.

@@ -53,9 +53,9 @@ def _list_weak(metrics: EvaluationMetrics) -> list[str]:
         if gap.win_rate_difference.is_above(0.0)
     ]
     limits += [
-        f"Along training the reward rose and the win rate by {SOURCE_WORDS[curve.scorer]} fell from step "
-        f"{curve.best_step} to step {curve.apart[0]}: from there on the reward model is exploited. The policy that was "
-        f"kept is that of step {curve.kept.step}."
+        f"Along training, reward and win rate by {SOURCE_WORDS[curve.scorer]} have come apart at these steps: "
+        f"{', '.join(map(str, curve.apart))}. There the reward is higher than at step {curve.best_step}, the win rate "
+        f"is lower, and the reward model is exploited. The policy that was kept is that of step {curve.kept.step}."
         for curve in metrics.along_training
         if curve.apart
     ]

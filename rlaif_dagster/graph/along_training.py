@@ -1,6 +1,6 @@
 """The answers at the checkpoints of a training, held against those of step 0 by gold or a judge."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,30 +12,37 @@ from rlaif_dagster.graph.outcomes import decide_by_gold, decide_by_judge
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.pairs import Pair
+from rlaif_dagster.prompts import Prompt
 from rlaif_dagster.tables import Row, has_columns, read_table
 from rlaif_dagster.training.results import CHECKPOINTS_TABLE, checkpoints_schema
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointAnswers:
-    """The rows of an aligned policy's `CHECKPOINTS_TABLE`, and which checkpoint became that policy."""
+    """The rows of an aligned policy's `CHECKPOINTS_TABLE`, and which checkpoint became that policy.
+
+    Attributes:
+        rows: The rows.
+        kept_step: The checkpoint.
+        prompts: Prompt text by prompt id; of others, which were taken out since the training, nothing can be said.
+    """
 
     rows: tuple[Row, ...]
     kept_step: int
+    prompts: Mapping[str, str]
 
     @classmethod
-    def read(cls, policy: Path) -> "CheckpointAnswers":
-        """Reads them from a version of `aligned_policy`."""
-        (kept_step,) = (c["step"] for c in read_training(policy)["checkpoints"] if c["selected"])
-        return cls(rows=tuple(read_table(policy / CHECKPOINTS_TABLE)), kept_step=kept_step)
-
-    @classmethod
-    def find(cls, policy: Path | None) -> "CheckpointAnswers | None":
-        """Reads them where they are at hand; versions made by earlier code have none."""
+    def read(cls, policy: Path, prompts: Iterable[Prompt]) -> "CheckpointAnswers | None":
+        """Reads them from a version of `aligned_policy`; one that was made by earlier code has none."""
         schema = checkpoints_schema()
-        if policy is None or not has_columns(policy / CHECKPOINTS_TABLE, schema, schema.names):
+        if not has_columns(policy / CHECKPOINTS_TABLE, schema, schema.names):
             return None
-        return cls.read(policy)
+        (kept_step,) = (c["step"] for c in read_training(policy)["checkpoints"] if c["selected"])
+        return cls(
+            rows=tuple(read_table(policy / CHECKPOINTS_TABLE)),
+            kept_step=kept_step,
+            prompts={prompt.prompt_id: prompt.prompt for prompt in prompts},
+        )
 
     def compare(self) -> Iterator[tuple[Row, Row]]:
         """Yields each answer and that of step 0 to the same prompt, of the same index."""
@@ -44,8 +51,9 @@ class CheckpointAnswers:
             yield row, start[row["prompt_id"], row["index"]]
 
     def list_pairs(self) -> list[Pair]:
-        """The pairs of different texts, each once."""
-        return list(dict.fromkeys(pair for both in self.compare() if (pair := pair_answers(*both))))
+        """The pairs of different texts, each once, of prompts that are known."""
+        pairs = (pair_answers(*both) for both in self.compare())
+        return list(dict.fromkeys(pair for pair in pairs if pair and pair.prompt_id in self.prompts))
 
 
 def pair_answers(answer: Row, other: Row) -> Pair | None:
@@ -84,8 +92,11 @@ def trace_checkpoints(
     scorers = [scorer for scorer in (gold, judge) if scorer is not None]
 
     def decide(scorer: Source, answer: Row, other: Row) -> float | None:
+        prompt = answers.prompts.get(answer["prompt_id"])
+        if prompt is None:
+            return None
         if scorer == "gold":
-            return decide_by_gold(constitution, answer["prompt"], answer["text"], other["text"])
+            return decide_by_gold(constitution, prompt, answer["text"], other["text"])
         return decide_by_judge(judges[scorer].by_pair, pair_answers(answer, other), answer["response_id"])
 
     curves = (

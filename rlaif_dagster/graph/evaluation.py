@@ -66,17 +66,18 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         prompts = [p for p in all_prompts if p.split == "eval"]
         constitution = read_constitution(context.inputs["constitution"])
         answers = answer_held_out(context, prompts, inputs)
-        checkpoints = CheckpointAnswers.read(context.inputs["aligned_policy"])
+        checkpoints = CheckpointAnswers.read(context.inputs["aligned_policy"], all_prompts)
         judges = {
             source: judge_answers(
+                answers.list_pairs(),
                 [
-                    *answers.list_pairs(with_pool=source == scorer),
-                    *(checkpoints.list_pairs() if source == checkpoint_judge else []),
+                    *(answers.list_pool_pairs() if source == scorer else []),
+                    *(checkpoints.list_pairs() if checkpoints and source == checkpoint_judge else []),
                 ],
                 context,
                 inputs,
                 judge=asset,
-                responses=[*answers.list_rows(), *checkpoints.rows],
+                responses=[*answers.list_rows(), *(checkpoints.rows if checkpoints else [])],
                 prompts=all_prompts,
                 constitution=constitution,
             )
@@ -119,7 +120,9 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
                 settings=settings,
                 device=device,
             ),
-            along_training=trace_checkpoints(checkpoints, constitution, judges, inputs),
+            along_training=trace_checkpoints(checkpoints, constitution, judges, inputs)
+            if checkpoints
+            else (),
         )
         write_plots(context.output, _draw_figures(metrics))
         (context.output / INPUTS_JSON).write_bytes(
@@ -205,9 +208,10 @@ def make_evaluation_checks(settings: EvaluationSettings) -> tuple[Check, ...]:
         Check(
             name="not_over_optimised",
             description="The checkpoint of training that became the aligned policy is not shown to have a higher "
-            "reward and yet a lower win rate than an earlier one, by gold, or by a judge that was asked.",
+            "reward and yet a lower win rate than an earlier one, by gold, or by a judge that was asked. Where one of "
+            "them was to say so, and nothing could be measured, it fails.",
             blocking=False,
-            run=_check_over_optimised,
+            run=functools.partial(_check_over_optimised, settings),
         ),
     )
 
@@ -288,14 +292,22 @@ def _check_win_rate(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
     return CheckResult(passed=win_rate["low"] > EVEN, facts=win_rate)
 
 
-def _check_over_optimised(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
+def measures_along_training(settings: EvaluationSettings) -> bool:
+    """Whether gold or a judge is to say what the answers at checkpoints are worth."""
+    return settings.gold is not None or settings.judge_checkpoints
+
+
+def _check_over_optimised(
+    settings: EvaluationSettings, output: Path, inputs: Mapping[str, Path]
+) -> CheckResult:
     del inputs
     from rlaif_dagster.evaluation.evaluate import METRICS_FILE
 
     curves = EvaluationMetrics.from_json((output / METRICS_FILE).read_bytes()).along_training
     if not curves:
         return CheckResult(
-            passed=True, facts={"why": "nothing says what the answers at checkpoints are worth"}
+            passed=not measures_along_training(settings),
+            facts={"why": "nothing says what the answers at checkpoints are worth"},
         )
     return CheckResult(
         passed=all(curve.kept.step not in curve.apart for curve in curves),

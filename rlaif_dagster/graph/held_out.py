@@ -64,11 +64,13 @@ class HeldOutAnswers:
             return None
         return Pair.from_responses(key[0], base["response_id"], aligned["response_id"])
 
-    def list_pairs(self, *, with_pool: bool) -> list[Pair]:
-        """The pairs of different answers, with those of the pool if asked for."""
-        pairs = [self.pair(key) for key in self.base]
-        pairs += [self.pair_in_pool(key) for key in self.pool] if with_pool else []
-        return [pair for pair in pairs if pair is not None]
+    def list_pairs(self) -> list[Pair]:
+        """The pairs of both policies' answers, where they differ."""
+        return [pair for key in self.base if (pair := self.pair(key))]
+
+    def list_pool_pairs(self) -> list[Pair]:
+        """The pairs of an answer of the pool and the prompt's first base answer, where they differ."""
+        return [pair for key in self.pool if (pair := self.pair_in_pool(key))]
 
     def list_rows(self) -> list[Row]:
         """All answers."""
@@ -149,6 +151,7 @@ def answer_held_out(
 
 def judge_answers(
     pairs: Sequence[Pair],
+    others: Sequence[Pair],
     context: StageContext,
     inputs: ProjectInputs,
     *,
@@ -160,7 +163,8 @@ def judge_answers(
     """Asks a judge about pairs of answers.
 
     Args:
-        pairs: The pairs.
+        pairs: The pairs of both policies' answers. By these alone a jury tells how good its judges are.
+        others: Pairs that are asked about as well.
         context: The stage's context.
         inputs: What says how and how fast judges are asked.
         judge: The input that says who is asked: `judge` or `evaluation_judge`.
@@ -175,7 +179,7 @@ def judge_answers(
     if not judges:  # recorded verdicts say nothing of new answers
         return HeldOutVerdicts()
     with ask_about_pairs(
-        pairs,
+        [*pairs, *others],
         judges,
         context,
         inputs,
@@ -184,6 +188,7 @@ def judge_answers(
         earlier=lambda: (read_answers(folder) for folder in context.earlier_versions()),
     ) as asked:
         verdicts = list(asked.verdicts)
+    compared = {pair.pair_id for pair in pairs}
     preferences = aggregate_verdicts(
         verdicts,
         constitution=constitution,
@@ -191,7 +196,9 @@ def judge_answers(
         responses=responses,
         settings=PreferenceSettings(),
         protocol=next(iter(judges.values())).profile.protocol,
-        jury=Jury.from_verdicts(read_combine(context.inputs[judge]), verdicts),
+        jury=Jury.from_verdicts(
+            read_combine(context.inputs[judge]), (one for one in verdicts if one.pair_id in compared)
+        ),
     )
     return HeldOutVerdicts(
         verdicts=verdicts,

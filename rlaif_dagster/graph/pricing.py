@@ -175,10 +175,9 @@ def _price_judge(
     ]
     pairs = [Pair.from_responses(*names) for names in told if texts[names[1]] != texts[names[2]]]
     policy = context.inputs["aligned_policy"].open() if with_checkpoints else None
-    checkpoints = CheckpointAnswers.find(policy)
-    if checkpoints is not None:  # of a policy that may be made anew, as its prompts are others now
-        known = {prompt.prompt_id for prompt in prompts}
-        pairs += [pair for pair in checkpoints.list_pairs() if pair.prompt_id in known]
+    checkpoints = None if policy is None else CheckpointAnswers.read(policy, prompts)
+    if checkpoints is not None:
+        pairs += checkpoints.list_pairs()
     return price_pairs(
         inputs,
         context,

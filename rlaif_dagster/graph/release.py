@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from rlaif_dagster.digest import Digest, canonical_json
 from rlaif_dagster.errors import InputError
-from rlaif_dagster.graph.evaluation import INPUTS_JSON, make_evaluation_checks
+from rlaif_dagster.graph.evaluation import INPUTS_JSON, make_evaluation_checks, measures_along_training
 from rlaif_dagster.graph.rounds import Stop, name_in_round
 from rlaif_dagster.graph.stage import CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
@@ -31,7 +31,7 @@ def build_released_policy(inputs: ProjectInputs) -> Stage:
     is held, byte for byte, whatever the evaluation says.
 
     Raises:
-        InputError: If a check is required that the evaluation does not have.
+        InputError: If a check is required that the evaluation does not have, or that nothing measures.
     """
     hold = inputs.hold.settings
     num_rounds = inputs.pipeline.rounds
@@ -46,6 +46,14 @@ def build_released_policy(inputs: ProjectInputs) -> Stage:
                 field="release.require",
                 remedy=f"name some of {', '.join(checks)}, or none",
             )
+    if "not_over_optimised" in require and not measures_along_training(inputs.pipeline.evaluation):
+        raise InputError(
+            "nothing measures what the required check 'not_over_optimised' looks at: there is neither gold nor a judge "
+            "that is asked about the checkpoints of training",
+            file=Path(PIPELINE_FILE),
+            field="release.require",
+            remedy="set evaluation.judge_checkpoints to true, or take the check out",
+        )
 
     def passes(evaluation: Path) -> dict[str, CheckResult]:
         return {name: checks[name].run(evaluation, {}) for name in require}

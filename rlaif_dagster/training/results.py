@@ -92,13 +92,15 @@ def tabulate_checkpoints(
     for checkpoint in checkpoints:
         for answer in sorted(checkpoint.answers, key=lambda one: (prompt_ids[one.prompt], one.index)):
             prompt_id = prompt_ids[answer.prompt]
+            told = asdict(answer)
+            del told["prompt"]  # which may be private, and a policy is given away
             yield {
                 "step": checkpoint.step,
                 "prompt_id": prompt_id,
                 "response_id": identify_recorded_response(
                     prompt_id=prompt_id, source="checkpoint", text=answer.text
                 ),
-                **asdict(answer),
+                **told,
             }
 
 
@@ -111,7 +113,6 @@ def checkpoints_schema() -> "pa.Schema":
         "prompt_id": pa.string(),
         "index": pa.int64(),
         "response_id": pa.string(),
-        "prompt": pa.string(),
         "text": pa.string(),
         "num_tokens": pa.int64(),
         "reward": pa.float64(),

@@ -100,17 +100,40 @@ def test_a_policy_that_games_its_reward_model_is_seen_to_come_apart() -> None:
     assert curve.best_step == 20
     assert curve.apart == (30, 40)
     assert [point.change is not None for point in curve.points] == [False, False, False, True, True]
-    words = list_limits(
-        EvaluationMetrics(
-            confidence=0.95,
-            num_prompts=48,
-            num_comparisons=48,
-            num_identical=0,
-            num_unjudged=0,
-            along_training=(curve,),
-        )
+    [told] = tell(curve)
+    assert "apart at these steps: 30, 40. " in told
+    assert "that of step 40" in told
+
+
+def test_a_step_at_which_the_curve_has_recovered_is_not_told_as_apart() -> None:
+    answers = make_answers(
+        {
+            0: even,
+            10: lambda number: float(number % 8 != 0),
+            20: lambda number: float(number % 8 == 0),
+            30: lambda number: float(number % 8 != 0),
+        },
+        num_prompts=48,
+        noise=0.3,
     )
-    assert any("fell from step 20 to step 30" in line and "that of step 40" in line for line in words)
+    curve = trace(answers, kept_step=30)
+    assert curve.apart == (20,)
+    [told] = tell(curve)
+    assert "apart at these steps: 20. " in told
+    assert "from there on" not in told
+
+
+def tell(curve: AlongTraining) -> list[str]:
+    """The limits of an evaluation that are about a curve along training."""
+    metrics = EvaluationMetrics(
+        confidence=0.95,
+        num_prompts=48,
+        num_comparisons=48,
+        num_identical=0,
+        num_unjudged=0,
+        along_training=(curve,),
+    )
+    return [line for line in list_limits(metrics) if "long training" in line]
 
 
 def test_an_honest_training_is_not_said_to_come_apart() -> None:

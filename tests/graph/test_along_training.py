@@ -1,5 +1,6 @@
 """The answers at checkpoints, as the evaluation takes them up: pairs, gold, the plan, and the check."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from rlaif_dagster.digest import canonical_json
+from rlaif_dagster.errors import InputError
 from rlaif_dagster.evaluation.along_training import AlongTraining, ScoredAnswer, trace_along_training
 from rlaif_dagster.evaluation.evaluate import METRICS_FILE
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
@@ -21,11 +23,13 @@ from rlaif_dagster.graph.held_out import HeldOutVerdicts
 from rlaif_dagster.graph.learning import TRAINING_JSON
 from rlaif_dagster.graph.price import Foreseen, PriceContext
 from rlaif_dagster.graph.pricing import price_evaluation
+from rlaif_dagster.graph.release import build_released_policy
 from rlaif_dagster.graph.sources import PROMPTS_TABLE
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.inputs.release import ReleaseSettings
 from rlaif_dagster.project_template import TEMPLATE_ROOT
-from rlaif_dagster.prompts import prompts_schema
-from rlaif_dagster.tables import write_table
+from rlaif_dagster.prompts import Prompt, prompts_schema
+from rlaif_dagster.tables import read_table, write_table
 from rlaif_dagster.training.results import (
     CHECKPOINTS_TABLE,
     CheckpointAnswer,
@@ -37,6 +41,10 @@ from rlaif_dagster.training.results import (
 PROMPT = "How do I make tea?"
 RIGHT = "To make tea, boil water, warm the pot and add the leaves."
 WRONG = "To make tea, dig a hole, set the roots and fill in the soil."
+PROMPTS = tuple(
+    Prompt(prompt_id=name, prompt=text, category=None, split="train")
+    for name, text in (("p", PROMPT), ("q", f"Hi! {PROMPT}"))
+)
 TEXTS = {0: ("red.", "blue."), 5: ("red.", "green."), 10: ("long.", "green.")}
 
 
@@ -51,8 +59,11 @@ def set_evaluation(inputs: ProjectInputs, **update: Any) -> ProjectInputs:
     return replace(inputs, pipeline=inputs.pipeline.model_copy(update={"evaluation": evaluation}))
 
 
-def write_policy(folder: Path, texts: dict[int, tuple[str, ...]] | None = None) -> Path:
+def write_policy(
+    folder: Path, texts: dict[int, tuple[str, ...]] | None = None, *, num_prompts: int = 1
+) -> Path:
     """What an aligned policy tells of its training: two answers to one prompt at each checkpoint; step 5 was kept."""
+    prompts = PROMPTS[:num_prompts]
     folder.mkdir(exist_ok=True)
     checkpoints = [
         PolicyCheckpoint(
@@ -63,24 +74,69 @@ def write_policy(folder: Path, texts: dict[int, tuple[str, ...]] | None = None) 
             mean_num_tokens=1.0,
             answers=tuple(
                 CheckpointAnswer(
-                    prompt=PROMPT, index=index, text=text, num_tokens=1, reward=step / 10, kl=step / 100
+                    prompt=prompt.prompt,
+                    index=index,
+                    text=text,
+                    num_tokens=1,
+                    reward=step / 10,
+                    kl=step / 100,
                 )
+                for prompt in prompts
                 for index, text in enumerate(said)
             ),
         )
         for step, said in (texts or TEXTS).items()
     ]
     write_table(
-        folder / CHECKPOINTS_TABLE, tabulate_checkpoints(checkpoints, {PROMPT: "p"}), checkpoints_schema()
+        folder / CHECKPOINTS_TABLE,
+        tabulate_checkpoints(checkpoints, {prompt.prompt: prompt.prompt_id for prompt in prompts}),
+        checkpoints_schema(),
     )
     selected = [{"step": step, "selected": step == 5} for step in texts or TEXTS]
     (folder / TRAINING_JSON).write_bytes(canonical_json({"checkpoints": selected}))
     return folder
 
 
+def read_answers(policy: Path, prompts: Sequence[Prompt] = PROMPTS) -> CheckpointAnswers:
+    """The answers of a policy that has some."""
+    answers = CheckpointAnswers.read(policy, prompts)
+    assert answers is not None
+    return answers
+
+
+def test_a_policy_holds_no_prompts(tmp_path: Path) -> None:
+    """A release is given away: its answers at checkpoints name the prompts by their ids."""
+    policy = write_policy(tmp_path / "policy")
+    assert not any(PROMPT in row.values() for row in read_table(policy / CHECKPOINTS_TABLE))
+
+
+def test_of_a_prompt_that_is_no_more_nobody_is_asked_and_its_answers_are_left_out(
+    inputs: ProjectInputs, tmp_path: Path
+) -> None:
+    policy = write_policy(tmp_path / "policy", {0: (WRONG,), 5: (RIGHT,), 10: (WRONG,)}, num_prompts=2)
+    answers = read_answers(policy, PROMPTS[:1])
+    assert {pair.prompt_id for pair in answers.list_pairs()} == {"p"}
+    [curve] = trace_checkpoints(answers, inputs.constitution, {}, inputs)
+    assert curve.num_left_out == 1
+    assert [point.win_rate.n for point in curve.points] == [1, 1, 1]
+    assert read_answers(policy).list_pairs() == [
+        *answers.list_pairs(),
+        *read_answers(policy, PROMPTS[1:]).list_pairs(),
+    ]
+    none_left = read_answers(policy, [])
+    assert none_left.list_pairs() == []
+    assert trace_checkpoints(none_left, inputs.constitution, {}, inputs) == ()
+
+
+def test_a_policy_of_earlier_code_has_no_curve(tmp_path: Path) -> None:
+    policy = write_policy(tmp_path / "policy")
+    (policy / CHECKPOINTS_TABLE).unlink()
+    assert CheckpointAnswers.read(policy, PROMPTS) is None
+
+
 def test_each_answer_is_held_against_that_of_step_0_and_asked_about_once(tmp_path: Path) -> None:
     """Six answers: two are of step 0, one is the same as there, and "green." stands against "blue." twice."""
-    answers = CheckpointAnswers.read(write_policy(tmp_path / "policy"))
+    answers = read_answers(write_policy(tmp_path / "policy"))
     assert answers.kept_step == 5
     found = [(one["step"], one["text"], other["text"]) for one, other in answers.compare()]
     assert found == [
@@ -99,7 +155,7 @@ def test_each_answer_is_held_against_that_of_step_0_and_asked_about_once(tmp_pat
 
 def test_a_judges_word_is_turned_to_the_answer_it_is_about(inputs: ProjectInputs, tmp_path: Path) -> None:
     """The judge prefers "green." to "blue.", and "red." to "long."."""
-    answers = CheckpointAnswers.read(write_policy(tmp_path / "policy"))
+    answers = read_answers(write_policy(tmp_path / "policy"))
     better = {row["response_id"] for row in answers.rows if row["text"] in ("green.", "red.")}
     by_pair = {
         pair.pair_id: {"response_a": pair.response_a, "p_a": 0.9 if pair.response_a in better else 0.1}
@@ -126,9 +182,7 @@ def test_a_judges_word_is_turned_to_the_answer_it_is_about(inputs: ProjectInputs
 def test_gold_is_asked_wherever_it_is_and_a_judge_only_where_a_person_says_so(
     inputs: ProjectInputs, tmp_path: Path
 ) -> None:
-    answers = CheckpointAnswers.read(
-        write_policy(tmp_path / "policy", {0: (WRONG,), 5: (RIGHT,), 10: (WRONG,)})
-    )
+    answers = read_answers(write_policy(tmp_path / "policy", {0: (WRONG,), 5: (RIGHT,), 10: (WRONG,)}))
     assert find_checkpoint_judge(inputs) is None
     [curve] = trace_checkpoints(answers, inputs.constitution, {}, inputs)
     assert curve.scorer == "gold"
@@ -187,8 +241,32 @@ def test_the_check_looks_at_the_checkpoint_that_was_kept(
     facts = result.facts["gold"]
     assert isinstance(facts, dict)
     assert (facts["best_step"], facts["kept_step"], facts["apart"]) == (10, kept_step, [20])
+
+
+@pytest.mark.parametrize(
+    ("measured_by", "passed"),
+    [({}, True), ({"gold": "embedded_world"}, False), ({"judge_checkpoints": True}, False)],
+)
+def test_what_was_to_be_measured_and_was_not_does_not_pass(
+    measured_by: dict[str, Any], passed: bool, inputs: ProjectInputs, tmp_path: Path
+) -> None:
     write_metrics(tmp_path)
-    assert check.run(tmp_path, {}).passed
+    settings = inputs.pipeline.evaluation.model_copy(update={"gold": None} | measured_by)
+    [check] = [c for c in make_evaluation_checks(settings) if c.name == "not_over_optimised"]
+    result = check.run(tmp_path, {})
+    assert result.passed is passed
+    assert "nothing says" in str(result.facts["why"])
+
+
+def test_a_release_cannot_require_what_nothing_measures(inputs: ProjectInputs) -> None:
+    def require(inputs: ProjectInputs) -> ProjectInputs:
+        release = ReleaseSettings(require=["not_over_optimised"])
+        return replace(inputs, pipeline=inputs.pipeline.model_copy(update={"release": release}))
+
+    with pytest.raises(InputError, match=r"nothing measures .*not_over_optimised.*\n.*judge_checkpoints"):
+        build_released_policy(require(set_evaluation(inputs, gold=None)))
+    build_released_policy(require(inputs))
+    build_released_policy(require(set_evaluation(inputs, gold=None, judge_checkpoints=True)))
 
 
 def trace(kept_step: int, outcomes: dict[int, float]) -> AlongTraining:

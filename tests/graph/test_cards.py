@@ -19,6 +19,7 @@ from rlaif_dagster.preferences import preferences_schema
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.project_template import TEMPLATE_ROOT
 from rlaif_dagster.tables import write_table
+from rlaif_dagster.training.results import CHECKPOINTS_TABLE, checkpoints_schema
 from tests.test_code_versions import read_inputs_with_everything
 from tests.training.tiny_models import write_tiny_policy
 
@@ -45,6 +46,12 @@ def write(stage: Stage, folder: Path) -> str:
     )
     write_card(stage, context, RESULT)
     return (folder / CARD_FILE).read_text(encoding="utf-8")
+
+
+def test_a_models_card_tells_of_answers_in_its_folder(graph: dict[str, Stage], tmp_path: Path) -> None:
+    assert "answers of the model" not in write(graph["aligned_policy"], tmp_path)
+    write_table(tmp_path / CHECKPOINTS_TABLE, [], checkpoints_schema())
+    assert f"`{CHECKPOINTS_TABLE}` holds answers of the model" in write(graph["aligned_policy"], tmp_path)
 
 
 @pytest.mark.parametrize("name", WITH_CARD)

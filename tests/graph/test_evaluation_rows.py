@@ -123,12 +123,12 @@ def test_a_new_evaluation_makes_only_the_rows_that_are_new(tmp_path: Path) -> No
 
     set_field("pipeline.yaml", "evaluation.judge_checkpoints", True)(inputs)
     traced = evaluate(project)
-    answers = CheckpointAnswers.read(project.root / "data" / "aligned_policy")
+    prompts = read_prompts(project.root / "data" / "prompts")
+    answers = CheckpointAnswers.read(project.root / "data" / "aligned_policy", prompts)
+    assert answers is not None
     assert {row["step"] for row in answers.rows} == {0, 2}
     assert {row["prompt_id"] for row in answers.rows} <= {
-        prompt.prompt_id
-        for prompt in read_prompts(project.root / "data" / "prompts")
-        if prompt.split == "train"
+        prompt.prompt_id for prompt in prompts if prompt.split == "train"
     }
     num_principles = len(project.read_inputs().constitution.principles)
     assert traced.counts["judge_calls_asked"] == len(answers.list_pairs()) * num_principles * 2 > 0
