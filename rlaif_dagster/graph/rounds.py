@@ -14,12 +14,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
-from rlaif_dagster.digest import canonical_json
+from rlaif_dagster.digest import JsonValue, canonical_json
 from rlaif_dagster.graph.price import NOTHING, Price, PriceContext, Range
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
-from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 
 STOPPED_JSON: Final = "stopped.json"
 PLATEAU: Final = "plateau"
@@ -126,11 +126,16 @@ def place_in_round(stage: Stage, number: int, inputs: ProjectInputs) -> Stage:
     roles = _cast(stage, number, inputs)
     name = name_in_round(stage.name, number)
     price = stage.price
+    settings = stage.settings
+    if REFERENCE_POLICY in roles:  # a plan shall find what was changed, not only that there is another input
+        settings = {**cast("dict[str, JsonValue]", settings), "reference": "base"}
     return replace(
         stage,
         name=name,
         description=f"Round {number}. {stage.description}",
         inputs=tuple(roles.values()),
+        settings=settings,
+        origins={**stage.origins, "reference": f"{PIPELINE_FILE}: policy.reference"},
         compute=functools.partial(_compute, stage, name, roles),
         checks=tuple(
             replace(

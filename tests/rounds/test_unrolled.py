@@ -1,6 +1,7 @@
 """Rounds in the graph: names, reuse, stops, the plan, and the release."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -198,8 +199,22 @@ def test_the_reference_policy_is_that_of_the_round_before_or_the_first(default_p
         graphs[reference] = build_graph(Project.open(default_project).read_inputs())
     name = "round_3/aligned_policy"
     assert graphs["base"][name].inputs == (*graphs["previous"][name].inputs, "base_policy")
-    assert graphs["base"][name].settings == graphs["previous"][name].settings
-    assert graphs["base"]["aligned_policy"].inputs == graphs["previous"]["aligned_policy"].inputs
+    for part in ("inputs", "settings"):
+        one, other = (getattr(graph["aligned_policy"], part) for graph in graphs.values())
+        assert one == other
+
+
+def test_a_plan_names_the_reference_policy_that_was_changed(
+    stopped: tuple[Path, dict[str, Outcome]], tmp_path: Path
+) -> None:
+    """Another input alone would have no cause that a person could find."""
+    folder = Path(shutil.copytree(stopped[0], tmp_path / "project"))
+    edit_yaml(folder / "inputs" / "pipeline.yaml", lambda p: p["policy"].update(reference="base"))
+    project = Project.open(folder)
+    plan = make_plan(project, build_toy_graph(project, GAINING))
+    causes = {item.asset: [(c.path, c.old, c.new) for c in item.causes] for item in plan.assets}
+    assert causes["round_2/aligned_policy"] == [("inputs/pipeline.yaml: policy.reference", None, "base")]
+    assert causes["aligned_policy"] == []
 
 
 def test_a_gate_of_a_later_round_stops_the_rounds_and_not_the_run(default_project: Path) -> None:
