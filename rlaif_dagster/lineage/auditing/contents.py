@@ -182,7 +182,7 @@ def _read_judge_names(judge: MaterialisationRecord | None, find_file: FindFile) 
     """By which names a version's judges stand in tables; None where that cannot be told."""
     if judge is None:
         return None
-    names = set()
+    names: set[Any] = set()
     for file in judge.output.files:
         if file.path == JUDGE_JSON or fnmatch(file.path, f"{JURY_FOLDER}/*/{JUDGE_JSON}"):
             settings = find_file(judge, file.path)
