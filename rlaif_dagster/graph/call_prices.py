@@ -41,29 +41,34 @@ def price_pairs(
     most = (
         None if num_open_pairs is None else len(new) + num_open_pairs * count_calls_per_pair(inputs, profiles)
     )
-    usage, meter = None, Meter(_find_sources(inputs, judge))
+    sources = _find_sources(inputs, judge)
+    usage, meter = None, Meter(sources)
     if meter.tells:
         asked = {call.call_id: (name, call) for name, call in list_calls() if call.call_id in new}
         usage = add_usages(meter.bound(name, call) for name, call in asked.values())
         if most != len(new):
             usage = add_usages([usage, (UNKNOWN, UNKNOWN)])
-    return price_calls(Range(min=len(new), max=most), len(calls) - len(new), inputs, context, usage)
+    return price_calls(Range(min=len(new), max=most), len(calls) - len(new), sources, context, usage)
 
 
 def price_calls(
-    calls: Range, num_reused: int, inputs: ProjectInputs, context: PriceContext, usage: Usage | None = None
+    calls: Range,
+    num_reused: int,
+    sources: Sequence[JudgeSource],
+    context: PriceContext,
+    usage: Usage | None = None,
 ) -> Price:
-    """The price of calls, with what they use up where earlier calls of the same judges tell, or a price bounds it."""
+    """The price of calls to judges, with what they use up where their earlier calls tell, or a price bounds it."""
     counts = context.counts or {}
     num_asked = counts.get("judge_calls_asked", 0)
     read, written = counts.get("judge_input_tokens", 0), counts.get("judge_output_tokens", 0)
     tokens = cost = Range() if calls.max == 0 else None
-    meter = Meter(inputs.judges)
+    meter = Meter(sources)
     if calls.max != 0 and meter.tells:
         tokens, cost = usage or (UNKNOWN, UNKNOWN)
     if num_asked and read:
         tokens = calls.scale((read + written) / num_asked)
-        prices = [getattr(source.settings, "price", None) for source in inputs.judges]
+        prices = [getattr(source.settings, "price", None) for source in sources]
         if len(prices) == 1 and prices[0] is not None:
             fees = read * prices[0].input_per_million + written * prices[0].output_per_million
             cost = calls.scale(fees / 1e6 / num_asked)

@@ -94,7 +94,7 @@ def price_judgements(inputs: ProjectInputs, context: PriceContext) -> Price:
     rows = _read_responses(context.inputs["sampled_responses"])
     prompts = _read_prompts(context)
     if rows is None or prompts is None:
-        return price_calls(UNKNOWN, 0, inputs, context)
+        return price_calls(UNKNOWN, 0, inputs.judges, context)
     pairs, num_open_pairs = foresee_pairs(rows, inputs.pipeline.pairing, inputs.pipeline.seed)
     return price_pairs(
         inputs, context, pairs=pairs, num_open_pairs=num_open_pairs, prompts=prompts, responses=rows
@@ -108,7 +108,7 @@ def price_evaluation(inputs: ProjectInputs, context: PriceContext) -> Price:
     """
     all_prompts = _read_prompts(context)
     if all_prompts is None:
-        return replace(price_calls(UNKNOWN, 0, inputs, context), rows_sampled=UNKNOWN)
+        return replace(price_calls(UNKNOWN, 0, inputs.judges, context), rows_sampled=UNKNOWN)
     prompts = [prompt for prompt in all_prompts if prompt.split == "eval"]
     seed = inputs.pipeline.seed
     policies = {name: context.inputs[name].digest for name in MEASURED_POLICIES}
@@ -200,13 +200,13 @@ def price_audit(inputs: ProjectInputs, context: PriceContext) -> Price:
     most += sum(_MOST_CALLS * 2 * NUM_PROBES for _ in profiles)
     calls = Range(min=0, max=most)
     usage = None if inputs.human_labels else _bound_calls(calls, inputs, context)
-    return price_calls(calls, 0, inputs, context, usage)
+    return price_calls(calls, 0, inputs.judges, context, usage)
 
 
 def price_canary(inputs: ProjectInputs, context: PriceContext) -> Price:
     """The price of `judge_canary`: its questions, of each judge."""
     calls = Range(min=0, max=len(inputs.judges) * inputs.judge.gates.canary.num_questions * 2)
-    return price_calls(calls, 0, inputs, context, _bound_calls(calls, inputs, context))
+    return price_calls(calls, 0, inputs.judges, context, _bound_calls(calls, inputs, context))
 
 
 def _bound_calls(calls: Range, inputs: ProjectInputs, context: PriceContext) -> Usage | None:

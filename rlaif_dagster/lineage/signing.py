@@ -21,6 +21,7 @@ from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import view_version, work_folder
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.releases import Release, find_policy
+from rlaif_dagster.lineage.running import hold_run
 from rlaif_dagster.lineage.tracing.subjects import open_versions
 from rlaif_dagster.versioning.scratch import raising_storage_errors, write_whole
 
@@ -212,7 +213,11 @@ def _path_of(project: Project, release: Release, key: Digest) -> Path:
 def _stage(project: Project, release: Release) -> Iterator[Path]:
     """Shows what is signed as one folder, verified; weights are links."""
     policy = find_policy(project, release)
-    with open_versions(project, **{RELEASED_POLICY: release.record}) as folders, work_folder(project) as work:
+    with (
+        hold_run(project, "signature"),
+        open_versions(project, **{RELEASED_POLICY: release.record}) as folders,
+        work_folder(project) as work,
+    ):
         folder = work / "signed"
         view_version(project, policy, folder)
         lay_beside(folder, (folders[RELEASED_POLICY] / RELEASE_JSON).read_bytes(), release.record)

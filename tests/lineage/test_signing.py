@@ -3,6 +3,7 @@
 import errno
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from rlaif_dagster.cli.sign import PASSWORD_VARIABLE, find_release, sign_command
 from rlaif_dagster.errors import CorruptVersionError, InputError, SignatureError, StorageError
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.releases import Release, find_policy
+from rlaif_dagster.lineage.running import hold_run, no_run_starts
 from rlaif_dagster.lineage.sharing import pull_project, push_project
 from rlaif_dagster.lineage.signing import Verification, sign_release, verify_release
 from rlaif_dagster.lineage.time_travel import checkout_version
@@ -61,6 +63,20 @@ def test_a_signature_holds_for_the_policy_the_release_and_the_history(
     )
     assert found.signature.path == path
     assert path.parent == project.root / "signatures"
+
+
+def test_signing_and_verifying_go_on_beside_a_run_and_wait_for_a_collection(
+    project: Project, release: Release, keys: Keys
+) -> None:
+    with hold_run(project, "a-run"):
+        _, public = sign(project, release, keys)
+        assert verify_release(project, release, public).num_files == 3
+    with ThreadPoolExecutor(1) as threads:
+        with no_run_starts(project):  # as a collection does
+            verifying = threads.submit(verify_release, project, release, public)
+            with pytest.raises(TimeoutError):
+                verifying.result(timeout=0.5)
+        assert verifying.result().num_files == 3
 
 
 def test_another_key_does_not_verify_and_is_told_whose_there_are(

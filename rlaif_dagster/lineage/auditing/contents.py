@@ -182,7 +182,7 @@ def _read_judge_names(judge: MaterialisationRecord | None, find_file: FindFile) 
     """By which names a version's judges stand in tables; None where that cannot be told."""
     if judge is None:
         return None
-    names: set[str | None] = set()
+    names: set[Any] = set()
     for file in judge.output.files:
         if file.path == JUDGE_JSON or fnmatch(file.path, f"{JURY_FOLDER}/*/{JUDGE_JSON}"):
             settings = find_file(judge, file.path)
@@ -190,8 +190,7 @@ def _read_judge_names(judge: MaterialisationRecord | None, find_file: FindFile) 
             if told.get("provider") != "jury":
                 by_default = "planted" if told.get("provider") == "planted" else told.get("model")
                 names.add(told.get("name") or by_default)
-    known = {name for name in names if name is not None}
-    return known if known and len(known) == len(names) else None
+    return names if names and None not in names else None
 
 
 def _check_judges(
