@@ -94,20 +94,26 @@ def find_gold(result: Mapping[str, Any]) -> float:
 
 
 def draw(by_name: Mapping[str, Results]) -> bytes:
-    """Gold wins over the KL divergence, a small point for each seed and a large one for their mean."""
+    """Gold wins over the KL divergence: small points for seeds, a large one for their mean, best-of-n as a curve."""
     with plots.house_style():
         figure, (axes,) = plots.new_figure(height=4.0)
+        curve = []
         for number, (name, mine) in enumerate(by_name.items()):
-            if name == "base" or name.startswith("noisy"):
-                continue
             points = [
                 (statistics.fmean(row["log_ratio"] for row in result["rows"]), 100 * find_gold(result))
                 for result in mine
             ]
-            colour = f"C{number % 10}"
-            axes.plot(*zip(*points, strict=True), "o", color=colour, markersize=3.5, alpha=0.5)
-            mean = [statistics.fmean(values) for values in zip(*points, strict=True)]
-            axes.plot(*mean, "D", color=colour, markersize=8, label=name)
+            kl, gold = (statistics.fmean(values) for values in zip(*points, strict=True))
+            n = name.removeprefix("best_of_")
+            if n.isdecimal():
+                curve.append((kl, gold))
+                axes.annotate(n, (kl, gold), xytext=(0, -14), textcoords="offset points", ha="center")
+            elif name != "base" and not name.startswith("noisy"):
+                colour = f"C{number % 10}"
+                axes.plot(*zip(*points, strict=True), "o", color=colour, markersize=3.5, alpha=0.5)
+                axes.plot(kl, gold, "D", color=colour, markersize=8, label=name)
+        if curve:
+            axes.plot(*zip(*curve, strict=True), "s-", color=plots.INK, markersize=4, label="best_of_n, by n")
         axes.axhline(50.0, color=plots.MUTED, linestyle=":", linewidth=1.2)
         axes.set_xlabel("KL from the base policy (nats per answer)")
         axes.set_ylabel("gold win rate (%)")
