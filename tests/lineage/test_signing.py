@@ -1,6 +1,7 @@
 """Signatures of releases: they hold for what was signed, by the key that signed it, and for nothing else."""
 
 import errno
+import os
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -208,7 +209,9 @@ def test_two_signers_at_once_do_not_meet(
         sign_in_library(config, folder, unfinished)
         paths.append(unfinished)
         if len(paths) == 1:
-            sign_release(project, release, private)
+            with monkeypatch.context() as elsewhere:
+                elsewhere.setattr("os.getpid", os.getppid)  # another process
+                sign_release(project, release, private)
 
     monkeypatch.setattr(signing.Config, "sign", sign_twice)
     path = sign_release(project, release, private).path
