@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rlaif_dagster.evaluation.along_training import AlongTraining, ScoredAnswer, trace_along_training
 from rlaif_dagster.evaluation.comparison import Source
-from rlaif_dagster.graph.held_out import HeldOutVerdicts
+from rlaif_dagster.graph.held_out import HeldOutVerdicts, find_trusted_judge, pair_answers
 from rlaif_dagster.graph.learning import read_training
 from rlaif_dagster.graph.outcomes import decide_by_gold, decide_by_judge
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
@@ -56,20 +56,11 @@ class CheckpointAnswers:
         return list(dict.fromkeys(pair for pair in pairs if pair and pair.prompt_id in self.prompts))
 
 
-def pair_answers(answer: Row, other: Row) -> Pair | None:
-    """The pair of two answers to a prompt; None where they are the same text."""
-    if answer["text"] == other["text"]:
-        return None
-    return Pair.from_responses(answer["prompt_id"], answer["response_id"], other["response_id"])
-
-
 def find_checkpoint_judge(inputs: ProjectInputs) -> Source | None:
     """Which judge is asked about the answers at checkpoints, where one is: the independent one, if there is one."""
     if not inputs.pipeline.evaluation.judge_checkpoints:
         return None
-    if inputs.evaluation_judge is not None:
-        return "independent_judge"
-    return "judge" if inputs.judges else None
+    return find_trusted_judge(inputs)
 
 
 def trace_checkpoints(

@@ -10,7 +10,7 @@ from rlaif_dagster.evaluation.over_optimisation import (
     trace_over_optimisation,
 )
 from rlaif_dagster.evaluation.settings import EvaluationSettings
-from rlaif_dagster.graph.held_out import HeldOutAnswers, HeldOutVerdicts
+from rlaif_dagster.graph.held_out import HeldOutAnswers, HeldOutVerdicts, find_trusted_judge
 from rlaif_dagster.graph.outcomes import decide_by_gold, decide_by_judge
 from rlaif_dagster.graph.stage import StageContext
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
@@ -25,9 +25,7 @@ def find_scorer(inputs: ProjectInputs) -> Source | None:
         return None
     if settings.gold is not None:
         return "gold"
-    if inputs.evaluation_judge is not None:
-        return "independent_judge"
-    return "judge" if inputs.judges else None
+    return find_trusted_judge(inputs)
 
 
 def trace_best_of_n(

@@ -59,10 +59,7 @@ class HeldOutAnswers:
 
     def pair(self, key: tuple[str, int]) -> Pair | None:
         """The pair of both policies' answers; None where they are the same text."""
-        base, aligned = self.base[key], self.aligned[key]
-        if base["text"] == aligned["text"]:
-            return None
-        return Pair.from_responses(key[0], base["response_id"], aligned["response_id"])
+        return pair_answers(self.base[key], self.aligned[key])
 
     def list_pairs(self) -> list[Pair]:
         """The pairs of both policies' answers, where they differ."""
@@ -78,10 +75,14 @@ class HeldOutAnswers:
 
     def pair_in_pool(self, key: tuple[str, int]) -> Pair | None:
         """The pair of an answer of the pool and the prompt's first base answer; None where they are the same text."""
-        one, other = self.pool[key], self.base[key[0], 0]
-        if one["text"] == other["text"]:
-            return None
-        return Pair.from_responses(key[0], one["response_id"], other["response_id"])
+        return pair_answers(self.pool[key], self.base[key[0], 0])
+
+
+def pair_answers(answer: Row, other: Row) -> Pair | None:
+    """The pair of two answers to a prompt; None where they are the same text."""
+    if answer["text"] == other["text"]:
+        return None
+    return Pair.from_responses(answer["prompt_id"], answer["response_id"], other["response_id"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +110,13 @@ def list_judges(inputs: ProjectInputs) -> dict[Source, str]:
     if inputs.evaluation_judge is not None:
         judges["independent_judge"] = EVALUATION_JUDGE
     return judges
+
+
+def find_trusted_judge(inputs: ProjectInputs) -> Source | None:
+    """The independent judge, if there is one, else the judge; None where neither can be asked."""
+    if inputs.evaluation_judge is not None:
+        return "independent_judge"
+    return "judge" if inputs.judges else None
 
 
 def sampling_of(pipeline: PipelineSettings, policy: str) -> LocalSamplingSettings:

@@ -15,11 +15,10 @@ from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
 from rlaif_dagster.graph.along_training import (
     CheckpointAnswers,
     find_checkpoint_judge,
-    pair_answers,
     trace_checkpoints,
 )
 from rlaif_dagster.graph.evaluation import make_evaluation_checks
-from rlaif_dagster.graph.held_out import HeldOutVerdicts
+from rlaif_dagster.graph.held_out import HeldOutVerdicts, pair_answers
 from rlaif_dagster.graph.learning import TRAINING_JSON
 from rlaif_dagster.graph.price import Foreseen, PriceContext
 from rlaif_dagster.graph.pricing import price_evaluation

@@ -1,6 +1,6 @@
 """Signatures of releases: whether they hold for what is here, by the keys that the auditor trusts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -8,6 +8,7 @@ from typing import Final
 
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.graph.release import POLICY, RELEASE_JSON, RELEASED_POLICY
+from rlaif_dagster.lineage.auditing.contents import FindFile
 from rlaif_dagster.lineage.auditing.findings import AuditedSignature, Finding, show_path
 from rlaif_dagster.lineage.auditing.records import LedgerReading, name_version
 from rlaif_dagster.lineage.ledger import SUFFIX as RECORD_SUFFIX
@@ -21,9 +22,6 @@ from rlaif_dagster.lineage.signing import (
     lay_beside,
     read_name,
 )
-
-FindFile = Callable[[MaterialisationRecord, str], Path | None]
-"""The sound bytes of a version's file, if they are here."""
 
 _NAME_KEY: Final = (
     "name the signer's public key, from somewhere that you trust: `rlaif audit --key FILE`, or `rlaif verify`"
