@@ -1,10 +1,12 @@
 # Two commands set everything up:  make run   and   make test
+# Tests have three levels: `make check` (2 minutes), `make test` (what CI runs), `make prove [PART=name]` (hours).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run test ui lint types clean
+.PHONY: run check test prove ui lint types clean
 .DEFAULT_GOAL := run
 
 # The main job: from the constitution to an aligned policy; prints the result table.
@@ -12,9 +14,17 @@ run: $(INSTALLED)
 	$(BIN)/rlaif run
 	@echo "Look around in the Dagster UI:  make ui"
 
-# Lint, types, tests.
+# Lint, types, and the fast tests: before each commit.
+check: $(INSTALLED) lint types
+	$(PYTEST) -m "not slow"
+
+# Everything that CI runs: every law once, at its smallest size.
 test: $(INSTALLED) lint types
-	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+# The long proofs; each part keeps its table in docs/proofs.md.
+prove: $(INSTALLED)
+	$(BIN)/python -m proofs $(PART)
 
 ui: $(INSTALLED)
 	$(BIN)/rlaif ui
