@@ -1,6 +1,7 @@
 """Model folders whose files do not fit together: each is the embedded policy with one fault."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ def prefixed(prefix: str) -> Callable[[Path], None]:
 
 
 def cut(num_bytes: int) -> Callable[[Path], None]:
-    return lambda folder: (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:num_bytes]) and None
+    return lambda folder: os.truncate(folder / WEIGHTS, num_bytes)
 
 
 def lose_a_shard(folder: Path) -> None:
