@@ -15,6 +15,7 @@ from rlaif_dagster.digest import Digest, FolderManifest, JsonValue
 from rlaif_dagster.embedded import resolve_embedded
 from rlaif_dagster.errors import InputError, ModelError
 from rlaif_dagster.inputs.reader import resolve_inside
+from rlaif_dagster.weights import CAUSAL_LM, inspect_model, open_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -135,30 +136,34 @@ def copy_model(source: ModelSource, destination: Path, *, link: bool = False) ->
             shutil.copyfile(path, destination / path.name)
 
 
+def copy_causal_lm(source: ModelSource, destination: Path, *, link: bool = False) -> None:
+    """Copies a causal language model's files into a folder, and refuses them where the weights do not fit.
+
+    Args:
+        source: The model.
+        destination: The folder.
+        link: Make symbolic links in the place of copies, and do not look at the weights.
+
+    Raises:
+        ModelError: If the download fails, or the model cannot be opened; see `open_causal_lm`.
+    """
+    copy_model(source, destination, link=link)
+    if not link:
+        inspect_model(destination, CAUSAL_LM, name=f"the model {source.name}")
+
+
 def open_causal_lm(folder: Path, *, dtype: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """Opens a causal language model and its tokenizer, in evaluation mode, from safetensors only.
+    """Opens a causal language model and its tokenizer, in evaluation mode; see `weights.open_model`.
 
     Args:
         folder: A model folder.
         dtype: "float32", "bfloat16", "float16", or "auto" for the precision of the files.
 
     Raises:
-        ModelError: If the folder cannot be opened.
+        ModelError: If the folder cannot be opened, or its weights do not fit.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"{folder}: transformers cannot open this as a causal language model ({error}).\n"
-            "  remedy: check that it has config.json, tokenizer files and *.safetensors weights"
-        ) from error
-    model.eval()
-    return model, tokenizer
+    opened = open_model(folder, CAUSAL_LM, dtype=dtype)
+    return opened.model, opened.tokenizer
 
 
 def _download(source: ModelSource) -> Path:

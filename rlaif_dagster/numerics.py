@@ -21,20 +21,15 @@ def prepare_torch(*, num_threads: int, device: str) -> "torch.device":
     Raises:
         ModelError: If the device named is not on this machine.
     """
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    quieten_libraries()
     import datasets
     import torch
-    import transformers
 
     torch.set_num_threads(num_threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Deterministic mode would fill every fresh buffer with NaN, which costs half of a small DPO run.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # set on the module
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
     datasets.disable_progress_bars()
     logging.getLogger("torch.distributed").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
@@ -50,3 +45,14 @@ def prepare_torch(*, num_threads: int, device: str) -> "torch.device":
             "  remedy: set `numerics.device` in inputs/pipeline.yaml to cpu or auto"
         ) from error
     return chosen
+
+
+def quieten_libraries() -> None:
+    """Keeps transformers and the hub's library from writing to the terminal and, if it comes first, from telemetry."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()

@@ -13,6 +13,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 STAGES = (
     "prompts",
     "models",
+    "weights",
     "numerics",
     "generation",
     "judging",

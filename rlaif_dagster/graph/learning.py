@@ -19,6 +19,7 @@ from rlaif_dagster.tables import StoredRows, write_table
 from rlaif_dagster.training.restarts import Restart
 from rlaif_dagster.training.results import CHECKPOINTS_TABLE, checkpoints_schema, tabulate_checkpoints
 from rlaif_dagster.training.settings import OptimizerSettings
+from rlaif_dagster.weights import REWARD_BASE, inspect_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,9 +80,12 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
 
         if base is None:
             base_path = context.inputs["base_policy"]
+            base_name = "base_policy"
         else:
             base_path = context.scratch / "base"
             copy_model(base, base_path)
+            base_name = f"the model {base.name}"
+        from_seed = inspect_model(base_path, REWARD_BASE, name=base_name)
         preferences = context.inputs["ai_preferences"]
         held_out = read_preferences(preferences, "eval")
         decided = require_decided(held_out)
@@ -127,6 +131,7 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
                 **measure_quality(decided, result.held_out.margins),
                 **({"disagreement": result.held_out.disagreement} if settings.ensemble > 1 else {}),
             },
+            notes={"initialised_from_seed": list(from_seed)},
         )
 
     return Stage(

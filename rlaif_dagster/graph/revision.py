@@ -21,7 +21,7 @@ from rlaif_dagster.judging.journal import open_journal
 from rlaif_dagster.judging.judge import Tally, answer_calls
 from rlaif_dagster.judging.opening import JUDGE_MODEL, StoredJudge, write_judge
 from rlaif_dagster.judging.settings import LocalJudgeSettings, OpenAIJudgeSettings, name_judge
-from rlaif_dagster.models import copy_model
+from rlaif_dagster.models import copy_causal_lm
 from rlaif_dagster.revising.revise import (
     Revision,
     Writers,
@@ -54,7 +54,7 @@ def build_critic(inputs: ProjectInputs) -> Stage:
         for name, template in templates.items():
             write_judge(context.output / name, critic.settings, template)
         if critic.model is not None:
-            copy_model(critic.model, context.output / JUDGE_MODEL)
+            copy_causal_lm(critic.model, context.output / JUDGE_MODEL)
         return StageResult()
 
     return Stage(

@@ -27,7 +27,7 @@ from rlaif_dagster.judging.opening import (
     write_judge,
 )
 from rlaif_dagster.judging.settings import JurySettings, RecordedJudgeSettings
-from rlaif_dagster.models import copy_model
+from rlaif_dagster.models import copy_causal_lm
 from rlaif_dagster.prompts import Prompt, find_leaks, prompts_schema, split_prompts
 from rlaif_dagster.tables import stream_table, write_table
 
@@ -97,7 +97,7 @@ def build_judge(inputs: ProjectInputs) -> Stage:
         for folder, source in zip(folders, inputs.judges, strict=True):
             write_judge(context.output / folder, source.settings, source.template)
             if source.model:
-                copy_model(source.model, context.output / folder / JUDGE_MODEL, link=context.preview)
+                copy_causal_lm(source.model, context.output / folder / JUDGE_MODEL, link=context.preview)
         if inputs.verdicts:
             shutil.copyfile(inputs.verdicts.path, context.output / JUDGE_VERDICTS)
             inputs.verdicts.require_unchanged()
@@ -131,7 +131,7 @@ def build_evaluation_judge(inputs: ProjectInputs) -> Stage:
     def compute(context: StageContext) -> StageResult:
         write_judge(context.output, source.settings, source.template)
         if source.model:
-            copy_model(source.model, context.output / JUDGE_MODEL, link=context.preview)
+            copy_causal_lm(source.model, context.output / JUDGE_MODEL, link=context.preview)
         return StageResult()
 
     return Stage(
@@ -247,7 +247,7 @@ def build_base_policy(inputs: ProjectInputs) -> Stage:
     """The stage of the base policy."""
 
     def compute(context: StageContext) -> StageResult:
-        copy_model(inputs.base_policy, context.output, link=context.preview)
+        copy_causal_lm(inputs.base_policy, context.output, link=context.preview)
         return StageResult()
 
     return Stage(

@@ -57,12 +57,14 @@ class StageResult:
         rows: Rows of the main table, or None for a model.
         counts: Work done and rows dropped, by name.
         metrics: Figures of the result, by name.
+        notes: What the record says beside the metrics, and the version's own card does not.
         num_open: Rows without a result that another try may get; as long as there are any, the next run tries again.
     """
 
     rows: int | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
     metrics: Mapping[str, JsonValue] = field(default_factory=dict)
+    notes: Mapping[str, JsonValue] = field(default_factory=dict)
     num_open: int = 0
 
 

@@ -59,11 +59,12 @@ class LocalJudge:
 
         Raises:
             JudgeError: If the model cannot read chats, cannot say a verdict word, or has too short a context.
-            ModelError: If the folder cannot be opened.
+            ModelError: If the folder cannot be opened, or its weights do not fit.
         """
-        from rlaif_dagster.models import open_causal_lm
+        from rlaif_dagster.weights import JUDGE, open_model
 
-        model, tokenizer = open_causal_lm(self._folder, dtype=self._settings.dtype)
+        opened = open_model(self._folder, JUDGE, dtype=self._settings.dtype)
+        model, tokenizer = opened.model, opened.tokenizer
         cast(Any, model).to(self._device)
         chat = ChatFormat.find(tokenizer, self._template, judge=self._name)
         answer: Callable[..., Iterator[list[Answer]]]

@@ -279,7 +279,7 @@ def _compute(
             output=describe_output(version.manifest, version.md5),
             rows=result.rows,
             counts={**result.counts, **({OPEN_ROWS: result.num_open} if result.num_open else {})},
-            metrics=plain(result.metrics),
+            metrics=plain({**result.metrics, **result.notes}),
             checks=checks,
             libraries=_read_libraries(),
             git=GitRef(commit=git.commit, dirty=git.dirty),

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rlaif_dagster.errors import ModelError
 from rlaif_dagster.generation.dialogues import Dialogue, encode_dialogues
 from rlaif_dagster.tables import Rows
+from rlaif_dagster.weights import REWARD_BASE, REWARD_MODEL, Use, open_model
 
 if TYPE_CHECKING:
     import torch
@@ -58,35 +58,24 @@ class RewardEvaluation:
         return sum(self.margins) / self.num_pairs if self.num_pairs else None
 
 
-def open_reward_model(folder: Path, *, dtype: str) -> "tuple[Any, PreTrainedTokenizerBase]":
-    """Opens a sequence classifier with one output; over a language model, its head starts at random.
+def open_reward_model(
+    folder: Path, *, dtype: str, use: Use = REWARD_BASE
+) -> "tuple[Any, PreTrainedTokenizerBase]":
+    """Opens a sequence classifier with one output; over a language model, its head starts from the global seed.
 
     Args:
         folder: A model folder: a reward model, or a causal language model to make one from.
         dtype: "float32" or "bfloat16".
+        use: `REWARD_MODEL` for a folder that must have its head.
 
     Raises:
-        ModelError: If the folder cannot be opened, or its classifier has several outputs.
+        ModelError: If the folder cannot be opened, its weights do not fit, or its classifier has several outputs.
     """
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-    from trl.trainer.reward_trainer import suppress_seqcls_warning
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        with suppress_seqcls_warning():
-            model = AutoModelForSequenceClassification.from_pretrained(
-                folder, num_labels=1, dtype=dtype, use_safetensors=True, trust_remote_code=False
-            )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(
-            f"{folder}: transformers cannot open this as a reward model ({error}).\n"
-            "  remedy: give a folder with config.json, tokenizer files and *.safetensors weights of a language "
-            "model or of a classifier with one output"
-        ) from error
+    opened = open_model(folder, use, dtype=dtype)
+    model, tokenizer = opened.model, opened.tokenizer
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
-    model.eval()
     return model, tokenizer
 
 
@@ -117,7 +106,7 @@ class RewardModel:
         Raises:
             ModelError: If it cannot be opened.
         """
-        opened = [open_reward_model(path, dtype=dtype) for path in list_members(folder)]
+        opened = [open_reward_model(path, dtype=dtype, use=REWARD_MODEL) for path in list_members(folder)]
         return cls(members=tuple(model.to(device) for model, _ in opened), tokenizer=opened[0][1])
 
     def score(

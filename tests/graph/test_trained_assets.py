@@ -17,7 +17,7 @@ from rlaif_dagster.digest import Digest
 from rlaif_dagster.graph.learning import build_aligned_policy, build_reward_model, read_training
 from rlaif_dagster.graph.preferences import PREFERENCES_TABLE
 from rlaif_dagster.graph.revision import REVISIONS_TABLE, build_supervised_policy
-from rlaif_dagster.graph.stage import Stage, StageContext
+from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.lineage.curves import showing_curves
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.progress import ignore_progress
@@ -75,9 +75,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def compute(stage: Stage, made: Path, output: Path) -> None:
+def compute(stage: Stage, made: Path, output: Path) -> StageResult:
     output.mkdir()
-    stage.compute(
+    return stage.compute(
         StageContext(
             inputs={name: made / name for name in stage.inputs},
             digests={name: Digest.from_bytes(name.encode()) for name in stage.inputs},
@@ -118,3 +118,18 @@ def test_whatever_is_trained_can_be_watched_and_read_about(case: str, made: Path
     assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
     assert all(torch.isfinite(weight).all() for weight in weights.values())
     assert "bfloat16" in str(stage.settings)
+
+
+@pytest.mark.slow
+def test_what_a_reward_model_has_from_its_seed_is_said_in_the_record_alone(
+    made: Path, tmp_path: Path
+) -> None:
+    """The card is content: with what else the record says in it, versions made before would be others."""
+    result = compute(make_stage("reward_model"), made, tmp_path / "output")
+    assert result.notes == {"initialised_from_seed": ["score.weight"]}
+    assert "initialised_from_seed" not in (tmp_path / "output" / CARD_FILE).read_text()
+    (tmp_path / "again").mkdir()
+    for asset in ("base_policy", "ai_preferences"):
+        (tmp_path / "again" / asset).symlink_to(made / ("reward_model" if asset == "base_policy" else asset))
+    result = compute(make_stage("reward_model"), tmp_path / "again", tmp_path / "from_its_like")
+    assert result.notes == {"initialised_from_seed": []}

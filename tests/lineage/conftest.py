@@ -88,7 +88,9 @@ def make_stage(computed: list[str]) -> MakeStage:
             computed.append(name)
             read = [(context.inputs[parent] / "text").read_text() for parent in inputs]
             (context.output / "text").write_text("constant" if constant else " ".join([setting, *read]))
-            return StageResult(rows=1, counts={"num_read": len(read)}, metrics={"half": 0.5})
+            return StageResult(
+                rows=1, counts={"num_read": len(read)}, metrics={"half": 0.5}, notes={"said": ["so"]}
+            )
 
         check = Check(
             name="gate",

@@ -173,7 +173,7 @@ def test_the_record_says_what_was_read_written_and_found(
     assert record.recipe_parts.inputs == {"a": project.ledger.records()[0].output.digest}
     assert record.recipe_parts.settings == {"setting": "y"}
     assert set(record.recipe_parts.engine) == {"pyarrow"}
-    assert (record.rows, record.counts, record.metrics) == (1, {"num_read": 1}, {"half": 0.5})
+    assert (record.rows, record.counts, record.metrics) == (1, {"num_read": 1}, {"half": 0.5, "said": ["so"]})
     assert [(check.name, check.passed, check.blocking) for check in record.checks] == [("gate", True, True)]
     [file] = record.output.files
     assert (file.path, file.size, file.sha256) == ("text", 3, Digest.from_bytes(b"y x").sha256)
