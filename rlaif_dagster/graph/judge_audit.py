@@ -57,7 +57,8 @@ def build_judge_audit(inputs: ProjectInputs) -> Stage:
         description="How right, consistent, biased and calibrated the judge is, and whether answers can talk it round; "
         "its gates keep a bad judge's verdicts from being trained on.",
         kinds=("json", "parquet"),
-        code_version="2",
+        # 2: likelihoods of answers that were cut have no end; of nothing else, so nobody is asked again for it
+        code_version="2" if inputs.compares_judge_with_policy else "1",
         inputs=(
             "prompts",
             "constitution",
