@@ -58,13 +58,15 @@ def check_schema(table: str, schema: "Callable[[], pa.Schema]", *, key: tuple[st
 FEW_ANSWERS_CUT: Final = "few_answers_cut"
 
 
-def check_cut(setting: str, read_shares: Callable[[Path], Mapping[str, float | None]]) -> Check:
+def check_cut(setting: str | None, read_shares: Callable[[Path], Mapping[str, float | None]]) -> Check:
     """Makes the check that warns where many answers were cut.
 
     Args:
-        setting: Where in pipeline.yaml the answers' largest number of tokens stands.
+        setting: Where in pipeline.yaml the answers' largest number of tokens stands; None for recorded answers.
         read_shares: Reads shares of cut answers by name from the asset's folder; None is "not known".
     """
+    limit = setting or "max_new_tokens"
+    remedy = f"raise {setting} in {PIPELINE_FILE}" if setting else "record longer ones"
 
     def run(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
         del inputs
@@ -73,14 +75,14 @@ def check_cut(setting: str, read_shares: Callable[[Path], Mapping[str, float | N
         if worst <= MOST_CUT:
             return CheckResult(passed=True, facts=shares)
         why = (
-            f"{worst:.0%} of the answers were cut at {setting} tokens, before the policy ended its turn; "
-            f"raise {setting} in {PIPELINE_FILE}, or take a policy that comes to an end"
+            f"{worst:.0%} of the answers were cut at {limit}, before the policy ended its turn; "
+            f"{remedy}, or take a policy that comes to an end"
         )
         return CheckResult(passed=False, facts={**shares, "why": why})
 
     return Check(
         name=FEW_ANSWERS_CUT,
-        description=f"At most {MOST_CUT:.0%} of the answers were cut at {setting}. Policies are trained on cut answers "
+        description=f"At most {MOST_CUT:.0%} of the answers were cut at {limit}. Policies are trained on cut answers "
         "without an end, and judges see them as they are.",
         blocking=False,
         run=run,

@@ -84,7 +84,7 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
                 blocking=False,
                 run=_check_answered,
             ),
-            check_cut("sampling.max_new_tokens", _read_share_cut),
+            check_cut("sampling.max_new_tokens" if recorded is None else None, _read_share_cut),
         ),
     )
 
