@@ -164,6 +164,7 @@ def train(world: World, name: str, section: Mapping[str, Any], output: Path, *, 
 def measure(world: World, policy: Path, label: str) -> dict[str, Any]:
     """Compares a policy's held-out answers with the base policy's; one row an answer, and the KL divergence."""
     from rlaif_dagster.embedded.gold import gold_preference
+    from rlaif_dagster.generation.dialogues import AnsweredPrompt
     from rlaif_dagster.generation.sampling import sample_responses
     from rlaif_dagster.training.kl import measure_log_ratios
 
@@ -195,7 +196,7 @@ def measure(world: World, policy: Path, label: str) -> dict[str, Any]:
     ratios = measure_log_ratios(
         policy,
         world / "base_policy",
-        [(texts[row["prompt_id"]], row["text"]) for row in answers[1]],
+        [AnsweredPrompt.from_response(texts[row["prompt_id"]], row) for row in answers[1]],
         device=device,
     )
     return {"rows": [{**row, "log_ratio": ratio} for row, ratio in zip(rows, ratios, strict=True)]}

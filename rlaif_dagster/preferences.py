@@ -105,7 +105,7 @@ def aggregate_verdicts(
         constitution: The weights; None weighs every principle the same. Pairs judged by the whole
             constitution at once do not need it.
         prompts: Rows with `prompt_id`, `prompt` and `split`.
-        responses: Rows with `response_id` and `text`.
+        responses: Rows with `response_id`, `text` and `finish_reason`.
         settings: Which pairs to keep.
         protocol: By what each pair was to be judged; under `one_principle` by the principles that its verdicts name.
         jury: How several judges become one.
@@ -116,7 +116,7 @@ def aggregate_verdicts(
             not stand together.
     """
     prompt_rows = {row["prompt_id"]: row for row in prompts}
-    texts = {row["response_id"]: row["text"] for row in responses}
+    answers = {row["response_id"]: (row["text"], row["finish_reason"]) for row in responses}
     labels: list[_Label] = []
     dropped = Counter(dict.fromkeys(DROP_REASONS, 0))
     agreement: Counter[str] = Counter()
@@ -140,7 +140,9 @@ def aggregate_verdicts(
         labels.append(label)
     labels.sort(key=lambda label: (label.prompt_id, label.response_a, label.response_b))
     return PreferencesResult(
-        rows=LazyRows(labels, lambda label: _make_row(label, prompt_rows[label.prompt_id], texts, settings)),
+        rows=LazyRows(
+            labels, lambda label: _make_row(label, prompt_rows[label.prompt_id], answers, settings)
+        ),
         dropped=dict(dropped),
         num_pairs=num_pairs,
         consistent=agreement["consistent"],
@@ -325,9 +327,12 @@ def _mean(weighted: Sequence[tuple[float, float]]) -> float:
 
 
 def _make_row(
-    label: _Label, prompt: Mapping[str, Any], texts: Mapping[str, str], settings: PreferenceSettings
+    label: _Label,
+    prompt: Mapping[str, Any],
+    answers: Mapping[str, tuple[str, str | None]],
+    settings: PreferenceSettings,
 ) -> Row:
-    text_a, text_b = texts[label.response_a], texts[label.response_b]
+    (text_a, reason_a), (text_b, reason_b) = answers[label.response_a], answers[label.response_b]
     a_chosen = label.p_a >= 0.5  # noqa: PLR2004 (at exactly one half the names a and b mean nothing: take a)
     return {
         "pair_id": label.pair_id,
@@ -338,6 +343,8 @@ def _make_row(
         "response_b": label.response_b,
         "text_a": text_a,
         "text_b": text_b,
+        "finish_reason_a": reason_a,
+        "finish_reason_b": reason_b,
         "p_a": label.p_a,
         "p_a_ab": label.p_a_ab,
         "p_a_ba": label.p_a_ba,
@@ -369,6 +376,8 @@ def preferences_schema() -> "pa.Schema":
     return pa.schema(
         [
             *(pa.field(name, pa.string(), nullable=False) for name in names),
+            pa.field("finish_reason_a", pa.string()),
+            pa.field("finish_reason_b", pa.string()),
             pa.field("p_a", pa.float64(), nullable=False),
             pa.field("p_a_ab", pa.float64()),
             pa.field("p_a_ba", pa.float64()),

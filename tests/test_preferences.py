@@ -24,7 +24,10 @@ from rlaif_dagster.preferences import (
 from rlaif_dagster.tables import read_table, write_table
 
 PROMPTS = [{"prompt_id": "p", "prompt": "How?", "split": "train"}]
-RESPONSES = [{"response_id": f"r{n}", "text": f"answer {n}"} for n in range(5)]
+RESPONSES = [
+    {"response_id": f"r{n}", "text": f"answer {n}", "finish_reason": ("stop", "length")[n % 2]}
+    for n in range(5)
+]
 CONSTITUTION = Constitution(
     principles=(
         Principle(id="brief", text="Be brief.", weight=1.0),
@@ -107,6 +110,8 @@ def test_a_worked_example() -> None:
             "response_b": "r2",
             "text_a": "answer 1",
             "text_b": "answer 2",
+            "finish_reason_a": "length",
+            "finish_reason_b": "stop",
             "p_a": 0.325,
             "p_a_ab": 0.425,
             "p_a_ba": 0.225,

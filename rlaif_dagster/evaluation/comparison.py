@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from rlaif_dagster.evaluation.intervals import Estimate, clustered_mean, clustered_proportion
+from rlaif_dagster.generation.responses import FinishReason
 
 Source = Literal["judge", "independent_judge", "gold", "reward_model"]
 """Who says which answer is better: the judge that labelled the training data, another one, the truth, the proxy."""
@@ -66,6 +67,8 @@ class Comparison:
         aligned_reward: The reward model's score of the aligned answer.
         base_tokens: Length of the base answer in tokens.
         aligned_tokens: Length of the aligned answer in tokens.
+        base_finish_reason: How the base answer ended: `stop`, or `length` where it was cut at `max_new_tokens`.
+        aligned_finish_reason: How the aligned answer ended.
         base_clean: Whether the gold world's grammar accepts the base answer.
         aligned_clean: Whether it accepts the aligned answer.
     """
@@ -88,6 +91,8 @@ class Comparison:
     aligned_reward: float | None = None
     base_tokens: int | None = None
     aligned_tokens: int | None = None
+    base_finish_reason: FinishReason | None = None
+    aligned_finish_reason: FinishReason | None = None
     base_clean: bool | None = None
     aligned_clean: bool | None = None
 

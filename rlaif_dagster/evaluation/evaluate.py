@@ -55,6 +55,8 @@ COMPARISONS_SCHEMA = pa.schema(
         pa.field("aligned_reward", pa.float64()),
         pa.field("base_tokens", pa.int64()),
         pa.field("aligned_tokens", pa.int64()),
+        pa.field("base_finish_reason", pa.string()),
+        pa.field("aligned_finish_reason", pa.string()),
         pa.field("base_clean", pa.bool_()),
         pa.field("aligned_clean", pa.bool_()),
     ]
@@ -113,7 +115,7 @@ def write_evaluation(
 
 
 def read_comparisons(path: Path) -> list[Comparison]:
-    """Reads `comparisons.parquet` back as the values that were written.
+    """Reads `comparisons.parquet` back as the values that were written; what earlier code did not write is None.
 
     Raises:
         StorageError: If the file is missing, is not parquet, or does not hold comparisons.
@@ -123,7 +125,7 @@ def read_comparisons(path: Path) -> list[Comparison]:
     try:
         return [
             Comparison(
-                **{name: row[name] for name in names - {"principles"}},
+                **{name: row[name] for name in names & row.keys() - {"principles"}},
                 principles=tuple(PrincipleOutcome(**outcome) for outcome in row["principles"]),
             )
             for row in rows

@@ -2,6 +2,7 @@
 
 from rlaif_dagster.evaluation.source_plots import SOURCE_WORDS
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
+from rlaif_dagster.generation.responses import MOST_CUT
 
 _FEW_PROMPTS = 30
 _STEADY = 0.9
@@ -70,6 +71,12 @@ def _list_weak(metrics: EvaluationMetrics) -> list[str]:
     accuracy, baseline = metrics.reward_model_accuracy, metrics.longer_wins_accuracy
     if accuracy is not None and baseline is not None and not accuracy.is_above(baseline.value):
         limits.append("The reward model is not shown to be better than the rule that the longer answer wins.")
+    limits += [
+        f"{100 * share.value:.0f} % of the {policy} policy's answers were cut at evaluation.max_new_tokens, before "
+        "the policy ended its turn. How they would have ended is in no figure."
+        for policy, share in (("base", metrics.base_cut), ("aligned", metrics.aligned_cut))
+        if share is not None and share.value > MOST_CUT
+    ]
     base, change = metrics.base_tokens, metrics.token_difference
     if base is not None and change is not None and abs(change.value) > _SMALL_CHANGE * base.value:
         limits.append(

@@ -25,6 +25,7 @@ from rlaif_dagster.evaluation.over_optimisation import OverOptimisation
 from rlaif_dagster.evaluation.paired import PairedFigure
 from rlaif_dagster.evaluation.refusals import Answered, is_refusal, measure_refusals
 from rlaif_dagster.evaluation.sources import JudgeGap, SourceWinRate, find_judge_gaps, summarise_sources
+from rlaif_dagster.generation.responses import FinishReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,8 @@ class EvaluationMetrics:
         longer_wins_judge: Share of comparisons of unequal length that the longer answer wins by the judge.
         base_tokens: Mean length of the base policy's answers in tokens.
         aligned_tokens: Mean length of the aligned policy's answers in tokens.
+        base_cut: Share of the base policy's answers that were cut at `max_new_tokens`.
+        aligned_cut: Share of the aligned policy's answers that were cut.
         token_difference: Mean of aligned minus base length in tokens.
         base_characters: Mean length of the base policy's answers in characters.
         aligned_characters: Mean length of the aligned policy's answers in characters.
@@ -83,6 +86,8 @@ class EvaluationMetrics:
     longer_wins_judge: Estimate | None = None
     base_tokens: Estimate | None = None
     aligned_tokens: Estimate | None = None
+    base_cut: Estimate | None = None
+    aligned_cut: Estimate | None = None
     token_difference: Estimate | None = None
     base_characters: Estimate | None = None
     aligned_characters: Estimate | None = None
@@ -160,6 +165,8 @@ def summarise(
         longer_wins_judge=meter.share(_longer_wins),
         base_tokens=meter.mean(lambda row: row.base_tokens),
         aligned_tokens=meter.mean(lambda row: row.aligned_tokens),
+        base_cut=meter.share(lambda row: _is_cut(row.base_finish_reason)),
+        aligned_cut=meter.share(lambda row: _is_cut(row.aligned_finish_reason)),
         token_difference=meter.mean(_token_difference),
         base_characters=meter.mean(lambda row: len(row.base_text)),
         aligned_characters=meter.mean(lambda row: len(row.aligned_text)),
@@ -211,6 +218,10 @@ def _longer_wins(row: Comparison) -> float | None:
     if row.judge_outcome is None or not difference:
         return None
     return row.judge_outcome if difference > 0 else 1.0 - row.judge_outcome
+
+
+def _is_cut(finish_reason: FinishReason | None) -> float | None:
+    return None if finish_reason is None else float(finish_reason == "length")
 
 
 def _token_difference(row: Comparison) -> int | None:

@@ -7,6 +7,8 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final, overload
 
 from rlaif_dagster.errors import ModelError
+from rlaif_dagster.generation.responses import FinishReason
+from rlaif_dagster.tables import Row
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -14,6 +16,33 @@ if TYPE_CHECKING:
 _PROMPTS_AT_HAND: Final = (
     1024  # encoded prompts that are kept, since answers to one prompt often stand together
 )
+_END_OF_TEXT: Final = "RLAIF_END_OF_TEXT"
+"""Stands behind an answer while the template is rendered, to find where the answer ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweredPrompt:
+    """A prompt, an answer to it, and how the answer ended.
+
+    Attributes:
+        prompt: The user's text.
+        text: The answer.
+        finish_reason: As in the table of responses; None where nobody knows counts as `stop`.
+    """
+
+    prompt: str
+    text: str
+    finish_reason: FinishReason | None
+
+    @classmethod
+    def from_response(cls, prompt: str, row: Row) -> "AnsweredPrompt":
+        """Takes a row of a table of responses, and its prompt."""
+        return cls(prompt=prompt, text=row["text"], finish_reason=row["finish_reason"])
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the answer was cut at `max_new_tokens`."""
+        return self.finish_reason == "length"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +51,8 @@ class Dialogue:
 
     Attributes:
         prompt_ids: The user's turn and the opening of the assistant's.
-        completion_ids: The answer and what the template ends it with (the end-of-turn token).
+        completion_ids: The answer and what the template ends it with (the end-of-turn token). Of an answer that was
+            cut, at `max_new_tokens` or by `cut`, what there is of it, and nothing after.
     """
 
     prompt_ids: list[int]
@@ -82,26 +112,27 @@ def encode_prompt(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> list[int
     return _encode(tokenizer, _render(tokenizer, prompt, answer=None))
 
 
-def encode_dialogues(tokenizer: "PreTrainedTokenizerBase", texts: Iterable[tuple[str, str]]) -> Dialogues:
-    """Encodes (prompt, answer) texts; see `stream_dialogues`."""
-    return Dialogues(stream_dialogues(tokenizer, texts))
+def encode_dialogues(tokenizer: "PreTrainedTokenizerBase", answers: Iterable[AnsweredPrompt]) -> Dialogues:
+    """Encodes prompts with their answers; see `stream_dialogues`."""
+    return Dialogues(stream_dialogues(tokenizer, answers))
 
 
 def stream_dialogues(
-    tokenizer: "PreTrainedTokenizerBase", texts: Iterable[tuple[str, str]]
+    tokenizer: "PreTrainedTokenizerBase", answers: Iterable[AnsweredPrompt]
 ) -> Iterator[Dialogue]:
-    """Encodes (prompt, answer) texts one by one.
+    """Encodes prompts with their answers one by one.
 
     The answer starts where the encodings of the prompt alone and of the whole dialogue part, as in TRL's
-    DPOTrainer.
+    DPOTrainer. An answer that was cut gets no end: the policy never gave one.
 
     Raises:
         ModelError: If the tokenizer has no chat template.
     """
     encode = lru_cache(_PROMPTS_AT_HAND)(partial(encode_prompt, tokenizer))
-    for prompt, answer in texts:
-        prompt_ids = encode(prompt)
-        input_ids = _encode(tokenizer, _render(tokenizer, prompt, answer=answer))
+    for answer in answers:
+        prompt_ids = encode(answer.prompt)
+        render = _render_cut if answer.is_cut else _render
+        input_ids = _encode(tokenizer, render(tokenizer, answer.prompt, answer=answer.text))
         start = 0
         while start < min(len(prompt_ids), len(input_ids)) and prompt_ids[start] == input_ids[start]:
             start += 1
@@ -118,6 +149,19 @@ def _render(tokenizer: "PreTrainedTokenizerBase", prompt: str, *, answer: str | 
             "  remedy: use an instruction-tuned model, or add chat_template.jinja to the model folder"
         )
     return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer is None))
+
+
+def _render_cut(tokenizer: "PreTrainedTokenizerBase", prompt: str, *, answer: str) -> str:
+    """The dialogue up to the answer's last character.
+
+    What the template writes in front of an answer is kept where it is white space, which decoding may have lost. Else
+    the policy never saw it (an empty block of thoughts, say), and the answer follows the opening of the turn.
+    """
+    opening = _render(tokenizer, prompt, answer=None)
+    rendered, _, _ = _render(tokenizer, prompt, answer=answer + _END_OF_TEXT).rpartition(_END_OF_TEXT)
+    if rendered.startswith(opening) and rendered[len(opening) :].strip() == answer.strip():
+        return rendered
+    return opening + answer
 
 
 def _encode(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:

@@ -4,10 +4,11 @@ One response a line:
 
     {"prompt": "the prompt's text", "source": "gpt-4", "text": "the answer"}
     {"prompt_id": "5f0c...", "source": "gpt-4", "text": "the answer", "response_id": "q81/gpt-4"}
+    {"prompt": "the prompt's text", "source": "gpt-4", "text": "an answer that was", "finish_reason": "length"}
 
 A line names its prompt by `prompt_id` or by `prompt` (compared as prompts are: NFC, no outer white space); both
 may be given if they agree. `response_id` is kept as it is where given, else made from prompt, source and
-text.
+text. `finish_reason` says `length` of an answer that was cut at a token limit; without it an answer counts as whole.
 """
 
 from collections import Counter
@@ -18,7 +19,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from rlaif_dagster.errors import InputError
-from rlaif_dagster.generation.responses import identify_recorded_response
+from rlaif_dagster.generation.responses import FinishReason, identify_recorded_response
 from rlaif_dagster.inputs.reader import read_jsonl
 from rlaif_dagster.prompts import identify_prompt
 from rlaif_dagster.tables import Row
@@ -34,6 +35,7 @@ class RecordedResponseLine(BaseModel):
     source: str
     text: str
     response_id: str | None = None
+    finish_reason: FinishReason | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,7 @@ def import_responses(path: Path, prompts: Iterable[Row]) -> RecordedResponses:
                 "seed": None,
                 "text": line.text,
                 "num_tokens": None,
-                "finish_reason": None,
+                "finish_reason": line.finish_reason,
             }
         )
         num_by_prompt[prompt_id] += 1

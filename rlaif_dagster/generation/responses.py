@@ -1,18 +1,40 @@
 """A response: its identity by content, its row, and the table of responses."""
 
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from rlaif_dagster.digest import Digest, JsonValue
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.prompts import normalise_prompt
 from rlaif_dagster.seeds import derive_seed
+from rlaif_dagster.tables import Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 FinishReason = Literal["stop", "length"]
 """`stop`: the policy ended the turn itself; `length`: it was cut at `max_new_tokens`."""
+
+MOST_CUT: Final = 0.05
+"""A larger share of cut answers is warned of."""
+
+
+def find_finish_reason(token_ids: Sequence[int], ends: Collection[int]) -> FinishReason:
+    """Says how a response ended.
+
+    Args:
+        token_ids: Its tokens, at least one.
+        ends: The tokens that end a turn.
+    """
+    return "stop" if token_ids[-1] in ends else "length"
+
+
+def measure_share_cut(rows: Iterable[Row]) -> float | None:
+    """The share of responses that were cut, of those whose `finish_reason` is known; None without any."""
+    is_cut = [row["finish_reason"] == "length" for row in rows if row["finish_reason"] is not None]
+    return sum(is_cut) / len(is_cut) if is_cut else None
+
 
 _ID_LENGTH = 16  # hex digits of a digest that make an id, as for prompts
 
@@ -62,8 +84,8 @@ def responses_schema() -> "pa.Schema":
     """The columns of the `sampled_responses` table.
 
     `source` is the digest of the policy that was sampled, or the name that a recorded file gives; `index`
-    counts a prompt's responses from 0 (for recorded ones: in the order of the file); `seed`, `num_tokens` and
-    `finish_reason` are null for recorded responses.
+    counts a prompt's responses from 0 (for recorded ones: in the order of the file); `seed` and `num_tokens` are null
+    for recorded responses, and so is `finish_reason` where their file does not say it.
     """
     import pyarrow as pa
 

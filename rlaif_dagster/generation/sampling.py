@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from rlaif_dagster.errors import ModelError
+from rlaif_dagster.generation.dialogues import AnsweredPrompt, encode_prompt
 from rlaif_dagster.generation.journal import Keep
-from rlaif_dagster.generation.responses import FinishReason, ResponseKey
+from rlaif_dagster.generation.responses import FinishReason, ResponseKey, find_finish_reason
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.progress import Progress, ignore_progress
 from rlaif_dagster.tables import Row
@@ -32,6 +33,10 @@ class Completion:
     num_tokens: int | None
     finish_reason: FinishReason
     token_ids: tuple[int, ...] = ()
+
+    def answer(self, prompt: str) -> AnsweredPrompt:
+        """The text as the answer to its prompt."""
+        return AnsweredPrompt(prompt=prompt, text=self.text, finish_reason=self.finish_reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +210,6 @@ def complete_batches(
         ModelError: If there is no chat template, or a prompt does not fit the context.
     """
     from rlaif_dagster.generation.decoding import decode, end_tokens
-    from rlaif_dagster.generation.dialogues import encode_prompt
 
     encoded = {prompt: encode_prompt(tokenizer, prompt) for prompt in set(prompts)}
     _require_room(model, encoded, settings)
@@ -221,7 +225,7 @@ def complete_batches(
                 text=str(tokenizer.decode(token_ids, skip_special_tokens=True)),
                 num_tokens=len(token_ids),
                 token_ids=tuple(token_ids),
-                finish_reason="stop" if token_ids[-1] in ends else "length",
+                finish_reason=find_finish_reason(token_ids, ends),
             )
             for i, token_ids in zip(batch, answers, strict=True)
         }

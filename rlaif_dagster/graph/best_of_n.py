@@ -10,6 +10,7 @@ from rlaif_dagster.evaluation.over_optimisation import (
     trace_over_optimisation,
 )
 from rlaif_dagster.evaluation.settings import EvaluationSettings
+from rlaif_dagster.generation.dialogues import AnsweredPrompt
 from rlaif_dagster.graph.held_out import HeldOutAnswers, HeldOutVerdicts, find_trusted_judge
 from rlaif_dagster.graph.outcomes import decide_by_gold, decide_by_judge
 from rlaif_dagster.graph.stage import StageContext
@@ -60,7 +61,7 @@ def trace_best_of_n(
     keys = sorted(answers.pool)
     rewards = score_responses(
         context.inputs["reward_model"],
-        [(texts[key[0]], answers.pool[key]["text"]) for key in keys],
+        [AnsweredPrompt.from_response(texts[key[0]], answers.pool[key]) for key in keys],
         device=device,
         dtype=settings.dtype,
     )

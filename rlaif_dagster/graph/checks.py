@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from rlaif_dagster.generation.responses import MOST_CUT
 from rlaif_dagster.graph.stage import Check, CheckResult
+from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE
 from rlaif_dagster.tables import BATCH_ROWS
 
 if TYPE_CHECKING:
@@ -49,5 +51,39 @@ def check_schema(table: str, schema: "Callable[[], pa.Schema]", *, key: tuple[st
         name="schema",
         description=f"The columns of {table} are as declared, without gaps, and each row is named once.",
         blocking=True,
+        run=run,
+    )
+
+
+FEW_ANSWERS_CUT: Final = "few_answers_cut"
+
+
+def check_cut(setting: str | None, read_shares: Callable[[Path], Mapping[str, float | None]]) -> Check:
+    """Makes the check that warns where many answers were cut.
+
+    Args:
+        setting: Where in pipeline.yaml the answers' largest number of tokens stands; None for recorded answers.
+        read_shares: Reads shares of cut answers by name from the asset's folder; None is "not known".
+    """
+    limit = setting or "max_new_tokens"
+    remedy = f"raise {setting} in {PIPELINE_FILE}" if setting else "record longer ones"
+
+    def run(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
+        del inputs
+        shares = read_shares(output)
+        worst = max((share for share in shares.values() if share is not None), default=0.0)
+        if worst <= MOST_CUT:
+            return CheckResult(passed=True, facts=shares)
+        why = (
+            f"{worst:.0%} of the answers were cut at {limit}, before the policy ended its turn; "
+            f"{remedy}, or take a policy that comes to an end"
+        )
+        return CheckResult(passed=False, facts={**shares, "why": why})
+
+    return Check(
+        name=FEW_ANSWERS_CUT,
+        description=f"At most {MOST_CUT:.0%} of the answers were cut at {limit}. Policies are trained on cut answers "
+        "without an end, and judges see them as they are.",
+        blocking=False,
         run=run,
     )

@@ -7,6 +7,7 @@ from typing import Any
 from rlaif_dagster.evaluation.comparison import EVEN, Comparison, PrincipleOutcome
 from rlaif_dagster.evaluation.intervals import Estimate
 from rlaif_dagster.evaluation.settings import EvaluationSettings
+from rlaif_dagster.generation.dialogues import AnsweredPrompt
 from rlaif_dagster.graph.held_out import HeldOutAnswers, HeldOutVerdicts
 from rlaif_dagster.graph.stage import StageContext
 from rlaif_dagster.judging.constitution import Constitution
@@ -45,7 +46,7 @@ def compare_answers(
     rewards = score_responses(
         context.inputs["reward_model"],
         [
-            (by_id[key[0]].prompt, rows[key]["text"])
+            AnsweredPrompt.from_response(by_id[key[0]].prompt, rows[key])
             for rows in (answers.base, answers.aligned)
             for key in keys
         ],
@@ -87,6 +88,8 @@ def compare_answers(
             aligned_reward=rewards[len(keys) + place],
             base_tokens=base["num_tokens"],
             aligned_tokens=aligned["num_tokens"],
+            base_finish_reason=base["finish_reason"],
+            aligned_finish_reason=aligned["finish_reason"],
             base_clean=gold.base_clean,
             aligned_clean=gold.aligned_clean,
         )
@@ -177,7 +180,14 @@ def measure_kl(
     ratios = measure_log_ratios(
         context.inputs["aligned_policy"],
         context.inputs["base_policy"],
-        [(comparison.prompt, comparison.aligned_text) for comparison in comparisons],
+        [
+            AnsweredPrompt(
+                prompt=comparison.prompt,
+                text=comparison.aligned_text,
+                finish_reason=comparison.aligned_finish_reason,
+            )
+            for comparison in comparisons
+        ],
         device=device,
         dtype=settings.dtype,
     )

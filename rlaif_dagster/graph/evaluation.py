@@ -26,7 +26,7 @@ from rlaif_dagster.graph.along_training import (
     trace_checkpoints,
 )
 from rlaif_dagster.graph.best_of_n import find_scorer, trace_best_of_n
-from rlaif_dagster.graph.checks import check_schema
+from rlaif_dagster.graph.checks import check_cut, check_schema
 from rlaif_dagster.graph.comparisons import compare_answers, measure_kl
 from rlaif_dagster.graph.held_out import BASE, answer_held_out, judge_answers, list_judges, sampling_of
 from rlaif_dagster.graph.judge_gates import read_audit
@@ -144,7 +144,7 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         description="Held-out answers of both policies compared by the judge, by gold where there is gold, and by the "
         "reward model; with a report for people.",
         kinds=("parquet", "html"),
-        code_version="8",
+        code_version="9",
         inputs=(
             "prompts",
             "constitution",
@@ -213,6 +213,7 @@ def make_evaluation_checks(settings: EvaluationSettings) -> tuple[Check, ...]:
             blocking=False,
             run=functools.partial(_check_over_optimised, settings),
         ),
+        check_cut("evaluation.max_new_tokens", _read_shares_cut),
     )
 
 
@@ -290,6 +291,13 @@ def _check_win_rate(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
     if win_rate is None:
         return CheckResult(passed=False, facts={"why": "the judge gave no verdict on held-out answers"})
     return CheckResult(passed=win_rate["low"] > EVEN, facts=win_rate)
+
+
+def _read_shares_cut(folder: Path) -> dict[str, float | None]:
+    from rlaif_dagster.evaluation.evaluate import METRICS_FILE
+
+    metrics = json.loads((folder / METRICS_FILE).read_bytes())
+    return {name: metrics[name] and metrics[name]["value"] for name in ("base_cut", "aligned_cut")}
 
 
 def measures_along_training(settings: EvaluationSettings) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from rlaif_dagster.digest import canonical_json
+from rlaif_dagster.generation.dialogues import AnsweredPrompt
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.judge_gates import AUDIT_JSON, build_gates
 from rlaif_dagster.graph.judging import (
@@ -56,7 +57,8 @@ def build_judge_audit(inputs: ProjectInputs) -> Stage:
         description="How right, consistent, biased and calibrated the judge is, and whether answers can talk it round; "
         "its gates keep a bad judge's verdicts from being trained on.",
         kinds=("json", "parquet"),
-        code_version="1",
+        # 2: likelihoods of answers that were cut have no end; of nothing else, so nobody is asked again for it
+        code_version="2" if inputs.compares_judge_with_policy else "1",
         inputs=(
             "prompts",
             "constitution",
@@ -99,7 +101,8 @@ class _Material:
 
     Attributes:
         verdicts: The judges' verdicts on the sampled pairs, without their answers.
-        responses: Rows with `text` and `source` by response id.
+        responses: Rows with `response_id`, `text`, `finish_reason` and `source` by response id.
+        nameable: The same of all responses that people's labels may name.
         prompts: Prompt text by prompt id.
         constitution: The principles.
         judges: Those that can be asked, by name.
@@ -109,6 +112,7 @@ class _Material:
 
     verdicts: Sequence[Verdict]
     responses: Mapping[str, Row]
+    nameable: Mapping[str, Row]
     prompts: Mapping[str, str]
     constitution: Constitution
     judges: Mapping[str, StoredJudge]
@@ -170,20 +174,22 @@ def _audit(inputs: ProjectInputs, context: StageContext) -> StageResult:
 def _gather(inputs: ProjectInputs, context: StageContext) -> _Material:
     from rlaif_dagster.judging.audit.judged import embedded_gold, no_gold
 
-    responses = {row["response_id"]: row for row in view_responses(context, "response_id", "text", "source")}
+    columns = ("response_id", "text", "finish_reason", "source")
+    responses = nameable = {row["response_id"]: row for row in view_responses(context, *columns)}
     prompts = {p.prompt_id: p.prompt for p in read_prompts(context.inputs["prompts"])}
     constitution = read_constitution(context.inputs["constitution"])
     human = None
     if inputs.human_labels:
-        human = read_human_labels(
-            inputs.human_labels.path, prompts=prompts, responses=read_nameable_responses(context)
-        )
+        rows = read_nameable_responses(context)
+        nameable = {row["response_id"]: row for row in rows}
+        human = read_human_labels(inputs.human_labels.path, prompts=prompts, responses=rows)
         inputs.human_labels.require_unchanged()
     texts = {name: row["text"] for name, row in responses.items()}
     has_gold = inputs.pipeline.evaluation.gold is not None
     return _Material(
         verdicts=list(read_bare_verdicts(context.inputs["judgements"])),
         responses=responses,
+        nameable=nameable,
         prompts=prompts,
         constitution=constitution,
         judges=read_judges(context.inputs["judge"]),
@@ -283,8 +289,9 @@ def _label_by_human(material: _Material, more: Iterable[Verdict], inputs: Projec
         label = labels[pair.pair_id]
         return None if label == "tie" else label
 
+    unknown = {"source": None, "finish_reason": None}
     responses = {
-        name: {"response_id": name, "text": text, "source": material.responses.get(name, {}).get("source")}
+        name: {**unknown, **material.responses.get(name, {}), "response_id": name, "text": text}
         for name, text in human.texts.items()
     }
     given = [v for v in (more if material.judges else material.verdicts) if v.pair_id in labels]
@@ -317,7 +324,12 @@ def _compare_with_policy(
     log_probs = measure_log_likelihoods(
         context.inputs[inputs.first_policy],
         [
-            (prompts[pairs[name].prompt_id], texts[response])
+            AnsweredPrompt(
+                prompt=prompts[pairs[name].prompt_id],
+                text=texts[response],
+                # What people wrote themselves is whole.
+                finish_reason=material.nameable.get(response, {}).get("finish_reason"),
+            )
             for name in judged
             for response in (pairs[name].response_a, pairs[name].response_b)
         ],
@@ -330,5 +342,6 @@ def _compare_with_policy(
             mean=(float(a.double().mean()), float(b.double().mean())),
         )
         for name, a, b in zip(judged, log_probs[::2], log_probs[1::2], strict=True)
+        if len(a) and len(b)  # an answer that was cut before it had a text has no likelihood
     }
     return compare_with_policy(rows, likelihoods)

@@ -124,6 +124,7 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
                 "num_held_out_pairs": result.held_out.num_pairs,
                 "num_held_out_near_ties": result.held_out.num_near_ties,
                 "num_dropped_too_long": result.num_dropped,
+                "num_dropped_empty_answer": result.num_empty,
                 "num_cut": result.num_cut,
             },
             metrics={
@@ -139,7 +140,7 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
         description="Scores an answer; trained on the soft labels by TRL's RewardTrainer. A folder that "
         "AutoModelForSequenceClassification.from_pretrained opens.",
         kinds=("huggingface", "pytorch"),
-        code_version="3",
+        code_version="4",
         inputs=("ai_preferences", "base_policy") if base is None else ("ai_preferences",),
         settings=recipe,
         engine=TRAINING_ENGINE,
@@ -240,7 +241,7 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
         name="aligned_policy",
         description=f"The base policy, aligned by {METHODS[settings.method]} The reward model picks the checkpoint.",
         kinds=("huggingface", "pytorch"),
-        code_version="5",
+        code_version="6",
         inputs=("ai_preferences", inputs.first_policy, "reward_model"),
         settings=recipe,
         engine=TRAINING_ENGINE,

@@ -19,6 +19,7 @@ from rlaif_dagster.judging.settings import find_combine, find_protocol
 from rlaif_dagster.preferences import aggregate_verdicts, preferences_schema
 from rlaif_dagster.rounds.plateau import JUDGE_THRESHOLDS, list_reasons, watch_judge
 from rlaif_dagster.tables import Row, StoredRows, write_table
+from rlaif_dagster.training.pairs import SIDES, read_answer
 
 PREFERENCES_TABLE: Final = "preferences.parquet"
 SUMMARY_JSON: Final = "summary.json"
@@ -32,6 +33,8 @@ LEARNED_COLUMNS: Final = (
     "prompt",
     "text_a",
     "text_b",
+    "finish_reason_a",
+    "finish_reason_b",
     "p_a",
     "near_tie",
     "chosen",
@@ -60,7 +63,7 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
             read_bare_verdicts(judgements),
             constitution=read_constitution(context.inputs["constitution"]),
             prompts=prompts,
-            responses=view_responses(context, "response_id", "text"),
+            responses=view_responses(context, "response_id", "text", "finish_reason"),
             settings=settings,
             protocol=protocol,
             jury=jury,
@@ -74,6 +77,9 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
             "num_second_second": result.second_second,
             "num_tie_mixed": result.tie_mixed,
             "num_near_ties": sum(row["near_tie"] for row in result.rows),
+            "num_with_cut_answer": sum(
+                any(read_answer(row, side).is_cut for side in SIDES) for row in result.rows
+            ),
             **{f"num_dropped_{reason}": count for reason, count in sorted(result.dropped.items())},
         }
         if people is not None:
@@ -96,7 +102,7 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
         name="ai_preferences",
         description="One soft label for each pair: P(a preferred), over judges, both orders and all principles.",
         kinds=("parquet",),
-        code_version="4",
+        code_version="5",
         inputs=("prompts", "constitution", "sampled_responses", "judgements", "judge_audit", "judge_canary"),
         settings={
             "preferences": settings.model_dump(mode="json"),

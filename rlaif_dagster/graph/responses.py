@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from rlaif_dagster.generation.responses import responses_schema
+from rlaif_dagster.generation.responses import measure_share_cut, responses_schema
 from rlaif_dagster.generation.settings import LocalSamplingSettings, RecordedSamplingSettings
-from rlaif_dagster.graph.checks import check_schema
+from rlaif_dagster.graph.checks import check_cut, check_schema
 from rlaif_dagster.graph.rounds import FIRST_RESPONSES
 from rlaif_dagster.graph.sources import TABLE_ENGINE, read_prompts
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
@@ -39,7 +39,9 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
             result = sample_policy(policy, read_prompts(context.inputs["prompts"]), settings)
         rows = write_responses(context.output, result.rows)
         return StageResult(
-            rows=rows, counts={"num_sampled": result.num_sampled, "num_reused": result.num_reused}
+            rows=rows,
+            counts={"num_sampled": result.num_sampled, "num_reused": result.num_reused},
+            metrics={"share_cut": measure_share_cut(result.rows)},
         )
 
     def import_recorded(context: StageContext) -> StageResult:
@@ -51,7 +53,11 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
         result = import_responses(recorded.path, prompts)
         recorded.require_unchanged()
         rows = write_responses(context.output, result.rows)
-        return StageResult(rows=rows, counts={"num_sources": len(result.num_by_source)})
+        return StageResult(
+            rows=rows,
+            counts={"num_sources": len(result.num_by_source)},
+            metrics={"share_cut": measure_share_cut(result.rows)},
+        )
 
     return Stage(
         name="sampled_responses",
@@ -78,6 +84,7 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
                 blocking=False,
                 run=_check_answered,
             ),
+            check_cut("sampling.max_new_tokens" if recorded is None else None, _read_share_cut),
         ),
     )
 
@@ -156,6 +163,10 @@ def read_nameable_responses(context: StageContext) -> list[Row]:
 def write_responses(folder: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     """Writes a table of responses; returns the number of rows."""
     return write_table(folder / RESPONSES_TABLE, rows, responses_schema())
+
+
+def _read_share_cut(folder: Path) -> dict[str, float | None]:
+    return {"share_cut": measure_share_cut(stream_table(folder / RESPONSES_TABLE, ["finish_reason"]))}
 
 
 def _check_answered(output: Path, inputs: Mapping[str, Path]) -> CheckResult:

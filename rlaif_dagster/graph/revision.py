@@ -190,12 +190,12 @@ def build_supervised_policy(inputs: ProjectInputs) -> Stage:
         from rlaif_dagster.seeds import derive_seed
         from rlaif_dagster.training.supervised import train_supervised_policy
 
-        rows = select_revised(
+        revised = select_revised(
             read_table(context.inputs["revised_responses"] / REVISIONS_TABLE), rounds=settings.rounds
         )
         result = train_supervised_policy(
             context.inputs["base_policy"],
-            rows,
+            revised,
             settings.training,
             seed=derive_seed(seed, SUPERVISED_POLICY),
             device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
@@ -221,6 +221,7 @@ def build_supervised_policy(inputs: ProjectInputs) -> Stage:
             counts={
                 "num_train_answers": result.num_answers,
                 "num_dropped_too_long": result.num_dropped,
+                "num_dropped_empty_answer": result.num_empty,
                 "num_cut": result.num_cut,
             },
             metrics=metrics,

@@ -103,7 +103,7 @@ def materialise(
     project.store.remove_leftovers()
     parents = find_parents(project, stage)
     recipe = make_recipe(stage, {name: parent.output.digest for name, parent in parents.items()})
-    recalled = None if again else _recall(project, recipe)
+    recalled = None if again else _recall(project, stage, recipe)
     if recalled is not None:
         record = _land_recalled(project, stage, recalled, parents=parents, run_id=run_id, clock=clock)
         return Outcome(asset=stage.name, status="reused", record=record)
@@ -162,16 +162,26 @@ def _read_version(library: str) -> str:
     return importlib.metadata.version(library)
 
 
-def find_recallable(project: Project, recipe: Recipe) -> Iterator[MaterialisationRecord]:
-    """Yields the records whose versions may stand for a recipe, newest first; whether their bytes are sound is open."""
+def find_recallable(project: Project, stage: Stage, recipe: Recipe) -> Iterator[MaterialisationRecord]:
+    """Yields the records whose versions may stand for a recipe, newest first; whether their bytes are sound is open.
+
+    A version that the stage's checks were not asked of may not.
+    """
     for record in project.ledger.find_recipe(recipe.digest):
         if record.counts.get(OPEN_ROWS):
             return  # the newest try of this recipe left rows open, which are tried again
-        yield record
+        if not list_unasked(stage, record):
+            yield record
 
 
-def _recall(project: Project, recipe: Recipe) -> MaterialisationRecord | None:
-    for record in find_recallable(project, recipe):
+def list_unasked(stage: Stage, record: MaterialisationRecord) -> list[str]:
+    """The checks that a stage has now and that a version was never put to."""
+    asked = {check.name for check in record.checks}
+    return [check.name for check in stage.checks if check.name not in asked]
+
+
+def _recall(project: Project, stage: Stage, recipe: Recipe) -> MaterialisationRecord | None:
+    for record in find_recallable(project, stage, recipe):
         if project.store.verify(record.output.md5, Digest.parse(record.output.digest)) is not None:
             return record
     return None

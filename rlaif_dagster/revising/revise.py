@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from rlaif_dagster.generation.dialogues import AnsweredPrompt
 from rlaif_dagster.judging.calls import Answer, Call, JudgeProfile, answer_type
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.questions import draw_principle
@@ -116,15 +117,15 @@ def revise_responses(
     return sorted(revisions, key=lambda row: (row.prompt_id, row.response_id, row.round))
 
 
-def select_revised(revisions: Iterable[Mapping[str, Any]], *, rounds: int) -> list[dict[str, str]]:
-    """The answers that came through every round: rows with `prompt_id`, `prompt` and `completion`.
+def select_revised(revisions: Iterable[Mapping[str, Any]], *, rounds: int) -> list[AnsweredPrompt]:
+    """The answers that came through every round; all of them came to their end (else the status is `cut`).
 
     Args:
         revisions: Rows of `revised_responses`.
         rounds: How many rounds there were.
     """
     return [
-        {"prompt_id": row["prompt_id"], "prompt": row["prompt"], "completion": row["revised"]}
+        AnsweredPrompt(prompt=row["prompt"], text=row["revised"], finish_reason="stop")
         for row in revisions
         if row["round"] == rounds and row["revised"] is not None
     ]

@@ -100,7 +100,7 @@ class CheckpointProbe:
         finally:
             model.train(was_training)
         scores = self.reward_model.score(
-            [(prompt, answer.text) for prompt, answer in zip(prompts, completions, strict=True)],
+            [completion.answer(prompt) for prompt, completion in zip(prompts, completions, strict=True)],
             batch_size=self.batch_size,
         )
         rewards = scores.means
@@ -117,6 +117,7 @@ class CheckpointProbe:
                     index=question.index,
                     text=completion.text,
                     num_tokens=len(completion.token_ids),
+                    finish_reason=completion.finish_reason,
                     reward=reward,
                     kl=added,
                 )

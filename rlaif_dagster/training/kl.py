@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlaif_dagster.generation.dialogues import Dialogue, encode_dialogues
+from rlaif_dagster.generation.dialogues import AnsweredPrompt, Dialogue, encode_dialogues
 from rlaif_dagster.models import open_causal_lm
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def compute_k3(policy: Sequence["torch.Tensor"], reference: Sequence["torch.Tens
 def estimate_kl(
     policy_path: Path,
     reference_path: Path,
-    texts: Sequence[tuple[str, str]],
+    answers: Sequence[AnsweredPrompt],
     *,
     device: "torch.device",
     batch_size: int = 32,
@@ -79,18 +79,18 @@ def estimate_kl(
     Args:
         policy_path: The policy's folder.
         reference_path: The reference policy's folder, with the same tokenizer.
-        texts: (prompt, answer) as the policy sampled them; at least one. They are encoded again, with the
-            end-of-turn token.
+        answers: As the policy sampled them; at least one. They are encoded again, with the end-of-turn token unless
+            they were cut.
         device: Where to compute.
         batch_size: Responses at once.
         dtype: Precision of both models.
 
     Raises:
         ModelError: If a model cannot be opened.
-        ValueError: If there are no texts.
+        ValueError: If there are no answers.
     """
     policy, reference = _log_probs_of_both(
-        policy_path, reference_path, texts, device=device, batch_size=batch_size, dtype=dtype
+        policy_path, reference_path, answers, device=device, batch_size=batch_size, dtype=dtype
     )
     return KlEstimate.from_log_probs(policy, reference)
 
@@ -98,13 +98,13 @@ def estimate_kl(
 def measure_log_ratios(
     policy_path: Path,
     reference_path: Path,
-    texts: Sequence[tuple[str, str]],
+    answers: Sequence[AnsweredPrompt],
     *,
     device: "torch.device",
     batch_size: int = 32,
     dtype: str = "float32",
 ) -> list[float]:
-    """Measures log policy(answer) - log reference(answer) of each text, in nats.
+    """Measures log policy(answer) - log reference(answer) of each answer, in nats.
 
     Over answers that the policy sampled at temperature 1, its mean is the k1 estimate of KL(policy || reference).
 
@@ -112,24 +112,24 @@ def measure_log_ratios(
         ModelError: If a model cannot be opened.
     """
     policy, reference = _log_probs_of_both(
-        policy_path, reference_path, texts, device=device, batch_size=batch_size, dtype=dtype
+        policy_path, reference_path, answers, device=device, batch_size=batch_size, dtype=dtype
     )
     return [float((p - q).double().sum()) for p, q in zip(policy, reference, strict=True)]
 
 
 def measure_log_likelihoods(
     policy_path: Path,
-    texts: Sequence[tuple[str, str]],
+    answers: Sequence[AnsweredPrompt],
     *,
     device: "torch.device",
     batch_size: int = 32,
     dtype: str = "float32",
 ) -> "list[torch.Tensor]":
-    """Measures the log-probability of each token of each answer, the end of the turn included, in nats.
+    """Measures the log-probability of each token of each answer, its end of the turn included, in nats.
 
     Args:
         policy_path: The policy's folder.
-        texts: (prompt, answer).
+        answers: What is measured, each with its prompt.
         device: Where to compute.
         batch_size: Answers at once.
         dtype: Precision of the policy.
@@ -139,13 +139,15 @@ def measure_log_likelihoods(
     """
     model, tokenizer = open_causal_lm(policy_path, dtype=dtype)
     on_device: Any = model
-    return compute_log_probs(on_device.to(device), encode_dialogues(tokenizer, texts), batch_size=batch_size)
+    return compute_log_probs(
+        on_device.to(device), encode_dialogues(tokenizer, answers), batch_size=batch_size
+    )
 
 
 def _log_probs_of_both(
     policy_path: Path,
     reference_path: Path,
-    texts: Sequence[tuple[str, str]],
+    answers: Sequence[AnsweredPrompt],
     *,
     device: "torch.device",
     batch_size: int,
@@ -153,7 +155,7 @@ def _log_probs_of_both(
 ) -> "list[list[torch.Tensor]]":
     policy, tokenizer = open_causal_lm(policy_path, dtype=dtype)
     reference, _ = open_causal_lm(reference_path, dtype=dtype)
-    dialogues = encode_dialogues(tokenizer, texts)
+    dialogues = encode_dialogues(tokenizer, answers)
     log_probs = []
     for model in (policy, reference):
         on_device: Any = model

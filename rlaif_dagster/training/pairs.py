@@ -4,14 +4,17 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import tee
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rlaif_dagster.errors import TrainingError
-from rlaif_dagster.generation.dialogues import Dialogue, Dialogues, stream_dialogues
+from rlaif_dagster.generation.dialogues import AnsweredPrompt, Dialogue, Dialogues, stream_dialogues
 from rlaif_dagster.tables import Row, Rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+SIDES: Final = ("a", "b")
+"""The answers of a pair."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,16 +25,25 @@ class EncodedPairs:
         dialogues: Answers a and b of the first pair, of the second, and so on; those of a pair have the same prompt.
         p_a: The probability that a is the better one, of each pair.
         num_dropped: Rows whose prompt alone fills the allowed length.
-        num_cut: Pairs with an answer that was cut at its end.
+        num_empty: Rows with an answer that has no token: no text came before it was cut at `max_new_tokens`.
+        num_cut: Pairs with an answer that was cut here, at the allowed length.
     """
 
     dialogues: Sequence[Dialogue]
     p_a: Sequence[float]
     num_dropped: int
+    num_empty: int
     num_cut: int
 
     def __len__(self) -> int:
         return len(self.p_a)
+
+
+def read_answer(row: Row, side: str) -> AnsweredPrompt:
+    """Takes an answer out of a row of the `ai_preferences` table."""
+    return AnsweredPrompt(
+        prompt=row["prompt"], text=row[f"text_{side}"], finish_reason=row[f"finish_reason_{side}"]
+    )
 
 
 def encode_pairs(
@@ -44,28 +56,31 @@ def encode_pairs(
 
     Args:
         tokenizer: A tokenizer with a chat template.
-        rows: With `prompt`, `text_a`, `text_b` and `p_a`.
+        rows: With `prompt`, `text_a`, `finish_reason_a`, the same of b, and `p_a`.
         max_length: Most tokens of prompt and answer together.
 
     Raises:
         ModelError: If the tokenizer has no chat template.
     """
     rows, again = tee(rows)
-    encoded = stream_dialogues(
-        tokenizer, ((row["prompt"], row[text]) for row in again for text in ("text_a", "text_b"))
-    )
+    encoded = stream_dialogues(tokenizer, (read_answer(row, side) for row in again for side in SIDES))
     dialogues, p_a = Dialogues(), array("d")
-    num_dropped = num_cut = 0
+    num_dropped = num_empty = num_cut = 0
     for row, one, other in zip(rows, encoded, encoded, strict=True):
         a, b = _align(one, other)
         if len(a.prompt_ids) >= max_length:
             num_dropped += 1
             continue
+        if not a.completion_ids or not b.completion_ids:
+            num_empty += 1
+            continue
         num_cut += max(len(a.input_ids), len(b.input_ids)) > max_length
         dialogues.append(a.cut(max_length))
         dialogues.append(b.cut(max_length))
         p_a.append(row["p_a"])
-    return EncodedPairs(dialogues=dialogues, p_a=p_a, num_dropped=num_dropped, num_cut=num_cut)
+    return EncodedPairs(
+        dialogues=dialogues, p_a=p_a, num_dropped=num_dropped, num_empty=num_empty, num_cut=num_cut
+    )
 
 
 def require_training_rows(rows: Rows, *, what: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
-from rlaif_dagster.generation.responses import identify_recorded_response
+from rlaif_dagster.generation.responses import FinishReason, identify_recorded_response
 from rlaif_dagster.tables import Row
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ class CheckpointAnswer:
         index: Which answer to it, from 0; it has the same seed at every checkpoint.
         text: The answer.
         num_tokens: Its length in tokens.
+        finish_reason: How it ended.
         reward: Its score by the reward model.
         kl: What it adds to `PolicyCheckpoint.kl_k3`, of which it is one term of the mean.
     """
@@ -30,6 +31,7 @@ class CheckpointAnswer:
     index: int
     text: str
     num_tokens: int
+    finish_reason: FinishReason
     reward: float
     kl: float
 
@@ -115,6 +117,7 @@ def checkpoints_schema() -> "pa.Schema":
         "response_id": pa.string(),
         "text": pa.string(),
         "num_tokens": pa.int64(),
+        "finish_reason": pa.string(),
         "reward": pa.float64(),
         "kl": pa.float64(),
     }

@@ -14,7 +14,7 @@ from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.progress import Progress, ignore_progress
 from rlaif_dagster.seeds import derive_seed
 from rlaif_dagster.tables import Rows
-from rlaif_dagster.training.pairs import encode_pairs, require_training_rows
+from rlaif_dagster.training.pairs import SIDES, encode_pairs, read_answer, require_training_rows
 from rlaif_dagster.training.restarts import Restart
 from rlaif_dagster.training.rewards import (
     MEMBER,
@@ -53,6 +53,7 @@ class RewardModelResult:
     Attributes:
         num_pairs: Pairs trained on.
         num_dropped: Pairs left out because their prompt alone fills `max_length`.
+        num_empty: Pairs left out because an answer has no token.
         num_cut: Pairs with an answer cut at `max_length`.
         steps: The course of training, of an ensemble's first model.
         train: Agreement with the labels that it was trained on.
@@ -61,6 +62,7 @@ class RewardModelResult:
 
     num_pairs: int
     num_dropped: int
+    num_empty: int
     num_cut: int
     steps: tuple[RewardStep, ...]
     train: RewardEvaluation
@@ -178,6 +180,7 @@ def _train_member(
     counts = {
         "num_pairs": len(encoded),
         "num_dropped": encoded.num_dropped,
+        "num_empty": encoded.num_empty,
         "num_cut": encoded.num_cut,
     }
     return counts, tuple(
@@ -199,9 +202,9 @@ def evaluate_reward_model(
     Raises:
         ModelError: If the model cannot be opened.
     """
-    texts = ((row["prompt"], row[text]) for text in ("text_a", "text_b") for row in rows)
+    answers = (read_answer(row, side) for side in SIDES for row in rows)
     scores = RewardModel.open(reward_model_path, dtype="float32", device=device).score(
-        texts, batch_size=2 * batch_size, max_length=max_length
+        answers, batch_size=2 * batch_size, max_length=max_length
     )
     num_rows = len(scores.means) // 2
     evaluation = evaluate_rewards(rows, scores.means[:num_rows], scores.means[num_rows:])

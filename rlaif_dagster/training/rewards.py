@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rlaif_dagster.generation.dialogues import Dialogue, encode_dialogues
+from rlaif_dagster.generation.dialogues import AnsweredPrompt, Dialogue, encode_dialogues
 from rlaif_dagster.tables import Rows
 from rlaif_dagster.weights import REWARD_BASE, REWARD_MODEL, Use, open_model
 
@@ -110,24 +110,24 @@ class RewardModel:
         return cls(members=tuple(model.to(device) for model, _ in opened), tokenizer=opened[0][1])
 
     def score(
-        self, texts: Iterable[tuple[str, str]], *, batch_size: int = 64, max_length: int | None = None
+        self, answers: Iterable[AnsweredPrompt], *, batch_size: int = 64, max_length: int | None = None
     ) -> RewardScores:
-        """Scores (prompt, answer) texts, taken one by one; one longer than `max_length` or the context is cut.
+        """Scores answers, taken one by one; one longer than `max_length` or the context is cut.
 
         Raises:
             ModelError: If the tokenizer has no chat template.
         """
-        dialogues = encode_dialogues(self.tokenizer, texts)
+        dialogues = encode_dialogues(self.tokenizer, answers)
         scores = [
             score_dialogues(model, self.tokenizer, dialogues, batch_size=batch_size, max_length=max_length)
             for model in self.members
         ]
         if len(scores) == 1:
             return RewardScores(means=scores[0], spreads=[0.0] * len(dialogues))
-        by_text = list(zip(*scores, strict=True))
+        by_answer = list(zip(*scores, strict=True))
         return RewardScores(
-            means=[statistics.fmean(each) for each in by_text],
-            spreads=[statistics.stdev(each) for each in by_text],
+            means=[statistics.fmean(each) for each in by_answer],
+            spreads=[statistics.stdev(each) for each in by_answer],
         )
 
 
@@ -139,23 +139,23 @@ def list_members(folder: Path) -> list[Path]:
 
 def score_responses(
     reward_model_path: Path,
-    texts: Sequence[tuple[str, str]],
+    answers: Sequence[AnsweredPrompt],
     *,
     device: "torch.device",
     batch_size: int = 64,
     dtype: str = "float32",
     max_length: int | None = None,
 ) -> list[float]:
-    """Scores (prompt, answer) texts with the reward model in a folder; see `RewardModel.score`.
+    """Scores answers with the reward model in a folder; see `RewardModel.score`.
 
     Returns:
-        One reward a text, in its order; differences of rewards are log-odds of being preferred.
+        One reward an answer, in their order; differences of rewards are log-odds of being preferred.
 
     Raises:
         ModelError: If the model cannot be opened or has no chat template.
     """
     reward_model = RewardModel.open(reward_model_path, dtype=dtype, device=device)
-    return reward_model.score(texts, batch_size=batch_size, max_length=max_length).means
+    return reward_model.score(answers, batch_size=batch_size, max_length=max_length).means
 
 
 def score_dialogues(

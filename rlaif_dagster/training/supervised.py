@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlaif_dagster.errors import TrainingError
-from rlaif_dagster.generation.dialogues import encode_dialogues
+from rlaif_dagster.generation.dialogues import AnsweredPrompt, encode_dialogues
 from rlaif_dagster.progress import Progress, ignore_progress
 from rlaif_dagster.training.restarts import Restart
 from rlaif_dagster.training.settings import OptimizerSettings
@@ -30,12 +30,14 @@ class SupervisedResult:
     Attributes:
         num_answers: Answers trained on.
         num_dropped: Answers left out because the prompt alone is longer than `max_length`.
+        num_empty: Answers left out because they have no token.
         num_cut: Answers cut at `max_length`.
         losses: Mean loss of each step's batch, nats per token of the answers.
     """
 
     num_answers: int
     num_dropped: int
+    num_empty: int
     num_cut: int
     losses: tuple[float, ...]
 
@@ -47,21 +49,24 @@ class EncodedAnswers:
     Attributes:
         rows: `input_ids`, and `labels` that leave the prompt out.
         num_dropped: Answers left out because the prompt alone is longer than allowed.
-        num_cut: Answers cut at their end.
+        num_empty: Answers that have no token: no text came before they were cut at `max_new_tokens`.
+        num_cut: Answers cut here, at the allowed length.
     """
 
     rows: list[dict[str, list[int]]]
     num_dropped: int
+    num_empty: int
     num_cut: int
 
 
 def encode_answers(
-    tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Mapping[str, str]], *, max_length: int
+    tokenizer: "PreTrainedTokenizerBase", answers: Sequence[AnsweredPrompt], *, max_length: int
 ) -> EncodedAnswers:
-    """Encodes rows with `prompt` and `completion`; a longer answer is cut, a longer prompt drops it."""
-    dialogues = encode_dialogues(tokenizer, [(row["prompt"], row["completion"]) for row in rows])
+    """Encodes answers; a longer answer is cut, a longer prompt drops it."""
+    dialogues = encode_dialogues(tokenizer, answers)
     fitting = [dialogue for dialogue in dialogues if len(dialogue.prompt_ids) < max_length]
-    cut = [dialogue.cut(max_length) for dialogue in fitting]
+    written = [dialogue for dialogue in fitting if dialogue.completion_ids]
+    cut = [dialogue.cut(max_length) for dialogue in written]
     return EncodedAnswers(
         rows=[
             {
@@ -71,7 +76,8 @@ def encode_answers(
             for dialogue in cut
         ],
         num_dropped=len(dialogues) - len(fitting),
-        num_cut=sum(one != other for one, other in zip(fitting, cut, strict=True)),
+        num_empty=len(fitting) - len(written),
+        num_cut=sum(one != other for one, other in zip(written, cut, strict=True)),
     )
 
 
@@ -104,7 +110,7 @@ def make_sft_trainer(
 
 def train_supervised_policy(
     policy_path: Path,
-    rows: Sequence[Mapping[str, str]],
+    answers: Sequence[AnsweredPrompt],
     settings: OptimizerSettings,
     *,
     seed: int,
@@ -120,7 +126,7 @@ def train_supervised_policy(
 
     Args:
         policy_path: The policy to start from.
-        rows: Rows with `prompt` and `completion`.
+        answers: What is learned, each with its prompt.
         settings: How to train.
         seed: Decides the order of the rows and the adapters' first weights.
         device: Where to train.
@@ -136,17 +142,17 @@ def train_supervised_policy(
     from rlaif_dagster.training import trainers
 
     policy, tokenizer = trainers.open_policy_to_train(policy_path, settings, seed=seed, device=device)
-    answers = encode_answers(tokenizer, rows, max_length=settings.max_length)
-    if not answers.rows:
+    encoded = encode_answers(tokenizer, answers, max_length=settings.max_length)
+    if not encoded.rows:
         raise TrainingError(
-            f"supervised_policy: none of the {len(rows)} answers is left to train on.\n"
+            f"supervised_policy: none of the {len(answers)} answers is left to train on.\n"
             "  remedy: raise `revision.training.max_length`, or see why nothing was revised in `revised_responses`"
         )
     with trainers.trainer_workspace(scratch, restart) as folder:
         trainer = make_sft_trainer(
             policy,
             tokenizer,
-            answers,
+            encoded,
             settings,
             arguments=trainers.training_arguments(
                 settings, seed=seed, device=device, output_dir=folder, restart=restart
@@ -156,8 +162,9 @@ def train_supervised_policy(
         log = trainers.run_training(trainer, what="supervised_policy")
     trainers.save_model(trainer, tokenizer, output, dtype=settings.dtype)
     return SupervisedResult(
-        num_answers=len(answers.rows),
-        num_dropped=answers.num_dropped,
-        num_cut=answers.num_cut,
+        num_answers=len(encoded.rows),
+        num_dropped=encoded.num_dropped,
+        num_empty=encoded.num_empty,
+        num_cut=encoded.num_cut,
         losses=tuple(entry["loss"] for entry in log),
     )

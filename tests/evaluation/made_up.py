@@ -62,6 +62,8 @@ def make_comparisons(
                     aligned_reward=chance.gauss(0.9, 0.8),
                     base_tokens=base_tokens,
                     aligned_tokens=aligned_tokens,
+                    base_finish_reason="stop",
+                    aligned_finish_reason="stop",
                     base_clean=chance.random() < 0.99,
                     aligned_clean=chance.random() < 0.985,
                 )

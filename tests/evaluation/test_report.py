@@ -2,16 +2,18 @@
 
 import re
 import socket
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from rlaif_dagster.errors import StorageError
 from rlaif_dagster.evaluation.comparison import Comparison
 from rlaif_dagster.evaluation.evaluate import (
     COMPARISONS_FILE,
+    COMPARISONS_SCHEMA,
     METRICS_FILE,
     REPORT_FILE,
     read_comparisons,
@@ -22,7 +24,9 @@ from rlaif_dagster.evaluation.intervals import clustered_mean, clustered_proport
 from rlaif_dagster.evaluation.report import choose_examples, render_report
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics, summarise
+from rlaif_dagster.generation.responses import FinishReason
 from rlaif_dagster.pages import show_hidden_characters
+from rlaif_dagster.tables import write_table
 from tests.evaluation.made_up import make_comparisons, make_curve, make_curves, make_facts, make_training
 
 PAYLOAD = '</div><script src="//evil.example/x.js"></script><img src=x onerror=alert(1)>{{ 7 * 7 }}\u202e'
@@ -129,6 +133,41 @@ def test_what_was_written_reads_back(tmp_path: Path) -> None:
     metrics = write(tmp_path / "out", rows)
     assert read_comparisons(tmp_path / "out" / COMPARISONS_FILE) == rows
     assert EvaluationMetrics.from_json((tmp_path / "out" / METRICS_FILE).read_bytes()) == metrics
+
+
+def test_what_earlier_code_did_not_write_is_not_known(tmp_path: Path) -> None:
+    rows = make_comparisons(num_prompts=3)
+    new = {"base_finish_reason", "aligned_finish_reason"}
+    old = pa.schema([field for field in COMPARISONS_SCHEMA if field.name not in new])
+    write_table(
+        tmp_path / COMPARISONS_FILE,
+        [{name: value for name, value in asdict(row).items() if name not in new} for row in rows],
+        old,
+    )
+    unknown = [replace(row, base_finish_reason=None, aligned_finish_reason=None) for row in rows]
+    assert read_comparisons(tmp_path / COMPARISONS_FILE) == unknown
+
+
+def test_the_share_of_cut_answers_is_of_those_of_which_it_is_known() -> None:
+    rows = make_comparisons(num_prompts=4, num_samples=1)
+    ends: list[tuple[FinishReason | None, FinishReason | None]]
+    ends = [("stop", "length"), ("stop", "stop"), ("length", "length"), (None, "stop")]
+    rows = [
+        replace(row, base_finish_reason=base, aligned_finish_reason=aligned)
+        for row, (base, aligned) in zip(rows, ends, strict=True)
+    ]
+    metrics = summarise(rows)
+    assert metrics.base_cut is not None
+    assert metrics.aligned_cut is not None
+    assert metrics.base_cut.value == pytest.approx(1 / 3)
+    assert metrics.aligned_cut.value == 0.5
+    assert (metrics.base_cut.n, metrics.aligned_cut.n) == (3, 4)
+    page = render_report(rows, metrics, facts=make_facts(), curves=make_curves(), num_examples=4)
+    for words in ("33 % of the base", "50 % of the aligned"):
+        assert f"{words} policy&#39;s answers were cut at evaluation.max_new_tokens" in page
+    assert page.count(" tokens, cut") == 3
+    unknown = [replace(row, base_finish_reason=None, aligned_finish_reason=None) for row in rows]
+    assert summarise(unknown).base_cut is None
 
 
 def test_markup_in_any_text_stays_text() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.generation.recorded import import_responses
-from rlaif_dagster.generation.responses import responses_schema
+from rlaif_dagster.generation.responses import measure_share_cut, responses_schema
 from rlaif_dagster.prompts import identify_prompt
 from rlaif_dagster.tables import write_table
 
@@ -39,6 +39,19 @@ def test_prompts_are_found_by_text_or_by_id_and_given_ids_are_kept(tmp_path: Pat
     assert write_table(tmp_path / "t.parquet", result.rows, responses_schema()) == 2
 
 
+def test_a_line_may_say_that_its_answer_was_cut(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        GOOD,
+        {**GOOD, "text": "Because it", "finish_reason": "length"},
+        {**GOOD, "text": "Why not?", "finish_reason": "stop"},
+    )
+    rows = import_responses(path, PROMPTS).rows
+    assert [row["finish_reason"] for row in rows] == [None, "length", "stop"]
+    assert measure_share_cut(rows) == 0.5  # of the two of which that is known
+    assert measure_share_cut(rows[:1]) is None
+
+
 def test_an_id_that_is_not_given_follows_from_the_content_alone(tmp_path: Path) -> None:
     other = {**GOOD, "source": "vicuna"}
     there = import_responses(write(tmp_path, GOOD, other), PROMPTS).rows
@@ -57,6 +70,7 @@ def test_an_id_that_is_not_given_follows_from_the_content_alone(tmp_path: Path) 
         ({**GOOD, "response_id": ""}, "response_id", "empty"),
         ({**GOOD, "text": 3}, "text", "string"),
         ({**GOOD, "score": 3}, "score", "unknown field"),
+        ({**GOOD, "finish_reason": "cut"}, "finish_reason", "'stop' or 'length'"),
         ({"source": "gpt-4", "text": "Because."}, "prompt", "names no prompt"),
         ({**GOOD, "prompt": "When?"}, "prompt", "no prompt of the project is 'When\\?'"),
         ({"prompt_id": "f00", "source": "a", "text": "b"}, "prompt_id", "no prompt of the project is 'f00'"),

@@ -77,6 +77,7 @@ def write_policy(
                     index=index,
                     text=text,
                     num_tokens=1,
+                    finish_reason="stop",
                     reward=step / 10,
                     kl=step / 100,
                 )

@@ -55,7 +55,9 @@ def test_what_a_jury_says_of_held_out_answers_does_not_depend_on_what_else_it_is
             inputs,
             judge="judge",
             responses=[
-                {"response_id": f"{name}/{side}", "text": f"{name} {side}"} for name in names for side in "ab"
+                {"response_id": f"{name}/{side}", "text": f"{name} {side}", "finish_reason": "stop"}
+                for name in names
+                for side in "ab"
             ],
             prompts=[Prompt(prompt_id=n, prompt=n, category=None, split="eval") for n in names],
             constitution=read_constitution(sources["constitution"]),

@@ -54,7 +54,9 @@ def label(verdicts: Sequence[Verdict], constitution: Constitution = ONE) -> Pref
         verdicts,
         constitution=constitution,
         prompts=[{"prompt_id": "p", "prompt": PROMPTS["p"], "split": "train"}],
-        responses=[{"response_id": name, "text": text} for name, text in TEXTS.items()],
+        responses=[
+            {"response_id": name, "text": text, "finish_reason": None} for name, text in TEXTS.items()
+        ],
         settings=PreferenceSettings(),
     )
 

@@ -34,6 +34,7 @@ from tests.docs.pages import read_examples, read_table
 from tests.lineage.audited_projects import STORE, list_files, snapshot
 from tests.lineage.compared_project import make_compared
 from tests.lineage.test_trace import make_label
+from tests.training.tiny_models import whole
 
 # --- constitutions ---
 
@@ -170,7 +171,7 @@ def test_stored_scores_are_used_before_a_model_is_opened(tmp_path: Path) -> None
     assert diff is not None
     assert diff.spearman == pytest.approx(1.0)
     assert diff.source == "evaluations"
-    assert compare_reward_models(({}, {}), (None, tmp_path), lambda: {("p", "a")}) is None
+    assert compare_reward_models(({}, {}), (None, tmp_path), lambda: {whole("p", "a")}) is None
 
 
 @pytest.mark.slow
@@ -185,8 +186,8 @@ def test_without_stored_scores_both_models_score_common_answers(tmp_path: Path) 
         model.score.weight.data *= sign
         model.save_pretrained(tmp_path / name)
         AutoTokenizer.from_pretrained(model_path("policy")).save_pretrained(tmp_path / name)
-    texts = {("What is it?", f"It is {word}.") for word in ("red", "blue", "small", "old", "here")}
-    diff = compare_reward_models(({}, {}), (tmp_path / "a", tmp_path / "b"), lambda: texts)
+    answers = {whole("What is it?", f"It is {word}.") for word in ("red", "blue", "small", "old", "here")}
+    diff = compare_reward_models(({}, {}), (tmp_path / "a", tmp_path / "b"), lambda: answers)
     assert diff is not None
     assert diff.spearman == pytest.approx(-1.0)
     assert (diff.num_answers, diff.source) == (5, "models")

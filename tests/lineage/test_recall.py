@@ -182,6 +182,22 @@ def test_the_record_says_what_was_read_written_and_found(
     assert stored["previous"] == [project.ledger.records()[0].record_id]
 
 
+def test_a_version_that_a_new_check_never_saw_is_computed_again(
+    make_stage: MakeStage, run: Run, computed: list[str], project: Project
+) -> None:
+    """Its rows may be taken over; but nobody has put the question to it, and Dagster waits for the answer."""
+    before = run(make_stage("a", "x")).record
+    stage = make_stage("a", "x", gate=True)
+    (planned,) = make_plan(project, {"a": stage}, priced=False).assets
+    assert planned.status == "computed"
+    assert [cause.path for cause in planned.causes] == ["a: made before there was the check gate"]
+    now = run(stage)
+    assert (now.status, now.record.output) == ("computed", before.output)
+    assert [check.name for check in now.record.checks] == ["gate"]
+    assert run(stage).status == run(make_stage("a", "x")).status == "reused"
+    assert computed == ["a", "a"]
+
+
 def test_earlier_versions_are_offered_newest_first(make_stage: MakeStage, run: Run) -> None:
     seen: list[list[str]] = []
 

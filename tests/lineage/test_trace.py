@@ -83,7 +83,14 @@ def write_jury(root: Path, judges: dict[str, list[float]]) -> dict[str, Path]:
     ]
     prompts = [{"prompt_id": "p", "prompt": "p", "category": None, "split": "train"}]
     responses = [
-        {"response_id": f"{side}{pair}", "prompt_id": "p", "source": "x", "index": 0, "text": f"{side}{pair}"}
+        dict.fromkeys(responses_schema().names)
+        | {
+            "response_id": f"{side}{pair}",
+            "prompt_id": "p",
+            "source": "x",
+            "index": 0,
+            "text": f"{side}{pair}",
+        }
         for pair in range(3)
         for side in "ab"
     ]

@@ -101,7 +101,7 @@ def test_a_second_round_goes_on_from_the_first() -> None:
         assert first.response_id == second.response_id
         assert second.answer == first.revised
     kept = select_revised([row.to_row() for row in rows], rounds=2)
-    assert [row["completion"] for row in kept] == [row.revised for row in rows[1::2]]
+    assert [answer.text for answer in kept] == [row.revised for row in rows[1::2]]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_what_was_not_revised_is_a_row_that_says_why_and_is_not_learned(
     assert (row.status, row.revised, len(row.answers)) == (status, None, num_answers)
     kept = select_revised([row.to_row() for row in rows], rounds=2)
     assert len(kept) == len(RESPONSES) - 1
-    assert "p7" not in {row["prompt_id"] for row in kept}
+    assert PROMPTS["p7"] not in {answer.prompt for answer in kept}
 
 
 def test_rows_survive_the_table_and_do_not_depend_on_the_order_of_answers(tmp_path: Path) -> None:

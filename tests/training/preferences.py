@@ -23,11 +23,21 @@ def shorter_is_better(num_per_prompt: int = 4) -> list[Row]:
                     "prompt": prompt,
                     "text_a": answer(word, a),
                     "text_b": answer(word, b),
+                    "finish_reason_a": "stop",
+                    "finish_reason_b": "stop",
                     "p_a": 1 / (1 + math.exp(a - b)),
                     "near_tie": a == b,
                 }
             )
     return rows
+
+
+def make_row(
+    prompt: str, text_a: str, text_b: str, *, ends: tuple[str, str] = ("stop", "stop"), p_a: float = 0.9
+) -> Row:
+    """What `ai_preferences` says of a pair, as far as its tokens are made of it."""
+    texts = {"prompt": prompt, "text_a": text_a, "text_b": text_b, "p_a": p_a}
+    return {**texts, "finish_reason_a": ends[0], "finish_reason_b": ends[1]}
 
 
 def split_rows(rows: list[Row]) -> tuple[list[Row], list[Row]]:

@@ -9,8 +9,9 @@ import torch
 from rlaif_dagster.generation.dialogues import Dialogue
 from rlaif_dagster.models import open_causal_lm
 from rlaif_dagster.training.kl import KlEstimate, compute_log_probs, estimate_kl
+from tests.training.tiny_models import cut, whole
 
-TEXTS = [("say red", "red red."), ("sing moon", "moon."), ("write sea", "sea sea sea.")]
+ANSWERS = [whole("say red", "red red."), whole("sing moon", "moon."), cut("write sea", "sea sea sea")]
 
 
 def test_worked_by_hand() -> None:
@@ -36,7 +37,7 @@ def test_both_estimators_near_the_exact_divergence() -> None:
 
 
 def test_a_policy_does_not_differ_from_itself(policy_path: Path, device: torch.device) -> None:
-    kl = estimate_kl(policy_path, policy_path, TEXTS, device=device)
+    kl = estimate_kl(policy_path, policy_path, ANSWERS, device=device)
     assert (kl.k1, kl.k3) == (0.0, 0.0)
 
 

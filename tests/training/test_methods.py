@@ -245,9 +245,9 @@ def test_best_of_n_learns_the_reward_models_favourites(learner: Learner) -> None
         policy=policy, tokenizer=tokenizer, reward_model=reward_model, rows=TRAIN, seed=2**40 + 1
     )
     scored = sample_and_score(material, settings)
-    best = [max(row["reward"] for row in answers) for answers in scored]
+    best = [max(one.reward for one in answers) for answers in scored]
     assert len(scored) == len({row["prompt"] for row in TRAIN})
-    assert all(len({row["prompt"] for row in answers}) == 1 and len(answers) == 4 for answers in scored)
+    assert all(len({one.answer.prompt for one in answers}) == 1 and len(answers) == 4 for answers in scored)
     result = learner.train("best", settings)
     assert result.metrics["n"] == 4
     assert result.metrics["mean_reward_best"] == pytest.approx(sum(best) / len(best), abs=1e-5)

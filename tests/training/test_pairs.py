@@ -11,12 +11,13 @@ from rlaif_dagster.generation.dialogues import Dialogue, Dialogues, encode_dialo
 from rlaif_dagster.models import open_causal_lm
 from rlaif_dagster.training.pairs import encode_pairs, require_training_rows
 from tests.live_rows import LiveRows
-from tests.training.preferences import shorter_is_better
+from tests.training.preferences import make_row, shorter_is_better
+from tests.training.tiny_models import whole
 
 
 def test_an_answer_is_encoded_up_to_its_end_of_turn(policy_path: Path, device: torch.device) -> None:
     _, tokenizer = open_causal_lm(policy_path, dtype="float32")
-    (dialogue,) = encode_dialogues(tokenizer, [("say red", "red red.")])
+    (dialogue,) = encode_dialogues(tokenizer, [whole("say red", "red red.")])
     assert dialogue.prompt_ids == encode_prompt(tokenizer, "say red")
     assert tokenizer.decode(dialogue.prompt_ids) == "<user>say red<assistant>"
     assert tokenizer.decode(dialogue.completion_ids) == "red red.<end>"
@@ -25,11 +26,11 @@ def test_an_answer_is_encoded_up_to_its_end_of_turn(policy_path: Path, device: t
 def test_a_long_answer_is_cut_and_a_long_prompt_dropped(policy_path: Path, device: torch.device) -> None:
     _, tokenizer = open_causal_lm(policy_path, dtype="float32")
     rows = [
-        {"prompt": "say red", "text_a": "red.", "text_b": "red red red red red red.", "p_a": 0.9},
-        {"prompt": "say red " * 9, "text_a": "red.", "text_b": "red red.", "p_a": 0.8},
-        {"prompt": "say red", "text_a": "red.", "text_b": "red red.", "p_a": 0.7},
+        make_row("say red", "red.", "red red red red red red.", p_a=0.9),
+        make_row("say red " * 9, "red.", "red red.", p_a=0.8),
+        make_row("say red", "red.", "red red.", p_a=0.7),
     ]
-    longest = max(len(d.input_ids) for d in encode_dialogues(tokenizer, [("say red", "red red.")]))
+    longest = max(len(d.input_ids) for d in encode_dialogues(tokenizer, [whole("say red", "red red.")]))
     encoded = encode_pairs(tokenizer, rows, max_length=longest)
     assert (len(encoded), encoded.num_cut, encoded.num_dropped) == (2, 1, 1)
     assert list(encoded.p_a) == [0.9, 0.7]
@@ -44,7 +45,7 @@ def test_pairs_are_kept_at_four_bytes_a_token_and_no_row_is(policy_path: Path, d
     _, tokenizer = open_causal_lm(policy_path, dtype="float32")
     counter = LiveRows()
     text = "red green blue " * 30
-    rows = ({"prompt": "say red", "text_a": text, "text_b": f"{n} {text}", "p_a": 0.9} for n in range(200))
+    rows = (make_row("say red", text, f"{n} {text}") for n in range(200))
     encode_pairs(tokenizer, [], max_length=9)  # what is allocated once
     tracemalloc.start()
     try:

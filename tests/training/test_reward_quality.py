@@ -26,9 +26,10 @@ from rlaif_dagster.training.reward_quality import (
 from rlaif_dagster.training.rewards import RewardModel, list_members
 from rlaif_dagster.training.settings import RewardModelSettings
 from tests.training.test_training import HELD_OUT, REWARD, TRAIN, train_reward
+from tests.training.tiny_models import cut, whole
 
 CPU = torch.device("cpu")
-TEXTS = [("say red", "red."), ("sing moon", "moon moon moon."), ("write sea", "sea sea.")]
+ANSWERS = [whole("say red", "red."), whole("sing moon", "moon moon moon."), cut("write sea", "sea sea")]
 
 
 @pytest.mark.slow
@@ -46,10 +47,10 @@ def test_an_ensemble_scores_by_mean_and_standard_deviation(policy_path: Path, tm
         AutoModelForSequenceClassification.from_pretrained(path)
     members = [RewardModel.open(path, dtype="float32", device=CPU) for path in paths[1:]]
     scores = [
-        RewardModel.open(tmp_path / "one" / "reward_model", dtype="float32", device=CPU).score(TEXTS).means
+        RewardModel.open(tmp_path / "one" / "reward_model", dtype="float32", device=CPU).score(ANSWERS).means
     ]
-    scores += [member.score(TEXTS).means for member in members]
-    together = RewardModel.open(folder, dtype="float32", device=CPU).score(TEXTS)
+    scores += [member.score(ANSWERS).means for member in members]
+    together = RewardModel.open(folder, dtype="float32", device=CPU).score(ANSWERS)
     for place, each in enumerate(zip(*scores, strict=True)):
         mean = sum(each) / 3
         assert len(set(each)) == 3

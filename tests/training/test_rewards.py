@@ -7,6 +7,7 @@ import torch
 
 from rlaif_dagster.errors import ModelError
 from rlaif_dagster.training.rewards import evaluate_rewards, open_reward_model, score_responses
+from tests.training.tiny_models import cut, whole
 
 ROWS = [
     {"p_a": 0.9, "near_tie": False, "text_a": "long answer", "text_b": "short"},
@@ -38,9 +39,9 @@ def test_a_reward_does_not_depend_on_its_batch(
     model, tokenizer = open_reward_model(policy_path, dtype="float32")
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    texts = [("say red", "red."), ("sing moon", "moon moon moon."), ("write sea", "sea sea.")]
-    together = score_responses(tmp_path, texts, device=device, batch_size=3)
-    alone = score_responses(tmp_path, texts, device=device, batch_size=1)
+    answers = [whole("say red", "red."), whole("sing moon", "moon moon moon."), cut("write sea", "sea sea")]
+    together = score_responses(tmp_path, answers, device=device, batch_size=3)
+    alone = score_responses(tmp_path, answers, device=device, batch_size=1)
     assert together == pytest.approx(alone, abs=1e-5)
     assert len(set(together)) == 3
 

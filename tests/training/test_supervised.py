@@ -1,5 +1,6 @@
 """Supervised fine-tuning: it learns the answers, only the answers, and the same inputs give the same bytes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,25 +9,28 @@ import torch
 
 from rlaif_dagster.digest import FolderManifest
 from rlaif_dagster.errors import TrainingError
-from rlaif_dagster.generation.dialogues import encode_dialogues
+from rlaif_dagster.generation.dialogues import AnsweredPrompt, encode_dialogues
 from rlaif_dagster.generation.sampling import sample_responses
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.models import open_causal_lm
 from rlaif_dagster.revising.settings import SupervisedSettings
 from rlaif_dagster.training.settings import LoraSettings
 from rlaif_dagster.training.supervised import SupervisedResult, train_supervised_policy
-from tests.training.tiny_models import PROMPTS, answer
+from tests.training.tiny_models import PROMPTS, answer, whole
 
 SETTINGS = SupervisedSettings(learning_rate=2e-3, num_epochs=4.0, batch_size=16)
-ONCE = [{"prompt": prompt, "completion": answer(prompt.split()[1], 1)} for prompt in PROMPTS]
+ONCE = [whole(prompt, answer(prompt.split()[1], 1)) for prompt in PROMPTS]
 
 
 def train(
-    policy: Path, folder: Path, settings: SupervisedSettings = SETTINGS, rows: Any = ONCE
+    policy: Path,
+    folder: Path,
+    settings: SupervisedSettings = SETTINGS,
+    answers: Sequence[AnsweredPrompt] = ONCE,
 ) -> SupervisedResult:
     return train_supervised_policy(
         policy,
-        rows,
+        answers,
         settings,
         seed=7,
         device=torch.device("cpu"),
@@ -62,10 +66,9 @@ def test_a_policy_learns_what_it_is_shown_and_twice_the_same(policy_path: Path, 
 
 
 def test_the_loss_is_the_cross_entropy_of_the_answers_tokens(policy_path: Path, tmp_path: Path) -> None:
-    rows = ONCE[:1]
-    result = train(policy_path, tmp_path, settings_with(num_epochs=1.0), rows)
+    result = train(policy_path, tmp_path, settings_with(num_epochs=1.0), ONCE[:1])
     model, tokenizer = open_causal_lm(policy_path, dtype="float32")
-    (dialogue,) = encode_dialogues(tokenizer, [(rows[0]["prompt"], rows[0]["completion"])])
+    (dialogue,) = encode_dialogues(tokenizer, ONCE[:1])
     with torch.inference_mode():
         logits = model(torch.tensor([dialogue.input_ids])).logits[0]
     log_probs = logits.log_softmax(-1)
@@ -75,12 +78,8 @@ def test_the_loss_is_the_cross_entropy_of_the_answers_tokens(policy_path: Path, 
 
 
 def test_long_answers_are_cut_and_long_prompts_left_out(policy_path: Path, tmp_path: Path) -> None:
-    rows = [
-        ONCE[0],
-        {"prompt": "say red " * 20, "completion": "red."},
-        {"prompt": "say red", "completion": "red " * 30},
-    ]
-    result = train(policy_path, tmp_path, settings_with(max_length=16, num_epochs=1.0), rows)
+    answers = [ONCE[0], whole("say red " * 20, "red."), whole("say red", "red " * 30)]
+    result = train(policy_path, tmp_path, settings_with(max_length=16, num_epochs=1.0), answers)
     assert (result.num_answers, result.num_dropped, result.num_cut) == (2, 1, 1)
 
 

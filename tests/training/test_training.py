@@ -28,7 +28,7 @@ from rlaif_dagster.training.reward_model import (
 from rlaif_dagster.training.rewards import RewardModel
 from rlaif_dagster.training.settings import DpoSettings, LoraSettings, RewardModelSettings
 from tests.live_rows import PassedRows
-from tests.training.preferences import shorter_is_better, split_rows
+from tests.training.preferences import make_row, shorter_is_better, split_rows
 from tests.training.tiny_models import PROMPTS
 
 REWARD = RewardModelSettings(learning_rate=2e-3, num_epochs=3.0)
@@ -201,7 +201,15 @@ def make_checkpoint(step: int, rewards: tuple[float, ...]) -> PolicyCheckpoint:
         kl_k3=0.0,
         mean_num_tokens=1.0,
         answers=tuple(
-            CheckpointAnswer(prompt="say red", index=index, text="red.", num_tokens=1, reward=reward, kl=0.0)
+            CheckpointAnswer(
+                prompt="say red",
+                index=index,
+                text="red.",
+                num_tokens=1,
+                finish_reason="stop",
+                reward=reward,
+                kl=0.0,
+            )
             for index, reward in enumerate(rewards)
         ),
     )
@@ -233,7 +241,7 @@ def test_a_label_that_the_reward_model_confidently_contradicts_is_dropped(
 ) -> None:
     folder, *_ = trained
     reward_model = RewardModel.open(folder / "reward_model", dtype="float32", device=torch.device("cpu"))
-    row = {"prompt": "say red", "text_a": "red.", "text_b": "red red red red red red."}
+    row = make_row("say red", "red.", "red red red red red red.")
     rows = [{**row, "p_a": p_a} for p_a in (0.9, 0.5, 0.1)]
     assert filter_by_reward(reward_model, rows, threshold=0.7) == [True, True, False]
     assert filter_by_reward(reward_model, rows, threshold=None) == [True, True, True]

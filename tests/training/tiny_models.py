@@ -3,6 +3,8 @@
 import random
 from pathlib import Path
 
+from rlaif_dagster.generation.dialogues import AnsweredPrompt
+
 WORDS = ("red", "green", "blue", "cat", "dog", "bird", "sun", "moon", "sea", "hill", "tree", "stone")
 VERBS = ("say", "repeat", "sing", "write")
 PROMPTS = tuple(f"{verb} {word}" for verb in VERBS for word in WORDS)
@@ -16,6 +18,16 @@ CHAT_TEMPLATE = (
 
 def answer(word: str, times: int) -> str:
     return " ".join([word] * times) + "."
+
+
+def whole(prompt: str, text: str) -> AnsweredPrompt:
+    """An answer that the policy ended itself."""
+    return AnsweredPrompt(prompt=prompt, text=text, finish_reason="stop")
+
+
+def cut(prompt: str, text: str) -> AnsweredPrompt:
+    """An answer that was cut at `max_new_tokens`."""
+    return AnsweredPrompt(prompt=prompt, text=text, finish_reason="length")
 
 
 def write_tiny_policy(folder: Path, *, num_steps: int = 120) -> None:

@@ -92,7 +92,7 @@ def list_label_rows(
 
     Args:
         verdicts: The verdicts.
-        responses: Rows with `text` and `source` by response id.
+        responses: Rows with `response_id`, `text`, `finish_reason` and `source` by response id.
         constitution: The principles' weights.
         settings: Which pairs get a label.
         protocol: By what each pair was to be judged.

@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 from rlaif_dagster.errors import StorageError
 from rlaif_dagster.evaluation.comparison import Comparison
+from rlaif_dagster.generation.dialogues import AnsweredPrompt
 from rlaif_dagster.graph.changes import Change, diff_values
 from rlaif_dagster.graph.release import EVALUATION
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
@@ -22,7 +23,7 @@ from rlaif_dagster.lineage.comparing.feedback import (
     compare_verdicts,
 )
 from rlaif_dagster.lineage.comparing.outcomes import OutcomesDiff, compare_outcomes
-from rlaif_dagster.lineage.comparing.rewards import RewardDiff, Text, collect_scores, compare_reward_models
+from rlaif_dagster.lineage.comparing.rewards import RewardDiff, collect_scores, compare_reward_models
 from rlaif_dagster.lineage.comparing.states import OpenVersion, State, Versions, opening
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
@@ -237,20 +238,26 @@ def _compare_rewards(sides: _Sides) -> RewardDiff | None:
         EVALUATION, lambda a, b: (collect_scores(_read_comparisons(a)), collect_scores(_read_comparisons(b)))
     )
     return compare_reward_models(
-        stored or ({}, {}), sides.open("reward_model"), lambda: _find_common_texts(sides)
+        stored or ({}, {}), sides.open("reward_model"), lambda: _find_common_answers(sides)
     )
 
 
-def _find_common_texts(sides: _Sides) -> set[Text]:
+def _find_common_answers(sides: _Sides) -> set[AnsweredPrompt]:
     """The answers that both sides sampled, with their prompts."""
     responses, prompts = sides.open("sampled_responses"), sides.open("prompts")
-    found: list[set[Text]] = []
+    found: list[set[AnsweredPrompt]] = []
     for table, folder in zip(responses, prompts, strict=True):
         if table is None or folder is None:
             return set()
         texts = {prompt.prompt_id: prompt.prompt for prompt in read_prompts(folder)}
-        rows = stream_table(table / RESPONSES_TABLE, ["prompt_id", "text"])
-        found.append({(texts[row["prompt_id"]], row["text"]) for row in rows if row["prompt_id"] in texts})
+        rows = stream_table(table / RESPONSES_TABLE, ["prompt_id", "text", "finish_reason"])
+        found.append(
+            {
+                AnsweredPrompt.from_response(texts[row["prompt_id"]], row)
+                for row in rows
+                if row["prompt_id"] in texts
+            }
+        )
     return found[0] & found[1]
 
 

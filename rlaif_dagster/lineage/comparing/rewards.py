@@ -5,12 +5,13 @@ answers that both sides sampled. torch is imported only then.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Final
 
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.evaluation.comparison import Comparison
+from rlaif_dagster.generation.dialogues import AnsweredPrompt
 
 MIN_COMMON: Final = 10
 """Fewer stored scores of common answers than this say too little; then the models are asked."""
@@ -67,7 +68,7 @@ def collect_scores(comparisons: Iterable[Comparison]) -> dict[Text, float]:
 def compare_reward_models(
     stored: tuple[Mapping[Text, float], Mapping[Text, float]],
     models: tuple[Path | None, Path | None],
-    find_common: Callable[[], set[Text]],
+    find_common: Callable[[], set[AnsweredPrompt]],
 ) -> RewardDiff | None:
     """Compares two reward models; None where neither stored scores nor models and common answers are there.
 
@@ -80,20 +81,21 @@ def compare_reward_models(
     if len(before.keys() & after.keys()) >= MIN_COMMON:
         return correlate_ranks(before, after, source="evaluations")
     old, new = models
-    texts = choose_texts(find_common()) if old and new else []
-    if not old or not new or not texts:
+    answers = choose_answers(find_common()) if old and new else []
+    if not old or not new or not answers:
         return None
-    return correlate_ranks(_score(old, texts), _score(new, texts), source="models")
+    return correlate_ranks(_score(old, answers), _score(new, answers), source="models")
 
 
-def choose_texts(texts: set[Text]) -> list[Text]:
+def choose_answers(answers: set[AnsweredPrompt]) -> list[AnsweredPrompt]:
     """Chooses at most MAX_SCORED answers by their digest, so that the choice is nobody's."""
-    return sorted(texts, key=lambda text: Digest.from_json(text).sha256)[:MAX_SCORED]
+    return sorted(answers, key=lambda answer: Digest.from_json(list(astuple(answer))).sha256)[:MAX_SCORED]
 
 
-def _score(model: Path, texts: list[Text]) -> dict[Text, float]:
+def _score(model: Path, answers: list[AnsweredPrompt]) -> dict[Text, float]:
     from rlaif_dagster.numerics import prepare_torch
     from rlaif_dagster.training.rewards import score_responses
 
     device = prepare_torch(num_threads=1, device="auto")
-    return dict(zip(texts, score_responses(model, texts, device=device), strict=True))
+    rewards = score_responses(model, answers, device=device)
+    return {(answer.prompt, answer.text): reward for answer, reward in zip(answers, rewards, strict=True)}

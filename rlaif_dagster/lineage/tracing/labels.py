@@ -147,7 +147,9 @@ def compare_labels_without_judge(
         leave_out(),
         constitution=read_constitution(folders["constitution"]),
         prompts=stream_table(folders["prompts"] / PROMPTS_TABLE),
-        responses=stream_table(folders["sampled_responses"] / RESPONSES_TABLE, ["response_id", "text"]),
+        responses=stream_table(
+            folders["sampled_responses"] / RESPONSES_TABLE, ["response_id", "text", "finish_reason"]
+        ),
         settings=PreferenceSettings.model_validate(settings["preferences"]),
         protocol=settings["protocol"],
         jury=Jury.from_verdicts(settings["combine"], leave_out()),

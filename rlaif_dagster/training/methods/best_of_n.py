@@ -6,19 +6,28 @@ appendix G.3; an inequality by Beirami et al. 2024). Needs torch: import it lazi
 
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from transformers import TrainerCallback
 
 from rlaif_dagster.errors import TrainingError
+from rlaif_dagster.generation.dialogues import AnsweredPrompt
 from rlaif_dagster.generation.sampling import complete_prompts
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.progress import Progress, ignore_progress
 from rlaif_dagster.seeds import derive_seed
-from rlaif_dagster.tables import Row
 from rlaif_dagster.training.methods.method import Material, Plan
 from rlaif_dagster.training.settings import BestOfNSettings
 from rlaif_dagster.training.supervised import encode_answers, make_sft_trainer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardedAnswer:
+    """An answer that was sampled, and the reward model's score of it."""
+
+    answer: AnsweredPrompt
+    reward: float
 
 
 def plan_best_of_n(
@@ -30,8 +39,8 @@ def plan_best_of_n(
         TrainingError: If no prompt fits.
     """
     scored = sample_and_score(material, settings, progress)
-    best = [max(answers, key=lambda row: row["reward"]) for answers in scored]
-    encoded = encode_answers(material.tokenizer, best, max_length=settings.max_length)
+    best = [max(answers, key=lambda one: one.reward) for answers in scored]
+    encoded = encode_answers(material.tokenizer, [one.answer for one in best], max_length=settings.max_length)
     if not encoded.rows:
         raise TrainingError(
             f"policy: none of the {len(best)} prompts fits into {settings.max_length} tokens.\n"
@@ -55,19 +64,20 @@ def plan_best_of_n(
             "num_sampled": settings.n * len(scored),
             "num_cut": encoded.num_cut,
             "num_dropped_prompt_too_long": encoded.num_dropped,
+            "num_dropped_empty_answer": encoded.num_empty,
         },
         metrics={
             "n": settings.n,
-            "mean_reward_sampled": statistics.fmean(row["reward"] for answers in scored for row in answers),
-            "mean_reward_best": statistics.fmean(row["reward"] for row in best),
+            "mean_reward_sampled": statistics.fmean(one.reward for answers in scored for one in answers),
+            "mean_reward_best": statistics.fmean(one.reward for one in best),
         },
     )
 
 
 def sample_and_score(
     material: Material, settings: BestOfNSettings, progress: Progress = ignore_progress
-) -> list[list[Row]]:
-    """Answers each training prompt n times; for each prompt rows with `prompt`, `completion` and `reward`."""
+) -> list[list[RewardedAnswer]]:
+    """Answers each training prompt n times; the answers to each prompt stand together."""
     asked = [(prompt, index) for prompt in material.prompts for index in range(settings.n)]
     completions = complete_prompts(
         material.policy,
@@ -78,10 +88,9 @@ def sample_and_score(
         batch_size=128,
         progress=progress,
     )
-    texts = [(prompt, answer.text) for (prompt, _), answer in zip(asked, completions, strict=True)]
-    rewards = material.reward_model.score(texts).means
-    rows = [
-        {"prompt": prompt, "completion": text, "reward": reward}
-        for (prompt, text), reward in zip(texts, rewards, strict=True)
+    answers = [completion.answer(prompt) for (prompt, _), completion in zip(asked, completions, strict=True)]
+    rewards = material.reward_model.score(answers).means
+    scored = [
+        RewardedAnswer(answer=answer, reward=reward) for answer, reward in zip(answers, rewards, strict=True)
     ]
-    return [rows[start : start + settings.n] for start in range(0, len(rows), settings.n)]
+    return [scored[start : start + settings.n] for start in range(0, len(scored), settings.n)]

@@ -18,7 +18,7 @@ from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.tables import Rows
 from rlaif_dagster.training import examples, trainers
 from rlaif_dagster.training.methods.method import Material, Plan
-from rlaif_dagster.training.pairs import encode_pairs
+from rlaif_dagster.training.pairs import SIDES, encode_pairs, read_answer
 from rlaif_dagster.training.rewards import RewardModel
 from rlaif_dagster.training.settings import DpoSettings
 
@@ -37,6 +37,7 @@ def plan_dpo(material: Material, settings: DpoSettings) -> Plan:
     dropped = {
         "reward_model_contradicts": is_kept.count(False),
         "prompt_too_long": encoded.num_dropped,
+        "empty_answer": encoded.num_empty,
     }
     if not len(encoded):
         raise TrainingError(
@@ -91,9 +92,7 @@ def filter_by_reward(reward_model: RewardModel, rows: Rows, *, threshold: float 
     """
     if threshold is None:
         return [True] * len(rows)
-    rewards = reward_model.score(
-        (row["prompt"], row[text]) for text in ("text_a", "text_b") for row in rows
-    ).means
+    rewards = reward_model.score(read_answer(row, side) for side in SIDES for row in rows).means
     limit = math.log(threshold / (1 - threshold))
     num_rows = len(rewards) // 2
     is_kept = []

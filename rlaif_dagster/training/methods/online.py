@@ -13,7 +13,9 @@ from transformers import TrainerCallback
 from trl import GRPOConfig, RLOOConfig
 
 from rlaif_dagster.errors import TrainingError
-from rlaif_dagster.generation.dialogues import encode_prompt
+from rlaif_dagster.generation.decoding import end_tokens
+from rlaif_dagster.generation.dialogues import AnsweredPrompt, encode_prompt
+from rlaif_dagster.generation.responses import find_finish_reason
 from rlaif_dagster.training import trainers
 from rlaif_dagster.training.methods.method import Material, Plan
 from rlaif_dagster.training.methods.sampled import SampledGrpoTrainer, SampledRlooTrainer
@@ -40,9 +42,16 @@ def plan_online(material: Material, settings: OnlineSettings) -> Plan:
             "  remedy: raise `policy.max_length`, or lower `policy.max_new_tokens`"
         )
 
-    def reward(prompts: Sequence[str], completions: Sequence[str], **_: Any) -> list[float]:
+    ends = frozenset(end_tokens(material.policy, material.tokenizer))
+
+    def reward(
+        prompts: Sequence[str], completions: Sequence[str], completion_ids: Sequence[Sequence[int]], **_: Any
+    ) -> list[float]:
         """The reward model's mean score of each answer."""
-        return material.reward_model.score(list(zip(prompts, completions, strict=True))).means
+        return material.reward_model.score(
+            AnsweredPrompt(prompt=prompt, text=text, finish_reason=find_finish_reason(token_ids, ends))
+            for prompt, text, token_ids in zip(prompts, completions, completion_ids, strict=True)
+        ).means
 
     trainer_type, config_type = _KINDS[settings.method]
 
