@@ -31,14 +31,27 @@ ABOVE = {
     "seeds": ("digest",),
     "progress": (),
     "processes": (),
+    "removal": ("errors",),
     "tables": ("errors",),
     "pages": (),
     **dict.fromkeys(
-        STAGES, (*STAGES, "inputs", "errors", "digest", "seeds", "progress", "processes", "tables", "pages")
+        STAGES,
+        (
+            *STAGES,
+            "inputs",
+            "errors",
+            "digest",
+            "seeds",
+            "progress",
+            "processes",
+            "removal",
+            "tables",
+            "pages",
+        ),
     ),
     "inputs": (*STAGES, "errors", "digest"),
     "graph": (*STAGES, "inputs", "errors", "digest", "seeds", "progress", "tables"),
-    "versioning": ("errors", "digest", "progress"),
+    "versioning": ("errors", "digest", "progress", "removal"),
     "project_template": (),
     "lineage": (
         *STAGES,
@@ -49,10 +62,11 @@ ABOVE = {
         "extras",
         "digest",
         "progress",
+        "removal",
         "tables",
         "pages",
     ),
-    "defs": ("lineage", "graph", "inputs", "project_template", "errors", "progress", "digest"),
+    "defs": ("lineage", "graph", "inputs", "project_template", "errors", "progress", "digest", "removal"),
     "definitions": ("defs", "lineage"),
 }
 """What each room may import of this package, beside itself; `cli` may import everything."""

@@ -32,13 +32,16 @@ def reword(project: Path, place: int, text: str) -> None:
     edit_yaml(project / "inputs" / "constitution.yaml", change)
 
 
-def add_remote(root: Path, url: str, **settings: str) -> Project:
-    """What `dvc remote add --default` and `dvc remote modify` do, without a process for each."""
+def add_remote(root: Path, url: str, *, local: dict[str, str] | None = None, **settings: str) -> Project:
+    """What `dvc remote add --default` and `dvc remote modify` (and that with `--local`) do, without processes."""
     from dvc.config import Config
 
     with Config(str(root / ".dvc"), validate=True).edit("repo") as config:
         config["core"]["remote"] = "team"
         config["remote"]["team"] = {"url": url, **settings}
+    if local:
+        with Config(str(root / ".dvc"), validate=False).edit("local") as config:
+            config["remote"]["team"] = local
     return Project.open(root)
 
 
@@ -120,8 +123,10 @@ def test_two_machines_and_one_ssh_remote(
             work_on(root)
             assert audit(root).findings == ()
 
-    add_remote(one, **ssh_remote)
+    key = {"keyfile": ssh_remote.pop("keyfile")}  # each user's own
+    add_remote(one, **ssh_remote, local=key)
     clone(one, two)
+    add_remote(two, **ssh_remote, local=key)
     shutil.rmtree(two / "lineage")  # git brought it too; let the remote bring it alone
     share(one, two)
     assert (two / "data.dvc").read_bytes() == (one / "data.dvc").read_bytes()
