@@ -16,7 +16,7 @@ from rlaif_dagster.lineage.project import Project
 
 
 def audit_command(
-    root: Path, target: str | None, *, keys: Sequence[Path], remote: bool, as_json: bool
+    root: Path, target: str | None, *, keys: Sequence[Path], remote: bool = False, as_json: bool
 ) -> int:
     """Prints every finding; returns 0 if there is none, else 1.
 

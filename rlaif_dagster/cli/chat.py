@@ -41,7 +41,9 @@ def find_policies(project: Project) -> dict[str, MaterialisationRecord]:
     return policies
 
 
-def chat_command(root: Path, prompt: str | None, *, remote: bool, temperature: float, seed: int) -> None:
+def chat_command(
+    root: Path, prompt: str | None, *, remote: bool = False, temperature: float, seed: int
+) -> None:
     """Answers one prompt, or holds a conversation until an empty line.
 
     Raises:

@@ -26,7 +26,7 @@ _MARKS = {"same": ("", "", ""), "removed": ("[-", "-]", "red"), "added": ("{+", 
 
 
 def diff_command(
-    root: Path, before: str, after: str, *, remote: bool, as_json: bool, html: Path | None
+    root: Path, before: str, after: str, *, remote: bool = False, as_json: bool, html: Path | None
 ) -> None:
     """Prints a comparison, and writes its page where one is asked for.
 

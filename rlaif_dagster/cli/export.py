@@ -11,7 +11,7 @@ from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.versioning.scratch import raising_storage_errors
 
 
-def export_command(root: Path, target: str, name: str, out: Path | None, *, remote: bool) -> None:
+def export_command(root: Path, target: str, name: str, out: Path | None, *, remote: bool = False) -> None:
     """Writes it to a file, or prints it.
 
     Raises:

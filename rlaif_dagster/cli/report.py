@@ -8,7 +8,7 @@ from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.reporting.page import report_release
 
 
-def report_command(root: Path, target: str | None, out: Path | None, *, remote: bool) -> None:
+def report_command(root: Path, target: str | None, out: Path | None, *, remote: bool = False) -> None:
     """Writes the page to a file, or prints it.
 
     Raises:

@@ -36,7 +36,7 @@ def sign_command(root: Path, target: str | None, key: Path) -> None:
     )
 
 
-def verify_command(root: Path, target: str | None, key: Path, *, remote: bool, as_json: bool) -> int:
+def verify_command(root: Path, target: str | None, key: Path, *, remote: bool = False, as_json: bool) -> int:
     """Verifies a release and says what is proved; returns 0 if the signature holds, else 1.
 
     Raises:

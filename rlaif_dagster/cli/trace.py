@@ -17,7 +17,7 @@ from rlaif_dagster.lineage.tracing.subjects import Step, short
 from rlaif_dagster.lineage.tracing.trace import trace_subject
 
 
-def trace_command(root: Path, subject: str, *, remote: bool, as_json: bool) -> None:
+def trace_command(root: Path, subject: str, *, remote: bool = False, as_json: bool) -> None:
     """Prints a trace.
 
     Raises:

@@ -26,13 +26,13 @@ _HOST: Final = r"(?:\w[\w.+-]*@)?(?:[A-Za-z0-9][\w.-]*|\[[0-9A-Fa-f:.]+\])(?::\d
 """A host as it stands in an address, with its user and port; never anything that a shell or an option parser reads."""
 
 _ACCEPTED: Final[Mapping[str, re.Pattern[str]]] = {
-    "url": re.compile(rf"(?:s3|ssh)://{_HOST}(?:/.*)?|(?![A-Za-z][\w+.-]+:).+", re.ASCII),
+    "url": re.compile(rf"(?:s3|gs|azure|ssh)://{_HOST}(?:/.*)?|(?![A-Za-z][\w+.-]+:).+", re.ASCII),
     "endpointurl": re.compile(rf"https?://{_HOST}(?:/.*)?", re.ASCII),
     "region": re.compile(r"[A-Za-z0-9-]+"),
     "port": re.compile(r"\d+", re.ASCII),
     "user": re.compile(r"\w[\w.@+-]*", re.ASCII),
 }
-"""What a clone may say of a remote, and in which form. A `url` is a folder, or an address in S3 or over SSH."""
+"""What a clone may say of a remote, and in which form. A `url` is a folder, an object store, or a host over SSH."""
 
 
 def check_cache_folder(root: Path, config: "Config") -> None:
@@ -66,8 +66,8 @@ def check_remote(root: Path, config: "Config") -> None:
                 what = f"{option} = {value}" if option in _ACCEPTED else option
                 raise StorageError(
                     f"{root / name}: the remote {remote!r} sets {what}. Files of a project may set a url (a folder, "
-                    "s3:// or ssh://), endpointurl, region, port and user; other options could run programs or use "
-                    "your keys\n"
+                    "s3://, gs://, azure:// or ssh://), endpointurl, region, port and user; other options could run "
+                    "programs or use your keys\n"
                     f"  remedy: {_word_remedy(name, remote, option)}"
                 )
 

@@ -4,8 +4,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from rlaif_dagster.cli.main import app
 from rlaif_dagster.errors import RlaifError

@@ -348,7 +348,7 @@ def test_a_cache_that_projects_share_is_audited_for_what_this_one_needs(tmp_path
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
         init_store(tmp_path / name)
-        with (tmp_path / name / ".dvc" / "config").open("a") as stream:
+        with (tmp_path / name / ".dvc" / "config.local").open("a") as stream:
             stream.write(f"[cache]\n    dir = {tmp_path / 'shared'}\n")
         run(Project.open(tmp_path / name), make_text_stage(name, "x"))
     report = audit(tmp_path / "one")

@@ -15,7 +15,7 @@ from tests.lineage.hostile_clones import READING, call, call_all, clone
 from tests.versioning.conftest import run_git
 
 from .conftest import Keys
-from .test_sharing import add_remote
+from .test_sharing import add_remote, set_locally
 
 NOWHERE = {"url": "s3://bucket/team", "endpointurl": "http://127.0.0.1:9", "region": "us-east-1"}
 """A remote that answers nobody; keys for it are looked for before it is asked."""
@@ -88,7 +88,8 @@ def test_a_program_that_a_clone_names_runs_in_no_command(
 def test_an_own_profile_is_used(store: Store, tmp_path: Path, marker: Path) -> None:
     """The same options in this user's own settings: the program is theirs to name."""
     pytest.importorskip("dvc_s3")
-    add_remote(store.root, **NOWHERE, local=write_aws_config(store.root, marker))
+    add_remote(store.root, **NOWHERE)
+    set_locally(store.root, **write_aws_config(store.root, marker))
     with pytest.raises(StorageError, match="DVC remote 'team'"):
         Store.open(store.root).push(["0" * 32 + ".dir"])
     assert marker.read_text() == "ran\n"

@@ -32,17 +32,22 @@ def reword(project: Path, place: int, text: str) -> None:
     edit_yaml(project / "inputs" / "constitution.yaml", change)
 
 
-def add_remote(root: Path, url: str, *, local: dict[str, str] | None = None, **settings: str) -> Project:
-    """What `dvc remote add --default` and `dvc remote modify` (and that with `--local`) do, without processes."""
+def add_remote(root: Path, url: str, **settings: str) -> Project:
+    """What `dvc remote add --default` and `dvc remote modify` do, without a process for each."""
     from dvc.config import Config
 
     with Config(str(root / ".dvc"), validate=True).edit("repo") as config:
         config["core"]["remote"] = "team"
         config["remote"]["team"] = {"url": url, **settings}
-    if local:
-        with Config(str(root / ".dvc"), validate=False).edit("local") as config:
-            config["remote"]["team"] = local
     return Project.open(root)
+
+
+def set_locally(root: Path, **settings: str) -> None:
+    """What `dvc remote modify --local` does."""
+    from dvc.config import Config
+
+    with Config(str(root / ".dvc")).edit("local") as config:
+        config["remote"]["team"] = settings
 
 
 def clone(root: Path, target: Path) -> Path:
@@ -123,10 +128,11 @@ def test_two_machines_and_one_ssh_remote(
             work_on(root)
             assert audit(root).findings == ()
 
-    key = {"keyfile": ssh_remote.pop("keyfile")}  # each user's own
-    add_remote(one, **ssh_remote, local=key)
+    keyfile = ssh_remote.pop("keyfile")
+    add_remote(one, **ssh_remote)
     clone(one, two)
-    add_remote(two, **ssh_remote, local=key)
+    for root in (one, two):  # each user's own
+        set_locally(root, keyfile=keyfile)
     shutil.rmtree(two / "lineage")  # git brought it too; let the remote bring it alone
     share(one, two)
     assert (two / "data.dvc").read_bytes() == (one / "data.dvc").read_bytes()
