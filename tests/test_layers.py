@@ -66,7 +66,7 @@ ABOVE = {
         "tables",
         "pages",
     ),
-    "defs": ("lineage", "graph", "inputs", "project_template", "errors", "progress", "digest", "removal"),
+    "defs": ("lineage", "graph", "inputs", "project_template", "errors", "progress", "digest"),
     "definitions": ("defs", "lineage"),
 }
 """What each room may import of this package, beside itself; `cli` may import everything."""
