@@ -15,13 +15,15 @@ from rlaif_dagster.lineage.auditing.findings import AuditReport
 from rlaif_dagster.lineage.project import Project
 
 
-def audit_command(root: Path, target: str | None, *, keys: Sequence[Path], as_json: bool) -> int:
+def audit_command(
+    root: Path, target: str | None, *, keys: Sequence[Path], remote: bool = False, as_json: bool
+) -> int:
     """Prints every finding; returns 0 if there is none, else 1.
 
     Raises:
         RlaifError: If the audit could not run.
     """
-    project = Project.open(root)
+    project = Project.open(root, uses_remote=remote)
     events = None
     if project.dagster_home.is_dir():
         from rlaif_dagster.defs.events import read_events

@@ -22,7 +22,7 @@ def canary_command(root: Path, *, as_json: bool) -> None:
         MissingInputError: If nothing was judged yet.
         RlaifError: If the inputs are wrong or the judge cannot be asked.
     """
-    project = Project.open(root)
+    project = Project.open(root, uses_remote=True)
     from rlaif_dagster.defs.execution import run_canary
 
     run_canary(project, project.build_graph(), progress=ignore_progress)

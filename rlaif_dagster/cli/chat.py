@@ -41,14 +41,16 @@ def find_policies(project: Project) -> dict[str, MaterialisationRecord]:
     return policies
 
 
-def chat_command(root: Path, prompt: str | None, *, temperature: float, seed: int) -> None:
+def chat_command(
+    root: Path, prompt: str | None, *, remote: bool = False, temperature: float, seed: int
+) -> None:
     """Answers one prompt, or holds a conversation until an empty line.
 
     Raises:
         MissingInputError: If a policy has not been materialised.
         RlaifError: If a policy cannot be read.
     """
-    project = Project.open(root)
+    project = Project.open(root, uses_remote=remote)
     numerics = project.read_inputs().pipeline.numerics
     policies = find_policies(project)
     device = prepare_torch(num_threads=numerics.num_threads, device=numerics.device)

@@ -15,7 +15,7 @@ def checkout_command(root: Path, version: str, folder: Path, *, whole: bool) -> 
     Raises:
         RlaifError: If it does not exist, cannot be had, or the folder is there already.
     """
-    project = Project.open(root)
+    project = Project.open(root, uses_remote=True)
     console = Console()
     if whole:
         past = checkout_project(project, version, folder)

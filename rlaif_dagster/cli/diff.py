@@ -25,13 +25,15 @@ _MARKS = {"same": ("", "", ""), "removed": ("[-", "-]", "red"), "added": ("{+", 
 """What stands around a piece of an edited text, as in `git diff --word-diff`, and its style."""
 
 
-def diff_command(root: Path, before: str, after: str, *, as_json: bool, html: Path | None) -> None:
+def diff_command(
+    root: Path, before: str, after: str, *, remote: bool = False, as_json: bool, html: Path | None
+) -> None:
     """Prints a comparison, and writes its page where one is asked for.
 
     Raises:
         RlaifError: If a side does not exist, or the page cannot be written.
     """
-    project = Project.open(root)
+    project = Project.open(root, uses_remote=remote)
     diff = compare_states(project, find_state(project, before), find_state(project, after))
     console = Console(stderr=as_json)
     _show(console, diff)

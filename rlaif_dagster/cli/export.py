@@ -11,13 +11,13 @@ from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.versioning.scratch import raising_storage_errors
 
 
-def export_command(root: Path, target: str, name: str, out: Path | None) -> None:
+def export_command(root: Path, target: str, name: str, out: Path | None, *, remote: bool = False) -> None:
     """Writes it to a file, or prints it.
 
     Raises:
         RlaifError: If there is no such version or format, or what it takes cannot be had.
     """
-    project = Project.open(root)
+    project = Project.open(root, uses_remote=remote)
     if name not in FORMATS:
         raise InputError(
             f"there is no format {name!r}",

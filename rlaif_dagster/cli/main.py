@@ -35,6 +35,9 @@ ReasonOption = Annotated[
     str, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded.", callback=_require_reason)
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, as the last line.")]
+RemoteOption = Annotated[
+    bool, typer.Option("--remote", help="May read from the DVC remote what is missing here.")
+]
 
 
 @app.command()
@@ -138,6 +141,7 @@ def verify(
     key: Annotated[Path, typer.Option("--key", metavar="FILE", help="The public key (PEM) of who signed.")],
     release: ReleaseArgument = None,
     project: ProjectOption = Path(),
+    remote: RemoteOption = False,
     json: JsonOption = False,
 ) -> None:
     """Verify who signed a release, and that it is still what was signed; say what that proves.
@@ -146,7 +150,7 @@ def verify(
     """
     from rlaif_dagster.cli.sign import verify_command
 
-    raise typer.Exit(verify_command(project, release, key, as_json=json))
+    raise typer.Exit(verify_command(project, release, key, remote=remote, as_json=json))
 
 
 @app.command()
@@ -156,11 +160,12 @@ def report(
         Path | None, typer.Option("--out", metavar="FILE", help="Where to; printed if not given.")
     ] = None,
     project: ProjectOption = Path(),
+    remote: RemoteOption = False,
 ) -> None:
     """Write one self-contained HTML page about a release, with how to verify each of its figures."""
     from rlaif_dagster.cli.report import report_command
 
-    report_command(project, release, out)
+    report_command(project, release, out, remote=remote)
 
 
 @app.command()
@@ -191,6 +196,7 @@ def audit(
         ),
     ] = None,
     project: ProjectOption = Path(),
+    remote: RemoteOption = False,
     json: JsonOption = False,
 ) -> None:
     """Re-hash every byte and hold ledger, store, data.dvc, data/ and Dagster's log against each other; change nothing.
@@ -199,7 +205,7 @@ def audit(
     """
     from rlaif_dagster.cli.audit import audit_command
 
-    raise typer.Exit(audit_command(project, target, keys=key or (), as_json=json))
+    raise typer.Exit(audit_command(project, target, keys=key or (), remote=remote, as_json=json))
 
 
 @app.command()
@@ -280,12 +286,13 @@ def trace(
         ),
     ],
     project: ProjectOption = Path(),
+    remote: RemoteOption = False,
     json: JsonOption = False,
 ) -> None:
     """Show what something was made from, what it did, and what was learned from it."""
     from rlaif_dagster.cli.trace import trace_command
 
-    trace_command(project, subject, as_json=json)
+    trace_command(project, subject, remote=remote, as_json=json)
 
 
 @app.command()
@@ -297,7 +304,9 @@ def diff(
         ),
     ],
     after: Annotated[str, typer.Argument(metavar="B", help="The other side, named in the same way.")],
+    *,
     project: ProjectOption = Path(),
+    remote: RemoteOption = False,
     json: JsonOption = False,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write the comparison as one HTML page.")
@@ -306,7 +315,7 @@ def diff(
     """Show what differs between two policies, releases or revisions, and which cause had which effect."""
     from rlaif_dagster.cli.diff import diff_command
 
-    diff_command(project, before, after, as_json=json, html=html)
+    diff_command(project, before, after, remote=remote, as_json=json, html=html)
 
 
 @app.command()
@@ -324,11 +333,12 @@ def export(
         Path | None, typer.Option("--out", metavar="FILE", help="Where to; printed if not given.")
     ] = None,
     project: ProjectOption = Path(),
+    remote: RemoteOption = False,
 ) -> None:
     """Write what a version was made from, with every digest, in a format that other tools read."""
     from rlaif_dagster.cli.export import export_command
 
-    export_command(project, version, format_name, out)
+    export_command(project, version, format_name, out, remote=remote)
 
 
 @app.command()
@@ -358,13 +368,16 @@ def chat(
         list[str] | None, typer.Argument(metavar="[PROMPT]", help="One prompt; a conversation if none.")
     ] = None,
     project: ProjectOption = Path(),
+    remote: RemoteOption = False,
     temperature: Annotated[float, typer.Option(min=0.0, max=5.0, help="0 takes the likeliest token.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The seed of a temperature above 0.")] = 0,
 ) -> None:
     """Talk to the base and the aligned policy side by side; to the released one too, where it is another."""
     from rlaif_dagster.cli.chat import chat_command
 
-    chat_command(project, " ".join(prompt) if prompt else None, temperature=temperature, seed=seed)
+    chat_command(
+        project, " ".join(prompt) if prompt else None, remote=remote, temperature=temperature, seed=seed
+    )
 
 
 @app.command()

@@ -49,7 +49,7 @@ def rollback_command(root: Path, target: str | None, reason: str, *, as_json: bo
     Raises:
         RlaifError: If the release is unknown or damaged, or the inputs are wrong; nothing is changed then.
     """
-    project = Project.open(root)
+    project = Project.open(root, uses_remote=True)
     with hold_run(project, "rollback"):
         inputs = project.read_inputs()
         history = ReleaseHistory.from_records(project.ledger.records())
@@ -65,7 +65,7 @@ def release_command(root: Path, *, as_json: bool) -> None:
     Raises:
         RlaifError: If that policy failed a check that it has to pass, or the inputs are wrong; nothing is changed then.
     """
-    project = Project.open(root)
+    project = Project.open(root, uses_remote=True)
     with hold_run(project, "release"):
         hold = Hold(file=project.root / RELEASE_FILE, settings=None)
         graph = build_graph(replace(project.read_inputs(), hold=hold))

@@ -8,11 +8,11 @@ from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.reporting.page import report_release
 
 
-def report_command(root: Path, target: str | None, out: Path | None) -> None:
+def report_command(root: Path, target: str | None, out: Path | None, *, remote: bool = False) -> None:
     """Writes the page to a file, or prints it.
 
     Raises:
         RlaifError: If there is no such release, or its evaluation cannot be had.
     """
-    project = Project.open(root)
+    project = Project.open(root, uses_remote=remote)
     write_text(report_release(project, find_release(project, target)), out)

@@ -32,7 +32,7 @@ def run_command(root: Path, assets: Sequence[str], *, as_json: bool) -> None:
     """
     console = Console(stderr=as_json)
     started = time.monotonic()
-    project = Project.open(root)
+    project = Project.open(root, uses_remote=True)
     graph = project.build_graph()
     plan = make_plan(project, graph, assets)
     from rlaif_dagster.defs.execution import run_assets

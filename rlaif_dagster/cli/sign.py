@@ -24,7 +24,7 @@ def sign_command(root: Path, target: str | None, key: Path) -> None:
     Raises:
         RlaifError: If there is no such release, the key cannot be used, or a version cannot be had.
     """
-    project = Project.open(root)
+    project = Project.open(root, uses_remote=True)
     release = find_release(project, target)
     password = os.environ.get(PASSWORD_VARIABLE)
     signature = sign_release(project, release, key, password=password.encode() if password else None)
@@ -36,13 +36,13 @@ def sign_command(root: Path, target: str | None, key: Path) -> None:
     )
 
 
-def verify_command(root: Path, target: str | None, key: Path, *, as_json: bool) -> int:
+def verify_command(root: Path, target: str | None, key: Path, *, remote: bool = False, as_json: bool) -> int:
     """Verifies a release and says what is proved; returns 0 if the signature holds, else 1.
 
     Raises:
         RlaifError: If it could not be verified: no such release, no usable key, a version that cannot be had.
     """
-    project = Project.open(root)
+    project = Project.open(root, uses_remote=remote)
     console = Console(stderr=as_json)
     try:
         release = find_release(project, target)

@@ -17,13 +17,13 @@ from rlaif_dagster.lineage.tracing.subjects import Step, short
 from rlaif_dagster.lineage.tracing.trace import trace_subject
 
 
-def trace_command(root: Path, subject: str, *, as_json: bool) -> None:
+def trace_command(root: Path, subject: str, *, remote: bool = False, as_json: bool) -> None:
     """Prints a trace.
 
     Raises:
         RlaifError: If the subject does not exist, or what it takes cannot be read.
     """
-    trace = trace_subject(Project.open(root), subject)
+    trace = trace_subject(Project.open(root, uses_remote=remote), subject)
     console = Console(stderr=as_json)
     console.print(f"[bold]{escape(trace.subject)}[/]", soft_wrap=True)
     _show_facts(console, trace.facts)

@@ -39,7 +39,7 @@ class ProjectResource(ConfigurableResource):  # type: ignore[type-arg]
     def project(self) -> Project:
         """The project."""
         if self._project is None:
-            self._project = Project.open(Path(self.root))
+            self._project = Project.open(Path(self.root), uses_remote=True)
         return self._project
 
     @property

@@ -14,6 +14,7 @@ from typing import Final
 from filelock import FileLock
 
 from rlaif_dagster.errors import StorageError
+from rlaif_dagster.removal import refuse_links
 from rlaif_dagster.tables import Row
 
 _FILE: Final = "responses.jsonl"
@@ -52,8 +53,9 @@ def open_responses(
         when it returns.
 
     Raises:
-        StorageError: If it cannot be read or written.
+        StorageError: If it cannot be read or written, or is reached through a link.
     """
+    refuse_links(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{folder.name}.responses.lock")):

@@ -20,6 +20,7 @@ from filelock import FileLock
 
 from rlaif_dagster.errors import JudgeError, StorageError
 from rlaif_dagster.judging.calls import Answer
+from rlaif_dagster.removal import refuse_links, remove_file
 
 _COLUMNS: Final = tuple(field.name for field in fields(Answer))
 _INSERT: Final = f"INSERT OR REPLACE INTO answers VALUES ({', '.join('?' * (len(_COLUMNS) + 1))})"  # noqa: S608
@@ -133,8 +134,9 @@ def open_journal(folder: Path, attempt: str) -> Iterator[Journal]:
         attempt: Names what the answers are for; see `mark_landed`.
 
     Raises:
-        StorageError: If it cannot be written.
+        StorageError: If it cannot be written, or is reached through a link.
     """
+    refuse_links(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{folder.name}.lock")):
@@ -152,7 +154,7 @@ def open_journal(folder: Path, attempt: str) -> Iterator[Journal]:
                 )
                 for marker in folder.glob(f"*{LANDED}"):
                     connection.execute("DELETE FROM answers WHERE attempt = ?", (marker.stem,))
-                    marker.unlink()
+                    remove_file(marker)
                 connection.execute("CREATE TEMP TABLE wanted (call_id TEXT PRIMARY KEY, is_open INTEGER)")
                 yield Journal(connection, attempt)
             finally:

@@ -15,6 +15,8 @@ from rlaif_dagster.inputs.release import RELEASE_FILE, Hold, HoldSettings, Relea
 from rlaif_dagster.lineage.gates import find_override
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.removal import remove_file
+from rlaif_dagster.versioning.links import refuse_tracked_link
 from rlaif_dagster.versioning.scratch import held_lock, raising_storage_errors, write_whole
 
 _HOLD_COMMENT: Final = "The release that stays. Written by `rlaif rollback`, removed by `rlaif release`."
@@ -36,7 +38,7 @@ def write_hold(project: Project, hold: Hold) -> None:
     """
     with _editing(project, hold.file):
         if hold.settings is None:
-            hold.file.unlink(missing_ok=True)
+            remove_file(hold.file)
         else:
             _write_yaml(project, hold.file, ReleaseFile(hold=hold.settings), comment=_HOLD_COMMENT)
 
@@ -96,6 +98,7 @@ def _require_gate(project: Project, graph: Graph, head: MaterialisationRecord, c
 @contextmanager
 def _editing(project: Project, file: Path) -> Iterator[None]:
     """One command at a time reads and writes these files."""
+    refuse_tracked_link(file.parent, project.root)
     with raising_storage_errors(file), held_lock(project.scratch / "locks" / "inputs.lock"):
         yield
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rlaif_dagster.digest import Digest, canonical_json
 from rlaif_dagster.lineage.record import MaterialisationRecord, Recipe
+from rlaif_dagster.removal import remove_file
 
 FILE_NAME = "ledger-index-1"
 """The number is the version of the lines' form and of what their fields mean."""
@@ -82,7 +83,7 @@ def read_index(path: Path) -> dict[str, IndexEntry]:
     }  # one call of the parser for all of them is twice as fast
     if len(lines) > 4 * len(entries) + _NUM_SPARE_LINES:
         with suppress(OSError):
-            path.unlink()
+            remove_file(path)
         add_to_index(path, entries.values())
     return entries
 

@@ -9,6 +9,7 @@ from rlaif_dagster.errors import InputError
 from rlaif_dagster.graph.build import Graph, build_graph
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.lineage.ledger import Ledger
+from rlaif_dagster.versioning.links import refuse_foreign_links
 from rlaif_dagster.versioning.store import Store
 
 PROJECT_VARIABLE = "RLAIF_PROJECT"
@@ -21,16 +22,24 @@ class Project:
 
     Attributes:
         root: The folder; it holds `inputs/`, `data/`, `data.dvc`, `.dvc/` and `lineage/`.
+        uses_remote: Whether what is missing here may be read from the DVC remote.
     """
 
     root: Path
+    uses_remote: bool = False
 
     @classmethod
-    def open(cls, root: Path) -> "Project":
+    def open(cls, root: Path, *, uses_remote: bool = False) -> "Project":
         """Opens an existing project.
+
+        Args:
+            root: Its folder.
+            uses_remote: Whether what is missing here may be read from the DVC remote. Commands that only read leave it
+                off, since a clone chooses its remote; a pull or a push opens it all the same.
 
         Raises:
             InputError: If the folder is not a project.
+            StorageError: If it has a link where none may be, see `refuse_foreign_links`.
         """
         root = root.resolve()
         if not (root / ".dvc").is_dir():
@@ -39,7 +48,8 @@ class Project:
                 file=root,
                 remedy="name the project with --project DIR, or make one with `rlaif init DIR`",
             )
-        return cls(root)
+        refuse_foreign_links(root)
+        return cls(root, uses_remote=uses_remote)
 
     @property
     def scratch(self) -> Path:
@@ -59,7 +69,7 @@ class Project:
     @functools.cached_property
     def store(self) -> Store:
         """The version store."""
-        return Store.open(self.root)
+        return Store.open(self.root, uses_remote=self.uses_remote)
 
     def read_inputs(self) -> ProjectInputs:
         """Reads the files that a person edits, as they are now.

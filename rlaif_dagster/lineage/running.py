@@ -5,12 +5,16 @@ process that is killed, until somebody has told Dagster that the run is over.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.removal import remove_file
 from rlaif_dagster.versioning.scratch import held_lock, raising_storage_errors, tried_lock
+
+_RUN_LOCK = re.compile(r".+-\d+\.lock")
 
 
 @contextmanager
@@ -29,7 +33,7 @@ def hold_run(project: Project, run_id: str) -> Iterator[None]:
     with ExitStack() as stack:
         with raising_storage_errors(folder), no_run_starts(project):
             stack.enter_context(held_lock(path))
-        stack.callback(path.unlink, missing_ok=True)
+        stack.callback(remove_file, path)
         yield
 
 
@@ -68,11 +72,12 @@ def bury_dead_runs(project: Project, report: Callable[[str], None]) -> None:
                 if is_free and not _is_alive(int(path.stem.rpartition("-")[2])):
                     if _read_run(path) not in alive:
                         report(_read_run(path))
-                    path.unlink(missing_ok=True)
+                    remove_file(path)
 
 
 def _list_locks(project: Project) -> list[Path]:
-    return sorted(_lock_folder(project).glob("*.lock"))
+    """The locks that `hold_run` named."""
+    return sorted(path for path in _lock_folder(project).glob("*.lock") if _RUN_LOCK.fullmatch(path.name))
 
 
 def _read_run(path: Path) -> str:

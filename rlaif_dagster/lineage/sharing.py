@@ -5,7 +5,7 @@ changed and named by their bytes: two people's ledgers merge by union.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from rlaif_dagster.digest import Digest
@@ -52,6 +52,7 @@ def push_project(project: Project, *, progress: Progress) -> ShareResult:
         LedgerError: If the ledger is damaged.
         StorageError: If there is no remote, or it cannot be written.
     """
+    project = replace(project, uses_remote=True)
     with hold_run(project, "push"):
         return _push(project, progress)
 
@@ -88,6 +89,7 @@ def pull_project(project: Project, *, heads_only: bool, progress: Progress) -> S
         LedgerError: If the remote's ledger is damaged; no record is taken.
         StorageError: If there is no remote, or it cannot be read.
     """
+    project = replace(project, uses_remote=True)
     with hold_run(project, "pull"):
         return _pull(project, progress, heads_only=heads_only)
 

@@ -8,7 +8,9 @@ from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import show_newest
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.versions import find_version
+from rlaif_dagster.removal import refuse_links
 from rlaif_dagster.versioning.git import clone_at
+from rlaif_dagster.versioning.links import refuse_foreign_links
 from rlaif_dagster.versioning.project import share_cache
 
 
@@ -43,13 +45,15 @@ def checkout_project(project: Project, revision: str, folder: Path) -> Project:
     Raises:
         InputError: If there is no such revision, or its ledger was not committed with it.
         CorruptVersionError: If stored bytes are not those recorded.
-        StorageError: If the folder exists, or a version cannot be had.
+        StorageError: If the folder exists, a version cannot be had, or that revision has a link where none may be.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StorageError(f"{folder}: already exists\n  remedy: name a new or an empty folder")
     root = clone_at(project.root, revision, folder)
+    refuse_links(root, below=folder)
+    refuse_foreign_links(root)
     share_cache(root, project.store.cache.folder)
-    past = Project.open(root)
+    past = Project.open(root, uses_remote=project.uses_remote)
     heads = past.ledger.find_heads()
     if not heads:
         raise InputError(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rlaif_dagster.errors import InputError, StorageError
 
+_ONLY_REPOSITORIES_OF_GIT = ("-c", "safe.bareRepository=explicit")
 RUN_OUTPUTS = ("data.dvc", "lineage")
 """What a run itself changes: no sign that a person edited something."""
 
@@ -45,6 +46,21 @@ def read_git_state(root: Path, *, outputs: Sequence[str] = RUN_OUTPUTS) -> GitSt
 def is_in_git(root: Path) -> bool:
     """Says whether a folder lies in a git work tree."""
     return _run_git(root, "rev-parse", "--is-inside-work-tree") == "true\n"
+
+
+def is_tracked(root: Path, path: str) -> bool:
+    """Says whether git tracks a file or link of a project, so that a clone brings it.
+
+    Also True where there is a repository and git does not answer (another user's, or git is missing).
+
+    Args:
+        root: The project.
+        path: Its path from the project on, in any case of letters, since some file systems tell none apart.
+    """
+    listed = _run_git(root, "ls-files", "--", f":(icase){path}")
+    if listed is None:
+        return any((folder / ".git").exists() for folder in (root, *root.parents))
+    return bool(listed)
 
 
 def init_git(root: Path) -> None:
@@ -145,11 +161,14 @@ def _find_commit(root: Path, revision: str) -> str:
 
 
 def _run_git(root: Path, *arguments: str) -> str | None:
-    """Runs git in a folder, taking no lock and no word from variables that name another repository."""
+    """Runs git in a folder, taking no lock and no word from variables that name another repository.
+
+    Nor from a bare repository among a clone's own files: its settings could name programs, which git would start.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         finished = subprocess.run(
-            ["git", "--no-optional-locks", "-C", str(root), *arguments],  # noqa: S607 - found on PATH, as people's git is
+            ["git", "--no-optional-locks", *_ONLY_REPOSITORIES_OF_GIT, "-C", str(root), *arguments],  # noqa: S607 - on PATH
             env=environment,
             capture_output=True,
             encoding="utf-8",

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from rlaif_dagster.digest import Digest, FileEntry, FolderManifest
 from rlaif_dagster.errors import CorruptVersionError, StorageError
+from rlaif_dagster.removal import refuse_links
 from rlaif_dagster.versioning.scratch import scratch_folder
 from rlaif_dagster.versioning.tree import Tree, is_plain_path
 
@@ -137,8 +138,10 @@ class ObjectCache:
 
         Raises:
             CorruptVersionError: If other bytes stand there; they are left as they are.
+            StorageError: If a folder inside the cache is a link.
         """
         path = self.path_of(md5)
+        refuse_links(path.parent, below=self.folder)
         if path.exists():
             got = Digest.from_file(path)
             if got != digest:

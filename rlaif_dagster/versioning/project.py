@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rlaif_dagster.errors import StorageError
+from rlaif_dagster.removal import WORK_FOLDER, refuse_links
 from rlaif_dagster.versioning.git import is_in_git
 from rlaif_dagster.versioning.scratch import raising_storage_errors, scratch_folder
 
@@ -17,8 +18,6 @@ _DVCIGNORE = (
     "# https://dvc.org/doc/user-guide/dvcignore\n"
 )
 _GIT_IGNORED = ("/data", "/.rlaif/")
-WORK_FOLDER = ".rlaif"
-"""This machine's own: locks and unfinished work."""
 
 
 def init_project(root: Path) -> None:
@@ -43,14 +42,17 @@ def read_config(root: Path) -> Mapping[str, Any]:
     """Reads DVC's merged settings (system, user, project, local), paths made absolute.
 
     Raises:
-        StorageError: If this is no DVC project or its settings are wrong.
+        StorageError: If this is no DVC project, its settings are wrong, or its own files name a cache elsewhere.
     """
     from dvc.config import Config, ConfigError
+
+    from rlaif_dagster.versioning.clone_settings import check_cache_folder
 
     if not (root / ".dvc" / "config").is_file():
         raise StorageError(f"{root}: not a project: there is no .dvc/config\n  remedy: `rlaif init {root}`")
     try:
         config: Mapping[str, Any] = Config(str(root / ".dvc"))
+        check_cache_folder(root, config)
     except ConfigError as error:
         raise StorageError(
             f"{root / '.dvc' / 'config'}: {error}\n  remedy: correct it (or .dvc/config.local beside it)"
@@ -98,7 +100,8 @@ def share_cache(root: Path, cache_folder: Path) -> None:
     """Makes a project on this machine use another project's cache, in its local settings.
 
     Raises:
-        StorageError: If they cannot be written.
+        StorageError: If they cannot be written, or are a link.
     """
     with raising_storage_errors(root / ".dvc"):
+        refuse_links(root / ".dvc" / "config.local", below=root)
         (root / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {cache_folder.absolute()}\n")

@@ -13,6 +13,7 @@ from typing import Any
 from dvc.fs import get_cloud_fs
 
 from rlaif_dagster.errors import CorruptVersionError, StorageError
+from rlaif_dagster.versioning.clone_settings import check_remote
 from rlaif_dagster.versioning.objects import ObjectCache, hash_file
 from rlaif_dagster.versioning.scratch import raising_storage_errors, scratch_folder
 
@@ -29,15 +30,16 @@ class Remote:
     folder: str
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "Remote | None":
-        """Opens the default remote (`core.remote`); None where none is set.
+    def open(cls, root: Path, config: Mapping[str, Any]) -> "Remote | None":
+        """Opens a project's default remote (`core.remote`); None where none is set.
 
         Raises:
-            StorageError: If it is set wrongly, or its plugin is not installed.
+            StorageError: If it is set wrongly or by files that may not, or its plugin is not installed.
         """
         name = config["core"].get("remote")
         if not name:
             return None
+        check_remote(root, config)
         with _raising_remote_errors(name):
             filesystem_type, settings, folder = get_cloud_fs(config, name=name)
             filesystem = filesystem_type(**settings)

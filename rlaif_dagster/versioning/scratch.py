@@ -3,7 +3,7 @@
 import ctypes
 import errno
 import os
-import shutil
+import re
 import sys
 import uuid
 from collections.abc import Iterator
@@ -11,7 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rlaif_dagster.errors import StorageError
+from rlaif_dagster.removal import refuse_links, remove_file, remove_folder
 
+_OWN_LOCK = re.compile(r"[0-9a-f]{32}\.lock")
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _SWAP_IS_UNKNOWN = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
@@ -42,9 +44,13 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
     The folder's owner holds a lock beside it, which dies with the process: so folders left by a killed
     process are known, and the next one to come removes them, but never one in use.
+
+    Raises:
+        StorageError: If the parent, or a folder of the project that it lies in, is a link.
     """
     from filelock import FileLock
 
+    refuse_links(parent)
     parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(parent)
     folder = parent / uuid.uuid4().hex
@@ -54,30 +60,41 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            lock_path.unlink(missing_ok=True)
+            remove_folder(folder)
+            remove_file(lock_path)
 
 
 def remove_leftovers(parent: Path) -> None:
-    """Removes the scratch folders of dead processes."""
-    for lock_path in parent.glob("*.lock"):
-        remove_unless_held(lock_path.with_suffix(""))
+    """Removes the scratch folders of dead processes: those that `scratch_folder` named, with a lock that nobody holds.
 
-
-def remove_unless_held(folder: Path) -> None:
-    """Removes a folder, unless some process holds the lock beside it (its name, with `.lock` as suffix)."""
-    lock_path = folder.with_suffix(".lock")
-    with suppress(OSError), tried_lock(lock_path) as is_free:
-        if is_free:
-            shutil.rmtree(folder, ignore_errors=True)
-            lock_path.unlink(missing_ok=True)
+    Raises:
+        StorageError: If the parent, or a folder of the project that it lies in, is a link.
+    """
+    refuse_links(parent)
+    if not parent.is_dir():
+        return
+    with os.scandir(parent) as entries:
+        names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+    for lock_path in (parent / name for name in names if _OWN_LOCK.fullmatch(name)):
+        folder = lock_path.with_suffix("")
+        if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
+            continue  # not made here
+        with suppress(OSError), tried_lock(lock_path) as is_free:
+            if is_free:
+                remove_folder(folder)
+                remove_file(lock_path)
 
 
 @contextmanager
 def held_lock(path: Path) -> Iterator[None]:
-    """Holds a lock between processes and threads for the time of a `with` block, waiting for it."""
+    """Holds a lock between processes and threads for the time of a `with` block, waiting for it.
+
+    Raises:
+        StorageError: If its file, or a folder of the project that it lies in, is a link.
+    """
     from filelock import FileLock
 
+    refuse_links(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path):
         yield
@@ -85,9 +102,14 @@ def held_lock(path: Path) -> Iterator[None]:
 
 @contextmanager
 def tried_lock(path: Path) -> Iterator[bool]:
-    """Takes a lock for the time of a `with` block if nobody holds it; False if somebody does."""
+    """Takes a lock for the time of a `with` block if nobody holds it; False if somebody does.
+
+    Raises:
+        StorageError: If its file, or a folder of the project that it lies in, is a link.
+    """
     from filelock import FileLock, Timeout
 
+    refuse_links(path)
     lock = FileLock(path, blocking=False)
     try:
         lock.acquire()

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 from rlaif_dagster.digest import Digest, FolderManifest, iter_files
 from rlaif_dagster.errors import StorageError
 from rlaif_dagster.progress import Progress, ignore_progress
+from rlaif_dagster.removal import WORK_FOLDER, refuse_links
 from rlaif_dagster.versioning.objects import ObjectCache, copy_file, has_same_bytes
 from rlaif_dagster.versioning.pin import DATA_FOLDER, Pin, read_pinned_md5, write_pin
-from rlaif_dagster.versioning.project import WORK_FOLDER, init_project, keep_site_folder_inside, read_config
+from rlaif_dagster.versioning.project import init_project, keep_site_folder_inside, read_config
 from rlaif_dagster.versioning.scratch import (
     held_lock,
     raising_storage_errors,
@@ -115,10 +116,15 @@ class Store:
     root: Path
     cache: ObjectCache
     config: Mapping[str, Any] = field(repr=False, compare=False)
+    uses_remote: bool = False
 
     @classmethod
-    def open(cls, root: Path) -> "Store":
+    def open(cls, root: Path, *, uses_remote: bool = False) -> "Store":
         """Opens the store of a project (the folder with `.dvc/`).
+
+        Args:
+            root: The project.
+            uses_remote: Whether what is missing here may be read from the DVC remote; a push opens it all the same.
 
         Raises:
             StorageError: If there is none, or its settings are wrong.
@@ -127,7 +133,7 @@ class Store:
         config = read_config(root)
         keep_site_folder_inside(root, config)
         cache_folder = config["cache"].get("dir") or root / ".dvc" / "cache"
-        return cls(root=root, cache=ObjectCache(Path(cache_folder)), config=config)
+        return cls(root=root, cache=ObjectCache(Path(cache_folder)), config=config, uses_remote=uses_remote)
 
     def add(self, asset: str, folder: Path, *, move: bool = False) -> Version:
         """Stores a folder as a version; neither `data/` nor `data.dvc` is touched.
@@ -160,7 +166,7 @@ class Store:
         return bool(self.config["core"].get("remote"))
 
     def verify(self, md5: str, digest: Digest) -> FolderManifest | None:
-        """Hashes every byte of a version, fetching first what is missing; None where it cannot be had.
+        """Hashes every byte of a version, fetching first what is missing, if it may; None where it cannot be had.
 
         Raises:
             CorruptVersionError: If the bytes do not hash to the digest; all stays as it was found.
@@ -172,7 +178,7 @@ class Store:
             return self.cache.check_tree(md5, self._get_tree(md5), digest)
 
     def fetch(self, md5: str) -> bool:
-        """Copies what the cache lacks of a version from the DVC remote; False where it cannot be had.
+        """Copies what the cache lacks of a version from the DVC remote, if it may; False where it cannot be had.
 
         Raises:
             CorruptVersionError: If the remote's bytes are damaged; they are not taken.
@@ -180,7 +186,7 @@ class Store:
         """
         if self.has(md5):
             return True
-        remote = self._open_remote()
+        remote = self._open_remote() if self.uses_remote else None
         tree = self._obtain_tree(md5)
         if remote is None or tree is None:
             return False
@@ -295,9 +301,11 @@ class Store:
 
         Raises:
             CorruptVersionError: If the stored bytes do not hash to the digest; `data/` is then unchanged.
-            StorageError: If the version is not here, or the disk is full; `data/` is then unchanged.
+            StorageError: If the version is not here, the disk is full, or a folder inside `data/` is a link;
+                `data/` is then unchanged.
         """
         folder = self.root / DATA_FOLDER / check_asset(asset)
+        refuse_links(folder.parent, below=self.root / DATA_FOLDER)
         with (
             raising_storage_errors(folder),
             held_lock(self._work_path / "locks" / f"publish-{asset.replace('/', '%')}.lock"),
@@ -378,7 +386,7 @@ class Store:
     def _obtain_tree(self, md5: str) -> Tree | None:
         """Reads a tree object from the cache, or else from the remote; None where neither has it."""
         tree = self._read_tree(md5)
-        remote = self._open_remote() if tree is None else None
+        remote = self._open_remote() if tree is None and self.uses_remote else None
         if tree is None and remote is not None:
             pinned = self.read_pinned()
             if remote.fetch_objects(self.cache, [md5]) or (
@@ -422,13 +430,13 @@ class Store:
             return None
         from rlaif_dagster.versioning.remote import Remote
 
-        return Remote.from_config(self.config)
+        return Remote.open(self.root, self.config)
 
     def _measure(self, tree: Tree) -> dict[str, int]:
-        """Gives the size of each object of a tree, asking the remote for those that are not here."""
+        """Gives the size of each object of a tree, asking the remote, if it may, for those that are not here."""
         sizes = self.cache.measure(tree)
         missing = [md5 for md5 in dict.fromkeys(md5 for _, md5 in tree.files) if md5 not in sizes]
-        remote = self._open_remote() if missing else None
+        remote = self._open_remote() if missing and self.uses_remote else None
         return sizes if remote is None else sizes | remote.measure(missing)
 
     def _held_dvc_lock(self) -> Any:
@@ -445,6 +453,11 @@ class Store:
         )
 
     def _word_missing(self, md5: str) -> str:
+        if self.has_remote and not self.uses_remote:
+            return (
+                f"{md5}: this version is not here ({self.cache.folder}), and the DVC remote was not asked\n"
+                "  remedy: `rlaif pull`, or the same command with `--remote`"
+            )
         return (
             f"{md5}: this version is neither in the cache ({self.cache.folder}) nor in a DVC remote\n"
             "  remedy: `dvc remote add --default NAME ADDRESS` where a teammate has pushed it, or run the "

@@ -57,14 +57,18 @@ def make_project(root: Path) -> Project:
 
 
 def audit(
-    root: Path, target: str | None = None, events: EventLog | None = None, keys: Sequence[Path] = ()
+    root: Path,
+    target: str | None = None,
+    events: EventLog | None = None,
+    keys: Sequence[Path] = (),
+    *,
+    remote: bool = False,
 ) -> AuditReport:
     """Audits a project that is opened anew, so that nothing is remembered; no file of it changes."""
     before = snapshot(root)
     try:
-        return audit_project(
-            Project.open(root), target=target, events=events, keys=keys, progress=ignore_progress
-        )
+        project = Project.open(root, uses_remote=remote)
+        return audit_project(project, target=target, events=events, keys=keys, progress=ignore_progress)
     finally:
         assert snapshot(root) == before
 

@@ -18,16 +18,26 @@ from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, S
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import Outcome, materialise
 from rlaif_dagster.progress import ignore_progress
-from rlaif_dagster.versioning.store import init_store
+from rlaif_dagster.versioning.store import Store, init_store
 from tests.lineage.released_project import make_released
 from tests.lineage.tiny_project import make_base
 from tests.plain_stages import make_plain_stage
+from tests.versioning.conftest import run_git
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     init_store(tmp_path)
     return Project.open(tmp_path)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """The store of a new project in git."""
+    root = tmp_path / "project"
+    root.mkdir()
+    run_git(root, "init", "--quiet", "--initial-branch=main")
+    return init_store(root)
 
 
 @pytest.fixture

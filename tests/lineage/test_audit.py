@@ -142,7 +142,7 @@ def test_missing_objects_that_the_remote_has_are_said_to_be_there_and_stay_there
     project.store.push(sorted({record.output.md5 for record in project.ledger.records()}))
     before = sorted((tmp_path / "remote").rglob("*"))
     dropped = drop_objects(root, "b")
-    findings = audit(root).findings
+    findings = audit(root, remote=True).findings
     assert name_findings(findings) == [("object-missing", str(path.relative_to(root))) for path in dropped]
     assert all("; the remote 'team' has a file of that name" in finding.found for finding in findings)
     assert not any(path.exists() for path in dropped)
@@ -152,7 +152,7 @@ def test_missing_objects_that_the_remote_has_are_said_to_be_there_and_stay_there
 def test_missing_objects_that_nobody_has_are_said_to_be_lost(root: Path, tmp_path: Path) -> None:
     add_remote(root, tmp_path / "remote")
     drop_objects(root, "b")
-    assert {finding.found for finding in audit(root).findings} == {
+    assert {finding.found for finding in audit(root, remote=True).findings} == {
         "no such file (the remote 'team' does not have it either)"
     }
 
@@ -160,10 +160,19 @@ def test_missing_objects_that_nobody_has_are_said_to_be_lost(root: Path, tmp_pat
 def test_an_audit_works_without_the_remote(root: Path) -> None:
     """Nobody is asked while nothing is missing."""
     add_remote(root, Path("/dev/null/nowhere"))
-    assert audit(root).findings == ()
+    assert audit(root, remote=True).findings == ()
     drop_objects(root, "b")
-    findings = audit(root).findings
+    findings = audit(root, remote=True).findings
     assert {finding.kind for finding in findings} == {"object-missing"}
+
+
+def test_without_the_flag_the_remote_is_not_asked_and_nothing_is_called_lost(root: Path) -> None:
+    add_remote(root, Path("/dev/null/nowhere"))
+    dropped = drop_objects(root, "b")
+    findings = audit(root).findings
+    assert name_findings(findings) == [("object-missing", str(path.relative_to(root))) for path in dropped]
+    assert {finding.found for finding in findings} == {"not here, so not checked"}
+    assert all("rlaif pull" in finding.remedy and "--remote" in finding.remedy for finding in findings)
 
 
 # --- records that hash to their names, and are wrong ---
@@ -339,7 +348,7 @@ def test_a_cache_that_projects_share_is_audited_for_what_this_one_needs(tmp_path
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
         init_store(tmp_path / name)
-        with (tmp_path / name / ".dvc" / "config").open("a") as stream:
+        with (tmp_path / name / ".dvc" / "config.local").open("a") as stream:
             stream.write(f"[cache]\n    dir = {tmp_path / 'shared'}\n")
         run(Project.open(tmp_path / name), make_text_stage(name, "x"))
     report = audit(tmp_path / "one")

@@ -256,7 +256,7 @@ def test_the_remote_stays_as_it_is_and_brings_back_what_is_wanted(root: Path, tm
         plan_collection(Project.open(root), ["releases"], now=NOW).objects == ()
     )  # nothing was fetched again
     assert snapshot(tmp_path / "remote") == before
-    project = Project.open(root)
+    project = Project.open(root, uses_remote=True)
     assert run(project, make_text_stage("a", "four")).status == "reused"
     assert collection.dropped
     assert audit(root).findings == ()

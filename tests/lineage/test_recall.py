@@ -219,10 +219,10 @@ def test_work_folders_of_dead_processes_are_removed(
     make_stage: MakeStage, run: Run, project: Project
 ) -> None:
     for parent in (project.scratch / "work", project.scratch / "scratch", project.store.cache.scratch_path):
-        leftover = parent / "dead"
+        leftover = parent / ("d" * 32)
         leftover.mkdir(parents=True)
         (leftover / "file").write_text("x")
-        (parent / "dead.lock").touch()
+        leftover.with_suffix(".lock").touch()
         run(make_stage("a", "x"))
         assert list(parent.iterdir()) == []
 

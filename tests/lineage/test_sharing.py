@@ -42,6 +42,14 @@ def add_remote(root: Path, url: str, **settings: str) -> Project:
     return Project.open(root)
 
 
+def set_locally(root: Path, **settings: str) -> None:
+    """What `dvc remote modify --local` does."""
+    from dvc.config import Config
+
+    with Config(str(root / ".dvc")).edit("local") as config:
+        config["remote"]["team"] = settings
+
+
 def clone(root: Path, target: Path) -> Path:
     run_git(root, "add", "--all")
     run_git(root, "commit", "--quiet", "--allow-empty", "--message", "all")
@@ -120,8 +128,11 @@ def test_two_machines_and_one_ssh_remote(
             work_on(root)
             assert audit(root).findings == ()
 
+    keyfile = ssh_remote.pop("keyfile")
     add_remote(one, **ssh_remote)
     clone(one, two)
+    for root in (one, two):  # each user's own
+        set_locally(root, keyfile=keyfile)
     shutil.rmtree(two / "lineage")  # git brought it too; let the remote bring it alone
     share(one, two)
     assert (two / "data.dvc").read_bytes() == (one / "data.dvc").read_bytes()

@@ -119,7 +119,7 @@ def test_a_method_learns_and_goes_on_where_it_was_killed(name: str, learner: Lea
     assert whole.checkpoints[-1].mean_reward > whole.checkpoints[0].mean_reward
     assert whole.checkpoints[0].kl_k3 == pytest.approx(0, abs=1e-4)
     assert all(math.isfinite(step["loss"]) for step in whole.steps)
-    restart = Restart(folder=learner.folder / "journal" / "one", every_steps=4)
+    restart = Restart(folder=learner.folder / "journal" / ("1" * 12), every_steps=4)
     with pytest.raises(Killed):
         learner.train("killed", settings, restart=restart, progress=kill_at(5))
     assert [path.parent.name for path in restart.folder.glob("*/whole")] == ["checkpoint-4"]
@@ -189,7 +189,7 @@ def test_divergence_names_the_step_and_keeps_the_last_good_checkpoint(name: str,
     settings = METHODS[name].model_copy(
         update={"learning_rate": 1e30, "max_grad_norm": 1e30, "warmup_fraction": 0.9, "checkpoint_steps": 1}
     )
-    restart = Restart(folder=learner.folder / "journal" / "one", every_steps=100)
+    restart = Restart(folder=learner.folder / "journal" / ("1" * 12), every_steps=100)
     with pytest.raises(TrainingError) as caught:
         learner.train("diverged", settings, restart=restart)
     words = re.fullmatch(
@@ -205,7 +205,7 @@ def test_divergence_names_the_step_and_keeps_the_last_good_checkpoint(name: str,
     weights = open_causal_lm(kept, dtype="float32")[0].state_dict()
     assert all(torch.isfinite(weight).all() for weight in weights.values())
     learner.train(
-        "sane", METHODS["dpo"], restart=Restart(folder=restart.folder.with_name("two"), every_steps=9)
+        "sane", METHODS["dpo"], restart=Restart(folder=restart.folder.with_name("2" * 12), every_steps=9)
     )
     assert not kept.exists()
 

@@ -114,18 +114,32 @@ def test_a_kill_while_publishing_leaves_the_old_or_the_new(store: Store, tmp_pat
 
 def test_the_dead_are_cleaned_up_after_and_the_living_are_not(tmp_path: Path) -> None:
     parent = tmp_path / "scratch"
-    dead = write_folder(parent / "dead", {"half": b"written"})
-    (parent / "dead.lock").touch()
+    dead = write_folder(parent / ("d" * 32), {"half": b"written"})
+    dead.with_suffix(".lock").touch()
     with scratch.scratch_folder(parent) as living:
         (living / "file").touch()
         with scratch.scratch_folder(parent) as other:
             assert not dead.exists()
             assert (living / "file").exists()
             assert other != living
-        scratch.remove_unless_held(living)
-        assert (living / "file").exists()
-    scratch.remove_unless_held(write_folder(parent / "left", {"half": b"written"}))
     assert list(parent.iterdir()) == []
+
+
+def test_only_what_a_scratch_folder_is_named_is_cleaned_up(tmp_path: Path) -> None:
+    """A folder of another name, a link, a lock that is a link: none of them was made here."""
+    parent, elsewhere = tmp_path / "scratch", write_folder(tmp_path / "elsewhere", {"mine": b"1"})
+    write_folder(parent / "thesis", {"chapter": b"1"})
+    (parent / "thesis.lock").touch()
+    (parent / ("a" * 32)).symlink_to(elsewhere)
+    (parent / ("a" * 32 + ".lock")).touch()
+    write_folder(parent / ("b" * 32), {"mine": b"1"})
+    (parent / ("b" * 32 + ".lock")).symlink_to(elsewhere / "mine")
+    before = sorted(tmp_path.rglob("*"))
+    scratch.remove_leftovers(parent)
+    with scratch.scratch_folder(parent):
+        pass
+    assert sorted(tmp_path.rglob("*")) == before
+    assert read_folder(elsewhere) == {"mine": b"1"}
 
 
 @pytest.mark.parametrize("can_exchange", [True, False])

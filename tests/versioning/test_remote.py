@@ -26,7 +26,7 @@ def add_remote(store: Store) -> tuple[Store, Path]:
     folder = store.root.parent / "remote"
     with (store.root / ".dvc" / "config").open("a") as stream:
         stream.write(f"    remote = team\n['remote \"team\"']\n    url = {folder}\n")
-    return Store.open(store.root), folder
+    return Store.open(store.root, uses_remote=True), folder
 
 
 def clone(store: Store, name: str = "clone") -> Store:
@@ -34,7 +34,7 @@ def clone(store: Store, name: str = "clone") -> Store:
         commit_all(store.root, "pin")
     root = store.root.parent / name
     run_git(store.root.parent, "clone", "--quiet", str(store.root), str(root))
-    return Store.open(root)
+    return Store.open(root, uses_remote=True)
 
 
 @pytest.mark.slow

@@ -63,7 +63,7 @@ def audit_project(
         StorageError: If the project cannot be read.
     """
     with raising_storage_errors(project.root):
-        store = StoreView.open(project.root)
+        store = StoreView.open(project.root, uses_remote=project.uses_remote)
         ledger = read_ledger(project.ledger.folder, project.root)
         records = ledger.records if target is None else find_closure(ledger, target, project.root)
         pinned, pin_findings = read_pin(project.root)

@@ -24,6 +24,12 @@ _MOVE_AWAY: Final = (
     "leave it as evidence; when that is secured, move it out of the cache: `rlaif run` then fetches it from the "
     "remote, or makes it anew"
 )
+_NOT_HERE: Final = "not here, so not checked"
+_LOOK_IN_REMOTE: Final = (
+    "`rlaif pull` brings what the DVC remote has; `rlaif audit --remote` only asks what it has"
+)
+_PULL: Final = "`rlaif pull` fetches it, then audit again; the audit itself fetches nothing"
+_RESTORE: Final = "restore it from a backup or another machine, or `rlaif run` makes it again"
 
 _MIN_LARGE_BYTES: Final = 1 << 16
 """From here on a file whose sha256 digest is the recorded one is not hashed with md5 as well, which takes longer."""
@@ -34,14 +40,22 @@ Outcome = HashedFile | str | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreView:
-    """A store that is only read: its cache, DVC's settings, and the project by which places are named."""
+    """A store that is only read.
+
+    Attributes:
+        root: The project, by which places are named.
+        cache: Its cache.
+        config: DVC's settings.
+        uses_remote: Whether the DVC remote may be asked for what is missing here, by names and sizes.
+    """
 
     root: Path
     cache: ObjectCache
     config: Mapping[str, Any]
+    uses_remote: bool = False
 
     @classmethod
-    def open(cls, root: Path) -> "StoreView":
+    def open(cls, root: Path, *, uses_remote: bool = False) -> "StoreView":
         """Opens a project's store without writing a byte (`Store.open` may correct `.dvc/config.local`).
 
         Raises:
@@ -49,7 +63,7 @@ class StoreView:
         """
         config = read_config(root)
         folder = config["cache"].get("dir") or root / ".dvc" / "cache"
-        return cls(root=root, cache=ObjectCache(Path(folder)), config=config)
+        return cls(root=root, cache=ObjectCache(Path(folder)), config=config, uses_remote=uses_remote)
 
     @property
     def is_own(self) -> bool:
@@ -272,29 +286,27 @@ def _describe_damage(
 def _describe_missing(
     store: StoreView, missing: Sequence[str], users: Mapping[str, str]
 ) -> Iterator[Finding]:
-    remote = _ask_remote(store, missing) if missing else {}
+    has_remote = bool(store.config["core"].get("remote"))
+    remote = _ask_remote(store, missing) if missing and has_remote and store.uses_remote else {}
     for md5 in missing:
         elsewhere = remote.get(md5, "")
+        if has_remote and not store.uses_remote:
+            found, remedy = _NOT_HERE, _LOOK_IN_REMOTE
+        elif elsewhere.startswith("; the remote"):
+            found, remedy = "no such file" + elsewhere, _PULL
+        else:
+            found, remedy = "no such file" + elsewhere, _RESTORE
         yield Finding(
-            kind="object-missing",
-            place=store.show(md5),
-            found="no such file" + elsewhere,
-            expected=users[md5],
-            remedy="fetch it from the remote (`rlaif run` does for what it needs), then audit again; the audit itself "
-            "fetches nothing"
-            if elsewhere.startswith("; the remote")
-            else "restore it from a backup or another machine, or `rlaif run` makes it anew",
+            kind="object-missing", place=store.show(md5), found=found, expected=users[md5], remedy=remedy
         )
 
 
 def _ask_remote(store: StoreView, md5s: Sequence[str]) -> dict[str, str]:
     """Says in words which objects the default remote has, by names and sizes; nothing is fetched."""
-    if not store.config["core"].get("remote"):
-        return {}
     from rlaif_dagster.versioning.remote import Remote
 
     try:
-        remote = Remote.from_config(store.config)
+        remote = Remote.open(store.root, store.config)
         if remote is None:
             return {}
         sizes = remote.measure(md5s)

@@ -18,6 +18,7 @@ from rlaif_dagster.lineage.ledger import SUFFIX
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.running import find_running, no_run_starts
+from rlaif_dagster.removal import remove_file
 from rlaif_dagster.versioning.scratch import held_lock, raising_storage_errors, write_whole
 from rlaif_dagster.versioning.tree import Tree
 
@@ -130,7 +131,7 @@ def apply_collection(project: Project, keep: Sequence[str], *, now: datetime.dat
         if collection.dropped:
             _write_note(project, collection, now=now)
         for md5 in collection.objects:
-            project.store.cache.path_of(md5).unlink(missing_ok=True)
+            remove_file(project.store.cache.path_of(md5), below=project.store.cache.folder)
     return collection
 
 

@@ -108,7 +108,7 @@ def opening(
                     view_version(project, record, folder)
                     folders[record.output.md5] = folder
                 except (CorruptVersionError, StorageError) as error:
-                    lost(record, str(error).partition("\n")[0])
+                    lost(record, "; ".join(line.strip() for line in str(error).splitlines()))
                     folders[record.output.md5] = None
             return folders[record.output.md5]
 
