@@ -86,5 +86,5 @@ def _word_failure(stage: Stage, parent: MaterialisationRecord, check: str) -> st
     if verdict.passed:
         now = stage.requires[parent.asset][check]
         return f"its check {check} asked for {verdict.facts['required']}, and {now} is required now"
-    kind = "blocking" if verdict.blocking else "required"
-    return f"it failed the {kind} check {check}, {dict(sorted(verdict.facts.items()))}"
+    words = "it failed the blocking check " if verdict.blocking else "it failed the required check "
+    return f"{words}{check}, {dict(sorted(verdict.facts.items()))}"
