@@ -101,6 +101,12 @@ def _check_project(root: Path) -> Iterator[Finding]:
     except RlaifError as error:
         problem, _, remedy = str(error).partition("\n  remedy: ")
         yield Finding(subject="ledger", found=problem, remedy=remedy)
+    try:
+        project.store.read_pinned()
+        yield Finding(subject="data.dvc", found="readable")
+    except RlaifError as error:
+        problem, _, remedy = str(error).partition("\n  remedy: ")
+        yield Finding(subject="data.dvc", found=problem, remedy=remedy)
     writable = os.access(project.root, os.W_OK)
     yield Finding(
         subject="folder",

@@ -18,6 +18,7 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster_shared.serdes import deserialize_value
 
 from rlaif_dagster.defs.provenance import RECIPES
+from rlaif_dagster.defs.storage import REMEDY, SETTINGS_FILE, is_elsewhere, is_of_database, word_error
 from rlaif_dagster.lineage.auditing.events import SUCCESS, EventLog, MaterialisationEvent
 
 _PAGE = 1000
@@ -36,20 +37,23 @@ def read_events(home: Path) -> EventLog:
         damage = tuple(_copy_databases(home, copy))
         if damage:
             return EventLog(events=(), runs={}, damage=damage)
+        opened = False
         try:
             with DagsterInstance.from_config(str(copy)) as instance:
+                opened = True
                 return _read_instance(instance)
-        # Whatever a damaged database makes of Dagster, SQLAlchemy and alembic, each with errors of its own.
-        except Exception as error:  # noqa: BLE001 - it becomes a finding
-            words = (
-                f"Dagster cannot read it ({type(error).__name__}: {str(error).partition(chr(10))[0][:200]})"
-            )
-            return EventLog(events=(), runs={}, damage=((f"{home.name}/{_HISTORY}", words),))
+        # Whatever a database, a driver or a setting makes of Dagster and SQLAlchemy, each with errors of its own.
+        except Exception as error:  # noqa: BLE001 - it is told, as a finding or as what was not looked at
+            words = f"Dagster cannot read it ({word_error(error)})"
+            is_damage = not is_elsewhere(copy) if is_of_database(error) else opened
+            if is_damage:
+                return EventLog(events=(), runs={}, damage=((f"{home.name}/{_HISTORY}", words),))
+            return EventLog(events=(), runs={}, unread=f"{words}; {REMEDY}")
 
 
 def _copy_databases(home: Path, copy: Path) -> Iterator[tuple[str, str]]:
     """Copies the settings and every database; yields those that SQLite finds damaged."""
-    settings = home / "dagster.yaml"
+    settings = home / SETTINGS_FILE
     if settings.is_file():
         shutil.copyfile(settings, copy / settings.name)
     for path in sorted((home / _HISTORY).rglob("*.db*")):

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from rlaif_dagster.defs.build import CANARY_JOB, MAIN_JOB, build_definitions
 from rlaif_dagster.defs.runs import report_dead_runs
+from rlaif_dagster.defs.storage import REMEDY, SETTINGS_FILE, is_elsewhere, word_error
 from rlaif_dagster.errors import GateError, InputError, StorageError
 from rlaif_dagster.graph.build import Graph, with_ancestors
 from rlaif_dagster.lineage.gates import list_failed
@@ -40,13 +41,13 @@ def prepare_dagster_home(project: Project) -> Path:
     Dagster's databases are made under our own lock: two processes that made them at once would damage them.
 
     Raises:
-        StorageError: If the folder or the databases cannot be written.
+        StorageError: If the folder or the databases cannot be written, or the storage that is named cannot be opened.
     """
     home = Path(os.environ.get("DAGSTER_HOME") or project.dagster_home).absolute()
     try:
         home.mkdir(parents=True, exist_ok=True)
         with FileLock(home / ".rlaif.lock"):
-            settings = home / "dagster.yaml"
+            settings = home / SETTINGS_FILE
             if not settings.exists():
                 unfinished = settings.with_suffix(".tmp")
                 unfinished.write_text(_INSTANCE_SETTINGS)
@@ -57,7 +58,8 @@ def prepare_dagster_home(project: Project) -> Path:
                 instance.get_runs(limit=1)
                 instance.all_asset_keys()
                 instance.all_instigator_state()
-    except (OSError, SQLAlchemyError, CommandError) as error:
+    # Whatever a database, a driver or a setting makes of Dagster and SQLAlchemy, each with errors of its own.
+    except Exception as error:
         raise _explain_database(home, error) from error
     return home
 
@@ -139,10 +141,14 @@ def _execute(
 
 
 def _explain_database(home: Path, error: Exception) -> StorageError:
+    remedy = (
+        REMEDY
+        if is_elsewhere(home)
+        else "free disk space or mend the permissions, then run again; if the databases are damaged, move the folder "
+        "away (versions and ledger are not in it)"
+    )
     return StorageError(
-        f"{home}: Dagster's record of runs cannot be read or written ({str(error).splitlines()[0]}).\n"
-        "  remedy: free disk space or mend the permissions, then run again; if the databases are damaged, move the "
-        "folder away (versions and ledger are not in it)"
+        f"{home}: Dagster's record of runs cannot be read or written ({word_error(error)}).\n  remedy: {remedy}"
     )
 
 

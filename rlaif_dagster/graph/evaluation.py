@@ -204,6 +204,7 @@ def make_evaluation_checks(settings: EvaluationSettings) -> tuple[Check, ...]:
             "principles of `evaluation.no_regression` in pipeline.yaml.",
             blocking=True,
             run=functools.partial(_check_no_regression, settings),
+            required=[*settings.no_regression] or "nothing",
         ),
         Check(
             name="not_over_optimised",
@@ -212,6 +213,7 @@ def make_evaluation_checks(settings: EvaluationSettings) -> tuple[Check, ...]:
             "them was to say so, and nothing could be measured, it fails.",
             blocking=False,
             run=functools.partial(_check_over_optimised, settings),
+            required="a measurement" if measures_along_training(settings) else "nothing",
         ),
         check_cut("evaluation.max_new_tokens", _read_shares_cut),
     )
@@ -343,7 +345,6 @@ def _check_no_regression(
     return CheckResult(
         passed=not found.worse and not found.not_measured,
         facts={
-            "required": settings.no_regression or "nothing",
             "p_values": found.p_values,
             "worse": list(found.worse),
             "not_measured": list(found.not_measured),

@@ -125,14 +125,18 @@ def read_audit(folder: Path) -> dict[str, Any]:
 
 def build_gates(settings: GateSettings) -> tuple[Check, ...]:
     """Makes the checks; those that nothing asks for pass, and show their figure."""
-    return tuple(
-        Check(
-            name=gate.setting,
-            description=f"{gate.description} (`gates.{gate.setting}` in judge.yaml)",
-            blocking=True,
-            run=functools.partial(_run, gate, getattr(settings, gate.setting)),
-        )
-        for gate in GATES
+    return tuple(_build_gate(gate, getattr(settings, gate.setting)) for gate in GATES)
+
+
+def _build_gate(gate: Gate, threshold: float | bool | None) -> Check:
+    if threshold is False:  # of a comparison that nobody asks for
+        threshold = None
+    return Check(
+        name=gate.setting,
+        description=f"{gate.description} (`gates.{gate.setting}` in judge.yaml)",
+        blocking=True,
+        run=functools.partial(_run, gate, threshold),
+        required="nothing" if threshold is None else threshold,
     )
 
 
@@ -146,13 +150,8 @@ def _run(gate: Gate, threshold: float | bool | None, output: Path, inputs: Mappi
         if figure is not None and figure["value"] is not None
     }
     unmeasured = sorted(set(figures) - set(measured))
-    is_asked = threshold is not None and threshold is not False
-    facts: dict[str, Any] = {
-        "required": threshold if is_asked else "nothing",
-        **measured,
-        "not_measured": unmeasured,
-    }
-    if threshold is None or not is_asked:
+    facts: dict[str, Any] = {**measured, "not_measured": unmeasured}
+    if threshold is None:
         return CheckResult(passed=True, facts=facts)
     if unmeasured or not figures:
         facts["remedy"] = gate.remedy

@@ -116,6 +116,7 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
                 description="Of the questions at least `gates.min_coverage` in judge.yaml have a usable verdict.",
                 blocking=True,
                 run=functools.partial(_check_coverage, inputs.judge.gates.min_coverage),
+                required=inputs.judge.gates.min_coverage,
             ),
         ),
     )
@@ -295,6 +296,5 @@ def _check_coverage(required: float, output: Path, inputs: Mapping[str, Path]) -
             "coverage": coverage,
             "num_ok": statuses["ok"],
             "num_asked": statuses.total(),
-            "required": required,
         },
     )

@@ -55,8 +55,10 @@ def build_released_policy(inputs: ProjectInputs) -> Stage:
             remedy="set evaluation.judge_checkpoints to true, or take the check out",
         )
 
+    required = {name: checks[name].required for name in require}
+
     def passes(evaluation: Path) -> dict[str, CheckResult]:
-        return {name: checks[name].run(evaluation, {}) for name in require}
+        return {name: checks[name].ask(evaluation, {}) for name in require}
 
     def promote(context: StageContext) -> StageResult:
         best, facts = 1, dict[str, Any]()
@@ -94,6 +96,7 @@ def build_released_policy(inputs: ProjectInputs) -> Stage:
         inputs=tuple(name_in_round(EVALUATION, number) for number in range(1, num_rounds + 1)),
         settings={
             "require": require,
+            "required": {name: asked for name, asked in required.items() if asked is not None},
             **({"rounds": num_rounds, "confidence": confidence} if num_rounds > 1 else {}),
         }
         if hold is None
@@ -101,12 +104,13 @@ def build_released_policy(inputs: ProjectInputs) -> Stage:
         engine=(),
         origins={
             "": f"{PIPELINE_FILE}: release",
+            "required": f"{PIPELINE_FILE}: evaluation",  # such a check has the name of its setting
             "rounds": f"{PIPELINE_FILE}: rounds",
             "confidence": f"{PIPELINE_FILE}: evaluation.confidence",
             "hold": f"{RELEASE_FILE}: hold.release",
         },
         compute=promote if hold is None else lambda context: keep(context, hold.release),
-        requires={EVALUATION: tuple(require)} if hold is None else {},
+        requires={EVALUATION: required} if hold is None else {},
         reason=None if hold is None else hold.reason,
         confirm=inputs.hold.require_unchanged,
     )

@@ -166,6 +166,7 @@ def build_revised_responses(inputs: ProjectInputs) -> Stage:
                 description=f"At least {MIN_REVISED:.0%} of the answers came through every round.",
                 blocking=True,
                 run=functools.partial(_check_revised, settings.rounds),
+                required=MIN_REVISED,
             ),
         ),
     )
@@ -267,7 +268,6 @@ def _check_revised(rounds: int, output: Path, inputs: Mapping[str, Path]) -> Che
             "share": share,
             "num_revised": num_revised,
             "num_answers": num_answers,
-            "required": MIN_REVISED,
         },
     )
 

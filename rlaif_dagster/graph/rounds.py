@@ -186,7 +186,7 @@ def _compute(stage: Stage, name: str, roles: Mapping[str, str], context: StageCo
     failed = {
         check.name: outcome.facts
         for check in stage.checks
-        if check.blocking and not (outcome := check.run(context.output, inputs)).passed
+        if check.blocking and not (outcome := check.ask(context.output, inputs)).passed
     }
     if not failed:
         return result

@@ -1,7 +1,7 @@
 """A stage: how one asset is computed from its inputs, its settings and its seed, and from nothing else."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rlaif_dagster.digest import Digest, JsonValue
@@ -83,12 +83,22 @@ class Check:
     Attributes:
         blocking: If True, no stage accepts a version as input on which this check failed.
         run: Reads (output folder, input folders) and answers.
+        required: What settings ask of the output, "nothing" where they ask for nothing; None if no setting decides. It
+            is recorded with each answer, and is part of the recipe of a stage that writes the answer into its output.
     """
 
     name: str
     description: str
     blocking: bool
     run: Callable[[Path, Mapping[str, Path]], CheckResult]
+    required: JsonValue = None
+
+    def ask(self, output: Path, inputs: Mapping[str, Path]) -> CheckResult:
+        """Answers, and says among the facts what was required."""
+        result = self.run(output, inputs)
+        if self.required is None:
+            return result
+        return replace(result, facts={"required": self.required, **result.facts})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +118,7 @@ class Stage:
         checks: Questions put to the output.
         rows_outlive_makers: If True, rows of earlier versions may be reused whatever code and libraries made them:
             their keys say all that matters.
-        requires: Checks of an input that must have passed besides the blocking ones, by input.
+        requires: Checks of an input that must have passed besides the blocking ones, by input: what each `required`.
         overrides: Failed checks, of this asset or others, that a person lets pass; not part of the recipe.
         reason: Why a person asks for this output, where it is not what the inputs alone would give. Such a stage takes
             inputs that failed checks as well, since nothing is built on them.
@@ -134,7 +144,7 @@ class Stage:
     checks: tuple[Check, ...] = ()
     rows_outlive_makers: bool = False
     numerics: NumericsSettings | None = None
-    requires: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    requires: Mapping[str, Mapping[str, JsonValue]] = field(default_factory=dict)
     overrides: tuple[Override, ...] = ()
     reason: str | None = None
     confirm: Callable[[], None] = lambda: None

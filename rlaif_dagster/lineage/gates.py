@@ -1,12 +1,13 @@
 """Gates: what is built on nothing, and what a person let pass.
 
 A version is refused as an input where a blocking check of its own failed, or one that the reading stage requires. A
-person can let a failed check of one version pass; every record that rests on that says so.
+required check counts as passed only if it asked for what is required now. A person can let a failed check of one
+version pass; every record that rests on that says so.
 """
 
 from collections.abc import Iterable, Mapping
 
-from rlaif_dagster.digest import Digest
+from rlaif_dagster.digest import Digest, JsonValue
 from rlaif_dagster.errors import GateError
 from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.inputs.overrides import Override
@@ -50,20 +51,40 @@ def find_overrides(stage: Stage, parents: Mapping[str, MaterialisationRecord]) -
 
 
 def _find_failures(stage: Stage, parent: MaterialisationRecord) -> list[str]:
-    passed = {check.name for check in parent.checks if check.passed}
-    required = [name for name in stage.requires.get(parent.asset, ()) if name not in passed]
-    return list(dict.fromkeys([*parent.failed_gates, *required]))
+    passed = {check.name: check.facts for check in parent.checks if check.passed}
+    failed = [
+        name
+        for name, required in stage.requires.get(parent.asset, {}).items()
+        if name not in passed or _is_outdated(passed[name], required)
+    ]
+    return list(dict.fromkeys([*parent.failed_gates, *failed]))
+
+
+def _is_outdated(facts: Mapping[str, JsonValue], required: JsonValue) -> bool:
+    """Whether a check asked for something else than is required now; older records do not always say what it was."""
+    return facts.get("required", required) != required
 
 
 def _refuse(stage: Stage, parent: MaterialisationRecord, checks: list[str]) -> GateError:
-    facts = {verdict.name: dict(sorted(verdict.facts.items())) for verdict in parent.checks}
-    failed = [
-        ("it failed the blocking check " if check in parent.failed_gates else "it failed the required check ")
-        + f"{check}, {facts.get(check, 'which was never asked of this version')}"
-        for check in checks
-    ]
-    return GateError(
-        f"{stage.name} refuses {parent.asset} {Digest.parse(parent.output.digest).short}: {'; '.join(failed)}.\n"
-        f"  remedy: mend the inputs and run again; or, if you answer for it, let this one version pass: "
+    passed = [verdict.name for verdict in parent.checks if verdict.passed]
+    remedy = (
+        f"`rlaif run {parent.asset}` first, which asks again"
+        if checks[0] in passed
+        else "mend the inputs and run again; or, if you answer for it, let this one version pass: "
         f"`rlaif override {parent.asset} {checks[0]} --reason TEXT`"
     )
+    return GateError(
+        f"{stage.name} refuses {parent.asset} {Digest.parse(parent.output.digest).short}: "
+        f"{'; '.join(_word_failure(stage, parent, check) for check in checks)}.\n  remedy: {remedy}"
+    )
+
+
+def _word_failure(stage: Stage, parent: MaterialisationRecord, check: str) -> str:
+    verdict = next((verdict for verdict in parent.checks if verdict.name == check), None)
+    if verdict is None:
+        return f"it failed the required check {check}, which was never asked of this version"
+    if verdict.passed:
+        now = stage.requires[parent.asset][check]
+        return f"its check {check} asked for {verdict.facts['required']}, and {now} is required now"
+    words = "it failed the blocking check " if verdict.blocking else "it failed the required check "
+    return f"{words}{check}, {dict(sorted(verdict.facts.items()))}"

@@ -324,7 +324,7 @@ def _run_stage(stage: Stage, context: StageContext) -> StageResult:
 def run_checks(stage: Stage, output: Path, inputs: Mapping[str, Path]) -> Iterator[CheckVerdict]:
     """Puts a stage's questions to an output."""
     for check in stage.checks:
-        result = check.run(output, inputs)
+        result = check.ask(output, inputs)
         yield CheckVerdict(
             name=check.name, passed=result.passed, blocking=check.blocking, facts=plain(result.facts)
         )

@@ -59,7 +59,8 @@ def parse_pin(text: str, path: Path) -> str | None:
     except (yaml.YAMLError, ValueError) as error:
         raise StorageError(
             f"{path}: cannot be read: {error}\n"
-            "  remedy: resolve a merge conflict in it, or take it back from git (`git checkout -- data.dvc`)"
+            "  remedy: `git checkout HEAD -- data.dvc` takes back the last commit's, also in the middle of a merge, or "
+            "delete the file; then `rlaif run` brings it up to date"
         ) from error
     return None if md5 is None else check_tree_md5(str(md5))
 

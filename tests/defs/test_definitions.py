@@ -8,7 +8,9 @@ from dagster import AssetKey, AssetSelection, DefaultScheduleStatus, Definitions
 
 from rlaif_dagster.defs.assets import AGAIN_TAG
 from rlaif_dagster.defs.build import CANARY_JOB, MAIN_JOB, build_definitions
+from rlaif_dagster.defs.provenance import RECIPES
 from rlaif_dagster.graph.judge_canary import JUDGE_CANARY
+from tests.docs.pages import read_page
 
 SNAPSHOT = Path(__file__).with_name("asset_specs.json")
 
@@ -42,6 +44,19 @@ def test_the_definitions_load_and_the_main_job_has_every_asset(definitions: Defi
     assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == set(
         describe(definitions)
     ) - {"recipes"}
+
+
+def test_a_selection_as_text_takes_what_the_docs_say(definitions: Definitions) -> None:
+    """The star takes all that an asset is made from, the plus one layer."""
+    graph = definitions.resolve_asset_graph()
+    asset = AssetKey("ai_preferences")
+    taken = {mark: AssetSelection.from_string(f"{mark}ai_preferences").resolve(graph) for mark in "*+"}
+    assert taken["*"] == {asset, *graph.get_ancestor_asset_keys(asset)} - {RECIPES}
+    assert taken["+"] == {asset, *graph.get(asset).parent_keys} - {RECIPES} != taken["*"]
+    page = read_page("operating.md")
+    assert (
+        "`*ai_preferences` is the asset and everything upstream of it; `+ai_preferences` is one layer" in page
+    )
 
 
 def test_the_canarys_schedule_is_off_and_its_job_asks_again(definitions: Definitions) -> None:

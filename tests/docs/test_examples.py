@@ -1,10 +1,12 @@
 """The examples are read by the code that reads a project's files, and the snippets compute what the package does."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import BaseModel
 
 from rlaif_dagster.digest import FolderManifest
@@ -28,7 +30,7 @@ from rlaif_dagster.seeds import derive_seed
 from rlaif_dagster.versioning.pin import read_pinned_md5
 from rlaif_dagster.versioning.store import init_store
 from tests.docs.conftest import WriteProject
-from tests.docs.pages import PAGES, Example, read_examples
+from tests.docs.pages import PAGES, REPOSITORY, Example, read_examples, read_page
 from tests.plain_stages import make_plain_stage
 
 SCHEMAS: dict[str, type[BaseModel]] = {
@@ -66,8 +68,9 @@ def test_every_example_of_a_file_says_which_file_it_is() -> None:
         *SCHEMAS,
         "judge template",
         "data.dvc",
-        "inputs/accelerate.yaml",
-    }  # used in training/test_launch
+        "inputs/accelerate.yaml",  # used in training/test_launch
+        "dagster.yaml",
+    }
 
 
 @pytest.mark.parametrize(
@@ -90,6 +93,17 @@ def test_the_example_of_a_judge_template_is_one(tmp_path: Path) -> None:
 def test_the_example_of_data_dvc_is_one(tmp_path: Path) -> None:
     (tmp_path / "data.dvc").write_text(find_example("data.dvc").text)
     assert str(read_pinned_md5(tmp_path / "data.dvc")).endswith(".dir")
+
+
+def test_the_storage_in_postgresql_fits_the_lock() -> None:
+    """Releases of dagster and its libraries belong together: 1.13.27 and 0.29.27."""
+    postgres = yaml.safe_load(find_example("dagster.yaml").text)["storage"]["postgres"]["postgres_db"]
+    assert postgres["scheme"] == "postgresql+psycopg2"
+    lock = (REPOSITORY / "requirements.lock").read_text()
+    match = re.search(r"^dagster==1\.(\d+)\.(\d+)$", lock, re.MULTILINE)
+    assert match is not None
+    minor, patch = map(int, match.groups())
+    assert f" dagster-postgres==0.{minor + 16}.{patch} psycopg2-binary\n" in read_page("operating.md")
 
 
 def test_the_recorded_data_are_a_project(write_project: WriteProject) -> None:

@@ -1,6 +1,6 @@
 """A released policy made in no time: real feedback on recorded answers; weights and evaluation are made up."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.graph.build import build_graph
 from rlaif_dagster.graph.evaluation import INPUTS_JSON
 from rlaif_dagster.graph.learning import TRAINING_JSON, write_plots
-from rlaif_dagster.graph.stage import StageContext, StageResult
+from rlaif_dagster.graph.stage import Check, CheckResult, StageContext, StageResult
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import materialise
 from rlaif_dagster.progress import ignore_progress
@@ -64,14 +64,27 @@ MADE_UP: dict[str, Callable[[StageContext], StageResult]] = {
 def make_released(folder: Path) -> Project:
     """Makes the project and releases its policy."""
     project = Project.open(make_traced_project(folder))
-    for stage in build_graph(project.read_inputs()).values():
-        made_up = stage.name in MADE_UP
-        materialise(
-            project,
-            replace(stage, compute=MADE_UP[stage.name], checks=())
-            if made_up
-            else replace(stage, requires={}),
-            progress=ignore_progress,
-            run_id="run",
-        )
+    materialise_made_up(project)
     return project
+
+
+def materialise_made_up(project: Project, *, failed: Sequence[str] | None = None) -> None:
+    """Brings the project up to date, with weights and an evaluation that are made up.
+
+    Args:
+        project: The project.
+        failed: The checks that what is made up fails, of all those that it has; None for no checks.
+    """
+    for stage in build_graph(project.read_inputs()).values():
+        if stage.name in MADE_UP:
+            checks = (
+                () if failed is None else [_answer(check, check.name not in failed) for check in stage.checks]
+            )
+            made = replace(stage, compute=MADE_UP[stage.name], checks=tuple(checks))
+        else:
+            made = replace(stage, requires={})
+        materialise(project, made, progress=ignore_progress, run_id="run")
+
+
+def _answer(check: Check, passed: bool) -> Check:
+    return replace(check, run=lambda _output, _inputs: CheckResult(passed=passed))

@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 
 from rlaif_dagster.cli.init import init_command
 from rlaif_dagster.defs.events import read_events
+from rlaif_dagster.defs.execution import prepare_dagster_home
+from rlaif_dagster.errors import StorageError
 from rlaif_dagster.lineage.auditing.events import EventLog, MaterialisationEvent
 from rlaif_dagster.lineage.auditing.findings import AuditReport
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from tests.conftest import edit_yaml, run_assets
 
-from .audited_projects import audit, make_text_stage, name_findings, run, snapshot
+from .audited_projects import audit, make_project, make_text_stage, name_findings, run, snapshot
 
 # --- the comparison, on plain values ---
 
@@ -363,3 +365,40 @@ def test_a_project_without_a_log_is_audited_without_it(root: Path) -> None:
     report = audit(root)
     assert report.findings == ()
     assert report.skipped == ("Dagster's event log: there is none in this project",)
+
+
+# --- a storage that dagster.yaml places elsewhere ---
+
+POSTGRES = """\
+storage:
+  postgres:
+    postgres_db: {hostname: 127.0.0.1, port: 1, username: dagster, db_name: dagster, password: SECRET}
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        POSTGRES,  # without its driver, or with it and no server at that port
+        POSTGRES.replace("SECRET", "{env: NO_SUCH_VARIABLE}"),
+        "event_log_storage: {module: no_such_module, class: Storage, config: {}}\n",
+        "storage: {sqlite: {base_dir: {env: NO_SUCH_VARIABLE}}}\n",
+        "storage: [\n",
+    ],
+)
+def test_a_storage_that_cannot_be_opened_is_not_looked_at_and_no_finding(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing driver, a wrong setting or a server that is down is no sign that somebody changed the log."""
+    project = make_project(tmp_path)
+    (tmp_path / ".dagster").mkdir()
+    (tmp_path / ".dagster" / "dagster.yaml").write_text(text)
+    report = audit_with_log(tmp_path)
+    assert (report.findings, report.num_events) == ((), None)
+    [skipped] = report.skipped
+    assert skipped.startswith("Dagster's event log: Dagster cannot read it (")
+    assert "docs/operating.md" in skipped
+    for name in ("DAGSTER_HOME", "RLAIF_PROJECT"):
+        monkeypatch.setenv(name, "")
+    with pytest.raises(StorageError, match=r"(?s)cannot be read or written.*remedy: see that the storage"):
+        prepare_dagster_home(project)

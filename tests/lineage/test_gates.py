@@ -64,7 +64,7 @@ def test_an_override_is_no_part_of_a_recipe(make_stage: MakeStage, run: Run, pro
 
 
 def test_a_required_check_is_a_gate_for_who_requires_it(make_stage: MakeStage, run: Run) -> None:
-    child = replace(make_stage("b", "", ("a",)), requires={"a": ("gate",)})
+    child = replace(make_stage("b", "", ("a",)), requires={"a": {"gate": None}})
     run(make_stage("a", "x"))
     with pytest.raises(GateError, match="required check gate, which was never asked"):
         run(child)
@@ -75,6 +75,22 @@ def test_a_required_check_is_a_gate_for_who_requires_it(make_stage: MakeStage, r
         run(child)
     assert run(make_stage("c", "", ("a",))).record.overrides == ()
     assert run(replace(child, overrides=(make_override(failed),))).status == "computed"
+
+
+def test_a_required_check_counts_only_if_it_asked_for_what_is_required_now(
+    make_stage: MakeStage, run: Run
+) -> None:
+    """Such as a release of an evaluation that is older than the setting."""
+    stage = make_stage("a", "x", gate=True)
+    [check] = stage.checks
+    outcome = run(replace(stage, checks=(replace(check, required=["kind"]),)))
+    assert outcome.record.checks[0].facts == {"required": ["kind"]}
+    child = make_stage("b", "", ("a",))
+    with pytest.raises(
+        GateError, match=r"gate asked for \['kind'\], and \['kind', 'short'\] is required(?s:.*)rlaif run a"
+    ):
+        run(replace(child, requires={"a": {"gate": ["kind", "short"]}}))
+    assert run(replace(child, requires={"a": {"gate": ["kind"]}})).status == "computed"
 
 
 def test_every_failed_check_of_an_input_is_named(make_stage: MakeStage, run: Run) -> None:
@@ -142,7 +158,7 @@ def test_an_override_of_nothing_is_refused(make_stage: MakeStage, run: Run, proj
             add_override(project, graph, asset, name, "because")
         assert words in str(caught.value)
     assert not (project.root / OVERRIDES_FILE).exists()
-    graph["reader"] = replace(make_stage("reader", "", ("soft",)), requires={"soft": ("gate",)})
+    graph["reader"] = replace(make_stage("reader", "", ("soft",)), requires={"soft": {"gate": None}})
     assert add_override(project, graph, "soft", "gate", "because").asset == "soft"
 
 

@@ -121,10 +121,12 @@ def audit_project(
                 num_bytes += copies.num_bytes
             else:
                 skipped.append(f"{DATA_FOLDER}/: it is not here; `rlaif run` or `dvc checkout` fills it")
-        if events is not None:
-            findings += check_events(events, ledger, records, is_complete=target is None)
-        else:
+        if events is None:
             skipped.append("Dagster's event log: there is none in this project")
+        elif events.unread is not None:
+            skipped.append(f"Dagster's event log: {events.unread}")
+        else:
+            findings += check_events(events, ledger, records, is_complete=target is None)
         standing = read_standing(project.root)
         if standing is None:
             skipped.append(f"which overrides still stand: {OVERRIDES_FILE} or {RELEASE_FILE} cannot be read")
@@ -137,7 +139,7 @@ def audit_project(
         num_records=len(records),
         num_objects=reading.num_hashed,
         num_bytes=num_bytes,
-        num_events=None if events is None else len(events.events),
+        num_events=None if events is None or events.unread else len(events.events),
     )
 
 

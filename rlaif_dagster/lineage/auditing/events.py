@@ -51,11 +51,14 @@ class EventLog:
         events: The materialisations, in the order in which they came.
         runs: The state of every run that Dagster knows, by id.
         damage: What cannot be read, or contradicts itself: (place, words).
+        unread: Why nothing of it could be read, with the remedy, where no file of the project is at fault: a driver is
+            missing, or a server does not answer. Nothing else is known then.
     """
 
     events: tuple[MaterialisationEvent, ...]
     runs: Mapping[str, str]
     damage: tuple[tuple[str, str], ...] = ()
+    unread: str | None = None
 
 
 def check_events(

@@ -19,7 +19,9 @@ from rlaif_dagster.versioning.pin import DATA_FOLDER, read_pinned_md5
 from rlaif_dagster.versioning.tree import Tree
 
 PIN_FILE: Final = f"{DATA_FOLDER}.dvc"
-_TAKE_BACK: Final = "take data.dvc back from git (`git checkout -- data.dvc`), or `rlaif run` writes it again"
+_TAKE_BACK: Final = (
+    "take data.dvc back from git (`git checkout HEAD -- data.dvc`), or delete it; then `rlaif run`"
+)
 
 
 def read_pin(root: Path) -> tuple[str | None, list[Finding]]:

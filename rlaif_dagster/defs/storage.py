@@ -1,0 +1,40 @@
+"""Where Dagster keeps its runs and events: files in its folder, or another storage that its `dagster.yaml` names."""
+
+from pathlib import Path
+from typing import Final
+
+import yaml
+from alembic.util.exc import CommandError
+from sqlalchemy.exc import SQLAlchemyError
+
+SETTINGS_FILE: Final = "dagster.yaml"
+REMEDY: Final = (
+    "see that the storage's server runs, and that dagster.yaml names it, its user and its password; PostgreSQL needs "
+    "the extra `postgres` and `scheme: postgresql+psycopg2` (docs/operating.md, Dagster's storage in PostgreSQL)"
+)
+_STORAGES: Final = ("storage", "run_storage", "event_log_storage")
+
+
+def is_elsewhere(home: Path) -> bool:
+    """Whether the settings in Dagster's folder name a storage of their own, such as a database server."""
+    try:
+        settings = yaml.safe_load((home / SETTINGS_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return True  # Dagster cannot read them either, so no database is at fault
+    return isinstance(settings, dict) and any(name in settings for name in _STORAGES)
+
+
+def is_of_database(error: BaseException) -> bool:
+    """Whether a database, or what talks to it, is behind an error; drivers wrap theirs in classes of their own."""
+    return isinstance(error, SQLAlchemyError | CommandError) or (
+        error.__cause__ is not None and is_of_database(error.__cause__)
+    )
+
+
+def word_error(error: BaseException) -> str:
+    """What went wrong, on one line: the first error of a chain, which says why the others came."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
