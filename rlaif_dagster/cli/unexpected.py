@@ -65,11 +65,16 @@ def _name(error: BaseException) -> str:
 
 
 def _name_step(error: BaseException) -> str:
-    """The step in which Dagster saw the error: it says so in the error that it puts beside the first one."""
+    """The step in which Dagster saw the error.
+
+    The error that Dagster puts beside the first one says it. Each of the two may name the other as where it comes from.
+    """
     found: BaseException | None = error
-    while found is not None:
+    seen: list[BaseException] = []
+    while found is not None and not any(found is one for one in seen):
         if step := getattr(found, "step_key", None):
             return f" in {step}"
+        seen.append(found)
         found = found.__cause__ or found.__context__
     return ""
 

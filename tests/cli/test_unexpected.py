@@ -69,6 +69,7 @@ def run_crash(
         capture_output=True,
         text=True,
         check=False,
+        timeout=120,
         env={
             **os.environ,
             **({"RLAIF_DEBUG": "1"} if debug else {}),
@@ -127,6 +128,19 @@ def test_an_error_of_ours_that_dagster_wraps_is_the_usual_message(default_projec
     done = run_crash(code.format(error=JUDGE_ERROR), default_project)
     assert (done.returncode, done.stderr) == (2, "error: the judge is away.\n  remedy: wait\n")
     assert not (default_project / ".rlaif" / "errors").exists()
+
+
+def test_errors_that_name_each_other_as_their_cause_are_reported(default_project: Path) -> None:
+    code = IN_COMMAND.replace(
+        "    raise KeyError",
+        "    first, second = KeyError('first'), ValueError('second')\n"
+        "    first.__context__, second.__cause__ = second, first\n"
+        "    raise first\n"
+        "    raise KeyError",
+    )
+    done = run_crash(code, default_project)
+    assert done.returncode == 1
+    assert done.stderr.startswith("unexpected error: KeyError: 'first', at ")
 
 
 def test_without_a_project_the_log_goes_to_the_temporary_folder(tmp_path: Path) -> None:
