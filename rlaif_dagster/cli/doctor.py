@@ -4,36 +4,53 @@ import importlib.metadata
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 from rich.console import Console
 from rich.markup import escape
 
 from rlaif_dagster.errors import RlaifError
 
 MIN_FREE_BYTES = 2 * 1024**3
-ANTLR_MAJOR_MINOR = "4.13"
+ANTLR = Requirement("antlr4-python3-runtime>=4.9,<4.14")
+"""What Dagster's text selections work with; dagster and DVC bring it, with other bounds (decision 0008)."""
+TESTED_FILE = files("rlaif_dagster") / "tested_versions.txt"
+"""The versions of this package's direct dependencies in `requirements.lock`; a test holds them equal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was looked at."""
+    """One thing that was looked at.
+
+    Attributes:
+        subject: What was looked at.
+        found: What was found.
+        remedy: What to do, if it is wrong.
+        note: What is worth knowing, if it is not wrong.
+    """
 
     subject: str
     found: str
     remedy: str | None = None
+    note: str | None = None
 
 
 def doctor_command(root: Path) -> int:
-    """Prints every finding; returns 0 if all is well, else 1."""
+    """Prints every finding; returns 1 if something is wrong, else 0, also where there are notes."""
     console = Console()
     findings = [*_check_python(), *_check_libraries(), *_check_tools(), *_check_project(root)]
     for finding in findings:
-        mark = "[green]ok[/]   " if finding.remedy is None else "[red]wrong[/]"
-        console.print(f"{mark} {escape(finding.subject)}: {escape(finding.found)}", soft_wrap=True)
+        mark = (
+            "[red]wrong[/]" if finding.remedy else "[yellow]note[/] " if finding.note else "[green]ok[/]   "
+        )
+        note = f", {finding.note}" if finding.note else ""
+        console.print(f"{mark} {escape(finding.subject)}: {escape(finding.found + note)}", soft_wrap=True)
         if finding.remedy:
             console.print(f"        remedy: {escape(finding.remedy)}", soft_wrap=True)
     return int(any(finding.remedy for finding in findings))
@@ -46,32 +63,42 @@ def _check_python() -> Iterator[Finding]:
 
 
 def _check_libraries() -> Iterator[Finding]:
+    tested = read_tested_versions()
     for text in importlib.metadata.requires("rlaif-dagster") or []:
         requirement = Requirement(text)
-        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        try:
-            found = importlib.metadata.version(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
-            yield Finding(
-                subject=requirement.name, found="not installed", remedy=f"pip install '{requirement}'"
-            )
-            continue
-        fits = requirement.specifier.contains(found, prereleases=True)
-        yield Finding(
-            subject=requirement.name,
-            found=found,
-            remedy=None if fits else f"pip install '{requirement}'",
-        )
-    found = importlib.metadata.version("antlr4-python3-runtime")
-    fits = found.startswith(ANTLR_MAJOR_MINOR)
-    yield Finding(
-        subject="antlr4-python3-runtime",
-        found=found if fits else f"{found}, with which every text selection of assets in Dagster fails",
-        remedy=None
-        if fits
-        else "pip install --no-deps antlr4-python3-runtime==4.13.2 (DVC works with it too)",
+        if not requirement.marker or requirement.marker.evaluate({"extra": ""}):
+            yield check_library(requirement, tested)
+    yield check_library(ANTLR, tested={})
+
+
+def read_tested_versions() -> dict[str, str]:
+    """The versions that this release was tested with, by canonical name."""
+    lines = TESTED_FILE.read_text().split()
+    return {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+
+
+def check_library(requirement: Requirement, tested: Mapping[str, str]) -> Finding:
+    """Says whether a library is there, in its range, and of the release (5.23.x) that was tested."""
+    name = requirement.name
+    try:
+        found = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(subject=name, found="not installed", remedy=f"pip install '{requirement}'")
+    if not requirement.specifier.contains(found, prereleases=True):
+        return Finding(subject=name, found=found, remedy=f"pip install '{requirement}'")
+    return Finding(
+        subject=name, found=found, note=compare_release(found, tested.get(canonicalize_name(name)))
     )
+
+
+def compare_release(found: str, tested: str | None) -> str | None:
+    """Says how a release (5.24) differs from the tested one; None if it does not, or none was tested."""
+    if tested is None:
+        return None
+    here, there = ((version.major, version.minor) for version in (Version(found), Version(tested)))
+    if here == there:
+        return None
+    return f"{'newer' if here > there else 'older'} than the tested {there[0]}.{there[1]}.x"
 
 
 def _check_tools() -> Iterator[Finding]:

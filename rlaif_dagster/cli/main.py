@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -11,6 +11,8 @@ from rlaif_dagster.errors import RlaifError
 
 EXIT_ERROR = 2
 """Exit code when something is wrong that the person can mend; nothing was changed."""
+EXIT_UNEXPECTED = 1
+"""Exit code of an error that this package did not foresee."""
 
 app = typer.Typer(
     name="rlaif",
@@ -20,8 +22,33 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+
+class Invocation:
+    """What `main` has to know of a command that failed.
+
+    Attributes:
+        project: The project's folder.
+    """
+
+    def __init__(self) -> None:
+        self.project = Path()
+
+
+def _remember_project(context: typer.Context, project: Path) -> Path:
+    if isinstance(context.obj, Invocation):
+        context.obj.project = project
+    return project
+
+
 ProjectOption = Annotated[
-    Path, typer.Option("--project", metavar="DIR", help="The project's folder.", show_default=True)
+    Path,
+    typer.Option(
+        "--project",
+        metavar="DIR",
+        help="The project's folder.",
+        show_default=True,
+        callback=_remember_project,
+    ),
 ]
 
 
@@ -416,13 +443,26 @@ def ui(
 
 
 def main() -> None:
-    """Runs the command; a fault that the person can mend is a message and exit code 2."""
+    """Runs the command; an error is a message and an exit code, never a traceback."""
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+    invocation = Invocation()
     try:
-        app()
+        app(obj=invocation)
     except RlaifError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's own error stream
-        sys.exit(EXIT_ERROR)
+        _fail(f"error: {error}", EXIT_ERROR)
+    except Exception as error:  # the one place where any error becomes a line and a log
+        from rlaif_dagster.cli.unexpected import DEBUG_VARIABLE, find_own_error, report_unexpected
+
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        if own := find_own_error(error):
+            _fail(f"error: {own}", EXIT_ERROR)
+        _fail(report_unexpected(error, invocation.project), EXIT_UNEXPECTED)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(message, file=sys.stderr)  # noqa: T201 - the command's own error stream
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from rlaif_dagster.defs.assets import AGAIN_TAG, build_asset
 from rlaif_dagster.defs.automation import build_automation
 from rlaif_dagster.defs.provenance import build_recipes_spec
 from rlaif_dagster.defs.resources import ProjectResource
+from rlaif_dagster.defs.text_selections import allow_text_selections
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.graph.build import Graph, build_graph
 from rlaif_dagster.graph.judge_canary import JUDGE_CANARY
@@ -42,6 +43,7 @@ def build_definitions(
             then there is no automation.
         progress: Where long stages report; the run's log if None.
     """
+    allow_text_selections()
     if graph is not None:
         return _build_assets(root, graph, given=graph, progress=progress)
     inputs = read_inputs(root)

@@ -1,7 +1,7 @@
 """The decoding loop: one seed a response, finished responses leave the batch. Needs torch: import it lazily.
 
-It runs inside transformers' `generate` (as its `custom_generate`), which prepares cache, masks and the
-temperature and top-p warpers, and differs from `generate`'s own loop in two points:
+It runs inside transformers' `generate` (as its `custom_generate`), which prepares the mask and the temperature
+and top-p warpers, and differs from `generate`'s own loop in two points:
 
 - A token is drawn by inverse transform sampling from one uniform number, which belongs to (response, step);
   so who else is in the batch changes nothing. The warped probabilities are taken as integers in units of
@@ -13,6 +13,7 @@ Known trade-off (accepted): the logits themselves depend on padding and batch si
 float32 that changes a token with a probability near 1e-6; in bfloat16 texts may differ between batch sizes.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -125,6 +126,11 @@ def _plain_config(
     )
 
 
+def _name_cache(model: "PreTrainedModel") -> str:
+    """What the model calls its cache, as an argument and in its output: `cache` from transformers 5.24 on."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+
+
 def _decode_batch(
     model: "PreTrainedModel",
     input_ids: torch.Tensor,
@@ -142,13 +148,15 @@ def _decode_batch(
         logits_processor: Temperature and top-p.
         generation_config: Prepared by `generate`.
         uniforms: Shape `(batch, step)`, or None for greedy decoding.
-        model_kwargs: What `generate` prepared for the model's forward pass: the empty cache among it.
+        model_kwargs: What `generate` prepared for the model's forward pass. Only the mask is used: what else is
+            there, and under which names, changes between releases of transformers.
 
     Returns:
         New tokens, shape `(batch, step)`, -1 after the end of a response.
     """
-    cache = model_kwargs["past_key_values"]
-    attention_mask = model_kwargs["attention_mask"]
+    cache_name = _name_cache(model)
+    cache: Any = None  # the model makes it in the first step
+    attention_mask = model_kwargs.get("attention_mask")
     if attention_mask is None:  # `generate` leaves it out where nothing is padded
         attention_mask = torch.ones_like(input_ids)
     positions = (attention_mask.cumsum(dim=-1) - 1).clamp(min=0)
@@ -157,15 +165,16 @@ def _decode_batch(
     new_tokens = torch.full((len(rows), generation_config.max_new_tokens), -1)
     step_ids = input_ids
     for step in range(generation_config.max_new_tokens):
-        logits = model(
+        output: Any = model(
             input_ids=step_ids,
             attention_mask=attention_mask,
             position_ids=positions,
-            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
-        ).logits[:, -1]
-        scores = logits_processor(input_ids, logits.float())
+            **{cache_name: cache},
+        )
+        cache = getattr(output, cache_name)
+        scores = logits_processor(input_ids, output.logits[:, -1].float())
         tokens = choose_tokens(scores, None if uniforms is None else uniforms[rows, step])
         new_tokens[rows, step] = tokens.cpu()
         running = (~torch.isin(tokens, ends)).nonzero()[:, 0]

@@ -1,0 +1,135 @@
+"""What is said of an error that this package did not foresee: one line, and a log file with the rest."""
+
+import importlib.metadata
+import os
+import platform
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from rlaif_dagster.errors import RlaifError
+
+DEBUG_VARIABLE: Final = "RLAIF_DEBUG"
+"""Environment variable: if it is set, an unexpected error is raised on, with its whole traceback."""
+REPORTED: Final = ("rlaif-dagster", "dagster", "dvc", "torch", "transformers", "trl")
+"""The distributions whose versions stand in the line; the log names all."""
+LOG_PREFIX: Final = "rlaif-error-"
+MAX_LOGS: Final = 20
+"""How many logs are kept in a folder; the oldest go first."""
+MAX_MESSAGE: Final = 200
+"""Characters of the error's own message that stand in the line."""
+
+_PACKAGE_ROOT: Final = Path(__file__).parent.parent
+
+
+def find_own_error(error: BaseException) -> RlaifError | None:
+    """The error of this package that Dagster wrapped, if it did."""
+    cause = _unwrap(error)
+    return cause if isinstance(cause, RlaifError) else None
+
+
+def report_unexpected(error: BaseException, project: Path) -> str:
+    """Writes the whole traceback to a log, and returns the one line for the person.
+
+    Args:
+        error: The error.
+        project: The project's folder; if it is none, the log goes to the system's folder of temporary files.
+    """
+    cause = _unwrap(error)
+    versions = f"{', '.join(_list_versions(REPORTED))}, Python {platform.python_version()}"
+    log = _write_log(_describe(error), project)
+    report = (
+        f"report {versions} and this log: {log}"
+        if log
+        else f"no log could be written; set {DEBUG_VARIABLE}=1"
+    )
+    return f"unexpected error: {_name(cause)}{_name_step(error)}, at {_locate(cause)}; {report}"
+
+
+def _unwrap(error: BaseException) -> BaseException:
+    while type(error).__module__.startswith("dagster") and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _name(error: BaseException) -> str:
+    message = "".join(char if char.isprintable() else " " for char in str(error))
+    message = " ".join(message.split())
+    if len(message) > MAX_MESSAGE:
+        message = message[:MAX_MESSAGE] + "…"
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def _name_step(error: BaseException) -> str:
+    """The step in which Dagster saw the error.
+
+    The error that Dagster puts beside the first one says it. Each of the two may name the other as where it comes from.
+    """
+    found: BaseException | None = error
+    seen: list[BaseException] = []
+    while found is not None and not any(found is one for one in seen):
+        if step := getattr(found, "step_key", None):
+            return f" in {step}"
+        seen.append(found)
+        found = found.__cause__ or found.__context__
+    return ""
+
+
+def _locate(error: BaseException) -> str:
+    """The innermost line of this package, or of any code if none of this package is there."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name != "main"]
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(_PACKAGE_ROOT)]
+    if not frames:
+        return "an unknown line"
+    frame = (own or frames)[-1]
+    file = Path(frame.filename)
+    return f"{file.relative_to(_PACKAGE_ROOT.parent) if own else file}:{frame.lineno}"
+
+
+def _describe(error: BaseException) -> str:
+    versions = sorted(_list_versions({found.name for found in importlib.metadata.distributions()}))
+    return "\n".join(
+        [
+            f"command: {sys.argv}",
+            f"Python {sys.version}",
+            f"platform: {platform.platform()}",
+            "",
+            *traceback.format_exception(error),
+            "",
+            *versions,
+            "",
+        ]
+    )
+
+
+def _list_versions(names: tuple[str, ...] | set[str]) -> Iterator[str]:
+    for name in names:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            yield f"{name} {importlib.metadata.version(name)}"
+
+
+def _write_log(text: str, project: Path) -> Path | None:
+    """Writes a log, readable by this user only; None if neither folder can be written."""
+    folders = [Path(tempfile.gettempdir())]
+    if (project / ".dvc").is_dir():
+        folders.insert(0, project.absolute() / ".rlaif" / "errors")
+    for folder in folders:
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(prefix=LOG_PREFIX, suffix=".log", dir=folder)
+            with os.fdopen(descriptor, "w", errors="backslashreplace") as stream:
+                stream.write(text)
+            _remove_old_logs(folder)
+            return Path(name)
+    return None
+
+
+def _remove_old_logs(folder: Path) -> None:
+    logs = sorted(folder.glob(f"{LOG_PREFIX}*.log"), key=lambda log: log.stat().st_mtime_ns)
+    for log in logs[:-MAX_LOGS]:
+        with suppress(OSError):  # another user's, or gone already
+            log.unlink()
