@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rlaif_dagster.cli.stopping import StoppableCommands
 from rlaif_dagster.errors import RlaifError
 
 EXIT_ERROR = 2
@@ -14,6 +15,7 @@ EXIT_ERROR = 2
 
 app = typer.Typer(
     name="rlaif",
+    cls=StoppableCommands,
     help="Reinforcement learning from AI feedback that can be rebuilt and audited.",
     no_args_is_help=True,
     add_completion=False,
