@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self, TextIO
@@ -29,6 +29,7 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from rlaif_dagster.cli.stopping import stop_if_asked
 from rlaif_dagster.processes import find_descriptor
 from rlaif_dagster.progress import RunProgress
 
@@ -43,7 +44,7 @@ def show_progress(title: str) -> Iterator[RunProgress]:
     """Shows how far the work is, and removes what moves when it ends.
 
     Args:
-        title: What is under way while there is no asset: "planning".
+        title: The command, which is shown while no asset is under way.
     """
     with _copy_of_stderr() as stream:
         console = _ErrorConsole(file=stream)
@@ -70,10 +71,11 @@ class _ErrorConsole(Console):
     @property  # type: ignore[misc]  # rich's has a setter as well, which nobody needs here
     def size(self) -> ConsoleDimensions:
         """The size now."""
-        try:
-            return ConsoleDimensions(*os.get_terminal_size(self.file.fileno()))
-        except OSError:
-            return super().size
+        with suppress(OSError):
+            width, height = os.get_terminal_size(self.file.fileno())
+            if width and height:  # some terminals do not know
+                return ConsoleDimensions(width, height)
+        return super().size
 
     def on_broken_pipe(self) -> None:
         """Writes to nowhere where nobody reads any more; the work itself goes on."""
@@ -135,6 +137,7 @@ class Lines:
 
     def __call__(self, what: str, done: int, total: int, note: str = "") -> None:
         """Prints how far the work is, if the last line about it is long ago and much was done since."""
+        stop_if_asked()
         now = self._clock()
         said_at, said_done = self._said.setdefault(what, (now, 0))
         if done >= total or now - said_at < LINE_SECONDS or done - said_done < LINE_SHARE * total:
@@ -146,6 +149,7 @@ class Lines:
 
     def start_asset(self, asset: str) -> None:
         """Prints that the asset was started."""
+        stop_if_asked()
         self._said.clear()
         self._assets.start(asset)
         self._assets.say(f"{asset}: started")
@@ -163,7 +167,7 @@ class Bars:
 
         Args:
             console: The console, on a terminal.
-            title: What is under way while there is no asset.
+            title: The command, which is shown while no asset is under way.
         """
         self._assets = _Assets(console, time.monotonic)
         one_line = Column(no_wrap=True)
@@ -206,6 +210,7 @@ class Bars:
 
     def __call__(self, what: str, done: int, total: int, note: str = "") -> None:
         """Moves the bar of a kind of work."""
+        stop_if_asked()
         task = self._tasks.get(what)
         if task is None:
             task = self._tasks[what] = self._bars.add_task(f"  {what}", total=total, note=note)
@@ -213,6 +218,7 @@ class Bars:
 
     def start_asset(self, asset: str) -> None:
         """Shows the asset's name."""
+        stop_if_asked()
         self._assets.start(asset)
         self._head.update(self._title, visible=False)
         self._asset = self._head.add_task(asset, total=None)

@@ -99,6 +99,7 @@ def test_a_terminal_shows_bars_while_stages_sample_judge_and_train_and_one_line_
     assert max(map(len, drawn[num_wide + 20 :])) <= 60
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_a_line_of_each_event_as_it_happens_and_the_results_stay_alone_on_stdout(
     tmp_path: Path,
 ) -> None:
@@ -139,6 +140,7 @@ def test_a_run_goes_on_where_nobody_reads_its_progress_any_more(tmp_path: Path) 
         assert process.wait() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [

@@ -3,6 +3,8 @@
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,6 +61,7 @@ def sample_for_long(project: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_a_server_is_waited_for(project: Path, deaf_server: str) -> None:
     """And without a terminal: SIGINT, as an editor or a script sends it, and SIGTERM, as a service manager does."""
     ask_a_server(project)
@@ -125,3 +128,34 @@ def test_ctrl_c_in_other_commands(project: Path) -> None:
                 assert terminal.read_to_the_end() == 130
             assert terminal.lines[-1] == sentence
             assert [line for line in terminal.lines if FOREIGN.search(line)] == []
+
+
+SWALLOWING = """\
+import signal, sys, typer
+from rlaif_dagster.cli.bars import show_progress
+from rlaif_dagster.cli.stopping import StoppableCommands
+
+app = typer.Typer(cls=StoppableCommands)
+app.callback()(lambda: None)
+
+@app.command()
+def run():
+    with show_progress("rlaif run") as progress:
+        progress("rows", 1, 10)
+        try:
+            signal.raise_signal(int(sys.argv[1]))
+        except BaseException:
+            print("swallowed")
+        progress("rows", 2, 10)
+        print("went on")
+
+app(["run"])
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_a_library_swallows_stops_the_work_at_its_next_step(sent: signal.Signals) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SWALLOWING, str(int(sent))], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (128 + sent, "swallowed\n", f"{KEPT}\n")
