@@ -1,10 +1,12 @@
-"""Child processes that end when their parent is killed; only Linux can."""
+"""What belongs to a process: children that end when it is killed (only Linux can), and where it prints."""
 
 import ctypes
+import os
 import signal
 import sys
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, TextIO
 
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -21,3 +23,39 @@ end_with_parent: Final = make_end_with_parent(signal.SIGTERM)
 """For a child that ends what it started itself."""
 die_with_parent: Final = make_end_with_parent(signal.SIGKILL)
 """For a child that may not do anything more."""
+
+
+def find_descriptor(stream: TextIO | None) -> int | None:
+    """The file descriptor of a stream; None if it has none: it was closed, or is kept in memory."""
+    try:
+        return None if stream is None else stream.fileno()
+    except OSError:
+        return None
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Discards what this process and its children print, for the time of a `with` block.
+
+    Whoever gives the descriptors another file inside the block still gets all that is printed there.
+    """
+    streams = [
+        (stream, descriptor)
+        for stream in (sys.stdout, sys.stderr)
+        if (descriptor := find_descriptor(stream)) is not None
+    ]
+    for stream, _ in streams:
+        stream.flush()
+    copies = [(descriptor, os.dup(descriptor)) for _, descriptor in streams]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for _, descriptor in streams:
+            os.dup2(nowhere, descriptor)
+        yield
+    finally:
+        for stream, _ in streams:
+            stream.flush()
+        for descriptor, copy in copies:
+            os.dup2(copy, descriptor)
+            os.close(copy)
+        os.close(nowhere)

@@ -1,13 +1,13 @@
-"""How long work tells how far it is."""
+"""How long work reports how far it is."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Progress(Protocol):
     """Called as `progress(what, done, total)`, and with a note where there is one."""
 
     def __call__(self, what: str, done: int, total: int, note: str = "", /) -> None:
-        """Tells how far the work is.
+        """Reports how far the work is.
 
         Args:
             what: A short noun, such as "responses"; the same throughout.
@@ -17,5 +17,34 @@ class Progress(Protocol):
         """
 
 
-def ignore_progress(what: str, done: int, total: int, note: str = "") -> None:
-    """A `Progress` that shows nothing."""
+class RunProgress(Progress, Protocol):
+    """A `Progress` that also follows a run from asset to asset."""
+
+    def start_asset(self, asset: str) -> None:
+        """Reports that the run has come to an asset."""
+
+    def finish_asset(self, asset: str, status: str, rows: int | None) -> None:
+        """Reports what became of the asset.
+
+        Args:
+            asset: Its name.
+            status: "computed", "reused" or "not made".
+            rows: Rows of its main table, or None if it has none.
+        """
+
+
+class _Silence:
+    """A `RunProgress` that shows nothing."""
+
+    def __call__(self, what: str, done: int, total: int, note: str = "", /) -> None:
+        """Shows nothing."""
+
+    def start_asset(self, asset: str) -> None:
+        """Shows nothing."""
+
+    def finish_asset(self, asset: str, status: str, rows: int | None) -> None:
+        """Shows nothing."""
+
+
+ignore_progress: Final[RunProgress] = _Silence()
+"""A `RunProgress` that shows nothing."""

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from rlaif_dagster.cli.bars import show_bars
+from rlaif_dagster.cli.bars import show_progress
 from rlaif_dagster.lineage.auditing.audit import audit_project
 from rlaif_dagster.lineage.auditing.findings import AuditReport
 from rlaif_dagster.lineage.project import Project
@@ -25,14 +25,13 @@ def audit_command(
     """
     project = Project.open(root, uses_remote=remote)
     events = None
-    if project.dagster_home.is_dir():
-        from rlaif_dagster.defs.events import read_events
+    with show_progress("rlaif audit") as progress:
+        if project.dagster_home.is_dir():
+            from rlaif_dagster.defs.events import read_events
 
-        events = read_events(project.dagster_home)
-    console = Console(stderr=as_json)
-    with show_bars(console) as progress:
+            events = read_events(project.dagster_home)
         report = audit_project(project, target=target, events=events, keys=keys, progress=progress)
-    _show(console, report)
+    _show(Console(stderr=as_json), report)
     if as_json:
         typer.echo(json.dumps(describe_report(report)))
     return int(bool(report.findings))

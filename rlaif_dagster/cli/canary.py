@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rlaif_dagster.cli.bars import show_progress
 from rlaif_dagster.graph.judge_canary import CANARY_JSON, JUDGE_CANARY
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.progress import ignore_progress
 
 
 def canary_command(root: Path, *, as_json: bool) -> None:
@@ -23,9 +23,10 @@ def canary_command(root: Path, *, as_json: bool) -> None:
         RlaifError: If the inputs are wrong or the judge cannot be asked.
     """
     project = Project.open(root, uses_remote=True)
-    from rlaif_dagster.defs.execution import run_canary
+    with show_progress("rlaif canary") as progress:
+        from rlaif_dagster.defs.execution import run_canary
 
-    run_canary(project, project.build_graph(), progress=ignore_progress)
+        run_canary(project, project.build_graph(), progress=progress)
     found = json.loads((project.root / "data" / JUDGE_CANARY / CANARY_JSON).read_bytes())
     Console(stderr=as_json).print(_tabulate(found["judges"]))
     if as_json:

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from rlaif_dagster.cli.bars import show_progress
 from rlaif_dagster.lineage.collecting.collect import apply_collection, plan_collection
 from rlaif_dagster.lineage.project import Project
 
@@ -23,7 +24,8 @@ def gc_command(root: Path, keep: Sequence[str], *, apply: bool, as_json: bool) -
     """
     project = Project.open(root)
     collect = apply_collection if apply else plan_collection
-    collection = collect(project, keep, now=datetime.datetime.now(datetime.UTC))
+    with show_progress("rlaif gc"):
+        collection = collect(project, keep, now=datetime.datetime.now(datetime.UTC))
     console = Console(stderr=as_json)
     table = Table("asset", "versions kept", "given up" if apply else "would go")
     kept, dropped = (

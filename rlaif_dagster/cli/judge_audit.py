@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rlaif_dagster.cli.bars import show_progress
 from rlaif_dagster.judging.audit.definitions import RATER_FIGURES, SOURCE_FIGURE, Definition
 from rlaif_dagster.judging.audit.doubts import find_doubts
 from rlaif_dagster.judging.audit.figures import Figure
@@ -41,12 +42,13 @@ def judge_audit_command(file: Path, *, as_json: bool) -> None:
     Raises:
         InputError: If the file is not one of verdicts.
     """
-    verdicts = read_verdicts(file)
-    result = audit_verdicts(verdicts.rows)
+    with show_progress("rlaif judge-audit"):
+        verdicts = read_verdicts(file)
+        result = audit_verdicts(verdicts.rows)
+        doubts = list(find_doubts(file.name, verdicts.rows))
     console = Console(stderr=as_json)
     for table in _list_tables(result):
         console.print(table)
-    doubts = list(find_doubts(file.name, verdicts.rows))
     for words in doubts:
         console.print(f"[red]doubt[/]  {escape(words)}", soft_wrap=True, highlight=False)
     if verdicts.unused_fields:

@@ -7,6 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from rlaif_dagster.cli.stopping import StoppableCommands
 from rlaif_dagster.errors import RlaifError
 
 EXIT_ERROR = 2
@@ -16,6 +17,7 @@ EXIT_UNEXPECTED = 1
 
 app = typer.Typer(
     name="rlaif",
+    cls=StoppableCommands,
     help="Reinforcement learning from AI feedback that can be rebuilt and audited.",
     no_args_is_help=True,
     add_completion=False,

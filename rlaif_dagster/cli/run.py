@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from rlaif_dagster.cli.bars import show_bars
+from rlaif_dagster.cli.bars import show_progress
 from rlaif_dagster.cli.figures import show_figures
 from rlaif_dagster.cli.plan import describe_price, word_range
 from rlaif_dagster.digest import Digest
@@ -33,16 +33,13 @@ def run_command(root: Path, assets: Sequence[str], *, as_json: bool) -> None:
     console = Console(stderr=as_json)
     started = time.monotonic()
     project = Project.open(root, uses_remote=True)
-    graph = project.build_graph()
-    plan = make_plan(project, graph, assets)
-    from rlaif_dagster.defs.execution import run_assets
-
     try:
-        with show_bars(console) as progress:
+        with show_progress("rlaif run") as progress:
+            graph = project.build_graph()
+            plan = make_plan(project, graph, assets)
+            from rlaif_dagster.defs.execution import run_assets
+
             statuses = run_assets(project, graph, assets, progress=progress)
-    except KeyboardInterrupt:
-        console.print("stopped; what was finished is kept, and the next run goes on from there")
-        raise typer.Exit(130) from None
     except GateError:
         show_figures(console, project, project.ledger.find_heads())
         raise
@@ -77,7 +74,11 @@ def _tabulate(
 ) -> Table:
     table = Table(title="Assets")
     for name in ("asset", "status", "rows", "sampled (planned)", "verdicts asked (planned)", "digest"):
-        table.add_column(name, justify="left" if name in ("asset", "status", "digest") else "right")
+        table.add_column(
+            name,
+            justify="left" if name in ("asset", "status", "digest") else "right",
+            no_wrap=name in ("asset", "digest"),
+        )
     for asset, status in statuses.items():
         record = heads[asset]
         price = planned[asset]

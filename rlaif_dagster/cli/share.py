@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from rlaif_dagster.cli.bars import show_bars
+from rlaif_dagster.cli.bars import show_progress
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.sharing import ShareResult, pull_project, push_project
 from rlaif_dagster.progress import Progress
@@ -20,7 +20,7 @@ def push_command(root: Path, *, as_json: bool) -> int:
     Raises:
         RlaifError: If something is damaged, or the remote cannot be written.
     """
-    return _share(root, push_project, "sent to", as_json=as_json)
+    return _share(root, push_project, "rlaif push", "sent to", as_json=as_json)
 
 
 def pull_command(root: Path, *, heads_only: bool, as_json: bool) -> int:
@@ -33,14 +33,14 @@ def pull_command(root: Path, *, heads_only: bool, as_json: bool) -> int:
     def pull(project: Project, *, progress: Progress) -> ShareResult:
         return pull_project(project, heads_only=heads_only, progress=progress)
 
-    return _share(root, pull, "taken from", as_json=as_json)
+    return _share(root, pull, "rlaif pull", "taken from", as_json=as_json)
 
 
-def _share(root: Path, move: Callable[..., ShareResult], word: str, *, as_json: bool) -> int:
+def _share(root: Path, move: Callable[..., ShareResult], title: str, word: str, *, as_json: bool) -> int:
     project = Project.open(root)
-    console = Console(stderr=as_json)
-    with show_bars(console) as progress:
+    with show_progress(title) as progress:
         result = move(project, progress=progress)
+    console = Console(stderr=as_json)
     console.print(
         f"{result.num_records:,} records {word} {result.remote}; "
         f"{result.num_versions:,} versions are whole on both sides",

@@ -20,12 +20,12 @@ from rlaif_dagster.defs.provenance import (
     report_check,
     tell_recipe,
 )
-from rlaif_dagster.defs.resources import ProjectResource, log_progress
+from rlaif_dagster.defs.resources import ProjectResource, RunLog
 from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.graph.judge_canary import JUDGE_CANARY
 from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.lineage.recall import Outcome, materialise
-from rlaif_dagster.progress import Progress
+from rlaif_dagster.progress import RunProgress
 
 AGAIN_TAG = "rlaif/again"
 """A run with this tag computes the asset that it names, even if the result is known."""
@@ -50,21 +50,25 @@ def build_asset(stage: Stage) -> AssetsDefinition:
     def materialise_stage(
         context: AssetExecutionContext,
         project: ProjectResource,
-        progress: ResourceParam[Progress | None],
+        progress: ResourceParam[RunProgress | None],
         graph: ResourceParam[Graph | None],
     ) -> MaterializeResult:  # type: ignore[type-arg]
         current = (graph or project.graph)[stage.name]
         run_id = context.run.run_id
+        told = progress or RunLog()
+        told.start_asset(stage.name)
         with project.events.telling(stage.name, run_id, warn=context.log.warning) as tell_record:
             outcome = materialise(
                 project.project,
                 current,
-                progress=progress or log_progress(),
+                progress=told,
                 run_id=run_id,
                 budgets=project.budgets,
                 again=context.run.tags.get(AGAIN_TAG) == stage.name,
             )
             tell_record(outcome.record)
+        record = outcome.record
+        told.finish_asset(stage.name, "not made" if record.is_stopped else outcome.status, record.rows)
         if stage.name == JUDGE_CANARY:
             for observation in find_doubts(context.instance, project.project):
                 context.log_event(observation)

@@ -21,7 +21,7 @@ from rlaif_dagster.errors import InputError
 from rlaif_dagster.graph.build import Graph, build_graph
 from rlaif_dagster.graph.judge_canary import JUDGE_CANARY
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
-from rlaif_dagster.progress import Progress
+from rlaif_dagster.progress import RunProgress
 from rlaif_dagster.project_template import TEMPLATE_ROOT
 
 MAIN_JOB = "align_policy"
@@ -31,7 +31,7 @@ CANARY_JOB = "ask_canary"
 
 
 def build_definitions(
-    root: Path, *, graph: Graph | None = None, progress: Progress | None = None
+    root: Path, *, graph: Graph | None = None, progress: RunProgress | None = None
 ) -> Definitions:
     """Makes the definitions of a project.
 
@@ -41,7 +41,7 @@ def build_definitions(
         root: The project's folder.
         graph: The graph, where the caller has built it already, for a run in this process that the caller announces;
             then there is no automation.
-        progress: Where long stages report; the run's log if None.
+        progress: Where assets and long stages report; the run's log if None.
     """
     allow_text_selections()
     if graph is not None:
@@ -74,7 +74,9 @@ def read_inputs(root: Path) -> ProjectInputs:
         return ProjectInputs.read(TEMPLATE_ROOT)
 
 
-def _build_assets(root: Path, shown: Graph, *, given: Graph | None, progress: Progress | None) -> Definitions:
+def _build_assets(
+    root: Path, shown: Graph, *, given: Graph | None, progress: RunProgress | None
+) -> Definitions:
     return Definitions(
         assets=[build_recipes_spec(shown), *(build_asset(stage) for stage in shown.values())],
         jobs=[

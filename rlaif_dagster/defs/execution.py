@@ -23,7 +23,8 @@ from rlaif_dagster.graph.build import Graph, with_ancestors
 from rlaif_dagster.lineage.gates import list_failed
 from rlaif_dagster.lineage.project import PROJECT_VARIABLE, Project
 from rlaif_dagster.lineage.running import hold_run
-from rlaif_dagster.progress import Progress
+from rlaif_dagster.processes import silenced
+from rlaif_dagster.progress import RunProgress
 
 _INSTANCE_SETTINGS = """\
 # Dagster's settings for this project; see docs/operating.md
@@ -69,7 +70,7 @@ def run_assets(
     graph: Graph,
     assets: Sequence[str],
     *,
-    progress: Progress,
+    progress: RunProgress,
     with_upstream: bool = True,
 ) -> dict[str, str]:
     """Brings assets up to date, in one Dagster run in this process.
@@ -78,7 +79,7 @@ def run_assets(
         project: The project.
         graph: Its graph.
         assets: Names; all assets if empty.
-        progress: Told how far long stages are.
+        progress: Told which asset is under way and how far it is; nothing else is printed.
         with_upstream: Whether everything upstream of them is brought up to date first.
 
     Returns:
@@ -104,7 +105,7 @@ def run_assets(
     )
 
 
-def run_canary(project: Project, graph: Graph, *, progress: Progress) -> None:
+def run_canary(project: Project, graph: Graph, *, progress: RunProgress) -> None:
     """Asks the judge of the newest judgements the canary's questions again, in one Dagster run in this process.
 
     Raises:
@@ -116,13 +117,14 @@ def run_canary(project: Project, graph: Graph, *, progress: Progress) -> None:
 
 
 def _execute(
-    project: Project, graph: Graph, job: str, selection: Sequence[AssetKey] | None, progress: Progress
+    project: Project, graph: Graph, job: str, selection: Sequence[AssetKey] | None, progress: RunProgress
 ) -> dict[str, str]:
     home = prepare_dagster_home(project)
     definitions = build_definitions(project.root, graph=graph, progress=progress)
     try:
         run_id = str(uuid.uuid4())
-        with DagsterInstance.get() as instance, hold_run(project, run_id):
+        # Dagster mirrors what it captures for the UI, and prints of its own where it is interrupted.
+        with DagsterInstance.get() as instance, hold_run(project, run_id), silenced():
             report_dead_runs(instance, project)
             result = definitions.resolve_job_def(job).execute_in_process(
                 instance=instance, asset_selection=selection, run_config=_QUIET, run_id=run_id

@@ -12,7 +12,6 @@ from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.lineage.exporting.sending import EventSender
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.running import hold_run
-from rlaif_dagster.progress import Progress
 
 _LOG_STEPS = 4  # a long stage logs its progress about this many times
 
@@ -60,15 +59,23 @@ class ProjectResource(ConfigurableResource):  # type: ignore[type-arg]
         return self._budgets
 
 
-def log_progress() -> Progress:
-    """A `Progress` that writes a few lines into the run's log."""
-    logger = get_dagster_logger()
-    logged: dict[str, int] = {}
+class RunLog:
+    """A `RunProgress` that writes a few lines into the run's log; assets are in Dagster's own events."""
 
-    def log(what: str, done: int, total: int, note: str = "") -> None:
+    def __init__(self) -> None:
+        """Nothing is logged yet."""
+        self._logger = get_dagster_logger()
+        self._logged: dict[str, int] = {}
+
+    def __call__(self, what: str, done: int, total: int, note: str = "") -> None:
+        """Logs how far the work is, each time that another part of it is done."""
         step = done * _LOG_STEPS // max(total, 1)
-        if step != logged.get(what):
-            logged[what] = step
-            logger.info(f"{what}: {done} of {total}" + (f" ({note})" if note else ""))
+        if step != self._logged.get(what):
+            self._logged[what] = step
+            self._logger.info(f"{what}: {done} of {total}" + (f" ({note})" if note else ""))
 
-    return log
+    def start_asset(self, asset: str) -> None:
+        """Logs nothing."""
+
+    def finish_asset(self, asset: str, status: str, rows: int | None) -> None:
+        """Logs nothing."""

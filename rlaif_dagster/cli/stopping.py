@@ -1,0 +1,95 @@
+"""How a command ends when Ctrl-C or SIGTERM stops it: one sentence, and the exit code that shells expect."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+KEEPING: Final = frozenset({"run", "canary", "push", "pull", "gc", "rollback", "release"})
+"""Commands whose work is kept as far as it came, so that the same command goes on from there."""
+_SIGNAL_EXIT: Final = 128
+
+
+class StoppableCommands(TyperGroup):
+    """The commands of `rlaif`; each can be stopped at any moment."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs a command; where it is stopped, says so in one sentence.
+
+        Raises:
+            Exit: With 130 after Ctrl-C, and 143 after SIGTERM.
+        """
+        with _watched_signals() as received:
+            try:
+                return super().invoke(ctx)
+            except KeyboardInterrupt:
+                _end_at_once_from_now_on()
+                sentence = "stopped"
+                if ctx.invoked_subcommand in KEEPING:
+                    sentence += "; what was finished is kept, and the next run goes on from there"
+                print(sentence, file=sys.stderr)  # noqa: T201 - the command's own error stream
+                number = signal.SIGTERM if signal.SIGTERM in received.read() else signal.SIGINT
+                raise typer.Exit(_SIGNAL_EXIT + number) from None
+
+
+def stop_if_asked() -> None:
+    """Stops work that goes on although a signal came: libraries with a bare `except` swallow what its handler raises.
+
+    Raises:
+        KeyboardInterrupt: If Ctrl-C or SIGTERM was received.
+    """
+    received = _RECEIVED.get()
+    if received is not None and received.read():
+        raise KeyboardInterrupt
+
+
+@dataclass(slots=True)
+class _Received:
+    """The signals that came, by number."""
+
+    reader: int
+    numbers: set[int] = field(default_factory=set)
+
+    def read(self) -> set[int]:
+        with suppress(BlockingIOError):
+            self.numbers.update({signal.SIGINT, signal.SIGTERM}.intersection(os.read(self.reader, 4096)))
+        return self.numbers
+
+
+_RECEIVED: Final[ContextVar[_Received | None]] = ContextVar("received", default=None)
+
+
+@contextmanager
+def _watched_signals() -> Iterator[_Received]:
+    """Has SIGTERM interrupt as Ctrl-C does; yields which signals came.
+
+    The interpreter itself writes their numbers into a pipe: Dagster's handlers, which replace all others during a run,
+    do not tell one signal from the other.
+    """
+    reader, writer = os.pipe()
+    for descriptor in (reader, writer):
+        os.set_blocking(descriptor, False)
+    received = _Received(reader)
+    token = _RECEIVED.set(received)
+    earlier_pipe = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+        signal.set_wakeup_fd(earlier_pipe)
+        _RECEIVED.reset(token)
+        os.close(reader)
+        os.close(writer)
+
+
+def _end_at_once_from_now_on() -> None:
+    """Leaves a second Ctrl-C to the system: while the interpreter ends, an interrupt would only print a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
