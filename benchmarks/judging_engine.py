@@ -29,7 +29,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from rlaif_dagster.cli.bars import show_bars
+from rlaif_dagster.cli.bars import show_progress
 from rlaif_dagster.inputs.pipeline import NumericsSettings
 from rlaif_dagster.judging.constitution import Constitution, Principle
 from rlaif_dagster.judging.journal import open_journal
@@ -86,7 +86,7 @@ def time_engine(url: str, num_calls: int, concurrency: int) -> tuple[float, floa
     importlib.import_module(
         "rlaif_dagster.judging.serving.judge"
     )  # before the clock starts, as aiohttp is below
-    with tempfile.TemporaryDirectory() as name, show_bars(Console(stderr=True)) as progress:
+    with tempfile.TemporaryDirectory() as name, show_progress("judging engine") as progress:
         judge, settings = store_judge(Path(name), url, concurrency)
         plan = prepare_plan(num_calls)
         started = time.perf_counter(), time.process_time()

@@ -19,6 +19,7 @@ from typing import Final, Literal
 from packaging.requirements import Requirement
 
 REPOSITORY: Final = Path(__file__).parent.parent
+SMALL_TEST: Final = "tests/acceptance/test_plain_install.py::test_a_new_user_samples_responses"
 SHOWN: Final = ("torch", "transformers", "trl", "dagster", "dvc", "antlr4-python3-runtime")
 SELECTIONS: Final = (
     "*",

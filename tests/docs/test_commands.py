@@ -81,6 +81,7 @@ NOT_RUN = {
     "rlaif chat": MODELS,
     'rlaif chat "Where is my order?"': MODELS,
     "rlaif chat --project ../as-of-v1.2": MODELS,
+    "dvc remote modify --local team keyfile ~/.ssh/team": "DVC takes a key file for SSH only; the session's remote is a folder",
     "rlaif judge-audit verdicts.jsonl --json | tail -1 | jq '.judges | map_values(.order_agreement)'": (
         "jq is no part of the environment; the line above it is run"
     ),
