@@ -41,7 +41,7 @@ SESSIONS = (
     Session(page="docs/diff.md"),
     Session(page="docs/gc.md"),
     Session(page="docs/judge-audit.md"),
-    Session(page="docs/operating.md", blocks=(1, 3, 8)),
+    Session(page="docs/operating.md", blocks=(3, 8)),
     Session(page="docs/operating.md", blocks=(6,)),
     Session(page="docs/operating.md", blocks=(9, 10), begins=open_shared),
     Session(page="docs/operating.md", blocks=(11,), begins=open_conflict),
@@ -57,6 +57,7 @@ SESSIONS = (
 )
 
 INSTALLS = "installs packages from an index"
+INSTALLED = "run with the wheel by tests/acceptance/test_plain_install.py"
 SERVES = "a server, which does not end: "
 MODELS = "takes models that answer, and those here are made up; run by tests/acceptance/test_default_run.py"
 MEASURES = "measures for hours"
@@ -72,7 +73,9 @@ NOT_RUN = {
     ".venv/bin/pip install \"$(grep '^torch==' requirements.lock)\"": INSTALLS,
     ".venv/bin/pip install --no-deps -r requirements.lock": INSTALLS,
     ".venv/bin/pip install --no-deps --no-build-isolation .": INSTALLS,
-    "pip install --no-deps antlr4-python3-runtime==4.13.2": INSTALLS,
+    ".venv/bin/pip install rlaif-dagster": INSTALLED,
+    ".venv/bin/rlaif init my-project": INSTALLED,
+    ".venv/bin/rlaif run --project my-project": INSTALLED,
     "pip install --no-deps dagster-postgres==0.29.27 psycopg2-binary": INSTALLS,
     "python -c \"from huggingface_hub import HfApi; print(HfApi().model_info('org/name').sha)\"": "asks a website",
     "python -m benchmarks.methods WORK --plot docs/images/methods.png": MEASURES,
@@ -81,7 +84,7 @@ NOT_RUN = {
     "rlaif chat": MODELS,
     'rlaif chat "Where is my order?"': MODELS,
     "rlaif chat --project ../as-of-v1.2": MODELS,
-    "dvc remote modify --local team keyfile ~/.ssh/team": "DVC takes a key file for SSH only; the session's remote is a folder",
+    "dvc remote modify --local team keyfile ~/.ssh/team": "for SSH only; the session's remote is a folder",
     "rlaif judge-audit verdicts.jsonl --json | tail -1 | jq '.judges | map_values(.order_agreement)'": (
         "jq is no part of the environment; the line above it is run"
     ),
