@@ -30,16 +30,17 @@ from rich.console import Console
 from rich.table import Table
 
 from rlaif_dagster.cli.bars import show_progress
-from rlaif_dagster.inputs.pipeline import NumericsSettings
 from rlaif_dagster.judging.constitution import Constitution, Principle
 from rlaif_dagster.judging.journal import open_journal
 from rlaif_dagster.judging.judge import Plan, ask_questions
 from rlaif_dagster.judging.opening import StoredJudge, write_judge
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.judging.questions import plan_questions
-from rlaif_dagster.judging.settings import LimitSettings, OpenAIJudgeSettings
+from rlaif_dagster.judging.settings import OpenAIJudgeSettings
 from rlaif_dagster.judging.templates import load_template
-from tests.judging.serving.fault_server import name_model, run_server
+from rlaif_dagster.numerics import NumericsSettings
+from rlaif_dagster.serving.settings import LimitSettings
+from tests.serving.fault_server import name_model, run_server
 
 LATENCY_SECONDS = 0.1
 WORDS = 20 * "the kettle has limescale so boil some vinegar in it and rinse it twice before tea "
@@ -83,9 +84,7 @@ def store_judge(folder: Path, url: str, concurrency: int) -> tuple[StoredJudge, 
 
 def time_engine(url: str, num_calls: int, concurrency: int) -> tuple[float, float]:
     """Seconds to label, from the first question planned to the last answer kept; wall and CPU."""
-    importlib.import_module(
-        "rlaif_dagster.judging.serving.judge"
-    )  # before the clock starts, as aiohttp is below
+    importlib.import_module("rlaif_dagster.judging.served")  # before the clock starts, as aiohttp is below
     with tempfile.TemporaryDirectory() as name, show_progress("judging engine") as progress:
         judge, settings = store_judge(Path(name), url, concurrency)
         plan = prepare_plan(num_calls)

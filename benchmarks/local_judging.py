@@ -20,22 +20,22 @@ from rich.console import Console
 from rich.table import Table
 
 from rlaif_dagster.digest import Digest
-from rlaif_dagster.embedded import lexicon, model_path
 from rlaif_dagster.embedded.corpus import (
     POLICY_STYLE,
     list_unseen_questions,
     open_random,
     sample_answer,
 )
-from rlaif_dagster.embedded.world import CATEGORIES, compose_prompt
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.judging.calls import Call
 from rlaif_dagster.judging.local import LocalJudge
 from rlaif_dagster.judging.settings import LocalJudgeSettings
 from rlaif_dagster.judging.templates import load_template
-from rlaif_dagster.models import open_causal_lm
+from rlaif_dagster.models import embedded_path, open_causal_lm
 from rlaif_dagster.numerics import prepare_torch
 from rlaif_dagster.project_template import TEMPLATE_ROOT
+from rlaif_dagster.world import lexicon
+from rlaif_dagster.world.questions import CATEGORIES, compose_prompt
 
 NUM_ANSWERS = 4
 TEMPLATE = load_template("compact")
@@ -62,7 +62,7 @@ def judge_plainly(calls: list[Call], batch_size: int) -> dict[str, float]:
     """The plain loop; P(first is better) by call."""
     import torch
 
-    opened: Any = open_causal_lm(model_path("judge"), dtype="float32")
+    opened: Any = open_causal_lm(embedded_path("judge"), dtype="float32")
     model, tokenizer = opened
     words = [tokenizer.convert_tokens_to_ids(TEMPLATE.verdicts[side]) for side in ("first", "second")]
     scores: dict[str, float] = {}
@@ -85,7 +85,7 @@ def judge_plainly(calls: list[Call], batch_size: int) -> dict[str, float]:
 def judge_locally(calls: list[Call], batch_size: int) -> dict[str, float]:
     """Our judge; P(first is better) by call."""
     settings = LocalJudgeSettings(provider="local", model="embedded:judge", template="compact")
-    judge = LocalJudge(settings, TEMPLATE, folder=model_path("judge"), batch_size=batch_size)
+    judge = LocalJudge(settings, TEMPLATE, folder=embedded_path("judge"), batch_size=batch_size)
     return {
         answer.call_id: answer.score
         for answer in itertools.chain.from_iterable(judge.ask(calls))

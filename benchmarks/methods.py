@@ -163,10 +163,10 @@ def train(world: World, name: str, section: Mapping[str, Any], output: Path, *, 
 
 def measure(world: World, policy: Path, label: str) -> dict[str, Any]:
     """Compares a policy's held-out answers with the base policy's; one row an answer, and the KL divergence."""
-    from rlaif_dagster.embedded.gold import gold_preference
     from rlaif_dagster.generation.dialogues import AnsweredPrompt
     from rlaif_dagster.generation.sampling import sample_responses
     from rlaif_dagster.training.kl import measure_log_ratios
+    from rlaif_dagster.world.ground_truth import gold_preference
 
     device = prepare_torch(num_threads=1, device="cpu")
     prompts = [prompt for prompt in read_prompts(world / "prompts") if prompt.split == "eval"]

@@ -9,9 +9,9 @@ from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
-from rlaif_dagster.evaluation import plots
-from rlaif_dagster.evaluation.intervals import Estimate, clustered_mean, clustered_proportion
+from rlaif_dagster import drawing
 from rlaif_dagster.evaluation.length_control import control_length
+from rlaif_dagster.stats.intervals import Estimate, clustered_mean, clustered_proportion
 
 Results = Sequence[Mapping[str, Any]]
 """Lines of `results.jsonl`."""
@@ -95,8 +95,8 @@ def find_gold(result: Mapping[str, Any]) -> float:
 
 def draw(by_name: Mapping[str, Results]) -> bytes:
     """Gold wins over the KL divergence: small points for seeds, a large one for their mean, best-of-n as a curve."""
-    with plots.house_style():
-        figure, (axes,) = plots.new_figure(height=4.0)
+    with drawing.house_style():
+        figure, (axes,) = drawing.new_figure(height=4.0)
         curve = []
         for number, (name, mine) in enumerate(by_name.items()):
             points = [
@@ -113,12 +113,14 @@ def draw(by_name: Mapping[str, Results]) -> bytes:
                 axes.plot(*zip(*points, strict=True), "o", color=colour, markersize=3.5, alpha=0.5)
                 axes.plot(kl, gold, "D", color=colour, markersize=8, label=name)
         if curve:
-            axes.plot(*zip(*curve, strict=True), "s-", color=plots.INK, markersize=4, label="best_of_n, by n")
-        axes.axhline(50.0, color=plots.MUTED, linestyle=":", linewidth=1.2)
+            axes.plot(
+                *zip(*curve, strict=True), "s-", color=drawing.INK, markersize=4, label="best_of_n, by n"
+            )
+        axes.axhline(50.0, color=drawing.MUTED, linestyle=":", linewidth=1.2)
         axes.set_xlabel("KL from the base policy (nats per answer)")
         axes.set_ylabel("gold win rate (%)")
-        plots.put_legend_above(axes)
-    return plots.to_png(figure)
+        drawing.put_legend_above(axes)
+    return drawing.to_png(figure)
 
 
 def show(estimate: Estimate) -> str:

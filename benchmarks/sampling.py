@@ -19,13 +19,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from rlaif_dagster.embedded import lexicon, model_path
 from rlaif_dagster.embedded.corpus import list_unseen_questions, open_random
-from rlaif_dagster.embedded.world import CATEGORIES, compose_prompt
 from rlaif_dagster.generation.sampling import complete_prompts
 from rlaif_dagster.generation.settings import LocalSamplingSettings
-from rlaif_dagster.models import open_causal_lm
+from rlaif_dagster.models import embedded_path, open_causal_lm
 from rlaif_dagster.numerics import prepare_torch
+from rlaif_dagster.world import lexicon
+from rlaif_dagster.world.questions import CATEGORIES, compose_prompt
 
 
 def draw_prompts(num_prompts: int, num_samples: int) -> list[str]:
@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--top-p", type=float, default=1.0)
     arguments = parser.parse_args()
     prepare_torch(num_threads=1, device="cpu")
-    opened: Any = open_causal_lm(model_path("policy"), dtype="float32")
+    opened: Any = open_causal_lm(embedded_path("policy"), dtype="float32")
     model, tokenizer = opened
     prompts = draw_prompts(arguments.prompts, arguments.num_samples)
     settings = LocalSamplingSettings(top_p=arguments.top_p)

@@ -7,14 +7,13 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
 from rlaif_dagster.digest import Digest, FolderManifest, JsonValue
-from rlaif_dagster.embedded import resolve_embedded
 from rlaif_dagster.errors import InputError, ModelError
-from rlaif_dagster.inputs.reader import resolve_inside
+from rlaif_dagster.reader import resolve_inside
 from rlaif_dagster.weights import CAUSAL_LM, inspect_model, open_model
 
 if TYPE_CHECKING:
@@ -22,6 +21,10 @@ if TYPE_CHECKING:
 
 MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja")
 """What is copied from a model folder; weights in other formats are left behind."""
+
+EmbeddedName = Literal["policy", "judge"]
+EMBEDDED_PREFIX: Final = "embedded:"
+_EMBEDDED_FOLDER: Final = Path(__file__).parent / "embedded" / "models"
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
@@ -61,6 +64,19 @@ class ModelSource:
         return {"model": self.name, "revision": self.revision}
 
 
+def embedded_path(name: EmbeddedName) -> Path:
+    """Gives the folder of an embedded model, as `from_pretrained` opens it."""
+    return _EMBEDDED_FOLDER / name
+
+
+def resolve_embedded(name: str) -> Path | None:
+    """Gives the folder that `embedded:policy` or `embedded:judge` names; None for any other name."""
+    for known in get_args(EmbeddedName):
+        if name == EMBEDDED_PREFIX + known:
+            return embedded_path(known)
+    return None
+
+
 def find_model(root: Path, name: str, revision: str | None, *, file: Path, field: str) -> ModelSource:
     """Finds a model by the name that an input file gives it.
 
@@ -77,7 +93,7 @@ def find_model(root: Path, name: str, revision: str | None, *, file: Path, field
     section, dot, _ = field.rpartition(".")
     revision_field = f"{section}{dot}revision"
     folder = resolve_embedded(name)
-    if folder is None and name.startswith("embedded:"):
+    if folder is None and name.startswith(EMBEDDED_PREFIX):
         raise InputError(
             f"there is no embedded model {name!r}",
             file=file,

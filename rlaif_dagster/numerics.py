@@ -5,10 +5,23 @@ import os
 import warnings
 from typing import TYPE_CHECKING
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from rlaif_dagster.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
+
+
+class NumericsSettings(BaseModel):
+    """How numbers are computed; part of the recipe of every stage that runs a model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    num_threads: int = Field(default=1, ge=1)
+    """Threads of one operation; sums are split by thread, so another number gives other low bits."""
+    device: str = "cpu"
+    """`cpu`, `cuda`, `mps`, or `auto` for the first accelerator there is."""
 
 
 def prepare_torch(*, num_threads: int, device: str) -> "torch.device":

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import InputError
-from rlaif_dagster.inputs.reader import read_jsonl
+from rlaif_dagster.reader import read_jsonl
 from rlaif_dagster.seeds import SEED_BITS, derive_seed
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from rlaif_dagster.embedded import model_path
+from rlaif_dagster.models import embedded_path
 
 WEIGHTS = "model.safetensors"
 Q_PROJ = "model.layers.0.self_attn.q_proj.weight"
@@ -31,7 +31,7 @@ class Misfit:
 
 def copy_policy(folder: Path) -> Path:
     """Copies the embedded policy."""
-    return Path(shutil.copytree(model_path("policy"), folder))
+    return Path(shutil.copytree(embedded_path("policy"), folder))
 
 
 def make_misfit(name: str, folder: Path) -> Path:

@@ -12,8 +12,9 @@ from rlaif_dagster.errors import JudgeError
 from rlaif_dagster.judging.constitution import Constitution, Principle
 from rlaif_dagster.judging.jury import Jury
 from rlaif_dagster.judging.pairs import Pair
+from rlaif_dagster.judging.reading import Preference
 from rlaif_dagster.judging.settings import Combine, JudgingProtocol
-from rlaif_dagster.judging.verdicts import ORDERS, Order, Preference, Verdict
+from rlaif_dagster.judging.verdicts import ORDERS, Order, Verdict
 from rlaif_dagster.preferences import (
     DROP_REASONS,
     PreferenceSettings,

@@ -11,13 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, set_seed
 
-from rlaif_dagster.embedded import model_path
 from rlaif_dagster.errors import ModelError
 from rlaif_dagster.judging.calls import Call
 from rlaif_dagster.judging.local import LocalJudge
 from rlaif_dagster.judging.settings import LocalJudgeSettings
 from rlaif_dagster.judging.templates import load_template
-from rlaif_dagster.models import copy_causal_lm, find_model, open_causal_lm
+from rlaif_dagster.models import copy_causal_lm, embedded_path, find_model, open_causal_lm
 from rlaif_dagster.training.rewards import RewardModel, open_reward_model
 from rlaif_dagster.weights import CAUSAL_LM, REWARD_BASE, REWARD_MODEL, inspect_model, open_model
 from tests.misfits import (
@@ -134,12 +133,12 @@ def test_what_transformers_computes_again_or_ties_is_not_missed(
     change(folder)
     assert inspect_model(folder, CAUSAL_LM, name="it") == ()
     model, _ = open_causal_lm(folder, dtype="float32")
-    plain, _ = open_causal_lm(model_path("policy"), dtype="float32")
+    plain, _ = open_causal_lm(embedded_path("policy"), dtype="float32")
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True))
 
 
 def test_a_new_reward_models_head_is_drawn_from_the_seed_and_named() -> None:
-    folder = model_path("policy")
+    folder = embedded_path("policy")
     assert inspect_model(folder, REWARD_BASE, name="it") == ("score.weight",)
     heads = []
     for seed in (1, 1, 2):
@@ -170,7 +169,7 @@ def test_a_head_of_which_a_part_is_missing_is_refused(tmp_path: Path) -> None:
     )
     config.num_labels = 1
     BertForSequenceClassification(config).save_pretrained(tmp_path)
-    AutoTokenizer.from_pretrained(model_path("policy")).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(embedded_path("policy")).save_pretrained(tmp_path)
     assert inspect_model(tmp_path, REWARD_BASE, name="it") == ()
     held = load_file(tmp_path / WEIGHTS)
     save_file({k: v for k, v in held.items() if k != "classifier.bias"}, tmp_path / WEIGHTS)

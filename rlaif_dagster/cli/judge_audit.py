@@ -11,13 +11,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from rlaif_dagster.cli.bars import show_progress
-from rlaif_dagster.judging.audit.definitions import RATER_FIGURES, SOURCE_FIGURE, Definition
-from rlaif_dagster.judging.audit.doubts import find_doubts
-from rlaif_dagster.judging.audit.figures import Figure
-from rlaif_dagster.judging.audit.judge_figures import JUDGE_FIGURES
-from rlaif_dagster.judging.audit.raters import RatersResult
-from rlaif_dagster.judging.audit.rows import read_verdicts
-from rlaif_dagster.judging.audit.summary import AuditResult, audit_verdicts
+from rlaif_dagster.judge_quality.definitions import RATER_FIGURES, SOURCE_FIGURE, Definition
+from rlaif_dagster.judge_quality.doubts import find_doubts
+from rlaif_dagster.judge_quality.figures import Figure
+from rlaif_dagster.judge_quality.judge_figures import JUDGE_FIGURES
+from rlaif_dagster.judge_quality.raters import RatersResult
+from rlaif_dagster.judge_quality.rows import read_verdicts
+from rlaif_dagster.judge_quality.summary import AuditResult, audit_verdicts
 
 OVERVIEW = {
     "accuracy": "right",

@@ -11,9 +11,10 @@ from random import Random
 from typing import Final
 
 from rlaif_dagster.digest import JsonValue
-from rlaif_dagster.embedded import lexicon
-from rlaif_dagster.embedded.gold import PRINCIPLE_KINDS, WORDINGS, PrincipleKind, score_answer
-from rlaif_dagster.embedded.world import (
+from rlaif_dagster.seeds import derive_seed
+from rlaif_dagster.world import lexicon
+from rlaif_dagster.world.ground_truth import PRINCIPLE_KINDS, WORDINGS, PrincipleKind, score_answer
+from rlaif_dagster.world.questions import (
     CATEGORIES,
     MAX_DETAILS,
     Answer,
@@ -29,7 +30,6 @@ from rlaif_dagster.embedded.world import (
     read_core,
     true_value,
 )
-from rlaif_dagster.seeds import derive_seed
 
 TIE: Final = 0.5
 """The preference of a pair that gold does not decide."""

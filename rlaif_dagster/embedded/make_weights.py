@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
 
 from rlaif_dagster.digest import FolderManifest
-from rlaif_dagster.embedded import EmbeddedName, model_path
+from rlaif_dagster.models import EmbeddedName, embedded_path
 
 if TYPE_CHECKING:
     from rlaif_dagster.embedded.measuring import Agreement, SampledResponses
@@ -84,8 +84,8 @@ def make_self_judge(folder: Path, seed: int = SEED) -> None:
     from rlaif_dagster.numerics import prepare_torch
 
     prepare_torch(num_threads=1, device="cpu")
-    tokenizer = AutoTokenizer.from_pretrained(model_path("policy"))
-    model = LlamaForCausalLM.from_pretrained(model_path("policy"), dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(embedded_path("policy"))
+    model = LlamaForCausalLM.from_pretrained(embedded_path("policy"), dtype=torch.float32)
     teaching.teach_self_judge(
         model, tokenizer=tokenizer, template=load_template(TEMPLATE), seed=seed, progress=_print_progress
     )

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from rlaif_dagster.embedded import lexicon
 from rlaif_dagster.embedded.corpus import (
     TIE,
     JudgedPair,
@@ -15,11 +14,12 @@ from rlaif_dagster.embedded.corpus import (
     open_random,
     sample_pair,
 )
-from rlaif_dagster.embedded.gold import PRINCIPLE_KINDS, WORDINGS, PrincipleKind
 from rlaif_dagster.embedded.teaching import encode_pair, pad_right, render_chat, verdict_tokens
-from rlaif_dagster.embedded.world import CATEGORIES, compose_prompt, is_clean
 from rlaif_dagster.judging.templates import Template
 from rlaif_dagster.seeds import derive_seed
+from rlaif_dagster.world import lexicon
+from rlaif_dagster.world.ground_truth import PRINCIPLE_KINDS, WORDINGS, PrincipleKind
+from rlaif_dagster.world.questions import CATEGORIES, compose_prompt, is_clean
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

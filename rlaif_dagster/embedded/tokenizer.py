@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from rlaif_dagster.embedded import lexicon
-from rlaif_dagster.embedded.gold import WORDINGS
-from rlaif_dagster.embedded.world import compose_prompt, list_known_sentences, list_questions
+from rlaif_dagster.world import lexicon
+from rlaif_dagster.world.ground_truth import WORDINGS
+from rlaif_dagster.world.questions import compose_prompt, list_known_sentences, list_questions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

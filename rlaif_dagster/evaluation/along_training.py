@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlaif_dagster.evaluation.comparison import EVEN, Source
-from rlaif_dagster.evaluation.intervals import (
+from rlaif_dagster.stats.intervals import (
     Estimate,
     clustered_bounded_mean,
     clustered_mean,

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from rlaif_dagster.evaluation.intervals import Estimate, clustered_mean, clustered_proportion
 from rlaif_dagster.generation.responses import FinishReason
+from rlaif_dagster.stats.intervals import Estimate, clustered_mean, clustered_proportion
 
 Source = Literal["judge", "independent_judge", "gold", "reward_model"]
 """Who says which answer is better: the judge that labelled the training data, another one, the truth, the proxy."""

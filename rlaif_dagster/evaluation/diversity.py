@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from rlaif_dagster.evaluation.paired import PairedFigure, pair_shares
+from rlaif_dagster.stats.pairing import PairedFigure, pair_shares
 
 _WORD: Final = re.compile(r"\w+")
 

@@ -11,11 +11,11 @@ from rlaif_dagster.errors import StorageError
 from rlaif_dagster.evaluation.along_training import AlongTraining
 from rlaif_dagster.evaluation.comparison import Comparison, PrincipleOutcome
 from rlaif_dagster.evaluation.facts import RunFacts, TrainingCurves
-from rlaif_dagster.evaluation.intervals import Estimate
 from rlaif_dagster.evaluation.over_optimisation import OverOptimisation
 from rlaif_dagster.evaluation.report import render_report
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics, summarise
+from rlaif_dagster.stats.intervals import Estimate
 from rlaif_dagster.tables import read_table, write_table
 
 METRICS_FILE = "metrics.json"

@@ -6,8 +6,8 @@ from functools import partial
 from typing import Literal
 
 from rlaif_dagster.evaluation.comparison import EVEN, TRUSTED, Comparison, Meter, Source
-from rlaif_dagster.evaluation.intervals import Estimate
-from rlaif_dagster.evaluation.significance import correct_for_many, flip_signs
+from rlaif_dagster.stats.intervals import Estimate
+from rlaif_dagster.stats.significance import correct_for_many, flip_signs
 
 GroupKind = Literal["category", "principle"]
 

@@ -24,7 +24,7 @@ import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from rlaif_dagster.evaluation.intervals import Estimate, find_t_quantile
+from rlaif_dagster.stats.intervals import Estimate, find_t_quantile
 
 _STEADY = 1e-9
 """Length differences that vary by less than this share of their size are one and the same difference."""

@@ -13,7 +13,7 @@ from itertools import groupby
 from operator import itemgetter
 
 from rlaif_dagster.evaluation.comparison import Source
-from rlaif_dagster.evaluation.intervals import (
+from rlaif_dagster.stats.intervals import (
     Estimate,
     clustered_bounded_mean,
     clustered_mean,

@@ -1,75 +1,32 @@
-"""Plots of training and evaluation, as SVG for the report and PNG for Dagster.
+"""Plots of training and evaluation; `drawing` writes them."""
 
-`draw_*` functions make figures; `to_svg`, `to_png` and `to_markdown_image` write them. The same numbers give
-the same bytes. Colours are Okabe and Ito's (safe for colour-blind readers); in SVG each is a CSS variable
-with that colour as fallback, so that a page can restyle it for dark mode. matplotlib is imported when a
-figure is drawn.
-"""
-
-import base64
-import io
 import math
-import re
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from rlaif_dagster.drawing import (
+    ALIGNED,
+    BASE,
+    DRIFT,
+    GOLD,
+    INK,
+    MUTED,
+    PAPER,
+    house_style,
+    new_figure,
+    put_legend_above,
+    shorten,
+)
 from rlaif_dagster.evaluation.facts import CheckpointPoint, Curve
 from rlaif_dagster.evaluation.groups import GroupWinRate
-from rlaif_dagster.evaluation.intervals import Estimate
+from rlaif_dagster.stats.intervals import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ALIGNED = "#0072b2"
-BASE = "#d55e00"
-DRIFT = "#009e73"
-GOLD = "#e69f00"
-INK = "#24292f"
-MUTED = "#6e7781"
-GRID = "#d8dee4"
-PAPER = "#ffffff"
 
-_CSS_NAMES = {
-    ALIGNED: "aligned",
-    BASE: "base",
-    DRIFT: "drift",
-    GOLD: "gold",
-    INK: "ink",
-    MUTED: "muted",
-    GRID: "grid",
-    PAPER: "paper",
-}
 _SERIES_STYLES = ((ALIGNED, "-"), (BASE, "--"), (DRIFT, "-."), (MUTED, ":"))
-_STYLE: dict[str, Any] = {
-    "font.family": ["DejaVu Sans"],
-    "font.size": 10,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "rlaif",
-    "text.parse_math": False,
-    "text.color": INK,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "legend.frameon": False,
-    "figure.dpi": 72,
-    "savefig.dpi": 144,
-}
-_WIDTH = 7.2
-_LONGEST_NAME = 34
 _MAX_BINS = 24
 
 
@@ -223,35 +180,6 @@ def draw_checkpoints(checkpoints: Sequence[CheckpointPoint]) -> "Figure":
     return figure
 
 
-def to_svg(figure: "Figure", *, key: str) -> str:
-    """Writes a figure as one `<svg>` element for use inside a page.
-
-    Args:
-        figure: The figure.
-        key: Prefix of every id in the element, different for each figure of a page.
-    """
-    text = _save(
-        figure, file_format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-    )
-    svg = text.decode()
-    svg = svg[svg.index("<svg") :].rstrip()
-    svg = re.sub(r'\bid="', f'id="{key}-', svg)
-    svg = re.sub(r'href="#', f'href="#{key}-', svg)
-    svg = re.sub(r"url\(#", f"url(#{key}-", svg)
-    return re.sub(r"\b(fill|stroke): (#[0-9a-f]{6})\b", _as_css_variable, svg)
-
-
-def to_png(figure: "Figure") -> bytes:
-    """Writes a figure as PNG on white paper."""
-    return _save(figure, file_format="png", metadata={"Software": None}, facecolor=PAPER, transparent=False)
-
-
-def to_markdown_image(figure: "Figure", *, alt: str) -> str:
-    """Writes a figure as a Markdown image that holds its own data, for Dagster metadata."""
-    caption = re.sub(r"[\[\]\n]", " ", alt)
-    return f"![{caption}](data:image/png;base64,{base64.b64encode(to_png(figure)).decode()})"
-
-
 def _draw_bars(
     axes: "Axes", rows: Sequence[tuple[float, Estimate]], *, thickness: float, colour: str, label: str
 ) -> None:
@@ -265,52 +193,8 @@ def _draw_bars(
             axes.plot(whisker, [place, place], color=INK, marker="|", markersize=6, linestyle="none")
 
 
-@contextmanager
-def house_style() -> Iterator[None]:
-    """Draws in this module's style whatever the machine's own matplotlib settings are."""
-    from matplotlib import style
-
-    with style.context(["default", _STYLE]), warnings.catch_warnings():
-        # Names may be in any script; the browser has the glyphs that the bundled font lacks.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        yield
-
-
-def new_figure(*, height: float, num_panels: int = 1) -> "tuple[Figure, tuple[Any, ...]]":
-    """Makes a figure of the house's width, and its panels from top to bottom; heights in inches."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-    grid = figure.subplots(num_panels, 1, sharex=True, squeeze=False)
-    return figure, tuple(grid[:, 0])
-
-
-def _save(figure: "Figure", *, file_format: str, metadata: dict[str, None], **options: Any) -> bytes:
-    stream = io.BytesIO()
-    options.setdefault("transparent", True)
-    with house_style():
-        figure.savefig(stream, format=file_format, metadata=metadata, **options)
-    return stream.getvalue()
-
-
-def put_legend_above(axes: "Axes") -> None:
-    """Puts the legend above the axes, where there is one."""
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, borderaxespad=0.2)
-
-
-def _as_css_variable(match: re.Match[str]) -> str:
-    name = _CSS_NAMES.get(match[2])
-    return match[0] if name is None else f"{match[1]}: var(--plot-{name}, {match[2]})"
-
-
 def _cycle_styles(count: int) -> list[tuple[str, str]]:
     return [_SERIES_STYLES[index % len(_SERIES_STYLES)] for index in range(count)]
-
-
-def shorten(name: str) -> str:
-    """Shortens a name that is too long for a row."""
-    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
 
 
 def _bin_edges(values: Sequence[float], *, through: float) -> list[float]:

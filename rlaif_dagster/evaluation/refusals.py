@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from rlaif_dagster.evaluation.paired import PairedFigure, pair_shares
+from rlaif_dagster.stats.pairing import PairedFigure, pair_shares
 
 _OPENING_SENTENCES: Final = 3
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?])\s+")

@@ -9,14 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from rlaif_dagster import drawing
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.evaluation import plots
 from rlaif_dagster.evaluation.comparison import Comparison
 from rlaif_dagster.evaluation.facts import RunFacts, TrainingCurves
 from rlaif_dagster.evaluation.groups import GroupWinRate
-from rlaif_dagster.evaluation.intervals import Estimate
-from rlaif_dagster.evaluation.judge_plots import JUDGE_PLOTS, draw_audit
-from rlaif_dagster.evaluation.judge_quality import list_measures
 from rlaif_dagster.evaluation.limits import list_limits
 from rlaif_dagster.evaluation.source_plots import (
     SOURCE_WORDS,
@@ -25,7 +23,10 @@ from rlaif_dagster.evaluation.source_plots import (
     draw_sources,
 )
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
+from rlaif_dagster.judge_quality.measures import list_measures
+from rlaif_dagster.judge_quality.plots import JUDGE_PLOTS, draw_audit
 from rlaif_dagster.pages import open_pages
+from rlaif_dagster.stats.intervals import Estimate
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -242,6 +243,6 @@ def _draw_figures(
     }
     return {
         # to_svg escapes the names that it draws; nothing else in it comes from data.
-        key: None if figure is None else Markup(plots.to_svg(figure, key=key))  # noqa: S704
+        key: None if figure is None else Markup(drawing.to_svg(figure, key=key))  # noqa: S704
         for key, figure in drawn.items()
     }

@@ -4,12 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from rlaif_dagster.evaluation.along_training import AlongTraining
-from rlaif_dagster.evaluation.comparison import Source
-from rlaif_dagster.evaluation.intervals import Estimate
-from rlaif_dagster.evaluation.judge_plots import draw_estimates
-from rlaif_dagster.evaluation.over_optimisation import OverOptimisation
-from rlaif_dagster.evaluation.plots import (
+from rlaif_dagster.drawing import (
     ALIGNED,
     BASE,
     DRIFT,
@@ -19,7 +14,12 @@ from rlaif_dagster.evaluation.plots import (
     new_figure,
     put_legend_above,
 )
+from rlaif_dagster.evaluation.along_training import AlongTraining
+from rlaif_dagster.evaluation.comparison import Source
+from rlaif_dagster.evaluation.over_optimisation import OverOptimisation
 from rlaif_dagster.evaluation.sources import SourceWinRate
+from rlaif_dagster.judge_quality.plots import draw_estimates
+from rlaif_dagster.stats.intervals import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

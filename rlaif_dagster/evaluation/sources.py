@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlaif_dagster.evaluation.comparison import EVEN, SOURCES, Comparison, Meter, Source
-from rlaif_dagster.evaluation.intervals import Estimate, clustered_bounded_mean, clustered_proportion
 from rlaif_dagster.evaluation.length_control import LengthControl, control_length
+from rlaif_dagster.stats.intervals import Estimate, clustered_bounded_mean, clustered_proportion
 
 _REFERENCES: tuple[Source, ...] = ("independent_judge", "gold")
 

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from rlaif_dagster.generation.sampling import Completion, complete_prompts
+from rlaif_dagster.generation.dialogues import Completion
+from rlaif_dagster.generation.sampling import complete_prompts
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 
 if TYPE_CHECKING:

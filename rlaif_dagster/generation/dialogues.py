@@ -46,6 +46,27 @@ class AnsweredPrompt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What a policy answered.
+
+    Attributes:
+        text: Without special tokens; may be empty.
+        num_tokens: New tokens, the end-of-turn token counted; None where a server does not say.
+        finish_reason: How it ended.
+        token_ids: The new tokens, with the end-of-turn token where the policy gave one; a server does not say them.
+    """
+
+    text: str
+    num_tokens: int | None
+    finish_reason: FinishReason
+    token_ids: tuple[int, ...] = ()
+
+    def answer(self, prompt: str) -> AnsweredPrompt:
+        """The text as the answer to its prompt."""
+        return AnsweredPrompt(prompt=prompt, text=self.text, finish_reason=self.finish_reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dialogue:
     """A prompt and its answer in token ids.
 

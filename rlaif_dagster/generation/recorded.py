@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict
 
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.generation.responses import FinishReason, identify_recorded_response
-from rlaif_dagster.inputs.reader import read_jsonl
 from rlaif_dagster.prompts import identify_prompt
+from rlaif_dagster.reader import read_jsonl
 from rlaif_dagster.tables import Row
 
 

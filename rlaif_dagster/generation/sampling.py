@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from rlaif_dagster.errors import ModelError
-from rlaif_dagster.generation.dialogues import AnsweredPrompt, encode_prompt
+from rlaif_dagster.generation.dialogues import Completion, encode_prompt
 from rlaif_dagster.generation.journal import Keep
-from rlaif_dagster.generation.responses import FinishReason, ResponseKey, find_finish_reason
+from rlaif_dagster.generation.responses import ResponseKey, find_finish_reason
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.progress import Progress, ignore_progress
 from rlaif_dagster.tables import Row
@@ -16,27 +16,6 @@ from rlaif_dagster.tables import Row
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Completion:
-    """What a policy answered.
-
-    Attributes:
-        text: Without special tokens; may be empty.
-        num_tokens: New tokens, the end-of-turn token counted; None where a server does not say.
-        finish_reason: How it ended.
-        token_ids: The new tokens, with the end-of-turn token where the policy gave one; a server does not say them.
-    """
-
-    text: str
-    num_tokens: int | None
-    finish_reason: FinishReason
-    token_ids: tuple[int, ...] = ()
-
-    def answer(self, prompt: str) -> AnsweredPrompt:
-        """The text as the answer to its prompt."""
-        return AnsweredPrompt(prompt=prompt, text=self.text, finish_reason=self.finish_reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +188,7 @@ def complete_batches(
     Raises:
         ModelError: If there is no chat template, or a prompt does not fit the context.
     """
-    from rlaif_dagster.generation.decoding import decode, end_tokens
+    from rlaif_dagster.decoding import decode, end_tokens
 
     encoded = {prompt: encode_prompt(tokenizer, prompt) for prompt in set(prompts)}
     _require_room(model, encoded, settings)
@@ -218,7 +197,13 @@ def complete_batches(
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         answers = decode(
-            model, tokenizer, [encoded[prompts[i]] for i in batch], [seeds[i] for i in batch], settings
+            model,
+            tokenizer,
+            [encoded[prompts[i]] for i in batch],
+            [seeds[i] for i in batch],
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            max_new_tokens=settings.max_new_tokens,
         )
         yield {
             i: Completion(

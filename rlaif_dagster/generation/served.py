@@ -1,21 +1,20 @@
 """Sampling through a policy's own server, by the engine that asks judges."""
 
-import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from rlaif_dagster.errors import ModelError
-from rlaif_dagster.generation.sampling import Completion
+from rlaif_dagster.generation.dialogues import Completion
 from rlaif_dagster.generation.server import serve_policy
 from rlaif_dagster.generation.settings import LocalSamplingSettings
-from rlaif_dagster.judging.calls import Answer, Call
-from rlaif_dagster.judging.serving.client import Client, find_url
-from rlaif_dagster.judging.serving.engine import Engine
-from rlaif_dagster.judging.serving.exchange import Exchange, Fault, Remedies, Reply, Request
-from rlaif_dagster.judging.serving.limits import Budget
-from rlaif_dagster.judging.settings import BudgetSettings, LimitSettings
+from rlaif_dagster.serving.calls import ChatCall, ChatFailure, ChatReply
+from rlaif_dagster.serving.client import Client
+from rlaif_dagster.serving.engine import Engine
+from rlaif_dagster.serving.exchange import ChatSettings, Exchange, Remedies, find_url
+from rlaif_dagster.serving.limits import Budget
+from rlaif_dagster.serving.settings import BudgetSettings, LimitSettings
 
 READY_SECONDS: Final = 1800.0
 """A large policy takes its time to be read."""
@@ -26,46 +25,18 @@ _SEED_BITS: Final = 31
 _REMEDY: Final = "see what the server said, and check sampling in inputs/pipeline.yaml"
 
 
-class SamplingExchange(Exchange):
-    """Asks for one response a request, with its own seed."""
-
-    def __init__(self, model: str, settings: LocalSamplingSettings) -> None:
-        """Takes the policy's name at its server, and how to sample."""
-        super().__init__(key=None, remedies=Remedies(key=_REMEDY, request=_REMEDY))
-        self._model = model
-        self._settings = settings
-
-    def encode(self, call: Call) -> Request:
-        """Writes the request of a response; a call's `repeat` is its seed."""
-        body = json.dumps(
-            {
-                "model": self._model,
-                "messages": [{"role": "user", "content": call.texts["prompt"]}],
-                "temperature": self._settings.temperature,
-                "top_p": self._settings.top_p,
-                "max_tokens": self._settings.max_new_tokens,
-                "seed": call.repeat % 2**_SEED_BITS,
-            }
-        ).encode()
-        return Request(
-            call_id=call.call_id,
-            body=body,
-            cut=False,
-            most_input_tokens=len(body),
-            most_output_tokens=self._settings.max_new_tokens,
-        )
-
-    def interpret(self, request: Request, reply: Reply) -> Answer | Fault:
-        """Takes the text; `cut` says that it ended at `max_new_tokens`."""
-        choice = reply.choices[0]
-        return Answer(
-            call_id=request.call_id,
-            status="ok",
-            text=choice.message.content or "",
-            input_tokens=reply.usage.prompt_tokens,
-            output_tokens=reply.usage.completion_tokens,
-            cut=choice.finish_reason == "length",
-        )
+def make_exchange(model: str, settings: LocalSamplingSettings) -> Exchange:
+    """What a policy's server is asked, by the policy's name at the server and how to sample."""
+    return Exchange(
+        ChatSettings(
+            model=model,
+            temperature=settings.temperature,
+            max_tokens=settings.max_new_tokens,
+            extra={"top_p": settings.top_p},
+        ),
+        key=None,
+        remedies=Remedies(connection=_REMEDY, key=_REMEDY, request=_REMEDY),
+    )
 
 
 def complete_by_server(
@@ -95,7 +66,9 @@ def complete_by_server(
     if settings.server_command is None:
         raise TypeError("the settings name no server")
     calls = (
-        Call(call_id=str(place), texts={"prompt": prompt}, repeat=seed)
+        ChatCall(
+            call_id=str(place), messages=[{"role": "user", "content": prompt}], seed=seed % 2**_SEED_BITS
+        )
         for place, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True))
     )
     with (
@@ -104,7 +77,7 @@ def complete_by_server(
             settings.server_command, folder, log=Path(scratch) / "server.log", ready_seconds=READY_SECONDS
         ) as url,
     ):
-        exchange = SamplingExchange(str(folder), settings)
+        exchange = make_exchange(str(folder), settings)
         engine = Engine(
             Client(find_url(url, {}), exchange, key=None, timeout_seconds=TIMEOUT_SECONDS),
             exchange,
@@ -113,19 +86,23 @@ def complete_by_server(
             price=None,
             budget=Budget(BudgetSettings()),
         )
-        for answers in engine.ask(calls):
+        for outcomes in engine.ask(calls):
             yield {
-                int(answer.call_id): Completion(
-                    text=answer.text,
-                    num_tokens=answer.output_tokens,
-                    finish_reason="length" if answer.cut else "stop",
-                )
-                for answer in answers
-                if answer.text is not None
+                int(outcome.call_id): _take_reply(outcome)
+                for outcome in outcomes
+                if isinstance(outcome, ChatReply)
             }
-            for answer in answers:
-                if answer.text is None:
+            for outcome in outcomes:
+                if isinstance(outcome, ChatFailure):
                     raise ModelError(
-                        f"the policy's server gave no response to {prompts[int(answer.call_id)][:60]!r}: "
-                        f"{answer.reason}.\n  remedy: {_REMEDY}; then run again: what was sampled is kept"
+                        f"the policy's server gave no response to {prompts[int(outcome.call_id)][:60]!r}: "
+                        f"{outcome.reason}.\n  remedy: {_REMEDY}; then run again: what was sampled is kept"
                     )
+
+
+def _take_reply(reply: ChatReply) -> Completion:
+    return Completion(
+        text=reply.text or "",
+        num_tokens=reply.completion_tokens,
+        finish_reason="length" if reply.finish_reason == "length" else "stop",
+    )

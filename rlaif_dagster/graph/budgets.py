@@ -1,7 +1,7 @@
 """What one run may spend on served judges."""
 
-from rlaif_dagster.judging.serving.limits import Budget
-from rlaif_dagster.judging.settings import BudgetSettings
+from rlaif_dagster.serving.limits import Budget
+from rlaif_dagster.serving.settings import BudgetSettings
 
 
 class Budgets:

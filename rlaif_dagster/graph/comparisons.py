@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlaif_dagster.evaluation.comparison import EVEN, Comparison, PrincipleOutcome
-from rlaif_dagster.evaluation.intervals import Estimate
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.generation.dialogues import AnsweredPrompt
 from rlaif_dagster.graph.held_out import HeldOutAnswers, HeldOutVerdicts
@@ -13,6 +12,7 @@ from rlaif_dagster.graph.stage import StageContext
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.prompts import Prompt
+from rlaif_dagster.stats.intervals import Estimate
 from rlaif_dagster.tables import Row
 
 
@@ -150,7 +150,7 @@ class _Gold:
     ) -> "_Gold":
         if settings.gold is None:
             return cls(by_principle={})
-        from rlaif_dagster.embedded.gold import gold_preference, is_clean
+        from rlaif_dagster.world.ground_truth import gold_preference, is_clean
 
         return cls(
             outcome=gold_preference(
@@ -172,7 +172,7 @@ def measure_kl(
     context: StageContext, comparisons: Sequence[Comparison], settings: EvaluationSettings, *, device: Any
 ) -> Estimate | None:
     """KL(aligned || base) in nats per answer; None where answers are not samples of the policy itself."""
-    from rlaif_dagster.evaluation.intervals import clustered_mean
+    from rlaif_dagster.stats.intervals import clustered_mean
     from rlaif_dagster.training.kl import measure_log_ratios
 
     if settings.temperature != 1.0:

@@ -17,7 +17,6 @@ from rlaif_dagster.evaluation.facts import (
     RunFacts,
     TrainingCurves,
 )
-from rlaif_dagster.evaluation.intervals import Estimate
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
 from rlaif_dagster.graph.along_training import (
@@ -38,6 +37,7 @@ from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, S
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.opening import JUDGE_JSON
+from rlaif_dagster.stats.intervals import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

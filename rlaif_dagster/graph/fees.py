@@ -14,7 +14,7 @@ from rlaif_dagster.graph.price import Range
 from rlaif_dagster.inputs.project_inputs import JudgeSource
 from rlaif_dagster.judging.calls import Call, JudgeProfile
 from rlaif_dagster.judging.cutting import ANSWERS
-from rlaif_dagster.judging.serving.exchange import JudgeExchange
+from rlaif_dagster.judging.served import JudgeChat
 from rlaif_dagster.judging.settings import LocalJudgeSettings, OpenAIJudgeSettings, PlantedJudgeSettings
 from rlaif_dagster.judging.templates import VARIABLES, neutralise
 
@@ -37,15 +37,15 @@ class Meter:
 
     def __init__(self, judges: Iterable[JudgeSource]) -> None:
         """Takes the judges with their prices of today."""
-        self._exchanges = {}
+        self._chats = {}
         self._currencies = set[str]()
         self._is_known = True
         for source in judges:
             settings = source.settings
             if isinstance(settings, OpenAIJudgeSettings) and settings.price is not None:
                 profile = JudgeProfile.from_settings(settings, source.template, model=None)
-                exchange = JudgeExchange(settings, source.template, key=None)
-                self._exchanges[profile.name] = (profile, exchange, settings.price)
+                chat = JudgeChat(settings, source.template, key=None)
+                self._chats[profile.name] = (profile, chat, settings.price)
                 self._currencies.add(settings.price.currency)
             elif not isinstance(settings, LocalJudgeSettings | PlantedJudgeSettings):
                 self._is_known = False
@@ -62,11 +62,12 @@ class Meter:
 
     def bound(self, judge: str, call: Call) -> Usage:
         """What one call uses up."""
-        if judge not in self._exchanges:
+        if judge not in self._chats:
             return NOTHING
-        _, exchange, price = self._exchanges[judge]
-        request = exchange.encode(call)
-        words = sum(len(message["content"].split()) for message in json.loads(request.body)["messages"])
+        _, chat, price = self._chats[judge]
+        written, _ = chat.write_call(call)
+        request = chat.exchange.encode(written)
+        words = sum(len(message["content"].split()) for message in written.messages)
         most_read, most_written = request.most_input_tokens, request.most_output_tokens
         return (
             Range(min=words + 1, max=most_read + most_written),
@@ -78,7 +79,7 @@ class Meter:
         longest = {"principle": find_longest(rules), "prompt": find_longest(prompts)}
         answer = find_longest(answers)
         usages = []
-        for name, (profile, _, _) in self._exchanges.items():
+        for name, (profile, _, _) in self._chats.items():
             texts = {
                 variable: answer if variable in ANSWERS else longest[variable]
                 for variable in VARIABLES[profile.template.form]

@@ -24,20 +24,20 @@ from rlaif_dagster.graph.responses import MODEL_ENGINE, read_nameable_responses,
 from rlaif_dagster.graph.sources import TABLE_ENGINE, read_constitution, read_prompts
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs
+from rlaif_dagster.judge_quality.probe import Probe, plan_probes
 from rlaif_dagster.judging.calls import Answer, JudgeProfile
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.human import HumanLabels, read_human_labels
 from rlaif_dagster.judging.opening import StoredJudge, read_judges
 from rlaif_dagster.judging.pairs import Pair
-from rlaif_dagster.judging.probe import Probe, plan_probes
 from rlaif_dagster.judging.questions import Question, plan_questions
 from rlaif_dagster.judging.settings import LocalJudgeSettings, find_protocol
 from rlaif_dagster.judging.verdicts import Verdict, judgements_schema
 from rlaif_dagster.tables import Row
 
 if TYPE_CHECKING:
-    from rlaif_dagster.judging.audit.judged import Gold
-    from rlaif_dagster.judging.audit.rows import JudgedRow, Label
+    from rlaif_dagster.judge_quality.judged import Gold
+    from rlaif_dagster.judge_quality.rows import JudgedRow, Label
 
 AUDIT_ENGINE: Final = ("matplotlib", "numpy", "scipy", "statsmodels")
 SHOWN: Final = ("order_agreement", "accuracy", "position_bias", "prefers_longer_gold_fixed", "ece")
@@ -125,9 +125,9 @@ class _Material:
 
 
 def _audit(inputs: ProjectInputs, context: StageContext) -> StageResult:
-    from rlaif_dagster.evaluation.judge_plots import draw_audit
-    from rlaif_dagster.judging.audit.injection import measure_injection
-    from rlaif_dagster.judging.audit.summary import audit_verdicts
+    from rlaif_dagster.judge_quality.injection import measure_injection
+    from rlaif_dagster.judge_quality.plots import draw_audit
+    from rlaif_dagster.judge_quality.summary import audit_verdicts
 
     material = _gather(inputs, context)
     probes = list(plan_probes(material.verdicts, material.texts)) if material.judges else []
@@ -172,7 +172,7 @@ def _audit(inputs: ProjectInputs, context: StageContext) -> StageResult:
 
 
 def _gather(inputs: ProjectInputs, context: StageContext) -> _Material:
-    from rlaif_dagster.judging.audit.judged import embedded_gold, no_gold
+    from rlaif_dagster.judge_quality.judged import embedded_gold, no_gold
 
     columns = ("response_id", "text", "finish_reason", "source")
     responses = nameable = {row["response_id"]: row for row in view_responses(context, *columns)}
@@ -238,8 +238,8 @@ def _ask_more(
 
 def _audit_verdicts(material: _Material) -> dict[str, Any]:
     """The figures of all verdicts, and those of each principle where there are several."""
-    from rlaif_dagster.judging.audit.judged import list_verdict_rows
-    from rlaif_dagster.judging.audit.summary import audit_verdicts
+    from rlaif_dagster.judge_quality.judged import list_verdict_rows
+    from rlaif_dagster.judge_quality.summary import audit_verdicts
 
     by_principle: dict[str | None, list[JudgedRow]] = {}
     for principle_id, row in list_verdict_rows(material.verdicts, material.responses, material.gold):
@@ -263,7 +263,7 @@ def _describe(result: Any) -> dict[str, Any]:
 
 
 def _label(verdicts: Iterable[Verdict], material: _Material, inputs: ProjectInputs) -> "list[JudgedRow]":
-    from rlaif_dagster.judging.audit.judged import list_label_rows
+    from rlaif_dagster.judge_quality.judged import list_label_rows
 
     return list(
         list_label_rows(
@@ -300,8 +300,8 @@ def _label_by_human(material: _Material, more: Iterable[Verdict], inputs: Projec
 
 def _bin(rows: "Iterable[JudgedRow]") -> dict[str, list[dict[str, float | None]]]:
     """By judge, the bins of its labels' confidences."""
-    from rlaif_dagster.judging.audit.calibration import bin_labels, list_soft_labels
-    from rlaif_dagster.judging.audit.rows import group_by_judge
+    from rlaif_dagster.judge_quality.calibration import bin_labels, list_soft_labels
+    from rlaif_dagster.judge_quality.rows import group_by_judge
 
     return {judge: bin_labels(list_soft_labels(given)) for judge, given in group_by_judge(rows).items()}
 
@@ -310,7 +310,7 @@ def _compare_with_policy(
     rows: "Sequence[JudgedRow]", material: _Material, inputs: ProjectInputs, context: StageContext
 ) -> dict[str, Any] | None:
     """The judge's labels beside the policy's own likelihoods, on the same pairs."""
-    from rlaif_dagster.judging.audit.policy import PairLikelihoods, compare_with_policy
+    from rlaif_dagster.judge_quality.policy import PairLikelihoods, compare_with_policy
     from rlaif_dagster.numerics import prepare_torch
     from rlaif_dagster.training.kl import measure_log_likelihoods
 

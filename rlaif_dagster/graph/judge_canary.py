@@ -99,7 +99,7 @@ def compare_verdicts(before: Mapping[str, Verdict], now: Iterable[Verdict]) -> d
         of P(first is better) in [0, 1], null without a new verdict, and `num_without_verdict`, questions that have
         none now.
     """
-    from rlaif_dagster.judging.audit.figures import estimate_share
+    from rlaif_dagster.judge_quality.figures import estimate_share
 
     by_judge: dict[str, list[tuple[Verdict, Verdict]]] = {verdict.judge: [] for verdict in before.values()}
     num_without: Counter[str] = Counter()

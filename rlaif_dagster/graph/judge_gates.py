@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rlaif_dagster.evaluation.judge_quality import find_figure
 from rlaif_dagster.graph.stage import Check, CheckResult
+from rlaif_dagster.judge_quality.measures import find_figure
 from rlaif_dagster.judging.settings import GateSettings
 
 AUDIT_JSON: Final = "judge_audit.json"

@@ -323,7 +323,7 @@ def write_training(folder: Path, values: Mapping[str, Any], figures: "Mapping[st
 
 def write_plots(folder: Path, figures: "Mapping[str, Figure]") -> None:
     """Writes figures as PNG into `plots/`, where the Dagster UI finds them."""
-    from rlaif_dagster.evaluation.plots import to_png
+    from rlaif_dagster.drawing import to_png
 
     (folder / "plots").mkdir()
     for name, figure in figures.items():

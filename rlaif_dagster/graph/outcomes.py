@@ -10,7 +10,7 @@ from rlaif_dagster.tables import Row
 
 def decide_by_gold(constitution: Constitution, prompt: str, text: str, other: str) -> float | None:
     """What the embedded world's truth says of an answer beside another."""
-    from rlaif_dagster.embedded.gold import gold_preference
+    from rlaif_dagster.world.ground_truth import gold_preference
 
     if text == other:
         return EVEN

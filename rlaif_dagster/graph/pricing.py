@@ -23,8 +23,8 @@ from rlaif_dagster.graph.responses import RESPONSES_TABLE
 from rlaif_dagster.graph.revision import sampling_of_revised
 from rlaif_dagster.graph.sources import read_prompts
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.judge_quality.probe import ATTACKS, HARMLESS, NUM_PROBES
 from rlaif_dagster.judging.pairs import Pair, PairingSettings, form_pairs
-from rlaif_dagster.judging.probe import ATTACKS, HARMLESS, NUM_PROBES
 from rlaif_dagster.judging.settings import LocalJudgeSettings
 from rlaif_dagster.prompts import Prompt
 from rlaif_dagster.revising.settings import BASE_POLICY

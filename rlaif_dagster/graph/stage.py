@@ -9,8 +9,8 @@ from rlaif_dagster.graph.budgets import Budgets
 from rlaif_dagster.graph.changes import Change
 from rlaif_dagster.graph.price import Price, PriceContext
 from rlaif_dagster.inputs.overrides import Override
-from rlaif_dagster.inputs.pipeline import NumericsSettings
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE
+from rlaif_dagster.numerics import NumericsSettings
 from rlaif_dagster.progress import Progress
 
 

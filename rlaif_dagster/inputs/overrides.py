@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BaseModel, ConfigDict, field_validator
 
 from rlaif_dagster.digest import Digest
-from rlaif_dagster.inputs.reader import read_yaml
+from rlaif_dagster.reader import read_yaml
 
 OVERRIDES_FILE: Final = "inputs/overrides.yaml"
 

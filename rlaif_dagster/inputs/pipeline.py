@@ -8,22 +8,12 @@ from rlaif_dagster.inputs.cron import is_cron
 from rlaif_dagster.inputs.release import ReleaseSettings
 from rlaif_dagster.judging.pairs import PairingSettings
 from rlaif_dagster.models import ModelSettings
+from rlaif_dagster.numerics import NumericsSettings
 from rlaif_dagster.preferences import PreferenceSettings
 from rlaif_dagster.prompts import PromptsSettings
 from rlaif_dagster.revising.settings import RevisionSettings
 from rlaif_dagster.rounds.plateau import PlateauSettings
 from rlaif_dagster.training.settings import DpoSettings, LaunchSettings, PolicySettings, RewardModelSettings
-
-
-class NumericsSettings(BaseModel):
-    """How numbers are computed; part of the recipe of every stage that runs a model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    num_threads: int = Field(default=1, ge=1)
-    """Threads of one operation; sums are split by thread, so another number gives other low bits."""
-    device: str = "cpu"
-    """`cpu`, `cuda`, `mps`, or `auto` for the first accelerator there is."""
 
 
 class ExecutionSettings(BaseModel):

@@ -12,7 +12,6 @@ from rlaif_dagster.errors import InputError
 from rlaif_dagster.generation.settings import RecordedSamplingSettings
 from rlaif_dagster.inputs.overrides import Override, read_overrides
 from rlaif_dagster.inputs.pipeline import PipelineSettings
-from rlaif_dagster.inputs.reader import read_yaml, resolve_inside
 from rlaif_dagster.inputs.release import Hold
 from rlaif_dagster.judging.constitution import Constitution, ConstitutionSettings
 from rlaif_dagster.judging.settings import (
@@ -28,6 +27,7 @@ from rlaif_dagster.judging.settings import (
 from rlaif_dagster.judging.templates import Template, load_template
 from rlaif_dagster.models import ModelSource, find_model
 from rlaif_dagster.prompts import PromptLine, read_prompt_lines
+from rlaif_dagster.reader import read_yaml, resolve_inside
 from rlaif_dagster.revising.settings import BASE_POLICY, RevisionSettings
 
 CONSTITUTION_FILE: Final = "inputs/constitution.yaml"

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.inputs.overrides import DigestText, Reason
-from rlaif_dagster.inputs.reader import read_yaml
+from rlaif_dagster.reader import read_yaml
 
 RELEASE_FILE: Final = "inputs/release.yaml"
 

@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import InputError
-from rlaif_dagster.inputs.reader import read_jsonl
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.prompts import identify_prompt, normalise_prompt
+from rlaif_dagster.reader import read_jsonl
 
 HumanLabel = Literal["a", "b", "tie"]
 """The better answer of a pair, by its name."""

@@ -10,9 +10,9 @@ from rlaif_dagster.errors import JudgeError
 from rlaif_dagster.judging.calls import Answer, Call, Judge, JudgeProfile
 from rlaif_dagster.judging.journal import Journal
 from rlaif_dagster.judging.questions import Question, conclude, is_settled
-from rlaif_dagster.judging.settings import PriceSettings
 from rlaif_dagster.judging.verdicts import Verdict
 from rlaif_dagster.progress import Progress, ignore_progress
+from rlaif_dagster.serving.settings import PriceSettings
 
 TAKEN_AT_ONCE: Final = 64
 """Calls that are planned and looked up together."""

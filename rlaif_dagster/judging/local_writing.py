@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.judging.calls import Answer
 from rlaif_dagster.judging.local_requests import Request, form_batches
 from rlaif_dagster.judging.settings import LocalJudgeSettings
@@ -33,20 +32,21 @@ def write_replies(
         settings: Temperature and the largest number of new tokens.
         batch_size: Most replies at once.
     """
-    from rlaif_dagster.generation.decoding import decode
+    from rlaif_dagster.decoding import decode
 
-    decoding = LocalSamplingSettings(
-        num_samples=1,
-        temperature=settings.temperature,
-        max_new_tokens=settings.max_new_tokens,
-        dtype=settings.dtype,
-    )
     for batch in form_batches(
         requests, batch_size=batch_size, max_tokens=BATCH_TOKENS, new_tokens=settings.max_new_tokens
     ):
         # A call's name covers the judge, the texts and the repeat.
         seeds = [derive_seed(0, "verdict", request.call_id) for request in batch]
-        replies = decode(model, tokenizer, [request.ids for request in batch], seeds, decoding)
+        replies = decode(
+            model,
+            tokenizer,
+            [request.ids for request in batch],
+            seeds,
+            temperature=settings.temperature,
+            max_new_tokens=settings.max_new_tokens,
+        )
         yield [
             Answer(
                 call_id=request.call_id,

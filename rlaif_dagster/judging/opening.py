@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 from pydantic import TypeAdapter
 
 from rlaif_dagster.digest import FolderManifest, JsonValue, canonical_json
-from rlaif_dagster.inputs.pipeline import NumericsSettings
 from rlaif_dagster.judging.calls import Judge, JudgeProfile
 from rlaif_dagster.judging.planted import PlantedJudge
 from rlaif_dagster.judging.settings import (
@@ -18,9 +17,10 @@ from rlaif_dagster.judging.settings import (
     OpenAIJudgeSettings,
 )
 from rlaif_dagster.judging.templates import Template
+from rlaif_dagster.numerics import NumericsSettings
 
 if TYPE_CHECKING:
-    from rlaif_dagster.judging.serving.limits import Budget
+    from rlaif_dagster.serving.limits import Budget
 
 JUDGE_JSON: Final = "judge.json"
 JUDGE_TEMPLATE: Final = "template.json"
@@ -93,7 +93,7 @@ class StoredJudge:
                 batch_size=batch_size,
             )
         if isinstance(self.settings, OpenAIJudgeSettings):
-            from rlaif_dagster.judging.serving.judge import ServedJudge
+            from rlaif_dagster.judging.served import ServedJudge
 
             return ServedJudge(
                 self.settings,

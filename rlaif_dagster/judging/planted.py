@@ -70,7 +70,7 @@ class PlantedJudge:
             case "longer":
                 gap = len(first) - len(second)
             case "embedded_world":
-                from rlaif_dagster.embedded.gold import gold_preference
+                from rlaif_dagster.world.ground_truth import gold_preference
 
                 gold = gold_preference([(texts["principle"], 1.0)], texts["prompt"], first, second)
                 gap = 0.0 if gold is None else gold - 0.5

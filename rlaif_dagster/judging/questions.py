@@ -8,8 +8,8 @@ from rlaif_dagster.digest import Digest
 from rlaif_dagster.judging.calls import Answer, Call, JudgeProfile
 from rlaif_dagster.judging.constitution import Constitution, Principle
 from rlaif_dagster.judging.pairs import Pair
-from rlaif_dagster.judging.reading import read_rating, read_verdict
-from rlaif_dagster.judging.verdicts import HARD_PROBABILITY, ORDERS, Order, Preference, Status, Verdict, lean
+from rlaif_dagster.judging.reading import Preference, read_rating, read_verdict
+from rlaif_dagster.judging.verdicts import HARD_PROBABILITY, ORDERS, Order, Status, Verdict, lean
 from rlaif_dagster.seeds import derive_seed
 
 

@@ -17,12 +17,11 @@ Known trade-off (accepted): text that is quoted without any sign of it, on the v
 """
 
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final, Literal, Protocol
 
-if TYPE_CHECKING:
-    from rlaif_dagster.judging.templates import Template
-    from rlaif_dagster.judging.verdicts import Preference
+Preference = Literal["first", "second", "tie"]
+"""Which of two answers shown is better."""
 
 _THOUGHT: Final = re.compile(r"\A\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
 _BEFORE: Final = " \n\"'`“‘[({"
@@ -35,7 +34,27 @@ _EMPHASIS: Final = re.compile(
 )  # not inside a word: 1_0 is not 10
 
 
-def read_verdict(text: str, template: "Template") -> "Preference | None":
+class Spelling(Protocol):
+    """How a judge is asked to spell what it concludes; a `Template` says it.
+
+    Attributes:
+        verdicts: The word of each verdict of a comparison.
+        scale: The lowest and the highest rating, or None for comparisons.
+        words: All that may stand as a verdict.
+        verdict_line: What the line begins with that states the verdict; None where the whole reply is the verdict.
+    """
+
+    @property
+    def verdicts(self) -> Mapping[Preference, str]: ...  # noqa: D102 - see above
+    @property
+    def scale(self) -> tuple[int, int] | None: ...  # noqa: D102
+    @property
+    def words(self) -> Collection[str]: ...  # noqa: D102
+    @property
+    def verdict_line(self) -> str | None: ...  # noqa: D102
+
+
+def read_verdict(text: str, template: Spelling) -> Preference | None:
     """Reads a comparison's verdict; None unless the text says exactly one.
 
     Args:
@@ -46,7 +65,7 @@ def read_verdict(text: str, template: "Template") -> "Preference | None":
     return next((verdict for verdict, word in template.verdicts.items() if said == _spell(word)), None)
 
 
-def read_rating(text: str, template: "Template") -> float | None:
+def read_rating(text: str, template: Spelling) -> float | None:
     """Reads a rating; None unless the text gives exactly one whole number on the template's scale."""
     said = _find_statement(text, template.verdict_line)
     if said is None or template.scale is None:

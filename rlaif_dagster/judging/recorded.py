@@ -33,12 +33,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import InputError
-from rlaif_dagster.inputs.reader import read_jsonl
 from rlaif_dagster.judging.calls import Answer
 from rlaif_dagster.judging.judge import count_statuses
 from rlaif_dagster.judging.pairs import Pair
-from rlaif_dagster.judging.verdicts import Order, Preference, Verdict, lean
+from rlaif_dagster.judging.reading import Preference
+from rlaif_dagster.judging.verdicts import Order, Verdict, lean
 from rlaif_dagster.prompts import identify_prompt
+from rlaif_dagster.reader import read_jsonl
 
 UNNAMED_JUDGE: Final = "recorded"
 """The judge's name when neither the file nor the settings give one."""

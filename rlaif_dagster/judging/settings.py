@@ -4,6 +4,8 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
+from rlaif_dagster.serving.settings import LimitSettings, PriceSettings
+
 JudgingProtocol = Literal["per_principle", "joint", "one_principle"]
 """One principle at a time; the whole constitution at once; or one principle drawn for each pair."""
 VerdictReading = Literal["logprob", "text"]
@@ -126,48 +128,6 @@ class LocalJudgeSettings(_AskedJudgeSettings):
                 "remedy: set repeats to 1, or verdict to text with a temperature above 0"
             )
         return self
-
-
-class PriceSettings(_Settings):
-    """What a served judge costs."""
-
-    input_per_million: float = Field(ge=0.0, allow_inf_nan=False)
-    """Price of a million tokens read."""
-    output_per_million: float = Field(ge=0.0, allow_inf_nan=False)
-    """Price of a million tokens written."""
-    currency: str = Field(default="USD", min_length=1)
-
-    def find_cost(self, input_tokens: int, output_tokens: int) -> float:
-        """What so many tokens cost."""
-        return (input_tokens * self.input_per_million + output_tokens * self.output_per_million) / 1e6
-
-
-class BudgetSettings(_Settings):
-    """What one run may spend on this judge; it stops cleanly before, and the next run goes on from there.
-
-    A request that the server turned away (with an error status) is not spent.
-    """
-
-    calls: int | None = Field(default=None, ge=1)
-    """Requests, repeated attempts counted."""
-    tokens: int | None = Field(default=None, ge=1)
-    """Read and written together."""
-    cost: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
-    """In the currency of `price`, which must be given."""
-
-
-class LimitSettings(_Settings):
-    """How fast a served judge is asked; no part of a recipe."""
-
-    concurrency: int = Field(default=64, ge=1, le=4096)
-    """Most calls in flight; fewer where the server says that it is too much."""
-    requests_per_minute: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
-    tokens_per_minute: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
-    timeout_seconds: float = Field(default=60.0, gt=0.0, allow_inf_nan=False)
-    """Of one attempt."""
-    max_attempts: int = Field(default=6, ge=1, le=100)
-    """Attempts at one call, where the fault may pass."""
-    budget: BudgetSettings = BudgetSettings()
 
 
 class OpenAIJudgeSettings(_AskedJudgeSettings):

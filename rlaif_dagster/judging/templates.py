@@ -39,8 +39,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from rlaif_dagster.digest import Digest, JsonValue
 from rlaif_dagster.errors import InputError
-from rlaif_dagster.inputs.reader import read_yaml, resolve_inside
 from rlaif_dagster.judging.reading import read_rating, read_verdict
+from rlaif_dagster.reader import read_yaml, resolve_inside
 
 PACKAGED_TEMPLATES: Final = Path(__file__).with_name("templates")
 """The folder of the templates that come with the package."""

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from rlaif_dagster.judging.calls import Answer, answer_type
 from rlaif_dagster.judging.pairs import Pair
+from rlaif_dagster.judging.reading import Preference
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Order = Literal["ab", "ba"]
 """Which response was shown first: `ab` shows response_a first."""
-Preference = Literal["first", "second", "tie"]
-"""Which of the two answers shown is better, by its place."""
 Status = Literal["ok", "failed", "refused", "unparsed"]
 """`failed`: no answer came; `refused`: the judge would not say; `unparsed`: no clear verdict."""
 

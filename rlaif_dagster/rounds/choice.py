@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rlaif_dagster.evaluation.comparison import Comparison
-from rlaif_dagster.evaluation.intervals import Estimate, clustered_proportion, standard_error
 from rlaif_dagster.rounds.plateau import find_referee
+from rlaif_dagster.stats.intervals import Estimate, clustered_proportion, standard_error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,13 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rlaif_dagster.evaluation.comparison import EVEN, Comparison, Source
 from rlaif_dagster.evaluation.diversity import find_distinct_share
-from rlaif_dagster.evaluation.intervals import (
+from rlaif_dagster.judge_quality.measures import find_figure
+from rlaif_dagster.stats.intervals import (
     Estimate,
     clustered_bounded_mean,
     clustered_mean,
     clustered_proportion,
 )
-from rlaif_dagster.evaluation.judge_quality import find_figure
 from rlaif_dagster.tables import Row
 
 JUDGE_THRESHOLDS: Final = frozenset({"min_gap", "max_disagreement", "stronger_than_policy"})

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 from rlaif_dagster.digest import JsonValue
 from rlaif_dagster.errors import TrainingError
-from rlaif_dagster.evaluation.intervals import Estimate, clustered_mean, clustered_proportion
+from rlaif_dagster.stats.intervals import Estimate, clustered_mean, clustered_proportion
 from rlaif_dagster.tables import Row
 
 CHANCE = 0.5
@@ -77,7 +77,7 @@ def measure_quality(decided: Sequence[DecidedPair], margins: Sequence[float]) ->
     `ece` and `brier` are those of sigmoid(score difference) against the label's answer; `temperature` is what the
     scores would have to be divided by to fit the soft labels best (above 1: too sure). Lengths are in characters.
     """
-    from rlaif_dagster.judging.audit.calibration import SoftLabel, measure_calibration
+    from rlaif_dagster.judge_quality.calibration import SoftLabel, measure_calibration
 
     labels = [
         # As if a were always the preferred answer: calibration treats both sides alike.

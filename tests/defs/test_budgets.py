@@ -5,9 +5,9 @@ from dataclasses import replace
 from dagster import DagsterInstance
 
 from rlaif_dagster.graph.stage import StageContext, StageResult
-from rlaif_dagster.judging.serving.limits import Spend
-from rlaif_dagster.judging.settings import BudgetSettings
 from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.serving.limits import Spend
+from rlaif_dagster.serving.settings import BudgetSettings
 from tests.defs.toy_runs import make_graph, run_graph
 
 CALL = Spend(calls=1, tokens=10)

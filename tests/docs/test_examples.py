@@ -15,7 +15,6 @@ from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.inputs.overrides import OverridesFile
 from rlaif_dagster.inputs.pipeline import PipelineSettings
 from rlaif_dagster.inputs.project_inputs import JudgeFile, ProjectInputs
-from rlaif_dagster.inputs.reader import read_jsonl, read_yaml
 from rlaif_dagster.inputs.release import ReleaseFile
 from rlaif_dagster.judging.constitution import ConstitutionSettings
 from rlaif_dagster.judging.human import HumanLine
@@ -26,6 +25,7 @@ from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import materialise
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.prompts import PromptLine, identify_prompt
+from rlaif_dagster.reader import read_jsonl, read_yaml
 from rlaif_dagster.seeds import derive_seed
 from rlaif_dagster.versioning.pin import read_pinned_md5
 from rlaif_dagster.versioning.store import init_store

@@ -1,4 +1,4 @@
-"""What the pages say of the graph, the rooms, the commands and the messages is so; links lead somewhere."""
+"""What the pages say of the graph, the packages, the commands and the messages is so; links lead somewhere."""
 
 import ast
 import re
@@ -28,7 +28,7 @@ from rlaif_dagster.lineage.project import PROJECT_VARIABLE
 from rlaif_dagster.preferences import DROP_REASONS
 from tests.docs.conftest import WriteProject
 from tests.docs.pages import DOCS, PAGES, REPOSITORY, read_examples, read_page, read_references, read_table
-from tests.test_layers import ABOVE
+from tests.test_layers import ORDER
 
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"`([^`]+)`")
@@ -117,12 +117,9 @@ def test_every_packaged_template_is_in_the_table() -> None:
     }
 
 
-def test_every_room_is_in_the_layers() -> None:
-    """The picture and the table name the rooms that the layer test holds, and no others."""
-    drawn = read_page("architecture.md", below="Layers")
-    listed = set(_CODE.findall(" ".join(read_table("architecture.md", below="Layers").cells("room"))))
-    assert listed == {*ABOVE, "cli"} - {"project_template"}
-    assert all(re.search(rf"^.*\b{room}\b", drawn, re.MULTILINE) for room in ABOVE)
+def test_the_table_of_packages_has_their_order() -> None:
+    table = read_table("architecture.md", below="Layers")
+    assert tuple(_CODE.findall(" ".join(table.cells("package")))) == ORDER
 
 
 @pytest.mark.parametrize("page", PAGES)

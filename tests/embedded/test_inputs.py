@@ -6,8 +6,8 @@ from pathlib import Path
 import yaml
 
 from rlaif_dagster.embedded.corpus import list_default_prompts
-from rlaif_dagster.embedded.gold import find_principle_kind, gold_preference
-from rlaif_dagster.embedded.world import find_question, is_unseen
+from rlaif_dagster.world.ground_truth import find_principle_kind, gold_preference
+from rlaif_dagster.world.questions import find_question, is_unseen
 
 INPUTS = Path(__file__).parents[2] / "inputs"
 

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from rlaif_dagster.digest import Digest, FolderManifest
-from rlaif_dagster.embedded import MODEL_CARD_PATH, EmbeddedName, model_path, resolve_embedded
+from rlaif_dagster.models import EmbeddedName, embedded_path, resolve_embedded
+from tests.conftest import REPOSITORY
 
 SEED = 4321
+MODEL_CARD_PATH = REPOSITORY / "rlaif_dagster" / "embedded" / "MODEL_CARD.md"
 NAMES: tuple[EmbeddedName, ...] = ("policy", "judge")
 
 
@@ -18,29 +20,29 @@ def load_model(name: EmbeddedName) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(model_path(name), dtype=torch.float32)
-    return model.eval(), AutoTokenizer.from_pretrained(model_path(name))
+    model = AutoModelForCausalLM.from_pretrained(embedded_path(name), dtype=torch.float32)
+    return model.eval(), AutoTokenizer.from_pretrained(embedded_path(name))
 
 
 def test_names_lead_to_folders() -> None:
-    assert resolve_embedded("embedded:policy") == model_path("policy")
-    assert resolve_embedded("embedded:judge") == model_path("judge")
+    assert resolve_embedded("embedded:policy") == embedded_path("policy")
+    assert resolve_embedded("embedded:judge") == embedded_path("judge")
     for other in ("policy", "embedded:", "embedded:reward", "embedded:policy/..", "org/name"):
         assert resolve_embedded(other) is None
 
 
 def test_models_are_small_and_hold_only_what_from_pretrained_opens() -> None:
-    assert sum(FolderManifest.from_folder(model_path(name)).size for name in NAMES) <= 10_000_000
+    assert sum(FolderManifest.from_folder(embedded_path(name)).size for name in NAMES) <= 10_000_000
     for name in NAMES:
-        assert {path.suffix for path in model_path(name).iterdir()} <= {".json", ".jinja", ".safetensors"}
-        tokenizers = [Digest.from_file(model_path(other) / "tokenizer.json") for other in NAMES]
+        assert {path.suffix for path in embedded_path(name).iterdir()} <= {".json", ".jinja", ".safetensors"}
+        tokenizers = [Digest.from_file(embedded_path(other) / "tokenizer.json") for other in NAMES]
         assert tokenizers[0] == tokenizers[1]
 
 
 def test_the_model_card_names_the_bytes_that_are_shipped() -> None:
     card = MODEL_CARD_PATH.read_text(encoding="utf-8")
     for name in NAMES:
-        manifest = FolderManifest.from_folder(model_path(name))
+        manifest = FolderManifest.from_folder(embedded_path(name))
         assert f"| {name} | `{manifest.digest}` |" in card
         for file in manifest.files:
             assert f"| `{name}/{file.path}` | {file.size:,} | `{file.digest}` |" in card
@@ -61,7 +63,7 @@ def test_the_model_card_states_what_was_asked_of_the_judge() -> None:
 def test_any_text_survives_the_tokenizer() -> None:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(model_path("policy"))
+    tokenizer = AutoTokenizer.from_pretrained(embedded_path("policy"))
     for text in ("The mill opens at six.", "Zażółć gęślą jaźń", "日本語 🙂\n\ttabs  and  blanks ", "a\x00b"):
         assert tokenizer.decode(tokenizer.encode(text)) == text
     messages = [{"role": "system", "content": "s"}, {"role": "user", "content": "A"}]
@@ -116,7 +118,7 @@ def test_teaching_the_same_seed_makes_the_same_weights() -> None:
         return model
 
     tokenizer = build_tokenizer()
-    shipped = json.loads((model_path("policy") / "tokenizer.json").read_text())
+    shipped = json.loads((embedded_path("policy") / "tokenizer.json").read_text())
     assert json.loads(tokenizer.backend_tokenizer.to_str())["model"] == shipped["model"]
     brief = teaching.Teaching(steps=2, batch=4, learning_rate=1e-3)
     lessons = [teaching.Lesson(name="facts", mixture=FACTS_MIXTURE, teaching=brief)]

@@ -6,8 +6,8 @@ import pytest
 
 from rlaif_dagster.evaluation.comparison import Comparison, PrincipleOutcome
 from rlaif_dagster.evaluation.groups import GroupTest, compare_groups
-from rlaif_dagster.evaluation.intervals import Estimate
 from rlaif_dagster.evaluation.sources import find_judge_gaps, summarise_source
+from rlaif_dagster.stats.intervals import Estimate
 
 
 def make_row(number: int, **values: object) -> Comparison:

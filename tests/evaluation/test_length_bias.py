@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 from rlaif_dagster.evaluation.comparison import Comparison
 from rlaif_dagster.evaluation.sources import SourceWinRate, summarise_source
-from rlaif_dagster.judging.audit.bias import measure_length_preference
-from rlaif_dagster.judging.audit.figures import Figure
-from rlaif_dagster.judging.audit.rows import JudgedRow, PairFacts
+from rlaif_dagster.judge_quality.bias import measure_length_preference
+from rlaif_dagster.judge_quality.figures import Figure
+from rlaif_dagster.judge_quality.rows import JudgedRow, PairFacts
 from rlaif_dagster.judging.calls import JudgeProfile
 from rlaif_dagster.judging.constitution import Constitution, Principle
 from rlaif_dagster.judging.pairs import Pair

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlaif_dagster.evaluation.length_control import LengthControl, control_length
-from tests.judging.audit.real_data import BASELINE, MISSING, REAL, convert_mtbench
+from tests.judge_quality.real_data import BASELINE, MISSING, REAL, convert_mtbench
 
 OUTCOMES = st.sampled_from([0.0, 0.5, 1.0, 0.3])
 ROWS = st.lists(

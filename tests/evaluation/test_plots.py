@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import pytest
 
+from rlaif_dagster import drawing
 from rlaif_dagster.evaluation import plots
 from rlaif_dagster.evaluation.facts import CheckpointPoint
 from rlaif_dagster.evaluation.groups import GroupWinRate
@@ -39,10 +40,10 @@ DRAWINGS: dict[str, Callable[[], "Figure"]] = {
 def test_the_same_numbers_give_the_same_bytes_whatever_the_machine_has_set(
     draw: Callable[[], "Figure"],
 ) -> None:
-    svg, png = plots.to_svg(draw(), key="k"), plots.to_png(draw())
+    svg, png = drawing.to_svg(draw(), key="k"), drawing.to_png(draw())
     with mpl.rc_context({"axes.facecolor": "red", "font.size": 20.0, "svg.hashsalt": None}):
-        assert plots.to_svg(draw(), key="k") == svg
-        assert plots.to_png(draw()) == png
+        assert drawing.to_svg(draw(), key="k") == svg
+        assert drawing.to_png(draw()) == png
 
 
 @pytest.mark.parametrize("draw", DRAWINGS.values(), ids=DRAWINGS)
@@ -50,7 +51,7 @@ def test_axes_are_labelled_and_ids_carry_the_key(draw: Callable[[], "Figure"]) -
     figure = draw()
     assert figure.axes[-1].get_xlabel()
     assert all(axes.get_ylabel() or axes.get_yticklabels() for axes in figure.axes)
-    tree = ET.fromstring(plots.to_svg(figure, key="plot-a"))  # noqa: S314
+    tree = ET.fromstring(drawing.to_svg(figure, key="plot-a"))  # noqa: S314
     ids = [element.attrib["id"] for element in tree.iter() if "id" in element.attrib]
     assert ids
     assert all(name.startswith("plot-a-") for name in ids)
@@ -71,13 +72,13 @@ def test_axes_are_labelled_and_ids_carry_the_key(draw: Callable[[], "Figure"]) -
     ],
 )
 def test_scant_data_still_draws(draw: Callable[[], "Figure"]) -> None:
-    assert plots.to_svg(draw(), key="k").startswith("<svg")
+    assert drawing.to_svg(draw(), key="k").startswith("<svg")
 
 
 def test_names_are_drawn_as_text_in_any_script() -> None:
     rate = METRICS.win_rate_judge
     names = ['<script>alert("x")</script>', "$\\frac{", "安全 & 有用", "x" * 500]
-    svg = plots.to_svg(
+    svg = drawing.to_svg(
         plots.draw_win_rates(
             [GroupWinRate(name=name, judge=rate, gold=None) for name in names], confidence=0.95
         ),
@@ -90,7 +91,7 @@ def test_names_are_drawn_as_text_in_any_script() -> None:
 
 
 def test_a_markdown_image_holds_its_own_png() -> None:
-    image = plots.to_markdown_image(DRAWINGS["margins"](), alt="margins [of]\npairs")
+    image = drawing.to_markdown_image(DRAWINGS["margins"](), alt="margins [of]\npairs")
     head, data = image.removesuffix(")").split(",", 1)
     assert head == "![margins  of  pairs](data:image/png;base64"
     assert base64.b64decode(data).startswith(b"\x89PNG")

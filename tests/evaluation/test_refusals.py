@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from rlaif_dagster.embedded import lexicon
-from rlaif_dagster.embedded.world import list_known_sentences
 from rlaif_dagster.evaluation.refusals import Answered, is_refusal, measure_refusals
-from tests.judging.audit.real_data import MISSING, REAL
+from rlaif_dagster.world import lexicon
+from rlaif_dagster.world.questions import list_known_sentences
+from tests.judge_quality.real_data import MISSING, REAL
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,12 @@ from rlaif_dagster.evaluation.evaluate import (
     write_evaluation,
 )
 from rlaif_dagster.evaluation.facts import PrincipleFact, RunFacts, TrainingCurves
-from rlaif_dagster.evaluation.intervals import clustered_mean, clustered_proportion
 from rlaif_dagster.evaluation.report import choose_examples, render_report
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics, summarise
 from rlaif_dagster.generation.responses import FinishReason
 from rlaif_dagster.pages import show_hidden_characters
+from rlaif_dagster.stats.intervals import clustered_mean, clustered_proportion
 from rlaif_dagster.tables import write_table
 from tests.evaluation.made_up import make_comparisons, make_curve, make_curves, make_facts, make_training
 

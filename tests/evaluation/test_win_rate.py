@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.evaluation.comparison import Comparison, PrincipleOutcome
-from rlaif_dagster.evaluation.intervals import Estimate
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics, summarise
+from rlaif_dagster.stats.intervals import Estimate
 from tests.evaluation.made_up import make_comparisons
 
 PROBABILITIES = st.none() | st.sampled_from([0.0, 0.25, 0.5, 0.625, 1.0])

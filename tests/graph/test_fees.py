@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from rlaif_dagster.cli.plan import plan_command
-from rlaif_dagster.embedded import model_path
 from rlaif_dagster.graph.fees import Meter
 from rlaif_dagster.graph.price import NOTHING, Price, Range, add_prices
 from rlaif_dagster.judging.calls import Call
 from rlaif_dagster.judging.templates import load_template
 from rlaif_dagster.lineage.plan import PlannedAsset, make_plan
 from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.models import embedded_path
 from tests.graph.planted_project import make_planted, run_to
 
-TOKENIZER = Tokenizer.from_file(str(model_path("judge") / "tokenizer.json"))
+TOKENIZER = Tokenizer.from_file(str(embedded_path("judge") / "tokenizer.json"))
 JUDGE: dict[str, Any] = {
     "provider": "openai",
     "model": "dear",

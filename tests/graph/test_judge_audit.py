@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from rlaif_dagster.errors import GateError, InputError
-from rlaif_dagster.evaluation.judge_plots import JUDGE_PLOTS
 from rlaif_dagster.graph.judge_gates import GATES, read_audit
-from rlaif_dagster.judging.probe import ATTACKS, CONTROL, HARMLESS, NULL, NUM_PROBES
+from rlaif_dagster.judge_quality.plots import JUDGE_PLOTS
+from rlaif_dagster.judge_quality.probe import ATTACKS, CONTROL, HARMLESS, NULL, NUM_PROBES
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.tables import read_table

@@ -14,7 +14,6 @@ from typing import Any, Final, get_args
 import pytest
 
 from rlaif_dagster.digest import Digest
-from rlaif_dagster.embedded import model_path
 from rlaif_dagster.judging.calls import Answer, Call
 from rlaif_dagster.judging.local import LocalJudge
 from rlaif_dagster.judging.reading import read_rating, read_verdict
@@ -28,6 +27,7 @@ from rlaif_dagster.judging.templates import (
     load_template,
     neutralise,
 )
+from rlaif_dagster.models import embedded_path
 from tests.docs.pages import read_table
 from tests.judging.attacks import ATTACKS, FILLER, SUFFIXES, WHOLE
 
@@ -214,7 +214,7 @@ def measure_attacks(names: Sequence[str]) -> tuple[float, list[Measured]]:
 
     from rlaif_dagster.embedded.measuring import draw_decided_pairs
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(model_path("judge"))
+    tokenizer: Any = AutoTokenizer.from_pretrained(embedded_path("judge"))
 
     def encode(text: str) -> list[int]:
         ids: list[int] = tokenizer.encode(fold_lines(neutralise(text)), add_special_tokens=False)
@@ -282,7 +282,7 @@ def find_text(name: str) -> str:
 
 def open_judge() -> LocalJudge:
     settings = LocalJudgeSettings(provider="local", model="embedded:judge", template="compact")
-    return LocalJudge(settings, load_template("compact"), folder=model_path("judge"))
+    return LocalJudge(settings, load_template("compact"), folder=embedded_path("judge"))
 
 
 def list_measurable() -> list[str]:

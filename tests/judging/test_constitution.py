@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from rlaif_dagster.errors import InputError
-from rlaif_dagster.inputs.reader import read_yaml
 from rlaif_dagster.judging.constitution import Constitution, ConstitutionSettings, Principle
+from rlaif_dagster.reader import read_yaml
 
 
 def read(tmp_path: Path, text: str) -> Constitution:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from rlaif_dagster.embedded.gold import WORDINGS
 from rlaif_dagster.errors import JudgeError
 from rlaif_dagster.judging.calls import Answer, Call, JudgeProfile
 from rlaif_dagster.judging.constitution import Constitution, Principle
@@ -22,6 +21,7 @@ from rlaif_dagster.judging.templates import Template, load_template
 from rlaif_dagster.judging.verdicts import Verdict
 from rlaif_dagster.preferences import PreferenceSettings, PreferencesResult, aggregate_verdicts
 from rlaif_dagster.tables import read_table
+from rlaif_dagster.world.ground_truth import WORDINGS
 from tests.conftest import edit_yaml, make_small, run_assets, run_rlaif
 
 NUM_PAIRS = 1200

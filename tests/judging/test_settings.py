@@ -4,8 +4,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from rlaif_dagster.inputs.project_inputs import JudgeFile
-from rlaif_dagster.inputs.reader import read_yaml
 from rlaif_dagster.judging.settings import JudgeSettings, LocalJudgeSettings, RecordedJudgeSettings
+from rlaif_dagster.reader import read_yaml
 
 ADAPTER: TypeAdapter[JudgeSettings] = TypeAdapter(JudgeSettings)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from rlaif_dagster.embedded import resolve_embedded
 from rlaif_dagster.judging.templates import PACKAGED_TEMPLATES
+from rlaif_dagster.models import embedded_path
 from tests.conftest import edit_yaml
 
 Edit = Callable[[Path], None]
@@ -78,9 +78,7 @@ def name_own_template(inputs: Path, old: str = "", new: str = "") -> None:
 
 
 def copy_base_policy(inputs: Path) -> None:
-    embedded = resolve_embedded("embedded:policy")
-    assert embedded is not None
-    shutil.copytree(embedded, inputs.parent / "models" / "mine")
+    shutil.copytree(embedded_path("policy"), inputs.parent / "models" / "mine")
     set_field("pipeline.yaml", "base_policy.model", "models/mine")(inputs)
 
 

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from rlaif_dagster.cli.main import app
-from rlaif_dagster.embedded import model_path
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.evaluation.comparison import Comparison
 from rlaif_dagster.judging.constitution import Constitution, Principle
@@ -28,6 +27,7 @@ from rlaif_dagster.lineage.comparing.page import render_diff
 from rlaif_dagster.lineage.comparing.rewards import compare_reward_models, correlate_ranks
 from rlaif_dagster.lineage.comparing.states import find_state
 from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.models import embedded_path
 from rlaif_dagster.preferences import preferences_schema
 from rlaif_dagster.tables import write_table
 from tests.docs.pages import read_examples, read_table
@@ -181,11 +181,11 @@ def test_without_stored_scores_both_models_score_common_answers(tmp_path: Path) 
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     torch.manual_seed(0)
-    model = AutoModelForSequenceClassification.from_pretrained(model_path("policy"), num_labels=1)
+    model = AutoModelForSequenceClassification.from_pretrained(embedded_path("policy"), num_labels=1)
     for name, sign in (("a", 1.0), ("b", -1.0)):
         model.score.weight.data *= sign
         model.save_pretrained(tmp_path / name)
-        AutoTokenizer.from_pretrained(model_path("policy")).save_pretrained(tmp_path / name)
+        AutoTokenizer.from_pretrained(embedded_path("policy")).save_pretrained(tmp_path / name)
     answers = {whole("What is it?", f"It is {word}.") for word in ("red", "blue", "small", "old", "here")}
     diff = compare_reward_models(({}, {}), (tmp_path / "a", tmp_path / "b"), lambda: answers)
     assert diff is not None

@@ -15,11 +15,11 @@ from rlaif_dagster.graph.changes import Change, diff_values
 from rlaif_dagster.graph.price import Foreseen, Price, PriceContext, Range, add_ranges
 from rlaif_dagster.graph.pricing import foresee_pairs
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
-from rlaif_dagster.inputs.pipeline import NumericsSettings
 from rlaif_dagster.judging.pairs import Pair, PairingSettings, form_pairs
 from rlaif_dagster.lineage.plan import Plan, make_plan
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import Outcome
+from rlaif_dagster.numerics import NumericsSettings
 
 from .conftest import MakeStage
 from .test_recall import read_files

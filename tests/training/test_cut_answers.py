@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from rlaif_dagster.generation.decoding import end_tokens
-from rlaif_dagster.generation.dialogues import AnsweredPrompt, encode_dialogues, encode_prompt
-from rlaif_dagster.generation.sampling import Completion, complete_prompts
+from rlaif_dagster.decoding import end_tokens
+from rlaif_dagster.generation.dialogues import AnsweredPrompt, Completion, encode_dialogues, encode_prompt
+from rlaif_dagster.generation.sampling import complete_prompts
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.models import open_causal_lm
 from rlaif_dagster.training.checkpoints import CheckpointProbe, choose_probe_questions

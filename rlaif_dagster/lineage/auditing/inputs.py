@@ -8,10 +8,10 @@ from rlaif_dagster.errors import InputError
 from rlaif_dagster.generation.settings import RecordedSamplingSettings
 from rlaif_dagster.inputs.pipeline import PipelineSettings
 from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, JudgeFile
-from rlaif_dagster.inputs.reader import read_yaml, resolve_inside
 from rlaif_dagster.judging.model_names import find_contradictions
 from rlaif_dagster.judging.settings import RecordedJudgeSettings
 from rlaif_dagster.lineage.auditing.findings import Finding
+from rlaif_dagster.reader import read_yaml, resolve_inside
 
 
 def check_recorded_files(root: Path) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from typing import Final
 
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.evaluation.comparison import Comparison
-from rlaif_dagster.evaluation.intervals import Estimate, clustered_mean
+from rlaif_dagster.stats.intervals import Estimate, clustered_mean
 
 NUM_SAMPLES: Final = 5
 

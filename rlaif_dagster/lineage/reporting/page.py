@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import StorageError
-from rlaif_dagster.evaluation.intervals import Estimate
 from rlaif_dagster.evaluation.report import format_share
 from rlaif_dagster.graph.release import EVALUATION, RELEASED_POLICY
 from rlaif_dagster.lineage.exporting.closure import VersionLineage, name_version
@@ -21,6 +20,7 @@ from rlaif_dagster.lineage.reporting.picture import Node, draw_picture
 from rlaif_dagster.lineage.signing import find_signatures
 from rlaif_dagster.lineage.tracing.subjects import open_versions
 from rlaif_dagster.pages import open_pages
+from rlaif_dagster.stats.intervals import Estimate
 
 PAGE: Final = "report.html"
 _TITLE: Final = "<title>"

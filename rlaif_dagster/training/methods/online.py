@@ -12,8 +12,8 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from trl import GRPOConfig, RLOOConfig
 
+from rlaif_dagster.decoding import end_tokens
 from rlaif_dagster.errors import TrainingError
-from rlaif_dagster.generation.decoding import end_tokens
 from rlaif_dagster.generation.dialogues import AnsweredPrompt, encode_prompt
 from rlaif_dagster.generation.responses import find_finish_reason
 from rlaif_dagster.training import trainers

@@ -7,9 +7,8 @@ from torch.utils.data import Sampler
 from trl import GRPOTrainer, RLOOTrainer
 from trl.trainer.utils import add_fused_lm_head
 
-from rlaif_dagster.generation.decoding import decode
+from rlaif_dagster.decoding import decode
 from rlaif_dagster.generation.dialogues import encode_prompt
-from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.seeds import derive_seed
 from rlaif_dagster.training.trainers import QuietTrainer, require_finite_weights
 
@@ -77,7 +76,7 @@ class SampledTrainer(QuietTrainer):
                     )
                     for place in range(len(prompt_ids))
                 ],
-                LocalSamplingSettings(max_new_tokens=trainer.max_completion_length),
+                max_new_tokens=trainer.max_completion_length,
             )
         finally:
             model.train()

@@ -1,0 +1,393 @@
+"""The figures of one judge: their definitions, in words that the result and the docs repeat."""
+
+from typing import Final
+
+from rlaif_dagster.judge_quality.definitions import Definition
+
+JUDGE_FIGURES: Final[tuple[Definition, ...]] = (
+    Definition(
+        key="pairs",
+        title="pairs",
+        group="verdicts",
+        definition="Different pairs.",
+        counts="rows",
+        interval="census",
+        kind="count",
+    ),
+    Definition(
+        key="unparsed",
+        title="unparsed",
+        group="verdicts",
+        definition="Share of rows without a verdict, other than the refused and the failed.",
+        counts="rows",
+        interval="wilson",
+        kind="share",
+    ),
+    Definition(
+        key="refused",
+        title="refused",
+        group="verdicts",
+        definition="Share of rows with the status `refused`; null where no row has a status.",
+        counts="rows",
+        interval="wilson",
+        kind="share",
+    ),
+    Definition(
+        key="failed",
+        title="failed",
+        group="verdicts",
+        definition="Share of rows with the status `failed`; null where no row has a status.",
+        counts="rows",
+        interval="wilson",
+        kind="share",
+    ),
+    Definition(
+        key="tie_rate",
+        title="ties",
+        group="verdicts",
+        definition="Share of verdicts that are a tie.",
+        counts="verdicts",
+        interval="wilson",
+        kind="share",
+    ),
+    Definition(
+        key="accuracy",
+        title="accuracy",
+        group="gold",
+        definition=(
+            "Share of rows whose verdict is the gold label (mean of the orders, where every pair was "
+            "asked in both). A missing verdict is not right; a tie is right where gold is a tie."
+        ),
+        counts="rows with gold",
+        interval="wilson",
+        kind="share",
+    ),
+    Definition(
+        key="accuracy_parsed",
+        title="accuracy, parsed",
+        group="gold",
+        definition="The same among rows with a verdict.",
+        counts="verdicts with gold",
+        interval="wilson",
+        kind="share",
+    ),
+    Definition(
+        key="both_correct",
+        title="right in both orders",
+        group="gold",
+        definition=(
+            "Share of questions asked in both orders whose two verdicts are both the gold label. A "
+            "missing verdict is not right."
+        ),
+        counts="questions with gold",
+        interval="wilson",
+        kind="share",
+    ),
+    Definition(
+        key="kappa_gold",
+        title="kappa with gold",
+        group="gold",
+        definition=(
+            "Cohen's kappa of verdicts and gold, both coded a, b, tie: the mean of the kappas of the "
+            "orders. A missing verdict is a label of its own, so it agrees with nothing."
+        ),
+        counts="rows with gold",
+        interval="kappa",
+        kind="number",
+    ),
+    Definition(
+        key="macro_precision",
+        title="macro precision",
+        group="gold",
+        definition=(
+            "Mean over labels (a, b, tie, those that occur) of the share of verdicts with that label "
+            "whose gold is that label; 0 for a label that no verdict has."
+        ),
+        counts="rows with gold",
+        interval="jackknife",
+        kind="share",
+    ),
+    Definition(
+        key="macro_recall",
+        title="macro recall",
+        group="gold",
+        definition=(
+            "Mean over labels of the share of gold labels that the verdict finds; 0 for a label that gold"
+            " never has."
+        ),
+        counts="rows with gold",
+        interval="jackknife",
+        kind="share",
+    ),
+    Definition(
+        key="macro_f1",
+        title="macro F1",
+        group="gold",
+        definition="Mean over labels of the harmonic mean of that label's precision and recall.",
+        counts="rows with gold",
+        interval="jackknife",
+        kind="share",
+    ),
+    Definition(
+        key="gold_a",
+        title="gold is a",
+        group="gold",
+        definition="Pairs whose gold label is a.",
+        counts="pairs with gold",
+        interval="census",
+        kind="count",
+    ),
+    Definition(
+        key="gold_b",
+        title="gold is b",
+        group="gold",
+        definition="Pairs whose gold label is b.",
+        counts="pairs with gold",
+        interval="census",
+        kind="count",
+    ),
+    Definition(
+        key="gold_tie",
+        title="gold is a tie",
+        group="gold",
+        definition="Pairs whose gold label is a tie.",
+        counts="pairs with gold",
+        interval="census",
+        kind="count",
+    ),
+    Definition(
+        key="order_agreement",
+        title="order agreement",
+        group="order",
+        definition=(
+            "Share of questions with a verdict in both orders whose verdicts name the same answer, or "
+            "both a tie. Strict: questions that lack a verdict are excluded, and counted in "
+            "`pairs_excluded`."
+        ),
+        counts="questions with both verdicts",
+        interval="wilson",
+        kind="share",
+    ),
+    Definition(
+        key="order_agreement_all",
+        title="order agreement, all",
+        group="order",
+        definition=(
+            "The same among all questions asked in both orders: a missing verdict agrees with nothing."
+        ),
+        counts="questions asked in both orders",
+        interval="wilson",
+        kind="share",
+    ),
+    Definition(
+        key="pairs_excluded",
+        title="lacking a verdict",
+        group="order",
+        definition="Questions asked in both orders that lack a verdict in one or both.",
+        counts="questions asked in both orders",
+        interval="census",
+        kind="count",
+    ),
+    Definition(
+        key="kappa_orders",
+        title="kappa of the orders",
+        group="order",
+        definition="Cohen's kappa of the verdict in one order and in the other, as a, b, tie.",
+        counts="questions with both verdicts",
+        interval="kappa",
+        kind="number",
+    ),
+    Definition(
+        key="first_first",
+        title="first in both orders",
+        group="order",
+        definition="Questions in which the answer shown first won in both orders.",
+        counts="questions with both verdicts",
+        interval="count",
+        kind="count",
+    ),
+    Definition(
+        key="second_second",
+        title="second in both orders",
+        group="order",
+        definition="Questions in which the answer shown second won in both orders.",
+        counts="questions with both verdicts",
+        interval="count",
+        kind="count",
+    ),
+    Definition(
+        key="tie_mixed",
+        title="a tie in one order",
+        group="order",
+        definition="Questions with a tie in one order and a winner in the other.",
+        counts="questions with both verdicts",
+        interval="count",
+        kind="count",
+    ),
+    Definition(
+        key="flips_to_first",
+        title="flips to the first",
+        group="order",
+        definition="`first_first` / (`first_first` + `second_second`); 50 % is no direction.",
+        counts="flips",
+        interval="exact",
+        kind="share",
+    ),
+    Definition(
+        key="position_p_value",
+        title="p of no direction",
+        group="order",
+        definition=(
+            "Two-sided exact sign test of `first_first` against `second_second` (McNemar's, exact); "
+            "repeats are taken as independent."
+        ),
+        counts="flips",
+        interval="none",
+        kind="number",
+    ),
+    Definition(
+        key="position_bias",
+        title="position bias",
+        group="order",
+        definition=(
+            "Mean of points of the first place in both orders, minus 1 (win 1, tie 0.5, loss 0), from -1 "
+            "to 1. A judge that takes the first answer whatever it says with chance x, and else goes by "
+            "the answers, has x."
+        ),
+        counts="questions with both verdicts",
+        interval="t",
+        kind="number",
+    ),
+    Definition(
+        key="first_rate",
+        title="first wins",
+        group="order",
+        definition="Share of decided verdicts (not a tie) for the answer shown first.",
+        counts="decided verdicts",
+        interval="wilson",
+        kind="share",
+    ),
+    Definition(
+        key="prefers_longer",
+        title="prefers the longer",
+        group="length",
+        definition="Share of decided verdicts for the longer answer, where lengths differ.",
+        counts="decided verdicts, lengths differ",
+        interval="wilson",
+        kind="share",
+    ),
+    Definition(
+        key="prefers_longer_gold_fixed",
+        title="the same, gold fixed",
+        group="length",
+        definition=(
+            "Mean of two shares: of decided verdicts for the longer answer where gold is the longer one, "
+            "and where it is the shorter one. 50 % is no preference by length, however right the judge is"
+            " and whatever gold prefers."
+        ),
+        counts="decided verdicts, gold decided, lengths differ",
+        interval="mover",
+        kind="share",
+    ),
+    Definition(
+        key="longer_wins_accuracy",
+        title="longer wins: accuracy",
+        group="length",
+        definition=(
+            "Accuracy of the rule that the longer answer is better, where gold is no tie; equal lengths "
+            "count one half."
+        ),
+        counts="pairs with lengths, gold decided",
+        interval="wilson",
+        kind="share",
+    ),
+    Definition(
+        key="beats_longer_wins",
+        title="over longer wins",
+        group="length",
+        definition=(
+            "Mean of the judge's points minus the rule's on the same pairs (right 1, tie 0.5, wrong or "
+            "missing 0), from -1 to 1."
+        ),
+        counts="rows with lengths, gold decided",
+        interval="t",
+        kind="number",
+    ),
+    Definition(
+        key="own_share",
+        title="own answers win",
+        group="self",
+        definition=(
+            "Points of the judge's own answer against another's (win 1, tie 0.5), mean of the orders. "
+            "Own: the source has the judge's name."
+        ),
+        counts="pairs with one own answer",
+        interval="wilson",
+        kind="share",
+    ),
+    Definition(
+        key="self_preference_gold",
+        title="own over gold",
+        group="self",
+        definition="Mean of those points minus the points that gold gives the own answer, from -1 to 1.",
+        counts="the same with gold",
+        interval="t",
+        kind="number",
+    ),
+    Definition(
+        key="self_preference_others",
+        title="own over other judges",
+        group="self",
+        definition=(
+            "Mean of those points minus the mean points that the other judges give the same answer, from "
+            "-1 to 1."
+        ),
+        counts="the same with other judges",
+        interval="t",
+        kind="number",
+    ),
+    Definition(
+        key="repeat_agreement",
+        title="repeats agree",
+        group="stability",
+        definition=(
+            "Share of two repeats of the same question in the same order whose verdicts are equal; the "
+            "mean over questions."
+        ),
+        counts="questions in one order, 2 verdicts or more",
+        interval="wilson",
+        kind="share",
+    ),
+    Definition(
+        key="repeat_alpha",
+        title="alpha of repeats",
+        group="stability",
+        definition="Krippendorff's alpha of the repeats.",
+        counts="questions in one order, 2 verdicts or more",
+        interval="kappa",
+        kind="number",
+    ),
+    Definition(
+        key="ece",
+        title="ECE",
+        group="calibration",
+        definition=(
+            "Expected calibration error of the soft label's confidence max(p, 1 - p), p the mean of P(a "
+            "is better) over the orders: 10 bins of equal width from 0.5 to 1. Above 0 by chance alone "
+            "where pairs are few."
+        ),
+        counts="pairs with `p_first`, gold decided",
+        interval="jackknife",
+        kind="number",
+    ),
+    Definition(
+        key="brier",
+        title="Brier score",
+        group="calibration",
+        definition="Mean squared difference of p and gold (a is 1, b is 0); 0.25 is what p = 0.5 has.",
+        counts="pairs with `p_first`, gold decided",
+        interval="t",
+        kind="number",
+    ),
+)
+"""The figures of one judge, in the order in which they are shown."""

@@ -1,0 +1,142 @@
+"""The audit's rows, made of this package's own tables.
+
+Two views of the same verdicts. A *verdict* row is one answer of a judge: one principle, one order. A *label* row is
+what all principles together say of a pair in one order, by their weights: that is what is trained on.
+Gold that prefers neither answer says nothing about a judge that has to choose, so such a pair counts as without gold.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from rlaif_dagster.judge_quality.rows import JudgedRow, Label, PairFacts
+from rlaif_dagster.judging.constitution import Constitution
+from rlaif_dagster.judging.pairs import Pair
+from rlaif_dagster.judging.settings import JudgingProtocol
+from rlaif_dagster.judging.verdicts import ORDERS, Verdict, lean
+from rlaif_dagster.preferences import PreferenceSettings, aggregate_verdicts
+
+_NEITHER: Final = 0.5
+
+Gold = Callable[[Pair, str | None], Label | None]
+"""Which answer of a pair is better by a principle (None: by all of them); None where that is not known, or neither."""
+
+
+def no_gold(pair: Pair, principle_id: str | None) -> None:
+    """The gold of a project without one."""
+    del pair, principle_id
+
+
+def embedded_gold(constitution: Constitution, prompts: Mapping[str, str], texts: Mapping[str, str]) -> Gold:
+    """The gold of the embedded world.
+
+    Args:
+        constitution: The principles.
+        prompts: Prompt text by prompt id.
+        texts: Response text by response id.
+    """
+    from rlaif_dagster.world.ground_truth import gold_preference
+
+    rules: dict[str | None, list[tuple[str, float]]] = {
+        p.id: [(p.text, 1.0)] for p in constitution.principles
+    }
+    rules[None] = [(p.text, p.weight) for p in constitution.principles]
+
+    def find(pair: Pair, principle_id: str | None) -> Label | None:
+        value = gold_preference(
+            rules[principle_id], prompts[pair.prompt_id], texts[pair.response_a], texts[pair.response_b]
+        )
+        return None if value is None or value == _NEITHER else "a" if value > _NEITHER else "b"
+
+    return find
+
+
+def list_verdict_rows(
+    verdicts: Iterable[Verdict], responses: Mapping[str, Mapping[str, Any]], gold: Gold
+) -> Iterator[tuple[str | None, JudgedRow]]:
+    """Yields each verdict's principle and row; a pair judged by two principles is two pairs of the same prompt.
+
+    Args:
+        verdicts: The verdicts.
+        responses: Rows with `text` and `source` by response id.
+        gold: What is right.
+    """
+    facts: dict[tuple[str, str | None], PairFacts] = {}
+    for verdict in verdicts:
+        key = (verdict.pair_id, verdict.principle_id)
+        if key not in facts:
+            facts[key] = _state_facts(verdict.pair, verdict.principle_id, responses, gold)
+        yield (
+            verdict.principle_id,
+            JudgedRow(
+                pair=facts[key],
+                judge=verdict.judge,
+                order=verdict.order,
+                repeat=verdict.repeat,
+                verdict=verdict.verdict,
+                status=verdict.status,
+                p_first=verdict.p_first,
+            ),
+        )
+
+
+def list_label_rows(
+    verdicts: Iterable[Verdict],
+    responses: Mapping[str, Mapping[str, Any]],
+    *,
+    constitution: Constitution,
+    settings: PreferenceSettings,
+    protocol: JudgingProtocol,
+    gold: Gold,
+) -> Iterator[JudgedRow]:
+    """Yields for each judge its labels by order, of the pairs that have one; near ties and flips included.
+
+    Args:
+        verdicts: The verdicts.
+        responses: Rows with `response_id`, `text`, `finish_reason` and `source` by response id.
+        constitution: The principles' weights.
+        settings: Which pairs get a label.
+        protocol: By what each pair was to be judged.
+        gold: What is right.
+    """
+    keep_all = settings.model_copy(update={"keep_near_ties": True, "keep_inconsistent": True})
+    by_judge: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        by_judge.setdefault(verdict.judge, []).append(verdict)
+    for judge, given in sorted(by_judge.items()):
+        result = aggregate_verdicts(
+            given,
+            constitution=constitution,
+            prompts=({"prompt_id": v.prompt_id, "prompt": "", "split": "train"} for v in given),
+            responses=responses.values(),
+            settings=keep_all,
+            protocol=protocol,
+        )
+        for row in result.rows:
+            pair = Pair.from_responses(row["prompt_id"], row["response_a"], row["response_b"])
+            facts = _state_facts(pair, None, responses, gold)
+            for order, p_a in zip(ORDERS, (row["p_a_ab"], row["p_a_ba"]), strict=True):
+                if p_a is not None:
+                    p_first = p_a if order == "ab" else 1.0 - p_a
+                    yield JudgedRow(
+                        pair=facts,
+                        judge=judge,
+                        order=order,
+                        verdict=lean(p_first),
+                        status="ok",
+                        p_first=p_first,
+                    )
+
+
+def _state_facts(
+    pair: Pair, principle_id: str | None, responses: Mapping[str, Mapping[str, Any]], gold: Gold
+) -> PairFacts:
+    a, b = responses[pair.response_a], responses[pair.response_b]
+    return PairFacts(
+        pair_id=pair.pair_id if principle_id is None else f"{pair.pair_id}/{principle_id}",
+        prompt_id=pair.prompt_id,
+        gold=gold(pair, principle_id),
+        len_a=len(a["text"]),
+        len_b=len(b["text"]),
+        source_a=a["source"],
+        source_b=b["source"],
+    )

@@ -1,0 +1,90 @@
+"""A connection pool to a chat completions server, through aiohttp, whose faults are mapped here and nowhere else."""
+
+import os
+import ssl
+import urllib.request
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from rlaif_dagster.serving.calls import ChatOutcome
+from rlaif_dagster.serving.exchange import Exchange, Fault, Request
+
+_THIS_MACHINE: Final = ("127.0.0.1", "::1", "localhost")
+
+
+class Client:
+    """Sends requests."""
+
+    def __init__(self, url: str, exchange: Exchange, *, key: str | None, timeout_seconds: float) -> None:
+        """Takes the server; opens nothing yet.
+
+        Args:
+            url: The address of chat completions.
+            exchange: Reads the replies.
+            key: Sent as a bearer token.
+            timeout_seconds: Of one attempt.
+        """
+        self._url = url
+        self._exchange = exchange
+        self._headers = {"Content-Type": "application/json"}
+        if key is not None:
+            self._headers["Authorization"] = f"Bearer {key}"
+        self._timeout_seconds = timeout_seconds
+        self._proxy = _find_proxy(url)
+
+    async def open(self) -> None:
+        """Opens the pool."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=self._headers,
+            proxy=self._proxy,
+            timeout=aiohttp.ClientTimeout(total=self._timeout_seconds),
+        )
+
+    async def close(self) -> None:
+        """Closes its connections."""
+        await self._session.close()
+
+    async def send(self, request: Request) -> ChatOutcome | Fault:
+        """Makes one attempt."""
+        remedy = self._exchange.remedies.connection
+        try:
+            async with self._session.post(self._url, data=request.body, allow_redirects=False) as reply:
+                body = await reply.read()
+        except TimeoutError:
+            reason = f"no answer within {self._timeout_seconds:g} s"
+            return Fault(kind="silent", reason=reason, remedy=remedy, is_spent=True)
+        except (aiohttp.ClientSSLError, aiohttp.InvalidURL) as error:
+            return Fault(kind="fatal", reason=_describe(error), remedy=remedy)
+        except (aiohttp.ClientError, OSError) as error:
+            was_sent = not isinstance(error, aiohttp.ClientConnectorError)
+            return Fault(
+                kind="silent",
+                reason=_describe(error),
+                remedy=remedy,
+                is_spent=was_sent,
+            )
+        return self._exchange.read(request, reply.status, reply.headers, body, datetime.now(UTC))
+
+
+def _describe(error: Exception) -> str:
+    """A fault of the connection, without addresses, which would make equal faults differ."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    said = type(cause).__name__
+    if isinstance(cause, ssl.SSLError):
+        said = getattr(cause, "verify_message", None) or cause.reason or said
+    elif isinstance(cause, OSError) and cause.errno:
+        said = os.strerror(cause.errno)
+    return f"the connection failed ({said})"
+
+
+def _find_proxy(url: str) -> str | None:
+    """The proxy that the environment names for an address, looked up once and not for each request."""
+    parts = urlsplit(url)
+    if parts.hostname in _THIS_MACHINE or urllib.request.proxy_bypass(parts.netloc):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)

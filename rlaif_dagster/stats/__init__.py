@@ -1,0 +1,1 @@
+"""Statistics: intervals, significance tests and pairing; functions of plain numbers."""
