@@ -1,62 +1,52 @@
-"""A stage's code cannot change in silence: its `code_version` is part of the recipe by which results are recalled.
+"""Each change of a stage's code is decided about: other bytes need another `code_version`, the same need a reason."""
 
-`code_versions.json` holds, for each stage, the code version and the fingerprint of all code that it reaches. When
-this test fails, either raise the stage's `code_version` (the same inputs now give other bytes), or leave it (they do
-not), and in both cases acknowledge it:  python -m tests.test_code_versions
-"""
-
-import json
-from dataclasses import replace
 from pathlib import Path
 
-from rlaif_dagster.graph.build import BUILDERS
-from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, CriticSource, ProjectInputs
-from rlaif_dagster.project_template import TEMPLATE_ROOT
-from rlaif_dagster.revising.settings import RevisionSettings
-from tests.source_fingerprint import fingerprint
+import pytest
 
-RECORDED = Path(__file__).with_name("code_versions.json")
+from tests.code_versions.record import FOLDER, Acknowledged, Change
+from tests.code_versions.stages import StageCode, read_stages
 
-
-def read_inputs_with_everything() -> ProjectInputs:
-    """The default inputs with each optional stage switched on."""
-    inputs = ProjectInputs.read(TEMPLATE_ROOT)
-    critic = {"provider": "local", "model": "base_policy", "verdict": "text"}
-    revision = RevisionSettings.model_validate({"critic": critic})
-    return replace(
-        inputs,
-        pipeline=inputs.pipeline.model_copy(update={"revision": revision}),
-        critic=CriticSource.find(TEMPLATE_ROOT, revision, file=TEMPLATE_ROOT / PIPELINE_FILE),
-        evaluation_judge=inputs.judges[0],
-    )
+REMEDY = """
+Would the same inputs now give other bytes? Then raise `code_version` and run
+  python -m tests.code_versions STAGE
+If they give the same bytes, say why:
+  python -m tests.code_versions STAGE --reason "TEXT"
+`all` stands for every stage that changed."""
 
 
-def read_versions() -> dict[str, dict[str, str]]:
-    inputs = read_inputs_with_everything()
-    versions = {}
-    for build in BUILDERS:
-        stage = build(inputs)
-        versions[stage.name] = {
-            "code_version": stage.code_version,
-            "fingerprint": fingerprint(build.__module__, build.__name__),
-        }
-    return versions
+@pytest.fixture(scope="module")
+def stages() -> dict[str, StageCode]:
+    return read_stages()
 
 
-def test_every_change_of_a_stages_code_is_acknowledged() -> None:
-    recorded = json.loads(RECORDED.read_text())
-    changed = [name for name, version in read_versions().items() if recorded.get(name) != version]
-    assert not changed, (
-        f"the code of {', '.join(changed)} changed: raise `code_version` where the same inputs now give other bytes, "
-        "then acknowledge with `python -m tests.test_code_versions`"
-    )
+def test_every_change_of_a_stages_code_is_acknowledged(stages: dict[str, StageCode]) -> None:
+    changes = {name: Change.between(Acknowledged.read(name).code, code) for name, code in stages.items()}
+    told = "\n\n".join(f"{name}:\n{change}" for name, change in changes.items() if change)
+    assert not told, f"the code of stages changed\n\n{told}\n{REMEDY}"
 
 
-def test_the_fingerprint_reaches_the_code_that_matters() -> None:
-    """A stage's fingerprint differs from another's, and covers functions in other rooms."""
-    versions = read_versions()
-    assert len({version["fingerprint"] for version in versions.values()}) == len(versions)
+def test_each_stage_has_its_file_with_a_reason(stages: dict[str, StageCode]) -> None:
+    assert {path.stem for path in FOLDER.glob("*.json")} == set(stages)
+    assert [name for name in stages if not Acknowledged.read(name).reason.strip()] == []
 
 
-if __name__ == "__main__":
-    RECORDED.write_text(json.dumps(read_versions(), indent=2) + "\n")
+def test_a_file_is_written_in_one_way(stages: dict[str, StageCode], tmp_path: Path) -> None:
+    for name in stages:
+        Acknowledged.read(name).write(name, tmp_path)
+        assert (tmp_path / f"{name}.json").read_bytes() == (FOLDER / f"{name}.json").read_bytes()
+
+
+def test_a_stage_reaches_what_it_computes_with_and_not_what_other_stages_do(
+    stages: dict[str, StageCode],
+) -> None:
+    """A trainer's overridden methods count although only the library calls them; a template counts as well."""
+    reached = {
+        name: {f"{module}:{item}" for module, item in code.definitions} for name, code in stages.items()
+    }
+    loss = "rlaif_dagster.training.losses:"
+    assert any(item.startswith(loss) for item in reached["reward_model"])
+    assert not any(item.startswith(loss) for item in reached["judgements"])
+    assert "rlaif_dagster.evaluation/:report.html.jinja" in reached["evaluation"]
+    assert "rlaif_dagster.judging.templates:load_template" in reached["judgements"]
+    assert not any("judging.cutting" in item for item in reached["constitution"])

@@ -20,7 +20,7 @@ from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.project_template import TEMPLATE_ROOT
 from rlaif_dagster.tables import write_table
 from rlaif_dagster.training.results import CHECKPOINTS_TABLE, checkpoints_schema
-from tests.test_code_versions import read_inputs_with_everything
+from tests.code_versions.stages import read_inputs_with_everything
 from tests.training.tiny_models import write_tiny_policy
 
 WITH_CARD = ("supervised_policy", "ai_preferences", "reward_model", "aligned_policy")

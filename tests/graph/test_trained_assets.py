@@ -24,7 +24,7 @@ from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.revising.settings import SupervisedSettings
 from rlaif_dagster.training.settings import BestOfNSettings, DpoSettings, OnlineSettings, RewardModelSettings
 from rlaif_dagster.versioning.store import init_store
-from tests.test_code_versions import read_inputs_with_everything
+from tests.code_versions.stages import read_inputs_with_everything
 from tests.training.preferences import shorter_is_better
 from tests.training.tiny_models import PROMPTS, answer, write_tiny_policy
 
