@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -26,6 +27,8 @@ class StoppableCommands(TyperGroup):
         Raises:
             Exit: With 130 after Ctrl-C, and 143 after SIGTERM.
         """
+        if threading.current_thread() is not threading.main_thread():
+            return super().invoke(ctx)  # signals reach the main thread alone
         with _watched_signals() as received:
             try:
                 return super().invoke(ctx)

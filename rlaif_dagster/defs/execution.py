@@ -23,6 +23,7 @@ from rlaif_dagster.graph.build import Graph, with_ancestors
 from rlaif_dagster.lineage.gates import list_failed
 from rlaif_dagster.lineage.project import PROJECT_VARIABLE, Project
 from rlaif_dagster.lineage.running import hold_run
+from rlaif_dagster.lineage.told import find_dagster_home, note_told
 from rlaif_dagster.processes import silenced
 from rlaif_dagster.progress import RunProgress
 
@@ -44,7 +45,7 @@ def prepare_dagster_home(project: Project) -> Path:
     Raises:
         StorageError: If the folder or the databases cannot be written, or the storage that is named cannot be opened.
     """
-    home = Path(os.environ.get("DAGSTER_HOME") or project.dagster_home).absolute()
+    home = find_dagster_home(project)
     try:
         home.mkdir(parents=True, exist_ok=True)
         with FileLock(home / ".rlaif.lock"):
@@ -135,10 +136,12 @@ def _execute(
         raise _explain_gate(project, graph) from error
     except (SQLAlchemyError, CommandError) as error:
         raise _explain_database(home, error) from error
-    statuses = {}
+    statuses: dict[str, str] = {}
     for event in result.get_asset_materialization_events():
         materialization = event.step_materialization_data.materialization
         statuses[materialization.asset_key.to_user_string()] = str(materialization.metadata["status"].value)
+    heads = project.ledger.find_heads()
+    note_told(project, home, [heads[name] for name in statuses])
     return statuses
 
 
