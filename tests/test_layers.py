@@ -67,7 +67,17 @@ ABOVE = {
         "tables",
         "pages",
     ),
-    "defs": ("lineage", "graph", "inputs", "project_template", "errors", "progress", "processes", "digest"),
+    "defs": (
+        "lineage",
+        "versioning",
+        "graph",
+        "inputs",
+        "project_template",
+        "errors",
+        "progress",
+        "processes",
+        "digest",
+    ),
     "definitions": ("defs", "lineage"),
 }
 """What each room may import of this package, beside itself; `cli` may import everything."""

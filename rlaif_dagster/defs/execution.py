@@ -17,7 +17,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from rlaif_dagster.defs.build import CANARY_JOB, MAIN_JOB, build_definitions
 from rlaif_dagster.defs.runs import report_dead_runs
-from rlaif_dagster.defs.storage import REMEDY, SETTINGS_FILE, is_elsewhere, word_error
+from rlaif_dagster.defs.storage import (
+    INSTANCE_SETTINGS,
+    REMEDY,
+    SETTINGS_FILE,
+    is_elsewhere,
+    refuse_foreign_settings,
+    word_error,
+)
 from rlaif_dagster.errors import GateError, InputError, StorageError
 from rlaif_dagster.graph.build import Graph, with_ancestors
 from rlaif_dagster.lineage.gates import list_failed
@@ -26,13 +33,6 @@ from rlaif_dagster.lineage.running import hold_run
 from rlaif_dagster.processes import silenced
 from rlaif_dagster.progress import RunProgress
 
-_INSTANCE_SETTINGS = """\
-# Dagster's settings for this project; see docs/operating.md
-telemetry:
-  enabled: false
-nux:
-  enabled: false
-"""
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -42,16 +42,19 @@ def prepare_dagster_home(project: Project) -> Path:
     Dagster's databases are made under our own lock: two processes that made them at once would damage them.
 
     Raises:
-        StorageError: If the folder or the databases cannot be written, or the storage that is named cannot be opened.
+        StorageError: If the folder or the databases cannot be written, the storage that is named cannot be opened, or a
+            clone brings the settings.
     """
     home = Path(os.environ.get("DAGSTER_HOME") or project.dagster_home).absolute()
+    if home == project.dagster_home:
+        refuse_foreign_settings(home)
     try:
         home.mkdir(parents=True, exist_ok=True)
         with FileLock(home / ".rlaif.lock"):
             settings = home / SETTINGS_FILE
             if not settings.exists():
                 unfinished = settings.with_suffix(".tmp")
-                unfinished.write_text(_INSTANCE_SETTINGS)
+                unfinished.write_text(INSTANCE_SETTINGS)
                 unfinished.replace(settings)
             os.environ["DAGSTER_HOME"] = str(home)
             os.environ[PROJECT_VARIABLE] = str(project.root)
