@@ -149,8 +149,8 @@ def _explain_database(home: Path, error: Exception) -> StorageError:
     remedy = (
         REMEDY
         if is_elsewhere(home)
-        else "free disk space or mend the permissions, then run again; if the databases are damaged, move the folder "
-        "away (versions and ledger are not in it)"
+        else "free disk space or correct the permissions, then run again; if the databases are damaged, move the "
+        "folder away (versions and ledger are not in it)"
     )
     return StorageError(
         f"{home}: Dagster's record of runs cannot be read or written ({word_error(error)}).\n  remedy: {remedy}"
@@ -168,6 +168,6 @@ def _explain_gate(project: Project, graph: Graph) -> GateError:
     ]
     return GateError(
         "\n".join(failed) + "\n  What was made is kept, and nothing is built on it."
-        "\n  remedy: look at the asset with `rlaif status` and in the UI, mend the inputs, and run again; or, if you "
-        "answer for it, let this one version pass: `rlaif override ASSET CHECK --reason TEXT`"
+        "\n  remedy: look at the asset with `rlaif status` and in the UI, correct the inputs, and run again; or, if "
+        "you answer for it, let this one version pass: `rlaif override ASSET CHECK --reason TEXT`"
     )
