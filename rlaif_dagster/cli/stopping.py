@@ -69,6 +69,16 @@ class _Received:
 _RECEIVED: Final[ContextVar[_Received | None]] = ContextVar("received", default=None)
 
 
+def _leave_signals_to_the_system() -> None:
+    """In a forked child: its signals are not the command's, and a SIGTERM ends it without a traceback."""
+    if _RECEIVED.get() is not None:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_leave_signals_to_the_system)
+
+
 @contextmanager
 def _watched_signals() -> Iterator[_Received]:
     """Has SIGTERM interrupt as Ctrl-C does; yields which signals came.

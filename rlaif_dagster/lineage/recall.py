@@ -350,7 +350,7 @@ def _run_stage(stage: Stage, context: StageContext) -> StageResult:
     except OSError as error:
         raise StorageError(
             f"{stage.name}: its output cannot be written ({error.strerror or error}); nothing was changed.\n"
-            "  remedy: free disk space or mend the permissions, then run again"
+            "  remedy: free disk space or correct the permissions, then run again"
         ) from error
 
 
