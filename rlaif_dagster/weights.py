@@ -214,8 +214,9 @@ def _find_unused(unexpected: Collection[str], use: Use) -> set[str]:
 def _find_new_head(model: Any, missing: Collection[str]) -> frozenset[str]:
     """The head's weights, where the folder lacks all of them: those outside the architecture's base model."""
     inside = f"{model.base_model_prefix}."
-    head = frozenset(key for key in model.state_dict() if not key.startswith(inside))
-    return head if head <= set(missing) else frozenset()
+    weights = frozenset(model.state_dict())
+    head = frozenset(key for key in weights if not key.startswith(inside))
+    return head if head < weights and head <= set(missing) else frozenset()
 
 
 def _require_fit(

@@ -11,7 +11,7 @@ from rlaif_dagster.cli.stopping import StoppableCommands
 from rlaif_dagster.errors import RlaifError
 
 EXIT_ERROR = 2
-"""Exit code when something is wrong that the person can mend; nothing was changed."""
+"""Exit code when something is wrong that the person can fix; nothing was changed."""
 EXIT_UNEXPECTED = 1
 """Exit code of an error that this package did not foresee."""
 

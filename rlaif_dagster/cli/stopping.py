@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -26,6 +27,8 @@ class StoppableCommands(TyperGroup):
         Raises:
             Exit: With 130 after Ctrl-C, and 143 after SIGTERM.
         """
+        if threading.current_thread() is not threading.main_thread():
+            return super().invoke(ctx)  # signals reach the main thread alone
         with _watched_signals() as received:
             try:
                 return super().invoke(ctx)
@@ -64,6 +67,16 @@ class _Received:
 
 
 _RECEIVED: Final[ContextVar[_Received | None]] = ContextVar("received", default=None)
+
+
+def _leave_signals_to_the_system() -> None:
+    """In a forked child: its signals are not the command's, and a SIGTERM ends it without a traceback."""
+    if _RECEIVED.get() is not None:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_leave_signals_to_the_system)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import re
 import sys
 import tempfile
 import traceback
@@ -11,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from rlaif_dagster.errors import RlaifError
+from rlaif_dagster.errors import RlaifError, StorageError
+from rlaif_dagster.removal import WORK_FOLDER, refuse_links, remove_file
 
 DEBUG_VARIABLE: Final = "RLAIF_DEBUG"
 """Environment variable: if it is set, an unexpected error is raised on, with its whole traceback."""
@@ -24,6 +26,9 @@ MAX_MESSAGE: Final = 200
 """Characters of the error's own message that stand in the line."""
 
 _PACKAGE_ROOT: Final = Path(__file__).parent.parent
+_CARRIERS: Final = frozenset({"main", "invoke"})
+"""Functions of `cli` that every command is called through; no error is theirs."""
+_OWN_LOG: Final = re.compile(rf"{LOG_PREFIX}[a-z0-9_]{{8}}\.log")
 
 
 def find_own_error(error: BaseException) -> RlaifError | None:
@@ -81,7 +86,7 @@ def _name_step(error: BaseException) -> str:
 
 def _locate(error: BaseException) -> str:
     """The innermost line of this package, or of any code if none of this package is there."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name != "main"]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name not in _CARRIERS]
     own = [frame for frame in frames if Path(frame.filename).is_relative_to(_PACKAGE_ROOT)]
     if not frames:
         return "an unknown line"
@@ -114,11 +119,14 @@ def _list_versions(names: tuple[str, ...] | set[str]) -> Iterator[str]:
 
 def _write_log(text: str, project: Path) -> Path | None:
     """Writes a log, readable by this user only; None if neither folder can be written."""
-    folders = [Path(tempfile.gettempdir())]
+    temporary = Path(tempfile.gettempdir())
+    places = [(temporary, temporary)]
     if (project / ".dvc").is_dir():
-        folders.insert(0, project.absolute() / ".rlaif" / "errors")
-    for folder in folders:
-        with suppress(OSError):
+        root = project.absolute()
+        places.insert(0, (root / WORK_FOLDER / "errors", root))
+    for folder, trusted in places:
+        with suppress(OSError, StorageError):
+            refuse_links(folder, below=trusted)
             folder.mkdir(parents=True, exist_ok=True)
             descriptor, name = tempfile.mkstemp(prefix=LOG_PREFIX, suffix=".log", dir=folder)
             with os.fdopen(descriptor, "w", errors="backslashreplace") as stream:
@@ -129,7 +137,9 @@ def _write_log(text: str, project: Path) -> Path | None:
 
 
 def _remove_old_logs(folder: Path) -> None:
-    logs = sorted(folder.glob(f"{LOG_PREFIX}*.log"), key=lambda log: log.stat().st_mtime_ns)
-    for log in logs[:-MAX_LOGS]:
-        with suppress(OSError):  # another user's, or gone already
-            log.unlink()
+    with suppress(OSError):  # another command removes them too
+        logs = [log for log in folder.iterdir() if _OWN_LOG.fullmatch(log.name) and not log.is_symlink()]
+        logs.sort(key=lambda log: log.stat().st_mtime_ns)
+        for log in logs[:-MAX_LOGS]:
+            with suppress(OSError):  # another user's
+                remove_file(log, below=folder)

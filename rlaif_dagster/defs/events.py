@@ -18,7 +18,15 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster_shared.serdes import deserialize_value
 
 from rlaif_dagster.defs.provenance import RECIPES
-from rlaif_dagster.defs.storage import REMEDY, SETTINGS_FILE, is_elsewhere, is_of_database, word_error
+from rlaif_dagster.defs.storage import (
+    REMEDY,
+    SETTINGS_FILE,
+    is_elsewhere,
+    is_of_database,
+    refuse_foreign_settings,
+    word_error,
+)
+from rlaif_dagster.errors import StorageError
 from rlaif_dagster.lineage.auditing.events import SUCCESS, EventLog, MaterialisationEvent
 
 _PAGE = 1000
@@ -32,6 +40,11 @@ def read_events(home: Path) -> EventLog:
     Args:
         home: Dagster's folder.
     """
+    try:
+        refuse_foreign_settings(home)
+    except StorageError as error:
+        words = "; ".join(line.strip() for line in str(error).splitlines())
+        return EventLog(events=(), runs={}, unread=words)
     with TemporaryDirectory(prefix="rlaif-audit-") as temporary:
         copy = Path(temporary)
         damage = tuple(_copy_databases(home, copy))

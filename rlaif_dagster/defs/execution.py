@@ -17,22 +17,23 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from rlaif_dagster.defs.build import CANARY_JOB, MAIN_JOB, build_definitions
 from rlaif_dagster.defs.runs import report_dead_runs
-from rlaif_dagster.defs.storage import REMEDY, SETTINGS_FILE, is_elsewhere, word_error
+from rlaif_dagster.defs.storage import (
+    INSTANCE_SETTINGS,
+    REMEDY,
+    SETTINGS_FILE,
+    is_elsewhere,
+    refuse_foreign_settings,
+    word_error,
+)
 from rlaif_dagster.errors import GateError, InputError, StorageError
 from rlaif_dagster.graph.build import Graph, with_ancestors
 from rlaif_dagster.lineage.gates import list_failed
 from rlaif_dagster.lineage.project import PROJECT_VARIABLE, Project
 from rlaif_dagster.lineage.running import hold_run
+from rlaif_dagster.lineage.told import find_dagster_home, note_told
 from rlaif_dagster.processes import silenced
 from rlaif_dagster.progress import RunProgress
 
-_INSTANCE_SETTINGS = """\
-# Dagster's settings for this project; see docs/operating.md
-telemetry:
-  enabled: false
-nux:
-  enabled: false
-"""
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -42,16 +43,19 @@ def prepare_dagster_home(project: Project) -> Path:
     Dagster's databases are made under our own lock: two processes that made them at once would damage them.
 
     Raises:
-        StorageError: If the folder or the databases cannot be written, or the storage that is named cannot be opened.
+        StorageError: If the folder or the databases cannot be written, the storage that is named cannot be opened, or a
+            clone brings the settings.
     """
-    home = Path(os.environ.get("DAGSTER_HOME") or project.dagster_home).absolute()
+    home = find_dagster_home(project)
+    if home == project.dagster_home:
+        refuse_foreign_settings(home)
     try:
         home.mkdir(parents=True, exist_ok=True)
         with FileLock(home / ".rlaif.lock"):
             settings = home / SETTINGS_FILE
             if not settings.exists():
                 unfinished = settings.with_suffix(".tmp")
-                unfinished.write_text(_INSTANCE_SETTINGS)
+                unfinished.write_text(INSTANCE_SETTINGS)
                 unfinished.replace(settings)
             os.environ["DAGSTER_HOME"] = str(home)
             os.environ[PROJECT_VARIABLE] = str(project.root)
@@ -135,10 +139,12 @@ def _execute(
         raise _explain_gate(project, graph) from error
     except (SQLAlchemyError, CommandError) as error:
         raise _explain_database(home, error) from error
-    statuses = {}
+    statuses: dict[str, str] = {}
     for event in result.get_asset_materialization_events():
         materialization = event.step_materialization_data.materialization
         statuses[materialization.asset_key.to_user_string()] = str(materialization.metadata["status"].value)
+    heads = project.ledger.find_heads()
+    note_told(project, home, [heads[name] for name in statuses])
     return statuses
 
 
@@ -146,8 +152,8 @@ def _explain_database(home: Path, error: Exception) -> StorageError:
     remedy = (
         REMEDY
         if is_elsewhere(home)
-        else "free disk space or mend the permissions, then run again; if the databases are damaged, move the folder "
-        "away (versions and ledger are not in it)"
+        else "free disk space or correct the permissions, then run again; if the databases are damaged, move the "
+        "folder away (versions and ledger are not in it)"
     )
     return StorageError(
         f"{home}: Dagster's record of runs cannot be read or written ({word_error(error)}).\n  remedy: {remedy}"
@@ -165,6 +171,6 @@ def _explain_gate(project: Project, graph: Graph) -> GateError:
     ]
     return GateError(
         "\n".join(failed) + "\n  What was made is kept, and nothing is built on it."
-        "\n  remedy: look at the asset with `rlaif status` and in the UI, mend the inputs, and run again; or, if you "
-        "answer for it, let this one version pass: `rlaif override ASSET CHECK --reason TEXT`"
+        "\n  remedy: look at the asset with `rlaif status` and in the UI, correct the inputs, and run again; or, if "
+        "you answer for it, let this one version pass: `rlaif override ASSET CHECK --reason TEXT`"
     )

@@ -7,12 +7,42 @@ import yaml
 from alembic.util.exc import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
+from rlaif_dagster.errors import StorageError
+from rlaif_dagster.versioning.git import is_tracked
+
 SETTINGS_FILE: Final = "dagster.yaml"
+INSTANCE_SETTINGS: Final = """\
+# Dagster's settings for this project; see docs/operating.md
+telemetry:
+  enabled: false
+nux:
+  enabled: false
+"""
+"""What a new project gets."""
 REMEDY: Final = (
     "see that the storage's server runs, and that dagster.yaml names it, its user and its password; PostgreSQL needs "
     "the extra `postgres` and `scheme: postgresql+psycopg2` (docs/operating.md, Dagster's storage in PostgreSQL)"
 )
 _STORAGES: Final = ("storage", "run_storage", "event_log_storage")
+
+
+def refuse_foreign_settings(home: Path) -> None:
+    """Refuses settings that a clone brings: they name servers, folders, classes, and variables to send as passwords.
+
+    Raises:
+        StorageError: If git tracks the settings in Dagster's folder, and they are not a new project's.
+    """
+    path = home / SETTINGS_FILE
+    if (
+        not path.exists()
+        or path.read_bytes() == INSTANCE_SETTINGS.encode()
+        or not is_tracked(home, path.name)
+    ):
+        return
+    raise StorageError(
+        f"{path}: git tracks this file, so every clone brings it, and it can name servers, programs and passwords\n"
+        f"  remedy: read it; if you trust it, make it your own: `git rm --cached {path}`"
+    )
 
 
 def is_elsewhere(home: Path) -> bool:

@@ -179,6 +179,8 @@ def _render_cut(tokenizer: "PreTrainedTokenizerBase", prompt: str, *, answer: st
     the policy never saw it (an empty block of thoughts, say), and the answer follows the opening of the turn.
     """
     opening = _render(tokenizer, prompt, answer=None)
+    if not answer:
+        return opening
     rendered, _, _ = _render(tokenizer, prompt, answer=answer + _END_OF_TEXT).rpartition(_END_OF_TEXT)
     if rendered.startswith(opening) and rendered[len(opening) :].strip() == answer.strip():
         return rendered

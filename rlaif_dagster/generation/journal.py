@@ -80,6 +80,6 @@ def open_responses(
 def _storage_error(folder: Path, error: Exception) -> StorageError:
     return StorageError(
         f"{folder}: the responses sampled so far cannot be kept ({error}).\n"
-        f"  remedy: free disk space or mend the permissions, then run again; if {_FILE} there is damaged, remove it "
+        f"  remedy: free disk space or correct the permissions, then run again; if {_FILE} there is damaged, remove it "
         "(its responses are then sampled again)"
     )

@@ -89,7 +89,7 @@ def _await_ready(
             said = "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_LINES:])
             raise ModelError(
                 f"the policy's server {name!r} {came}; the end of what it said:\n{said}\n"
-                "  remedy: mend what it says, or correct sampling.server_command in inputs/pipeline.yaml"
+                "  remedy: fix what it reports, or correct sampling.server_command in inputs/pipeline.yaml"
             )
         time.sleep(_POLL_SECONDS)
 

@@ -162,7 +162,7 @@ def open_journal(folder: Path, attempt: str) -> Iterator[Journal]:
     except (OSError, sqlite3.Error) as error:
         raise StorageError(
             f"{folder}: the judge's answers cannot be kept ({error}).\n"
-            "  remedy: free disk space or mend the permissions, then run again; if the file is damaged, remove it "
+            "  remedy: free disk space or correct the permissions, then run again; if the file is damaged, remove it "
             "(answers that are in no version yet are then asked again)"
         ) from error
 

@@ -70,7 +70,7 @@ def _refuse(stage: Stage, parent: MaterialisationRecord, checks: list[str]) -> G
     remedy = (
         f"`rlaif run {parent.asset}` first, which asks again"
         if checks[0] in passed
-        else "mend the inputs and run again; or, if you answer for it, let this one version pass: "
+        else "correct the inputs and run again; or, if you answer for it, let this one version pass: "
         f"`rlaif override {parent.asset} {checks[0]} --reason TEXT`"
     )
     return GateError(

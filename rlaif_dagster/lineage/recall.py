@@ -120,6 +120,33 @@ def materialise(
     return Outcome(asset=stage.name, status="computed", record=record)
 
 
+def confirm(project: Project, stage: Stage) -> MaterialisationRecord | None:
+    """Shows an asset's newest version where it is what the inputs ask for and nothing has to be recorded.
+
+    It does what `materialise` does for such an asset: the stored bytes are hashed, and `data/` shows them.
+
+    Returns:
+        The newest record; None where `materialise` has something to do.
+
+    Raises:
+        MissingInputError: If an input was never materialised.
+        GateError: If an input failed a check that it has to pass.
+        StorageError: If the version cannot be shown.
+    """
+    parents = find_parents(project, stage)
+    recipe = make_recipe(stage, {name: parent.output.digest for name, parent in parents.items()})
+    head = project.ledger.find_head(stage.name)
+    recalled = next(find_recallable(project, stage, recipe), None)
+    if head is None or recalled is None or recalled.output.digest != head.output.digest:
+        return None
+    if _tell_apart(head) != _tell_apart(_want(recalled, stage, parents)):
+        return None
+    if project.store.verify(head.output.md5, Digest.parse(head.output.digest)) is None:
+        return None
+    show_newest(project, stage.name, verified=head.output.md5)
+    return head
+
+
 def find_parents(project: Project, stage: Stage) -> dict[str, MaterialisationRecord]:
     """The records of the versions that the stage reads, by input name.
 
@@ -197,7 +224,7 @@ def _land_recalled(
     clock: Clock,
 ) -> MaterialisationRecord:
     head = project.ledger.find_head(recalled.asset)
-    wanted = recalled.model_copy(update={"overrides": find_overrides(stage, parents), "reason": stage.reason})
+    wanted = _want(recalled, stage, parents)
     if head is not None and _tell_apart(head) == _tell_apart(wanted):
         record = head
     else:
@@ -221,6 +248,12 @@ def _land_recalled(
         )
     show_newest(project, record.asset, verified=recalled.output.md5)
     return record
+
+
+def _want(
+    recalled: MaterialisationRecord, stage: Stage, parents: Mapping[str, MaterialisationRecord]
+) -> MaterialisationRecord:
+    return recalled.model_copy(update={"overrides": find_overrides(stage, parents), "reason": stage.reason})
 
 
 def _tell_apart(record: MaterialisationRecord) -> tuple[object, ...]:
@@ -317,7 +350,7 @@ def _run_stage(stage: Stage, context: StageContext) -> StageResult:
     except OSError as error:
         raise StorageError(
             f"{stage.name}: its output cannot be written ({error.strerror or error}); nothing was changed.\n"
-            "  remedy: free disk space or mend the permissions, then run again"
+            "  remedy: free disk space or correct the permissions, then run again"
         ) from error
 
 

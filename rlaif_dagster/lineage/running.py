@@ -59,6 +59,11 @@ def find_running(project: Project) -> tuple[str, ...]:
     return tuple(sorted(running))
 
 
+def has_unburied_runs(project: Project) -> bool:
+    """Says whether runs are at work, or died and Dagster does not know."""
+    return bool(_list_locks(project))
+
+
 def bury_dead_runs(project: Project, report: Callable[[str], None]) -> None:
     """Reports the runs whose processes died at work, by id, and removes their locks.
 

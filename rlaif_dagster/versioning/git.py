@@ -51,13 +51,14 @@ def is_in_git(root: Path) -> bool:
 def is_tracked(root: Path, path: str) -> bool:
     """Says whether git tracks a file or link of a project, so that a clone brings it.
 
-    Also True where there is a repository and git does not answer (another user's, or git is missing).
+    Files of its submodules count. Also True where there is a repository and git does not answer (another user's, or git
+    is missing).
 
     Args:
         root: The project.
         path: Its path from the project on, in any case of letters, since some file systems tell none apart.
     """
-    listed = _run_git(root, "ls-files", "--", f":(icase){path}")
+    listed = _run_git(root, "ls-files", "--recurse-submodules", "--", f":(icase){path}")
     if listed is None:
         return any((folder / ".git").exists() for folder in (root, *root.parents))
     return bool(listed)

@@ -159,3 +159,34 @@ def test_a_signal_that_a_library_swallows_stops_the_work_at_its_next_step(sent: 
         [sys.executable, "-c", SWALLOWING, str(int(sent))], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (128 + sent, "swallowed\n", f"{KEPT}\n")
+
+
+FORKING = """\
+import multiprocessing, time, typer
+from rlaif_dagster.cli.bars import show_progress
+from rlaif_dagster.cli.stopping import StoppableCommands
+
+app = typer.Typer(cls=StoppableCommands)
+app.callback()(lambda: None)
+
+@app.command()
+def run():
+    with show_progress("rlaif run") as progress:
+        forking = multiprocessing.get_context("fork")
+        started = forking.Event()
+        child = forking.Process(target=lambda: (started.set(), time.sleep(30)))
+        child.start()
+        started.wait()
+        child.terminate()
+        child.join()
+        progress("rows", 1, 10)
+        print(child.exitcode)
+
+app(["run"])
+"""
+
+
+def test_a_signal_to_a_forked_child_ends_the_child_alone() -> None:
+    """As when a pool of a library ends its workers."""
+    done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{-signal.SIGTERM}\n", "")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -154,14 +155,33 @@ def test_only_the_newest_logs_are_kept(default_project: Path) -> None:
     folder = default_project / ".rlaif" / "errors"
     folder.mkdir(parents=True)
     for number in range(MAX_LOGS + 3):
-        old = folder / f"rlaif-error-{number}.log"
+        old = folder / f"rlaif-error-old_{number:04}.log"
         old.write_text("old")
         os.utime(old, (number, number))
+    others = [folder / "rlaif-error-of-mine.log", folder / "rlaif-error-00000000.log"]
+    others[0].write_text("a person's own")
+    others[1].symlink_to(folder / "nothing is here")
     done = run_crash(IN_COMMAND, default_project)
-    kept = sorted(folder.iterdir())
+    kept = sorted(set(folder.iterdir()) - set(others))
     assert len(kept) == MAX_LOGS
     assert find_log(done.stderr.rstrip("\n")) in kept
-    assert folder / "rlaif-error-0.log" not in kept
+    assert folder / "rlaif-error-old_0000.log" not in kept
+    assert others[0].read_text() == "a person's own"
+
+
+@pytest.mark.parametrize("place", [".rlaif", ".rlaif/errors"])
+def test_no_log_is_written_or_removed_through_a_link(default_project: Path, place: str) -> None:
+    link, temp = default_project / place, default_project.parent / "temp"
+    theirs = default_project.parent / "theirs"
+    for folder in (temp, theirs, link.parent):
+        folder.mkdir(exist_ok=True)
+    shutil.rmtree(link, ignore_errors=True)
+    link.symlink_to(theirs)
+    for number in range(MAX_LOGS + 3):
+        (theirs / f"rlaif-error-old_{number:04}.log").write_text("theirs")
+    done = run_crash(IN_COMMAND, default_project, temp=temp)
+    assert find_log(done.stderr.rstrip("\n")).parent == temp
+    assert len(list(theirs.iterdir())) == MAX_LOGS + 3
 
 
 def test_the_debug_variable_shows_the_traceback(default_project: Path) -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from rlaif_dagster.defs.events import read_events
+from rlaif_dagster.defs.execution import prepare_dagster_home
 from rlaif_dagster.errors import StorageError
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.versioning.git import read_git_state
 from rlaif_dagster.versioning.store import Store, init_store
 from tests.lineage.hostile_clones import READING, call, call_all, clone
-from tests.versioning.conftest import run_git
+from tests.versioning.conftest import commit_all, run_git
 
 from .conftest import Keys
 from .test_sharing import add_remote, set_locally
@@ -172,6 +174,50 @@ def test_settings_that_git_cannot_vouch_for_are_not_this_users(store: Store) -> 
     (store.root / ".git" / "HEAD").write_text("damaged")
     with pytest.raises(StorageError, match=r"config\.local: the remote 'team' sets profile"):
         Store.open(store.root).require_remote()
+
+
+def test_settings_that_a_submodule_brings_are_not_this_users(store: Store, tmp_path: Path) -> None:
+    """`git clone --recurse-submodules` fills `.dvc`, of which the project's own index knows no file."""
+    _write(store.root, "config.local", {"url": "s3://bucket", "profile": "theirs"})
+    theirs = tmp_path / "theirs.dvc"
+    shutil.copytree(store.root / ".dvc", theirs)
+    (theirs / ".gitignore").unlink()
+    run_git(theirs, "init", "--quiet")
+    commit_all(theirs, "all")
+    run_git(store.root, "rm", "-r", "--cached", "--quiet", "--ignore-unmatch", ".dvc")
+    shutil.rmtree(store.root / ".dvc")
+    allow = ("-c", "protocol.file.allow=always")
+    run_git(store.root, *allow, "submodule", "--quiet", "add", str(theirs), ".dvc")
+    commit_all(store.root, "all")
+    root = tmp_path / "mine"
+    run_git(tmp_path, *allow, "clone", "--quiet", "--recurse-submodules", str(store.root), str(root))
+    assert (root / ".dvc" / "config.local").is_file()
+    with pytest.raises(StorageError, match=r"config\.local: the remote 'team' sets profile"):
+        Store.open(root).require_remote()
+
+
+@pytest.mark.parametrize("add", [("add", "--force"), ()], ids=["tracked", "own"])
+def test_a_clone_does_not_choose_where_dagster_keeps_its_runs(
+    store: Store, tmp_path: Path, marker: Path, add: tuple[str, ...]
+) -> None:
+    """Such settings name servers, folders, Python classes, and variables that are sent as passwords."""
+    elsewhere = tmp_path / "elsewhere"
+    settings = store.root / ".dagster" / "dagster.yaml"
+    settings.parent.mkdir()
+    settings.write_text(f"storage: {{sqlite: {{base_dir: {elsewhere}}}}}\n")
+    if add:
+        run_git(store.root, *add, ".dagster/dagster.yaml")
+    project = Project.open(store.root)
+    events = read_events(project.dagster_home)
+    assert elsewhere.exists() is not bool(add)
+    if add:
+        assert events.unread is not None
+        assert "git tracks" in events.unread
+        with pytest.raises(StorageError, match=r"dagster\.yaml: git tracks (.|\n)*remedy: .*git rm --cached"):
+            prepare_dagster_home(project)
+        assert not elsewhere.exists()
+    else:
+        prepare_dagster_home(project)
 
 
 def test_tracked_files_name_no_cache_outside_the_project(store: Store, tmp_path: Path) -> None:

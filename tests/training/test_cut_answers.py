@@ -151,6 +151,15 @@ def test_nothing_of_what_a_template_writes_stands_behind_a_cut_answer(name: str,
         assert tokenizer.decode(dialogue.completion_ids) == expected.format(text)
 
 
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_cut_answer_without_text_has_no_token(name: str, tiny: Tiny) -> None:
+    """Not even the white space that a template writes in front of answers."""
+    _, tokenizer = open_causal_lm(tiny.policy_path, dtype="float32")
+    tokenizer.chat_template = TEMPLATES[name][0]
+    (dialogue,) = encode_dialogues(tokenizer, [cut("say red", "")])
+    assert dialogue.completion_ids == []
+
+
 def test_an_answer_of_which_nobody_knows_counts_as_whole(tiny: Tiny) -> None:
     unknown = AnsweredPrompt(prompt="say red", text="red.", finish_reason=None)
     (dialogue,) = encode_dialogues(tiny.tokenizer, [unknown])

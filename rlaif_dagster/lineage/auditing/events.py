@@ -52,7 +52,7 @@ class EventLog:
         runs: The state of every run that Dagster knows, by id.
         damage: What cannot be read, or contradicts itself: (place, words).
         unread: Why nothing of it could be read, with the remedy, where no file of the project is at fault: a driver is
-            missing, or a server does not answer. Nothing else is known then.
+            missing, a server does not answer, or a clone brings the settings. Nothing else is known then.
     """
 
     events: tuple[MaterialisationEvent, ...]

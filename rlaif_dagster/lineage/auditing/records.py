@@ -136,7 +136,7 @@ def _read_named(
             place=place,
             found=f"it cannot be read ({error.strerror or error})",
             expected="a readable file",
-            remedy="mend the permissions or the disk, then audit again",
+            remedy="correct the permissions or the disk, then audit again",
         )
     digest = Digest.from_bytes(data).sha256
     if not is_named or not is_file:
