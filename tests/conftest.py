@@ -1,18 +1,26 @@
 """Projects for tests that need a whole one."""
 
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from hypothesis import HealthCheck, settings
 
 from rlaif_dagster.cli.init import init_command
+from rlaif_dagster.cli.main import main
+from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.versioning.store import init_store
+
+if TYPE_CHECKING:
+    import torch
 
 # Examples are the same in every run, and a busy machine is no failure.
 settings.register_profile(
@@ -61,12 +69,36 @@ def run_rlaif(
     )
 
 
+def call_rlaif(*arguments: str, project: Path) -> subprocess.CompletedProcess[str]:
+    """Runs the `rlaif` command on a project in this process, where a process of its own is not the point."""
+    command = ["rlaif", *arguments, "--project", str(project)]
+    output, errors = io.StringIO(), io.StringIO()
+    code: object = 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(output), redirect_stderr(errors):
+        patch.setattr(sys, "argv", command)
+        for name in ("DAGSTER_HOME", "RLAIF_PROJECT"):
+            patch.delenv(name, raising=False)
+        try:
+            main()
+        except SystemExit as ending:
+            code = ending.code or 0
+    assert isinstance(code, int)
+    return subprocess.CompletedProcess(command, code, output.getvalue(), errors.getvalue())
+
+
 def run_assets(*assets: str, project: Path) -> dict[str, dict[str, Any]]:
     """Runs `rlaif run --json`; returns what it says of each asset."""
     done = run_rlaif("run", *assets, "--json", project=project, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     result: dict[str, dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])["assets"]
     return result
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """An empty project: a store and a ledger, nothing in them."""
+    init_store(tmp_path)
+    return Project.open(tmp_path)
 
 
 @pytest.fixture
@@ -89,3 +121,21 @@ def small_project(default_project: Path) -> Path:
     """A new small project, nothing materialised."""
     make_small(default_project)
     return default_project
+
+
+@pytest.fixture(scope="session")
+def device() -> "torch.device":
+    """The processor, with one thread."""
+    from rlaif_dagster.numerics import prepare_torch
+
+    return prepare_torch(num_threads=1, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def policy_path(device: "torch.device", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny policy with random weights."""
+    from tests.training.tiny_models import write_tiny_policy
+
+    folder = tmp_path_factory.mktemp("models") / "policy"
+    write_tiny_policy(folder)
+    return folder

@@ -19,16 +19,13 @@ from rlaif_dagster.lineage.recall import materialise
 from rlaif_dagster.lineage.running import no_run_starts
 from rlaif_dagster.progress import ignore_progress
 from tests.conftest import run_rlaif
-from tests.lineage.candidates import build, make_policy, read_released_text
+from tests.lineage.candidates import build, make_policy, read_released_text, release_texts
 
 
 @pytest.fixture
 def project(default_project: Path) -> Project:
     """Two releases of toy policies."""
-    project = Project.open(default_project)
-    for text in ("one", "two"):
-        build(project, text)
-    return project
+    return release_texts(default_project, "one", "two")
 
 
 def call(project: Project, *arguments: str) -> typer.testing.Result:

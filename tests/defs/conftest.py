@@ -1,19 +1,9 @@
-"""A project and a Dagster instance, both real and both empty."""
+"""A Dagster instance, real and empty."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance
-
-from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.versioning.store import init_store
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    init_store(tmp_path)
-    return Project.open(tmp_path)
 
 
 @pytest.fixture

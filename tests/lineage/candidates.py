@@ -76,6 +76,14 @@ def build(
     return outcome
 
 
+def release_texts(root: Path, *texts: str) -> Project:
+    """Releases toy policies in a new project, one after the other."""
+    project = Project.open(root)
+    for text in texts:
+        build(project, text)
+    return project
+
+
 def read_history(project: Project) -> ReleaseHistory:
     return ReleaseHistory.from_records(project.ledger.records())
 

@@ -1,5 +1,6 @@
 """Toy stages on a real store and a real ledger."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,27 @@ from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import Outcome, materialise
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.versioning.store import Store, init_store
+from tests.lineage.audited_projects import audit, make_project
 from tests.lineage.released_project import make_released
 from tests.lineage.tiny_project import make_base
 from tests.plain_stages import make_plain_stage
 from tests.versioning.conftest import run_git
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sound project with three assets and nine records; who tampers with it puts it right again."""
+    root = tmp_path_factory.mktemp("audited") / "project"
+    root.mkdir()
+    make_project(root)
+    assert audit(root).findings == ()
+    return root
+
+
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    init_store(tmp_path)
-    return Project.open(tmp_path)
+def root(template: Path, tmp_path: Path) -> Path:
+    """A copy of the template to spoil."""
+    return Path(shutil.copytree(template, tmp_path / "project"))
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from .audited_projects import (
     STORE,
     audit,
     list_files,
-    make_project,
     make_stage,
     make_text_stage,
     name_findings,
@@ -28,19 +27,6 @@ from .audited_projects import (
 )
 
 Fields = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("audited") / "project"
-    root.mkdir()
-    make_project(root)
-    return root
-
-
-@pytest.fixture
-def root(template: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(template, tmp_path / "project"))
 
 
 def drop_objects(root: Path, asset: str) -> list[Path]:

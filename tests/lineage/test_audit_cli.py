@@ -7,17 +7,9 @@ import pytest
 
 from tests.conftest import run_rlaif
 
-from .audited_projects import make_project, snapshot
+from .audited_projects import snapshot
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    root = tmp_path / "project"
-    root.mkdir()
-    make_project(root)
-    return root
 
 
 def test_a_sound_project_is_0(root: Path) -> None:

@@ -17,18 +17,11 @@ from rlaif_dagster.judging.verdicts import judgements_schema
 from rlaif_dagster.lineage.auditing.findings import Finding
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.tables import write_table
-from rlaif_dagster.versioning.store import init_store
 from tests.conftest import REPOSITORY, edit_yaml
 
 from .audited_projects import audit, make_stage, make_text_stage, run
 
 LONG = "An answer that is long enough for nobody to arrive at the same one without looking, number {}."
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    init_store(tmp_path)
-    return Project.open(tmp_path)
 
 
 def find(project: Project, kind: str) -> list[Finding]:

@@ -171,11 +171,6 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
-def root(template: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(template, tmp_path / "project"))
-
-
 def audit_with_log(root: Path) -> AuditReport:
     before = snapshot(root)
     events = read_events(root / ".dagster")

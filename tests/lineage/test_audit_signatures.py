@@ -11,7 +11,7 @@ from rlaif_dagster.lineage.auditing.findings import AuditReport
 from rlaif_dagster.lineage.project import Project
 
 from .audited_projects import audit, name_findings
-from .candidates import build, read_history
+from .candidates import read_history, release_texts
 from .conftest import Keys
 from .test_signing import sign as sign_with_new_key
 
@@ -19,10 +19,7 @@ from .test_signing import sign as sign_with_new_key
 @pytest.fixture
 def project(default_project: Path) -> Project:
     """Two releases."""
-    project = Project.open(default_project)
-    for text in ("one", "two"):
-        build(project, text)
-    return project
+    return release_texts(default_project, "one", "two")
 
 
 def sign(project: Project, keys: Keys, name: str, place: int = -1) -> tuple[Path, Path]:

@@ -13,25 +13,9 @@ from rlaif_dagster.lineage.auditing.findings import Finding
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.versioning.store import init_store
 
-from .audited_projects import STORE, audit, list_files, make_project, make_stage, name_findings, run
+from .audited_projects import STORE, audit, list_files, make_stage, name_findings, run
 
 Files = list[Path]
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sound project; who tampers with it puts it right again."""
-    root = tmp_path_factory.mktemp("audited") / "project"
-    root.mkdir()
-    make_project(root)
-    assert audit(root).findings == ()
-    return root
-
-
-@pytest.fixture
-def root(template: Path, tmp_path: Path) -> Path:
-    """A sound project to spoil."""
-    return Path(shutil.copytree(template, tmp_path / "project"))
 
 
 @contextmanager
@@ -86,6 +70,7 @@ def names_data_dvc(findings: tuple[Finding, ...]) -> bool:
     return any("data.dvc" in finding.place + finding.expected for finding in findings)
 
 
+@pytest.mark.slow
 def test_every_byte_of_data_dvc_counts(template: Path) -> None:
     path = template / "data.dvc"
     content = path.read_bytes()
@@ -95,6 +80,7 @@ def test_every_byte_of_data_dvc_counts(template: Path) -> None:
             assert names_data_dvc(audit(template).findings), position
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [0o444, 0o644])
 @pytest.mark.parametrize("length", [0, 1, -1])
 def test_every_truncated_file_is_found(template: Path, length: int, mode: int) -> None:

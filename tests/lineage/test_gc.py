@@ -66,11 +66,6 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
-def root(template: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(template, tmp_path / "project"))
-
-
 def versions_of(root: Path, *names: str) -> dict[str, str]:
     """The text that each version of some assets holds, by digest."""
     project = Project.open(root)

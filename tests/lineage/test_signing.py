@@ -22,16 +22,14 @@ from rlaif_dagster.lineage.time_travel import checkout_version
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.versioning.store import init_store
 
-from .candidates import build
+from .candidates import build, release_texts
 from .conftest import Keys
 from .test_sharing import add_remote
 
 
 @pytest.fixture
 def project(default_project: Path) -> Project:
-    project = Project.open(default_project)
-    build(project, "one")
-    return project
+    return release_texts(default_project, "one")
 
 
 @pytest.fixture

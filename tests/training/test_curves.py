@@ -13,7 +13,6 @@ from rlaif_dagster.lineage.curves import LOGGING_FOLDER, showing_curves
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.training.reward_model import RewardModelResult, train_reward_model
 from rlaif_dagster.training.settings import RewardModelSettings
-from rlaif_dagster.versioning.store import init_store
 from tests.training.preferences import shorter_is_better, split_rows
 
 WHEN = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
@@ -33,12 +32,7 @@ def train(policy_path: Path, folder: Path) -> RewardModelResult:
     )
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    init_store(tmp_path / "project")
-    return Project.open(tmp_path / "project")
-
-
+@pytest.mark.slow
 def test_the_curves_are_the_result_and_change_no_byte(
     policy_path: Path, project: Project, tmp_path: Path
 ) -> None:
