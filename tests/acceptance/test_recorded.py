@@ -25,6 +25,7 @@ def use_recorded(project: Path, **reward_model: Any) -> None:
     (project / "inputs" / "judge.yaml").write_text("provider: recorded\nverdicts: inputs/verdicts.jsonl\n")
 
 
+@pytest.mark.slow
 def test_the_example_becomes_preferences_without_a_model(default_project: Path) -> None:
     shutil.copytree(
         REPOSITORY / "examples" / "recorded" / "inputs", default_project / "inputs", dirs_exist_ok=True

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import run_rlaif
+from tests.conftest import call_rlaif, run_rlaif
 
 Edit = Callable[[Path], None]
 
@@ -124,7 +124,7 @@ def test_bad_input_is_explained_and_changes_nothing(
 ) -> None:
     edit(default_project)
     before = snapshot(default_project)
-    done = run_rlaif("run", project=default_project, check=False)
+    done = call_rlaif("run", project=default_project)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
@@ -136,7 +136,7 @@ def test_bad_input_is_explained_and_changes_nothing(
 
 
 def test_an_unknown_asset_is_explained(default_project: Path) -> None:
-    done = run_rlaif("run", "prompst", project=default_project, check=False)
+    done = call_rlaif("run", "prompst", project=default_project)
     assert done.returncode == 2
     assert "there is no asset 'prompst'" in done.stderr
     assert "sampled_responses" in done.stderr
@@ -144,17 +144,18 @@ def test_an_unknown_asset_is_explained(default_project: Path) -> None:
 
 def test_a_folder_that_is_no_project_is_explained(tmp_path: Path) -> None:
     for command in ("run", "status", "chat", "ui"):
-        done = run_rlaif(command, project=tmp_path, check=False)
+        done = call_rlaif(command, project=tmp_path)
         assert done.returncode == 2
         assert "rlaif init DIR" in done.stderr
 
 
 def test_init_refuses_a_folder_that_holds_something(default_project: Path) -> None:
-    done = run_rlaif("init", ".", project=default_project, check=False)
+    done = call_rlaif("init", ".", project=default_project)
     assert done.returncode == 2
     assert "the folder is not empty" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("max_bytes", "words"),
     [pytest.param(2_000_000, "base_policy", id="weights"), pytest.param(50_000, "Dagster", id="event log")],

@@ -35,18 +35,18 @@ def name_independent_judge(project: Path) -> None:
     edit_yaml(project / "inputs" / "pipeline.yaml", change)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "edit", "asset"),
     [
         pytest.param("one missing", name_base_policy, "sampled_responses", id="base policy"),
-        pytest.param("compiled", name_judge, "judge", id="judge", marks=pytest.mark.slow),
-        pytest.param("cut short", name_critic, "critic", id="critic", marks=pytest.mark.slow),
+        pytest.param("compiled", name_judge, "judge", id="judge"),
+        pytest.param("cut short", name_critic, "critic", id="critic"),
         pytest.param(
             "lost shard",
             name_independent_judge,
             "evaluation_judge",
             id="independent judge",
-            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -5,10 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from rlaif_dagster.lineage.project import Project
 from tests.conftest import run_rlaif
 
 
+@pytest.mark.slow
 def test_first_runs_at_once_leave_a_project_that_works(default_project: Path) -> None:
     """Both make Dagster's databases, the store's pin and the ledger; neither damages the other's."""
     command = [sys.executable, "-m", "rlaif_dagster.cli.main", "run", "constitution", "prompts"]

@@ -130,6 +130,7 @@ def test_a_pipe_gets_a_line_of_each_event_as_it_happens_and_the_results_stay_alo
     ]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_nobody_reads_its_progress_any_more(tmp_path: Path) -> None:
     project = make_tiny(tmp_path / "project").root
     with open_pipes("run", "prompts", "constitution", "--project", str(project)) as process:
@@ -189,6 +190,7 @@ print("after")
 """
 
 
+@pytest.mark.slow
 def test_what_a_stage_prints_is_kept_with_the_run_for_the_ui_and_is_not_on_the_terminal(
     tmp_path: Path,
 ) -> None:

@@ -110,6 +110,7 @@ def test_ctrl_c_while_a_stage_samples_or_trains(
     assert run_assets("prompts", project=project)["prompts"]["status"] == "reused"
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_other_commands(project: Path) -> None:
     """What was given up stays so; an audit of a file keeps nothing, and does not say that it does."""
     run_assets("prompts", project=project)

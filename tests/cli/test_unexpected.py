@@ -106,6 +106,7 @@ def test_a_command_that_fails_unexpectedly_says_one_line_and_keeps_the_traceback
     assert log.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "step"),
     [(IN_ASSET, " in sampled_responses"), (IN_RESOURCE, "")],
@@ -124,6 +125,7 @@ def test_an_error_inside_dagster_names_the_step_and_its_own_line(
     ), line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [IN_ASSET, IN_RESOURCE], ids=["asset", "resource"])
 def test_an_error_of_ours_that_dagster_wraps_is_the_usual_message(default_project: Path, code: str) -> None:
     done = run_crash(code.format(error=JUDGE_ERROR), default_project)

@@ -63,6 +63,7 @@ def test_everything_is_requested_once_then_nothing_is_stale(
     assert refuse(instance, project, make_graph()) == "nothing is stale"
 
 
+@pytest.mark.slow
 def test_an_edit_requests_what_depends_on_it_and_each_return_requests_again(
     project: Project, instance: DagsterInstance
 ) -> None:
@@ -274,6 +275,7 @@ def test_another_graph_than_the_loaded_one_asks_for_a_reload(
     assert "another graph than the one that Dagster has loaded" in str(answer.skip_message)
 
 
+@pytest.mark.slow
 def test_a_tick_loads_no_heavy_library(default_project: Path) -> None:
     code = """
 import json, sys

@@ -112,6 +112,7 @@ def test_key_endpoint_and_namespace_come_from_the_environment_and_stay_there(
         assert not path.is_file() or b"s3cret" not in path.read_bytes(), path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["dead", "refuses", "nonsense"])
 def test_a_server_that_fails_is_one_warning_and_the_run_goes_on(
     project: Project, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, fault: str

@@ -177,6 +177,7 @@ def test_what_dagster_knows_already_is_not_told_again(project: Project, instance
     assert instance.event_log_storage.get_maximum_record_id() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_whatever_happens_the_badges_are_the_stale_set(
     seed: int, project: Project, instance: DagsterInstance
@@ -200,6 +201,7 @@ def test_whatever_happens_the_badges_are_the_stale_set(
         assert find_badges(instance, project, graph) == foresee_badges(project, graph)
 
 
+@pytest.mark.slow
 def test_the_audit_has_nothing_against_what_is_told_outside_runs(project: Project, tmp_path: Path) -> None:
     with DagsterInstance.local_temp(str(tmp_path), overrides={"telemetry": {"enabled": False}}) as instance:
         graph = {name: make_graph()[name] for name in ("a", "b")}

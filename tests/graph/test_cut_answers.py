@@ -64,6 +64,7 @@ def test_a_pair_says_how_its_sampled_answers_ended(default_project: Path) -> Non
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ends", "share"), [((), None), (("stop",), 0.0), (("length", "stop", "stop", "stop"), 0.25)]
 )

@@ -139,6 +139,7 @@ def meter(tmp_path_factory: pytest.TempPathFactory) -> Meter:
     return Meter(Project.open(folder).read_inputs().judges)
 
 
+@pytest.mark.slow
 @given(first=st.text(), second=st.text())
 def test_words_and_bytes_bound_a_real_tokenizer(meter: Meter, first: str, second: str) -> None:
     template = load_template("compact")

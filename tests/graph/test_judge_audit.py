@@ -69,6 +69,7 @@ def test_the_audit_finds_what_was_planted(default_project: Path) -> None:
     assert plots == set(JUDGE_PLOTS)
 
 
+@pytest.mark.slow
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path, default_project: Path) -> None:
     from rlaif_dagster.cli.init import init_command
 
@@ -106,6 +107,7 @@ def test_nothing_is_built_past_a_gate_that_fails(default_project: Path) -> None:
     assert "ai_preferences" not in heads
 
 
+@pytest.mark.slow
 def test_a_new_threshold_asks_the_judge_nothing_and_keeps_the_version(default_project: Path) -> None:
     """So what is downstream stays as it is."""
     make_planted(default_project, noise=0.2)
@@ -137,6 +139,7 @@ def test_a_gate_that_is_asked_for_and_cannot_be_measured_fails_and_says_what_hel
     assert remedy in find_check(record, gate).facts["remedy"]
 
 
+@pytest.mark.slow
 def test_human_labels_measure_the_judge_and_new_pairs_are_asked(default_project: Path) -> None:
     """People who want the longer answer, and a judge that does: it is right on every pair, their own one included."""
     make_planted(default_project, preference="longer")
@@ -230,6 +233,7 @@ def test_a_wrong_line_of_labels_is_named(default_project: Path) -> None:
         run_to(default_project, "judge_audit")
 
 
+@pytest.mark.slow
 def test_recorded_verdicts_are_audited_and_what_needs_asking_is_not_measured(default_project: Path) -> None:
     make_planted(default_project)
     run_to(default_project, "judgements")

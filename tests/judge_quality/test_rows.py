@@ -8,7 +8,7 @@ import pytest
 
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.judge_quality.rows import read_verdicts
-from tests.conftest import run_rlaif
+from tests.conftest import call_rlaif
 from tests.judge_quality.real_data import write_rows
 
 ROW: dict[str, Any] = {"pair_id": "p", "judge": "j", "order": "ab", "verdict": "first"}
@@ -86,11 +86,11 @@ def test_the_command_shows_tables_and_ends_in_one_line_of_json(tmp_path: Path) -
         for order in ("ab", "ba")
     ]
     write_rows(tmp_path / "v.jsonl", rows)
-    plain = run_rlaif("judge-audit", "v.jsonl", project=tmp_path)
+    plain = call_rlaif("judge-audit", "v.jsonl", project=tmp_path)
     for words in ("Judge j[red]", "Judges side by side", "Judges two by two", "position bias", "note"):
         assert words in plain.stdout
     assert not plain.stderr
-    told = run_rlaif("judge-audit", "v.jsonl", "--json", project=tmp_path)
+    told = call_rlaif("judge-audit", "v.jsonl", "--json", project=tmp_path)
     result = json.loads(told.stdout.splitlines()[-1])
     assert set(result["judges"]) == {"j[red]", "k"}
     assert result["judges"]["k"]["first_first"] == {
@@ -106,7 +106,7 @@ def test_the_command_shows_tables_and_ends_in_one_line_of_json(tmp_path: Path) -
 
 
 def test_a_missing_file_is_a_message_and_exit_code_2(tmp_path: Path) -> None:
-    done = run_rlaif("judge-audit", "none.jsonl", project=tmp_path, check=False)
+    done = call_rlaif("judge-audit", "none.jsonl", project=tmp_path)
     assert done.returncode == 2
     assert "none.jsonl: the file does not exist" in done.stderr
     assert not done.stdout

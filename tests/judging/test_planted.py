@@ -22,7 +22,7 @@ from rlaif_dagster.judging.verdicts import Verdict
 from rlaif_dagster.preferences import PreferenceSettings, PreferencesResult, aggregate_verdicts
 from rlaif_dagster.tables import read_table
 from rlaif_dagster.world.ground_truth import WORDINGS
-from tests.conftest import edit_yaml, make_small, run_assets, run_rlaif
+from tests.conftest import call_rlaif, edit_yaml, make_small, run_assets
 
 NUM_PAIRS = 1200
 ONE = Constitution(principles=(Principle(id="kind", text="Be kind.", weight=1.0),))
@@ -232,6 +232,7 @@ def test_several_principles_keep_their_shares_in_the_label() -> None:
         )
 
 
+@pytest.mark.slow
 def test_judge_audit_recovers_the_planted_bias(tmp_path: Path) -> None:
     """The command, on the verdicts as a file: the bias, the failures and the accuracy lie within their intervals.
 
@@ -252,7 +253,7 @@ def test_judge_audit_recovers_the_planted_bias(tmp_path: Path) -> None:
     ]
     file = tmp_path / "verdicts.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    done = run_rlaif("judge-audit", str(file), "--json", project=tmp_path)
+    done = call_rlaif("judge-audit", str(file), "--json", project=tmp_path)
     figures = json.loads(done.stdout.splitlines()[-1])["judges"]["planted"]
     for name, truth in {
         "position_bias": 0.3,

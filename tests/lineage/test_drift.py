@@ -117,6 +117,7 @@ def count_observations(instance: DagsterInstance) -> list[int]:
     return [len(instance.fetch_observations(AssetKey(name), limit=9).records) for name in MARKED]
 
 
+@pytest.mark.slow
 def test_dagster_is_told_at_each_asset_that_is_in_doubt_once_and_when_it_is_no_more(
     project: Project, tmp_path: Path
 ) -> None:

@@ -26,7 +26,7 @@ from rlaif_dagster.lineage.exporting.formats import FORMATS
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import Outcome
 from rlaif_dagster.lineage.record import MaterialisationRecord, VersionRef
-from tests.conftest import run_rlaif
+from tests.conftest import call_rlaif
 from tests.docs.pages import read_examples
 from tests.lineage.conftest import MakeStage
 
@@ -280,6 +280,7 @@ def test_every_step_names_what_it_was_made_from(policy: VersionLineage, name: st
     assert found == expected
 
 
+@pytest.mark.slow
 def test_the_same_ledger_gives_the_same_bytes(released: Project, labels: VersionLineage) -> None:
     """In another process, with another order of sets."""
     names = [name for name in FORMATS if name != "model-card"]
@@ -381,7 +382,7 @@ def test_the_command_writes_a_file_or_prints(released: Project, tmp_path: Path) 
     from rlaif_dagster.cli.export import export_command
 
     export_command(released.root, "aligned_policy", "prov", tmp_path / "prov.json")
-    done = run_rlaif("export", "aligned_policy", "--format", "prov", project=released.root)
+    done = call_rlaif("export", "aligned_policy", "--format", "prov", project=released.root)
     assert done.stdout == (tmp_path / "prov.json").read_text()
     with pytest.raises(InputError, match=r"no format 'xml'.*\n.*openlineage, prov"):
         export_command(released.root, "aligned_policy", "xml", None)

@@ -171,6 +171,7 @@ def override_one(root: Path, asset: str) -> None:
     add_override(project, graph, asset, "gate", "because")
 
 
+@pytest.mark.slow
 def test_commands_at_once_lose_no_override(
     make_stage: MakeStage, run: Run, project: Project, inputs_folder: Path
 ) -> None:

@@ -147,6 +147,7 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project
 
 
+@pytest.mark.slow
 def test_a_pair_shows_its_verdicts_in_the_judges_own_words(traced: Path) -> None:
     (label, *_) = read_table(traced / "data" / "ai_preferences" / "preferences.parquet")
     trace = trace_subject(Project.open(traced), f"pair:{label['pair_id'][:6]}")
@@ -158,6 +159,7 @@ def test_a_pair_shows_its_verdicts_in_the_judges_own_words(traced: Path) -> None
     assert [step.asset for step in trace.made_from][-1] == "ai_preferences"
 
 
+@pytest.mark.slow
 def test_a_response_shows_the_pairs_that_it_stands_in(traced: Path) -> None:
     (label, *_) = read_table(traced / "data" / "ai_preferences" / "preferences.parquet")
     facts: Any = trace_subject(Project.open(traced), f"response:{label['response_b']}").facts
@@ -169,6 +171,7 @@ def test_a_response_shows_the_pairs_that_it_stands_in(traced: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_principle_leads_to_every_wording_and_all_that_was_made_by_it(traced: Path) -> None:
     trace = trace_subject(Project.open(traced), "principle:kind")
     facts: Any = trace.facts
@@ -184,6 +187,7 @@ def test_a_principle_leads_to_every_wording_and_all_that_was_made_by_it(traced: 
     assert facts["verdicts"]["num_verdicts"] == sum(row["principle_id"] == "kind" for row in rows) > 0
 
 
+@pytest.mark.slow
 def test_a_judge_leads_to_what_learned_from_it(traced: Path) -> None:
     trace = trace_subject(Project.open(traced), "judge:tester")
     facts: Any = trace.facts
@@ -194,6 +198,7 @@ def test_a_judge_leads_to_what_learned_from_it(traced: Path) -> None:
     assert {step.asset for step in trace.made_from} == {"judge"}
 
 
+@pytest.mark.slow
 def test_a_version_leads_back_to_the_sources_and_their_sentences(traced: Path) -> None:
     trace = trace_subject(Project.open(traced), "ai_preferences")
     assets = [step.asset for step in trace.made_from]
@@ -214,6 +219,7 @@ def test_a_version_leads_back_to_the_sources_and_their_sentences(traced: Path) -
     assert [principle["text"] for principle in facts["principles"]] == ["Be brief.", "Be very kind."]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("subject", "words"),
     [
@@ -230,11 +236,13 @@ def test_what_does_not_exist_is_named_with_the_remedy(traced: Path, subject: str
         trace_subject(Project.open(traced), subject)
 
 
+@pytest.mark.slow
 def test_the_command_prints_json(traced: Path) -> None:
     out = run_rlaif("trace", "principle:kind", "--json", project=traced)
     assert json.loads(out.stdout.splitlines()[-1])["subject"] == "principle:kind"
 
 
+@pytest.mark.slow
 def test_nothing_is_written(traced: Path) -> None:
     before = subprocess.run(
         ["ls", "-lR", "lineage", "data"], cwd=traced, capture_output=True, check=True
@@ -246,6 +254,7 @@ def test_nothing_is_written(traced: Path) -> None:
     assert before == after
 
 
+@pytest.mark.slow
 def test_counts_of_a_column_are_those_of_the_table(traced: Path) -> None:
     table = traced / "data" / "judgements" / "judgements.parquet"
     assert count_verdicts(table, "judge", "nobody")["num_verdicts"] == 0

@@ -142,6 +142,7 @@ def list_flips(project: Project) -> Iterator[tuple[Place, dict[str, Any]]]:
                     break
 
 
+@pytest.mark.slow
 def test_equal_recipes_write_equal_bytes_and_equal_answers(made: Made) -> None:
     before = made.read_graph()
     heads = made.project.ledger.find_heads()

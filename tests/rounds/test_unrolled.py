@@ -80,6 +80,7 @@ def test_each_round_goes_on_from_the_policy_of_the_one_before(default_project: P
     assert all(names.index(name) < names.index(child) for child in graph for name in graph[child].inputs)
 
 
+@pytest.mark.slow
 def test_rounds_stop_where_the_gain_does_and_say_why(stopped: tuple[Path, dict[str, Outcome]]) -> None:
     folder, outcomes = stopped
     assert [list_made(outcomes, number) for number in (1, 2, 3, 4)] == [{True}, {True}, {True}, {False}]
@@ -97,6 +98,7 @@ def test_rounds_stop_where_the_gain_does_and_say_why(stopped: tuple[Path, dict[s
     assert "Stopped after round 3" in (folder / "data" / "round_3" / "plateau" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_best_round_is_released_and_not_the_last(stopped: tuple[Path, dict[str, Outcome]]) -> None:
     folder, outcomes = stopped
     release = read_release(folder / "data" / "released_policy")
@@ -106,6 +108,7 @@ def test_the_best_round_is_released_and_not_the_last(stopped: tuple[Path, dict[s
     assert [bool(round_["left_out"]) for round_ in release["rounds"]] == [False, False, False, True]
 
 
+@pytest.mark.slow
 def test_a_second_run_makes_nothing_and_all_is_in_order(stopped: tuple[Path, dict[str, Outcome]]) -> None:
     folder, _ = stopped
     project = Project.open(folder)
@@ -114,6 +117,7 @@ def test_a_second_run_makes_nothing_and_all_is_in_order(stopped: tuple[Path, dic
     assert audit_project(project, target=None, events=None, progress=ignore_progress).findings == ()
 
 
+@pytest.mark.slow
 def test_a_question_that_an_earlier_round_asked_is_not_asked_again(
     stopped: tuple[Path, dict[str, Outcome]],
 ) -> None:
@@ -127,6 +131,7 @@ def test_a_question_that_an_earlier_round_asked_is_not_asked_again(
     assert counts["judge_calls_asked"] == 2 * 2 * 60
 
 
+@pytest.mark.slow
 def test_names_with_a_slash_can_be_traced_and_checked_out(
     stopped: tuple[Path, dict[str, Outcome]], tmp_path: Path
 ) -> None:
@@ -145,6 +150,7 @@ def test_names_with_a_slash_can_be_traced_and_checked_out(
     assert set(trace_subject(project, "principle:kind").facts) >= {"verdicts", "round 2", "round 3"}
 
 
+@pytest.mark.slow
 def test_a_card_names_the_asset_of_its_own_round(stopped: tuple[Path, dict[str, Outcome]]) -> None:
     folder, _ = stopped
     card = (folder / "data" / "round_2" / "ai_preferences" / CARD_FILE).read_text()
@@ -154,6 +160,7 @@ def test_a_card_names_the_asset_of_its_own_round(stopped: tuple[Path, dict[str, 
 WEAK = "judge right more often than the policy that it judged, by 0.020 (-0.080 to 0.120), has to lie above 0"
 
 
+@pytest.mark.slow
 def test_a_judge_no_stronger_than_the_policy_stops_before_training(default_project: Path) -> None:
     """The judge's points are the policy's, give or take 0.1; who lets it pass has one round."""
     make_rounds(default_project, rounds=3)
@@ -170,6 +177,7 @@ def test_a_judge_no_stronger_than_the_policy_stops_before_training(default_proje
     assert outcomes["released_policy"].record.metrics["round"] == 1
 
 
+@pytest.mark.slow
 def test_a_policy_as_strong_as_its_judge_is_not_trained_further(default_project: Path) -> None:
     make_rounds(default_project, rounds=3)
     outcomes = run_toy(default_project, World(strength={1: 0.02}))
@@ -204,6 +212,7 @@ def test_the_reference_policy_is_that_of_the_round_before_or_the_first(default_p
         assert one == other
 
 
+@pytest.mark.slow
 def test_a_plan_names_the_reference_policy_that_was_changed(
     stopped: tuple[Path, dict[str, Outcome]], tmp_path: Path
 ) -> None:
@@ -217,6 +226,7 @@ def test_a_plan_names_the_reference_policy_that_was_changed(
     assert causes["aligned_policy"] == []
 
 
+@pytest.mark.slow
 def test_a_gate_of_a_later_round_stops_the_rounds_and_not_the_run(default_project: Path) -> None:
     make_rounds(default_project, rounds=3)
     outcomes = run_toy(default_project, World(accuracy={1: 0.45}))
@@ -226,6 +236,7 @@ def test_a_gate_of_a_later_round_stops_the_rounds_and_not_the_run(default_projec
     assert outcomes["released_policy"].record.metrics["round"] == 1
 
 
+@pytest.mark.slow
 def test_the_plan_knows_what_a_stop_spares(default_project: Path) -> None:
     """Before the first run a later round may cost nothing; after a stop it does; with other thresholds it may not."""
     make_rounds(default_project, rounds=2)
@@ -255,6 +266,7 @@ def test_the_plan_knows_what_a_stop_spares(default_project: Path) -> None:
     assert list_made(run_toy(default_project, world), 2) == {True}
 
 
+@pytest.mark.slow
 def test_labels_of_people_name_responses_of_the_first_round_in_every_round(default_project: Path) -> None:
     make_rounds(default_project, rounds=2)
     prompt_ids = [

@@ -75,6 +75,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         yield running
 
 
+@pytest.mark.slow
 def test_every_call_is_answered_right_or_marked_and_no_success_is_repeated(server: RunningServer) -> None:
     calls = make_calls(600)
     model = name_model("faults", latency=0.02, **FAULTS)
@@ -215,6 +216,7 @@ def test_tokens_and_money_stop_before_they_are_exceeded(
     assert most_spent - most_of_a_call < spent <= most_spent
 
 
+@pytest.mark.slow
 def test_attempts_of_unknown_fate_count_as_spent(server: RunningServer) -> None:
     model = name_model("hang", hang=1.0)
     limits = {"timeout_seconds": 0.2, "max_attempts": 9, "budget": {"calls": 2}}

@@ -117,6 +117,7 @@ def require_near(one: Path, other: Path) -> None:
     assert all(torch.allclose(ones[name], others[name], atol=1e-4) for name in ones)
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_shared_out_is_named(models: Models, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="a batch of 16 cannot be shared by 3 processes"):
         train_tiny("reward", tmp_path, "output", num_processes=3, **models)

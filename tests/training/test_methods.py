@@ -135,6 +135,7 @@ def test_a_method_learns_and_goes_on_where_it_was_killed(name: str, learner: Lea
     assert not restart.folder.exists()
 
 
+@pytest.mark.slow
 def test_a_guard_ends_training_and_the_last_good_checkpoint_is_kept(learner: Learner) -> None:
     """Answers get shorter from step to step: the guard lets step 2 pass or not, but none that is far shorter."""
     ratio = 1.5
@@ -150,6 +151,7 @@ def test_a_guard_ends_training_and_the_last_good_checkpoint_is_kept(learner: Lea
     assert all(base.mean_num_tokens <= ratio * one.mean_num_tokens for one in result.checkpoints[:-1])
 
 
+@pytest.mark.slow
 def test_a_guard_that_trips_at_once_leaves_the_base_policy(learner: Learner) -> None:
     settings = ONLINE.model_copy(update={"guard": GuardSettings(max_length_ratio=1.0001)})
     result = learner.train("guarded", settings)
@@ -236,6 +238,7 @@ def test_a_policy_is_held_to_the_reference_policy_that_it_is_given(
     assert abs(held.steps[0][told] - start) > 0.01
 
 
+@pytest.mark.slow
 def test_best_of_n_learns_the_reward_models_favourites(learner: Learner) -> None:
     settings = METHODS["best_of_n"]
     assert isinstance(settings, BestOfNSettings)

@@ -4,12 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 import torch
 
 from rlaif_dagster.models import open_causal_lm
 from tests.training.test_training import align, train_reward
 
 
+@pytest.mark.slow
 def test_a_tokenizer_without_a_padding_token_goes_through_both_trainers(
     policy_path: Path, tmp_path: Path
 ) -> None:

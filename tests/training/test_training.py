@@ -99,6 +99,7 @@ def trained(
 Trained = tuple[Path, RewardModelResult, PolicyResult]
 
 
+@pytest.mark.slow
 def test_no_model_holds_the_rows_that_it_is_trained_and_measured_on(
     trained: Trained, passed: PassedRows
 ) -> None:
@@ -215,6 +216,7 @@ def make_checkpoint(step: int, rewards: tuple[float, ...]) -> PolicyCheckpoint:
     )
 
 
+@pytest.mark.slow
 def test_an_earlier_checkpoint_is_restored_when_training_overshoots(
     policy_path: Path, trained: Trained, tmp_path: Path
 ) -> None:
@@ -236,6 +238,7 @@ def test_an_earlier_checkpoint_is_restored_when_training_overshoots(
     assert kept < overshot
 
 
+@pytest.mark.slow
 def test_a_label_that_the_reward_model_confidently_contradicts_is_dropped(
     policy_path: Path, trained: Trained, tmp_path: Path
 ) -> None:
@@ -315,6 +318,7 @@ def test_adapters_are_merged_into_a_plain_model(policy_path: Path, tmp_path: Pat
         assert not list((tmp_path / name).glob("adapter*"))
 
 
+@pytest.mark.slow
 def test_divergence_is_an_error_that_names_the_step(policy_path: Path, tmp_path: Path) -> None:
     settings = REWARD.model_copy(
         update={"learning_rate": 1e30, "max_grad_norm": 1e30, "warmup_fraction": 0.0}
