@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from rlaif_dagster.cli.init import init_command
+from rlaif_dagster.lineage.project import Project
 from tests.conftest import call_rlaif, run_rlaif
 
 Edit = Callable[[Path], None]
@@ -155,17 +158,27 @@ def test_init_refuses_a_folder_that_holds_something(default_project: Path) -> No
     assert "the folder is not empty" in done.stderr
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with two assets; work on a copy."""
+    project = tmp_path_factory.mktemp("begun") / "project"
+    init_command(project)
+    run_rlaif("run", "prompts", "constitution", project=project)
+    return project
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("max_bytes", "words"),
     [pytest.param(2_000_000, "base_policy", id="weights"), pytest.param(50_000, "Dagster", id="event log")],
 )
 def test_a_full_disk_is_explained_and_leaves_nothing_half_written(
-    default_project: Path, max_bytes: int, words: str
+    begun: Path, tmp_path: Path, max_bytes: int, words: str
 ) -> None:
     """The kernel refuses to write further into any file (RLIMIT_FSIZE), as a full disk does."""
-    run_rlaif("run", "prompts", "constitution", project=default_project)
-    before = snapshot(default_project)
+    project = Path(shutil.copytree(begun, tmp_path / "project"))
+    assert Project.open(project).store  # a project that moved notes its new place
+    before = snapshot(project)
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, max_bytes))
@@ -178,21 +191,21 @@ def test_a_full_disk_is_explained_and_leaves_nothing_half_written(
             "run",
             "base_policy",
             "--project",
-            str(default_project),
+            str(project),
         ],
         capture_output=True,
         text=True,
         check=False,
         preexec_fn=limit,
-        env={**os.environ, "DAGSTER_HOME": str(default_project.parent / "dagster")},
+        env={**os.environ, "DAGSTER_HOME": str(project.parent / "dagster")},
     )
     assert done.returncode == 2, done.stderr
     assert words in done.stderr
     assert "remedy: free disk space" in done.stderr
-    assert snapshot(default_project) == before
-    assert not (default_project / "data" / "base_policy").exists()
-    run_rlaif("run", "base_policy", project=default_project)
-    assert (default_project / "data" / "base_policy" / "model.safetensors").is_file()
+    assert snapshot(project) == before
+    assert not (project / "data" / "base_policy").exists()
+    run_rlaif("run", "base_policy", project=project)
+    assert (project / "data" / "base_policy" / "model.safetensors").is_file()
 
 
 def snapshot(project: Path) -> dict[str, bytes]:
