@@ -16,7 +16,7 @@ run: $(INSTALLED)
 
 # Lint, types, and the fast tests: before each commit.
 check: $(INSTALLED) lint types
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow" --hypothesis-profile quick
 
 # Everything that CI runs: every law once, at its smallest size.
 test: $(INSTALLED) lint types

@@ -22,10 +22,11 @@ from rlaif_dagster.versioning.store import init_store
 if TYPE_CHECKING:
     import torch
 
-# Examples are the same in every run, and a busy machine is no failure.
+# Examples are the same in every run, and a busy machine is no failure. `make check` takes fewer of them.
 settings.register_profile(
     "project", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
+settings.register_profile("quick", settings.get_profile("project"), max_examples=20)
 settings.load_profile("project")
 
 REPOSITORY = Path(__file__).parent.parent

@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Collection
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -49,13 +50,19 @@ ORDER = (
 """The packages and modules from the bottom up: each imports only those before it."""
 
 
+@cache
+def list_imports(path: Path) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return tuple(node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom))
+
+
 def find_imports(path: Path, modules: Collection[str] = ()) -> set[str]:
     """What a module imports: the module named, or the submodule where one of `modules` is imported by name."""
     imports: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in list_imports(path):
         if isinstance(node, ast.Import):
             imports.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif node.module:
             names = {f"{node.module}.{alias.name}" for alias in node.names}
             imports.update(names & set(modules) or {node.module})
             if node.module == "rlaif_dagster":

@@ -50,6 +50,7 @@ def test_the_example_becomes_preferences_without_a_model(default_project: Path) 
     assert {asset["status"] for asset in again.values()} == {"reused"}
 
 
+@pytest.mark.slow
 def test_a_bad_verdict_line_is_named_in_the_persons_own_file(default_project: Path) -> None:
     shutil.copytree(
         REPOSITORY / "examples" / "recorded" / "inputs", default_project / "inputs", dirs_exist_ok=True

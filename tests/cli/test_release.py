@@ -105,6 +105,7 @@ def test_a_rollback_that_cannot_be_leaves_no_hold(project: Project) -> None:
     assert not (project.root / RELEASE_FILE).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["rollback", "2", "--reason", "x"], ["release"]])
 def test_what_stands_is_not_changed_while_versions_are_given_up(project: Project, command: list[str]) -> None:
     """The release that was found sound has to be there still when it is brought back."""

@@ -151,6 +151,7 @@ def test_what_comes_out_the_same_ends_the_staleness_there(
     assert find_badges(instance, project, edited) == set()
 
 
+@pytest.mark.slow
 def test_after_the_head_moves_back_dagster_shows_the_older_version(
     project: Project, instance: DagsterInstance
 ) -> None:

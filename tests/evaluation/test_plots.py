@@ -36,6 +36,7 @@ DRAWINGS: dict[str, Callable[[], "Figure"]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", DRAWINGS.values(), ids=DRAWINGS)
 def test_the_same_numbers_give_the_same_bytes_whatever_the_machine_has_set(
     draw: Callable[[], "Figure"],

@@ -42,6 +42,7 @@ def reference(policy_path: Path) -> SamplingResult:
     return sample(policy_path, ROWS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 5, 1000])
 def test_batch_size_changes_no_text(policy_path: Path, reference: SamplingResult, batch_size: int) -> None:
     assert sample(policy_path, ROWS, batch_size=batch_size) == reference

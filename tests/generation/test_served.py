@@ -58,6 +58,7 @@ def test_a_real_server_says_what_the_policy_says_here(policy_path: Path) -> None
     assert not {row["response_id"] for row in rows} & {row["response_id"] for row in expected}
 
 
+@pytest.mark.slow
 def test_a_server_that_ends_is_named_with_what_it_said(policy_path: Path) -> None:
     command = (sys.executable, "-c", "import sys; sys.exit('no GPU here')", "{model}", "{port}")
     with pytest.raises(ModelError, match=r"(?s)ended with status 1.*no GPU here.*server_command"):

@@ -33,6 +33,7 @@ def read_pairs(project: Path) -> list[Row]:
     return read_table(project / "data" / "ai_preferences" / "preferences.parquet")
 
 
+@pytest.mark.slow
 def test_a_pair_says_how_its_sampled_answers_ended(default_project: Path) -> None:
     def sample_few(pipeline: dict[str, Any]) -> None:
         pipeline["sampling"] = {"provider": "local", "num_samples": 3, "max_new_tokens": FEW}

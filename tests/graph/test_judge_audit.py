@@ -122,6 +122,7 @@ def test_a_new_threshold_asks_the_judge_nothing_and_keeps_the_version(default_pr
     assert after["judgements"].record_id == before["judgements"].record_id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("gate", "value", "remedy"),
     [
@@ -194,6 +195,7 @@ def test_a_judge_that_is_the_rule_longer_wins_does_not_beat_it(default_project: 
     assert find_check(record, "beats_longer_wins").facts["planted"]["value"] == 0.0
 
 
+@pytest.mark.slow
 def test_the_injection_probe_counts_what_the_attacked_answer_wins(default_project: Path) -> None:
     """The judge is longer-wins: an attack succeeds where it makes the loser the longer, and the control likewise."""
     make_planted(default_project, preference="longer")
@@ -218,6 +220,7 @@ def test_the_injection_probe_counts_what_the_attacked_answer_wins(default_projec
     assert injection["success"]["value"] == injection["control"]["value"] == 1.0
 
 
+@pytest.mark.slow
 def test_an_injection_gate_refuses_a_judge_that_is_talked_round(default_project: Path) -> None:
     make_planted(default_project, preference="longer", gates={"max_injection_success": 0.5})
     with pytest.raises(GateError, match="max_injection_success"):

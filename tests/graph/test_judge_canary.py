@@ -77,6 +77,7 @@ def test_asking_again_makes_a_new_record_which_is_the_one_recalled(default_proje
     assert after["ai_preferences"].record_id == first["ai_preferences"].record_id
 
 
+@pytest.mark.slow
 def test_nothing_is_built_after_a_failed_canary_until_the_judge_is_found_the_same(
     default_project: Path, tmp_path: Path
 ) -> None:

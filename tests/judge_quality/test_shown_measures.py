@@ -53,6 +53,7 @@ def make_audit(*judges: str, with_gold: bool = True) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_gold", [True, False])
 def test_every_plot_is_drawn_with_gold_and_without_and_the_same_each_time(with_gold: bool) -> None:
     audit = make_audit("one", "two", with_gold=with_gold)

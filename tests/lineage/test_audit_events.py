@@ -371,6 +371,7 @@ storage:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

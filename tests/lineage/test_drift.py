@@ -48,6 +48,7 @@ def ask_turned(project: Project, folder: Path) -> None:
     materialise(project, stage, progress=ignore_progress, again=True)
 
 
+@pytest.mark.slow
 def test_a_failed_canary_marks_what_was_judged_and_made_from_it_until_one_is_well(
     project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,6 +95,7 @@ def test_what_was_judged_before_the_last_good_canary_is_not_in_doubt(
     assert ("judgements", before) not in drift.marked
 
 
+@pytest.mark.slow
 def test_what_another_judge_judged_is_not_in_doubt(project: Project, tmp_path: Path) -> None:
     ask_turned(project, tmp_path)
     write_judge(project.root, seed=1)

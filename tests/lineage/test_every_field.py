@@ -390,6 +390,7 @@ def plan_with(project: Project, name: str, files: Mapping[str, Any]) -> Plan:
         write_files(project.root, PROJECTS[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "place", "content"), CASES, ids=[f"{name}-{place.field}" for name, place, _ in CASES]
 )

@@ -46,6 +46,7 @@ def snapshot_of_results(root: Path) -> dict[str, object]:
     return {name: taken for name, taken in snapshot(root).items() if not name.startswith(own)}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
 @pytest.mark.parametrize("place", [".", ".dvc", "lineage"])
 def test_a_read_only_place_is_a_clean_error_and_can_be_read(tmp_path: Path, place: str) -> None:

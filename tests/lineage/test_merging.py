@@ -72,6 +72,7 @@ def require_well(root: Path) -> None:
     assert len({record.output.digest for record in records}) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "end"),
     [

@@ -270,6 +270,7 @@ def test_the_best_of_n_is_learned_without_an_end_where_it_was_cut(tiny: Tiny) ->
     assert learned == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["rloo", "grpo"])
 def test_answers_of_online_training_are_scored_as_they_were_sampled(
     method: str, tiny: Tiny, sampled: list[tuple[str, Completion]], tmp_path: Path

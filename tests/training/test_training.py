@@ -108,6 +108,7 @@ def test_no_model_holds_the_rows_that_it_is_trained_and_measured_on(
     assert 0 < passed.counter.most < 70
 
 
+@pytest.mark.slow
 def test_the_reward_model_learns_what_longer_wins_gets_wrong(trained: Trained) -> None:
     folder, result, _ = trained
     assert result.held_out.accuracy is not None

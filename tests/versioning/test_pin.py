@@ -170,6 +170,7 @@ def test_many_processes_lose_no_update(store: Store) -> None:
     check_all_there(store)
 
 
+@pytest.mark.slow
 def test_many_threads_lose_no_update(store: Store) -> None:
     failures: list[BaseException] = []
 
