@@ -381,4 +381,19 @@ def test_people_count_with_their_own_weight() -> None:
     assert (row["p_a_ab"], row["chosen"], result.num_human) == (pytest.approx(0.8), "answer 2", 1)
     assert tuple(aggregate(*verdicts, human=people).rows) == tuple(aggregate(*verdicts).rows)
     (row,) = aggregate(*verdicts, human={PAIR.pair_id: 0.0}, human_weight=1.6).rows
-    assert row["near_tie"] is (abs(row["p_a"] - 0.5) < 0.05)
+    assert row["near_tie"] is False  # (0.8 + 0) / 2.6 = 0.308
+
+
+@given(percent=st.integers(0, 100), margin=st.integers(1, 50))
+def test_a_near_tie_is_closer_than_the_margin_whichever_answer_is_named_first(
+    percent: int, margin: int
+) -> None:
+    """In whole percent, where nothing is rounded: |0.45 - 0.5| and |0.55 - 0.5| are 0.05, and so not below it."""
+    named = [verdict("ab", percent / 100), verdict("ba", 1 - percent / 100)]
+    renamed = [replace(v, response_a="r2", response_b="r1", order=_FLIPPED[v.order]) for v in named]
+    is_near = abs(percent - 50) < margin
+    for verdicts, p_a in ((named, percent / 100), (renamed, (100 - percent) / 100)):
+        (row,) = aggregate(*verdicts, near_tie_margin=margin / 100).rows
+        assert (row["p_a"], row["near_tie"]) == (p_a, is_near)
+        without = aggregate(*verdicts, near_tie_margin=margin / 100, keep_near_ties=False)
+        assert (len(without.rows), without.dropped["near_tie"]) == ((0, 1) if is_near else (1, 0))

@@ -92,7 +92,7 @@ def build_released_policy(inputs: ProjectInputs) -> Stage:
         description="Which policy is released, and why: the newest that passed its checks (of several rounds the "
         "best), or the one that is held.",
         kinds=("json",),
-        code_version="1",
+        code_version="2" if num_rounds > 1 else "1",
         inputs=tuple(name_in_round(EVALUATION, number) for number in range(1, num_rounds + 1)),
         settings={
             "require": require,

@@ -118,6 +118,22 @@ def test_a_figure_passes_if_its_whole_interval_is_on_the_good_side(
     assert signal.passes is passes
 
 
+@pytest.mark.parametrize(
+    ("value", "threshold", "is_floor"),
+    [
+        ((2 / 5) / (2 / 3), 0.6, True),  # in floating point above it
+        ((1 / 5) / (2 / 3), 0.3, True),
+        (1.0 - 0.9, 0.1, False),  # in floating point below it
+    ],
+)
+def test_a_figure_that_is_its_threshold_but_for_rounding_does_not_pass(
+    value: float, threshold: float, is_floor: bool
+) -> None:
+    assert value != threshold
+    figure = {"name": "n", "label": "n", "value": value, "low": value, "high": value}
+    assert Signal(**figure, threshold=threshold, is_floor=is_floor).passes is False  # type: ignore[arg-type]
+
+
 def test_only_the_gain_has_to_be_measured() -> None:
     """A judge without verdicts, and a truth that nobody knows."""
     signals = watch_round([compare("x", None)], None, [], AUDIT, PlateauSettings(), confidence=0.95)
