@@ -76,7 +76,7 @@ def test_an_independent_judge_has_the_word_where_there_is_one() -> None:
 
 
 def test_an_independent_judge_has_the_word_though_some_comparisons_lack_it() -> None:
-    """The other judge was won over by x: 1 - 1/2. Of y it says nothing, so y does not count, whatever the judge says."""
+    """By the other judge x is won: 1 - 1/2. Of y it says nothing, so y does not count, whatever the judge says."""
     rows = [compare("x", 0.1, independent=0.9), compare("y", 0.1)]
     gain = measure_gain(rows, None, confidence=0.95)
     assert gain is not None
