@@ -131,7 +131,11 @@ def test_a_worked_example() -> None:
     assert result.dropped == dict.fromkeys(DROP_REASONS, 0)
 
 
-PROBABILITIES = st.floats(0, 1) | st.sampled_from(["first", "second", "tie", None])
+PROBABILITIES = (
+    st.floats(0, 1)
+    | st.integers(0, 20).map(lambda place: place / 20)  # means at the margin of near ties
+    | st.sampled_from(["first", "second", "tie", None])
+)
 
 
 @given(
@@ -147,6 +151,9 @@ PROBABILITIES = st.floats(0, 1) | st.sampled_from(["first", "second", "tie", Non
     ),
     both=st.booleans(),
     every=st.booleans(),
+    near=st.booleans(),
+    agreed=st.booleans(),
+    human=st.sampled_from([None, 0.0, 0.5, 1.0]),
     protocol=st.sampled_from(["per_principle", "one_principle"]),
     combine=st.sampled_from(["mean", "majority", "reliability"]),
     random=st.randoms(use_true_random=False),
@@ -156,6 +163,9 @@ def test_naming_the_responses_the_other_way_round_turns_p_a_into_its_complement(
     cells: list[tuple[Order, str, Any, str]],
     both: bool,
     every: bool,
+    near: bool,
+    agreed: bool,
+    human: float | None,
     protocol: JudgingProtocol,
     combine: Combine,
     random: Any,
@@ -163,6 +173,9 @@ def test_naming_the_responses_the_other_way_round_turns_p_a_into_its_complement(
     settings: dict[str, Any] = {
         "require_both_orders": both,
         "require_all_principles": every,
+        "keep_near_ties": near,
+        "keep_inconsistent": agreed,
+        "human_weight": 1.0,
         "protocol": protocol,
         "combine": combine,
     }
@@ -170,9 +183,12 @@ def test_naming_the_responses_the_other_way_round_turns_p_a_into_its_complement(
     # The pair "r2, r1": what was shown first stays, so the orders trade names.
     mirror = [replace(v, response_a="r2", response_b="r1", order=_FLIPPED[v.order]) for v in verdicts]
     random.shuffle(mirror)
-    one, other = aggregate(*verdicts, **settings), aggregate(*mirror, **settings)
+    said = {} if human is None else {PAIR.pair_id: human}
+    said_of_mirror = {pair_id: 1 - p_a for pair_id, p_a in said.items()}
+    one = aggregate(*verdicts, human=said, **settings)
+    other = aggregate(*mirror, human=said_of_mirror, **settings)
     assert one.dropped == other.dropped
-    counts = ("num_pairs", "consistent", "first_first", "second_second", "tie_mixed")
+    counts = ("num_pairs", "consistent", "first_first", "second_second", "tie_mixed", "num_human")
     assert [getattr(one, name) for name in counts] == [getattr(other, name) for name in counts]
     for row, mirrored in zip(one.rows, other.rows, strict=True):
         assert mirrored["p_a"] == pytest.approx(1 - row["p_a"], abs=2e-9)
@@ -181,7 +197,7 @@ def test_naming_the_responses_the_other_way_round_turns_p_a_into_its_complement(
                 assert mirrored[there] is None
             else:
                 assert mirrored[there] == pytest.approx(1 - row[here], abs=2e-9)
-        for same in ("consistent", "num_verdicts", "judge_agreement"):
+        for same in ("consistent", "near_tie", "num_verdicts", "judge_agreement"):
             assert mirrored[same] == row[same]
         assert {row["chosen"], row["rejected"]} == {"answer 1", "answer 2"}
         if row["p_a"] != 0.5:
