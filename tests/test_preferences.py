@@ -1,11 +1,12 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rlaif_dagster.errors import JudgeError
@@ -131,6 +132,12 @@ def test_a_worked_example() -> None:
     assert result.dropped == dict.fromkeys(DROP_REASONS, 0)
 
 
+AT_THE_MARGIN: list[tuple[Order, str, Any, str]] = [
+    (order, principle, p_first, "j")
+    for principle in ("brief", "kind")
+    for order, p_first in zip(ORDERS, (0.45, 0.55), strict=True)
+]
+AS_USUAL: dict[str, Any] = {"protocol": "per_principle", "combine": "mean", "random": Random(0)}  # noqa: S311
 PROBABILITIES = (
     st.floats(0, 1)
     | st.integers(0, 20).map(lambda place: place / 20)  # means at the margin of near ties
@@ -158,6 +165,8 @@ PROBABILITIES = (
     combine=st.sampled_from(["mean", "majority", "reliability"]),
     random=st.randoms(use_true_random=False),
 )
+@example(cells=AT_THE_MARGIN, both=True, every=True, near=True, agreed=True, human=None, **AS_USUAL)
+@example(cells=AT_THE_MARGIN, both=True, every=True, near=False, agreed=True, human=None, **AS_USUAL)
 def test_naming_the_responses_the_other_way_round_turns_p_a_into_its_complement(
     *,
     cells: list[tuple[Order, str, Any, str]],
