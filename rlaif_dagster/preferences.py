@@ -23,6 +23,7 @@ from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.jury import Ballots, Jury, collect_ballots, group_by_pair
 from rlaif_dagster.judging.settings import JudgingProtocol
 from rlaif_dagster.judging.verdicts import ORDERS, Order, Verdict, lean
+from rlaif_dagster.stats.intervals import exceeds
 from rlaif_dagster.tables import LazyRows, Row
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class PreferenceSettings(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     near_tie_margin: float = Field(default=0.05, gt=0, le=0.5)
-    """A pair with |p_a - 0.5| below this is marked a near tie."""
+    """A pair with |p_a - 0.5| below this is marked a near tie; rounding decides nothing."""
     keep_near_ties: bool = True
     """Keep near ties, marked; their soft labels say that little is known."""
     keep_inconsistent: bool = True
@@ -198,7 +199,7 @@ class _Label:
                 return "tie_mixed"
 
     def is_near_tie(self, settings: PreferenceSettings) -> bool:
-        return abs(self.p_a - 0.5) < settings.near_tie_margin
+        return exceeds(settings.near_tie_margin, abs(self.p_a - 0.5))
 
     def find_drop_reason(self, settings: PreferenceSettings) -> str | None:
         if not settings.keep_inconsistent and self.agreement != "consistent":

@@ -97,7 +97,7 @@ def stream_table(
         where: What the rows hold in some of these columns; None for all rows.
 
     Raises:
-        StorageError: If the file is missing or is not parquet.
+        StorageError: If the file is missing or is not parquet, or lacks a column.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -105,12 +105,23 @@ def stream_table(
 
     try:
         with parquet.ParquetFile(path) as file:
+            _require_columns(path, file.schema_arrow.names, columns or ())
             for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
                 for name, value in (where or {}).items():
                     batch = batch.filter(pc.equal(batch.column(name), value))  # noqa: PLW2901
                 yield from batch.to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"{path}: the table cannot be read: {error}") from error
+
+
+def _require_columns(path: Path, found: Sequence[str], wanted: Sequence[str]) -> None:
+    """Pyarrow reads a table without the columns that it lacks, and says nothing."""
+    missing = sorted(set(wanted) - set(found))
+    if missing:
+        raise StorageError(
+            f"{path}: the table has no column {missing[0]!r}; another version of this package made it.\n"
+            "  remedy: run the asset that holds the table again: `rlaif run` computes what this version needs"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,12 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rlaif_dagster.errors import JudgeError
@@ -132,7 +133,17 @@ def test_a_worked_example() -> None:
     assert result.dropped == dict.fromkeys(DROP_REASONS, 0)
 
 
-PROBABILITIES = st.floats(0, 1) | st.sampled_from(["first", "second", "tie", None])
+AT_THE_MARGIN: list[tuple[Order, str, Any, str]] = [
+    (order, principle, p_first, "j")
+    for principle in ("brief", "kind")
+    for order, p_first in zip(ORDERS, (0.45, 0.55), strict=True)
+]
+AS_USUAL: dict[str, Any] = {"protocol": "per_principle", "combine": "mean", "random": Random(0)}  # noqa: S311
+PROBABILITIES = (
+    st.floats(0, 1)
+    | st.integers(0, 20).map(lambda place: place / 20)  # means at the margin of near ties
+    | st.sampled_from(["first", "second", "tie", None])
+)
 
 
 @given(
@@ -148,15 +159,23 @@ PROBABILITIES = st.floats(0, 1) | st.sampled_from(["first", "second", "tie", Non
     ),
     both=st.booleans(),
     every=st.booleans(),
+    near=st.booleans(),
+    agreed=st.booleans(),
+    human=st.sampled_from([None, 0.0, 0.5, 1.0]),
     protocol=st.sampled_from(["per_principle", "one_principle"]),
     combine=st.sampled_from(["mean", "majority", "reliability"]),
     random=st.randoms(use_true_random=False),
 )
+@example(cells=AT_THE_MARGIN, both=True, every=True, near=True, agreed=True, human=None, **AS_USUAL)
+@example(cells=AT_THE_MARGIN, both=True, every=True, near=False, agreed=True, human=None, **AS_USUAL)
 def test_naming_the_responses_the_other_way_round_turns_p_a_into_its_complement(
     *,
     cells: list[tuple[Order, str, Any, str]],
     both: bool,
     every: bool,
+    near: bool,
+    agreed: bool,
+    human: float | None,
     protocol: JudgingProtocol,
     combine: Combine,
     random: Any,
@@ -164,6 +183,9 @@ def test_naming_the_responses_the_other_way_round_turns_p_a_into_its_complement(
     settings: dict[str, Any] = {
         "require_both_orders": both,
         "require_all_principles": every,
+        "keep_near_ties": near,
+        "keep_inconsistent": agreed,
+        "human_weight": 1.0,
         "protocol": protocol,
         "combine": combine,
     }
@@ -171,9 +193,12 @@ def test_naming_the_responses_the_other_way_round_turns_p_a_into_its_complement(
     # The pair "r2, r1": what was shown first stays, so the orders trade names.
     mirror = [replace(v, response_a="r2", response_b="r1", order=_FLIPPED[v.order]) for v in verdicts]
     random.shuffle(mirror)
-    one, other = aggregate(*verdicts, **settings), aggregate(*mirror, **settings)
+    said = {} if human is None else {PAIR.pair_id: human}
+    said_of_mirror = {pair_id: 1 - p_a for pair_id, p_a in said.items()}
+    one = aggregate(*verdicts, human=said, **settings)
+    other = aggregate(*mirror, human=said_of_mirror, **settings)
     assert one.dropped == other.dropped
-    counts = ("num_pairs", "consistent", "first_first", "second_second", "tie_mixed")
+    counts = ("num_pairs", "consistent", "first_first", "second_second", "tie_mixed", "num_human")
     assert [getattr(one, name) for name in counts] == [getattr(other, name) for name in counts]
     for row, mirrored in zip(one.rows, other.rows, strict=True):
         assert mirrored["p_a"] == pytest.approx(1 - row["p_a"], abs=2e-9)
@@ -182,7 +207,7 @@ def test_naming_the_responses_the_other_way_round_turns_p_a_into_its_complement(
                 assert mirrored[there] is None
             else:
                 assert mirrored[there] == pytest.approx(1 - row[here], abs=2e-9)
-        for same in ("consistent", "num_verdicts", "judge_agreement"):
+        for same in ("consistent", "near_tie", "num_verdicts", "judge_agreement"):
             assert mirrored[same] == row[same]
         assert {row["chosen"], row["rejected"]} == {"answer 1", "answer 2"}
         if row["p_a"] != 0.5:
@@ -382,4 +407,19 @@ def test_people_count_with_their_own_weight() -> None:
     assert (row["p_a_ab"], row["chosen"], result.num_human) == (pytest.approx(0.8), "answer 2", 1)
     assert tuple(aggregate(*verdicts, human=people).rows) == tuple(aggregate(*verdicts).rows)
     (row,) = aggregate(*verdicts, human={PAIR.pair_id: 0.0}, human_weight=1.6).rows
-    assert row["near_tie"] is (abs(row["p_a"] - 0.5) < 0.05)
+    assert row["near_tie"] is False  # (0.8 + 0) / 2.6 = 0.308
+
+
+@given(percent=st.integers(0, 100), margin=st.integers(1, 50))
+def test_a_near_tie_is_closer_than_the_margin_whichever_answer_is_named_first(
+    percent: int, margin: int
+) -> None:
+    """In whole percent, where nothing is rounded: |0.45 - 0.5| and |0.55 - 0.5| are 0.05, and so not below it."""
+    named = [verdict("ab", percent / 100), verdict("ba", 1 - percent / 100)]
+    renamed = [replace(v, response_a="r2", response_b="r1", order=_FLIPPED[v.order]) for v in named]
+    is_near = abs(percent - 50) < margin
+    for verdicts, p_a in ((named, percent / 100), (renamed, (100 - percent) / 100)):
+        (row,) = aggregate(*verdicts, near_tie_margin=margin / 100).rows
+        assert (row["p_a"], row["near_tie"]) == (p_a, is_near)
+        without = aggregate(*verdicts, near_tie_margin=margin / 100, keep_near_ties=False)
+        assert (len(without.rows), without.dropped["near_tie"]) == ((0, 1) if is_near else (1, 0))

@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 from pyarrow import parquet
 
-from rlaif_dagster.tables import BATCH_ROWS, LazyRows, Row, StoredRows, write_table
+from rlaif_dagster.errors import StorageError
+from rlaif_dagster.tables import BATCH_ROWS, LazyRows, Row, StoredRows, stream_table, write_table
 from tests.live_rows import LiveRows
 
 SCHEMA = pa.schema([pa.field("n", pa.int64(), nullable=False), pa.field("side", pa.string(), nullable=False)])
@@ -54,3 +56,10 @@ def test_lazy_rows_are_made_when_they_are_asked_for_and_kept_by_nobody() -> None
     assert (len(rows), rows[-1]["n"], [row["n"] for row in rows[3:6]]) == (100, 99, [3, 4, 5])
     assert [row["n"] for row in rows] == list(range(100))
     assert 0 < counter.most <= 4
+
+
+def test_a_table_of_another_version_is_named_with_the_column_that_it_lacks(tmp_path: Path) -> None:
+    write_table(tmp_path / "t.parquet", [{"a": "x"}], pa.schema([pa.field("a", pa.string())]))
+    with pytest.raises(StorageError, match="no column 'b'.*\n.*remedy: run the asset"):
+        list(stream_table(tmp_path / "t.parquet", ["a", "b"]))
+    assert list(stream_table(tmp_path / "t.parquet", ["a"])) == [{"a": "x"}]

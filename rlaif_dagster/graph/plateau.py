@@ -25,7 +25,7 @@ def build_plateau(inputs: ProjectInputs) -> Stage:
         description="What the round brought: gain, gap, disagreement, length, diversity, and the judge's strength; and "
         "whether the next round pays.",
         kinds=("json", "html"),
-        code_version="1",
+        code_version="2",
         inputs=("judge_audit", "ai_preferences", "evaluation"),
         settings={
             "plateau": inputs.pipeline.plateau.model_dump(mode="json"),

@@ -102,7 +102,7 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
         name="ai_preferences",
         description="One soft label for each pair: P(a preferred), over judges, both orders and all principles.",
         kinds=("parquet",),
-        code_version="5",
+        code_version="6",
         inputs=("prompts", "constitution", "sampled_responses", "judgements", "judge_audit", "judge_canary"),
         settings={
             "preferences": settings.model_dump(mode="json"),

@@ -57,13 +57,13 @@ def build_released_policy(inputs: ProjectInputs) -> Stage:
 
     required = {name: checks[name].required for name in require}
 
-    def passes(evaluation: Path) -> dict[str, CheckResult]:
+    def ask(evaluation: Path) -> dict[str, CheckResult]:
         return {name: checks[name].ask(evaluation, {}) for name in require}
 
     def promote(context: StageContext) -> StageResult:
         best, facts = 1, dict[str, Any]()
         if num_rounds > 1:
-            best, facts = _choose(context.inputs, confidence, lambda folder: _all_pass(passes(folder)))
+            best, facts = _choose(context.inputs, confidence, ask)
         asset = name_in_round(EVALUATION, best)
         evaluation = context.inputs[asset]
         measured = json.loads((evaluation / INPUTS_JSON).read_bytes())
@@ -74,7 +74,7 @@ def build_released_policy(inputs: ProjectInputs) -> Stage:
             "made_from": measured,
             "checks": {
                 name: {"passed": result.passed, "facts": result.facts}
-                for name, result in passes(evaluation).items()
+                for name, result in ask(evaluation).items()
             },
             "figures": {name: value for name, value in metrics.items() if name not in _GROUPS},
             **facts,
@@ -92,7 +92,7 @@ def build_released_policy(inputs: ProjectInputs) -> Stage:
         description="Which policy is released, and why: the newest that passed its checks (of several rounds the "
         "best), or the one that is held.",
         kinds=("json",),
-        code_version="1",
+        code_version="2" if num_rounds > 1 else "1",
         inputs=tuple(name_in_round(EVALUATION, number) for number in range(1, num_rounds + 1)),
         settings={
             "require": require,
@@ -116,12 +116,8 @@ def build_released_policy(inputs: ProjectInputs) -> Stage:
     )
 
 
-def _all_pass(results: Mapping[str, CheckResult]) -> bool:
-    return all(result.passed for result in results.values())
-
-
 def _choose(
-    evaluations: Mapping[str, Path], confidence: float, passes: Callable[[Path], bool]
+    evaluations: Mapping[str, Path], confidence: float, ask: Callable[[Path], Mapping[str, CheckResult]]
 ) -> tuple[int, dict[str, Any]]:
     """Chooses among the first round and those later ones that came to their end and pass.
 
@@ -137,8 +133,8 @@ def _choose(
         stop = Stop.read(folder)
         if stop is not None:
             left_out[number] = f"stopped, {stop.words}"
-        elif number > 1 and not passes(folder):
-            left_out[number] = "it failed a check that release.require names"
+        elif number > 1 and (failed := [name for name, result in ask(folder).items() if not result.passed]):
+            left_out[number] = f"it failed {', '.join(failed)}, required by release.require"
         else:
             candidates[number] = folder
     choice = choose_round(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rlaif_dagster.evaluation.comparison import Comparison
 from rlaif_dagster.rounds.plateau import find_referee
-from rlaif_dagster.stats.intervals import Estimate, clustered_proportion, standard_error
+from rlaif_dagster.stats.intervals import Estimate, clustered_proportion, exceeds, standard_error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ def choose_round(rounds: Mapping[int, Sequence[Comparison]], *, confidence: floa
         errors[number] = standard_error(values, clusters) or 0.0
     best = max(win_rates, key=lambda number: (win_rates[number].value, -number))
     least = win_rates[best].value - errors[best]
-    chosen = next(number for number, rate in win_rates.items() if rate.value >= least)
+    chosen = next(number for number, rate in win_rates.items() if not exceeds(least, rate.value))
     reason = f"round {chosen} has the best win rate, {win_rates[chosen].value:.3f}"
     if chosen != best:
         reason = (

@@ -24,6 +24,7 @@ from rlaif_dagster.stats.intervals import (
     clustered_bounded_mean,
     clustered_mean,
     clustered_proportion,
+    exceeds,
 )
 from rlaif_dagster.tables import Row
 
@@ -87,7 +88,7 @@ class Signal:
         end = self.low if self.is_floor else self.high
         if end is None:
             return False
-        return end > self.threshold if self.is_floor else end < self.threshold
+        return exceeds(end, self.threshold) if self.is_floor else exceeds(self.threshold, end)
 
     @property
     def words(self) -> str:

@@ -14,6 +14,13 @@ from dataclasses import dataclass, replace
 
 _NO_VARIANCE = 1e-12
 """A variance below this share of 1/n is rounding, not information."""
+_NOISE_DECIMALS = 12
+"""A difference that is zero at this many decimals is rounding."""
+
+
+def exceeds(value: float, bound: float) -> bool:
+    """Whether a value lies above a bound by more than rounding: 0.55 - 0.5 does not lie above 0.05."""
+    return round(value - bound, _NOISE_DECIMALS) > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from rlaif_dagster.errors import CorruptVersionError, StorageError
 from rlaif_dagster.versioning.clone_settings import check_remote
 from rlaif_dagster.versioning.objects import ObjectCache, hash_file
 from rlaif_dagster.versioning.scratch import raising_storage_errors, scratch_folder
+from rlaif_dagster.versioning.tree import Tree
 
 _MAX_TRANSFERS = 8
 
@@ -84,6 +85,30 @@ class Remote:
                     raise answer
                 sizes[md5] = answer["size"]
             return sizes
+
+    def find_whole(self, trees: Sequence[str], scratch_path: Path) -> set[str]:
+        """Gives those trees that this remote has with every file that they name; the files' bytes are not read.
+
+        Args:
+            trees: Addresses.
+            scratch_path: Where the trees lie while they are read.
+
+        Raises:
+            StorageError: If the remote cannot be read, or the scratch folder cannot be written.
+        """
+        with raising_storage_errors(scratch_path), scratch_folder(scratch_path) as scratch:
+            targets = [scratch / md5 for md5 in trees]
+            with ThreadPoolExecutor(max_workers=_MAX_TRANSFERS) as pool:
+                found = pool.map(self.download, trees, targets)
+                arrived = [target for target, is_there in zip(targets, found, strict=True) if is_there]
+            read = {target.name: _read_tree(target) for target in arrived}
+        files = {md5 for tree in read.values() if tree is not None for _, md5 in tree.files}
+        there = self.measure(sorted(files)).keys()
+        return {
+            md5
+            for md5, tree in read.items()
+            if tree is not None and all(file_md5 in there for _, file_md5 in tree.files)
+        }
 
     def fetch_objects(self, cache: ObjectCache, md5s: Iterable[str]) -> bool:
         """Downloads what a cache lacks, checks it and takes it; False where the remote lacks some.
@@ -182,6 +207,15 @@ class Remote:
                 "it again from a machine that has it, or run again to make it anew"
             )
         cache.adopt(target, md5, hashed.digest)
+
+
+def _read_tree(path: Path) -> Tree | None:
+    """Reads a tree object that has its address as its name; None where it is damaged."""
+    try:
+        tree = Tree.decode(path.read_bytes())
+    except (ValueError, TypeError):
+        return None
+    return tree if tree.md5 == path.name else None
 
 
 @contextmanager

@@ -88,8 +88,8 @@ class PushResult:
         remote: The remote's name.
         num_objects: Objects of versions that are whole here, all in the remote now.
         num_sent: Those of them that were sent now.
-        elsewhere: Versions that are not whole here and that the remote has.
-        lost: Versions that neither has.
+        elsewhere: Versions that are whole in the remote and not here.
+        lost: Versions that neither side has whole.
     """
 
     remote: str
@@ -195,8 +195,8 @@ class Store:
     def push(self, md5s: Iterable[str], *, progress: Progress = ignore_progress) -> PushResult:
         """Copies versions to the default DVC remote, each one's files before its tree, and checks that all arrived.
 
-        A version that is not whole here is left to whoever has it; it is among `elsewhere` if the remote has it,
-        and among `lost` if not. A push that was cut off goes on from there when it is called again.
+        A version that is not whole here is left to whoever has it; it is among `elsewhere` if the remote has it
+        whole, and among `lost` if not. A push that was cut off goes on from there when it is called again.
 
         Raises:
             CorruptVersionError: If an object to send is damaged.
@@ -215,7 +215,7 @@ class Store:
             checked |= files | set(trees)
             progress("versions sent", start + len(trees), len(here))
         others = [md5 for md5 in wanted if md5 not in set(here)]
-        there = remote.measure(others) if others else {}
+        there = remote.find_whole(others, self.cache.scratch_path) if others else set()
         return PushResult(
             remote=remote.name,
             num_objects=len(checked),

@@ -121,6 +121,31 @@ def test_winning_everything_is_no_certainty() -> None:
     assert interval(often)[0] < 0.9  # three equal answers to a prompt are not three times the evidence
 
 
+@pytest.mark.parametrize("num_prompts", [4, 20, 60])
+@pytest.mark.parametrize("copies", [2, 5])
+def test_copies_of_wins_leave_the_interval_no_narrower(num_prompts: int, copies: int) -> None:
+    """Answers that are alike are no more evidence, and the prior of half a loss weighs less beside more of them."""
+    rows = [(1.0, float(place % 5), f"p{place}") for place in range(num_prompts)]
+    once, often = fit(rows), fit(rows * copies)
+    assert once is not None
+    assert often is not None
+    assert interval(often)[0] <= interval(once)[0]
+    assert interval(often)[2] >= interval(once)[2]
+    assert once.length_effect.low is not None
+    assert once.length_effect.high is not None
+    assert often.length_effect.low is not None
+    assert often.length_effect.high is not None
+    assert often.length_effect.low <= once.length_effect.low
+    assert often.length_effect.high >= once.length_effect.high
+
+
+@pytest.mark.parametrize("size", [1.0, 1e6, 1e-6])
+def test_length_differences_that_are_equal_but_for_rounding_are_one_difference(size: float) -> None:
+    differences = [0.3 * size, (0.1 + 0.2) * size, 0.3 * size * (1 + 2**-50)]
+    assert len(set(differences)) > 1
+    assert fit(list(zip([1.0, 0.0, 1.0], differences, "abc", strict=True))) is None
+
+
 @pytest.mark.parametrize(
     "rows",
     [

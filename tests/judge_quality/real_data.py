@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[3]
-REAL = ROOT.parent / "shared" / "real"
+from tests.conftest import REPOSITORY
+
+REAL = REPOSITORY.parent / "shared" / "real"
 MISSING = f"the real recorded data is not at {REAL}"
 
 Row = dict[str, Any]

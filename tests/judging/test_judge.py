@@ -312,3 +312,18 @@ def test_of_two_ratings_one_that_is_missing_leaves_no_verdict(
         Answer(call_id="c", status=status, text="5" if status == "ok" else None) for status in statuses
     ]
     assert conclude(question, profile, answers).status == expected
+
+
+@pytest.mark.parametrize(
+    ("ratings", "verdict"),
+    [((2.75, 2.25), "first"), ((2.25, 2.75), "second"), ((2.999, 3.0), "second"), ((2.5, 2.5), "tie")],
+)
+def test_of_two_fractional_ratings_the_higher_wins(
+    constitution: Constitution, ratings: tuple[float, float], verdict: str
+) -> None:
+    """Such as the expected values of numbers under their probabilities; there is no P(first) in them."""
+    profile = make_profile(load_template("rating"))
+    question = plan(constitution, profile)[0]
+    answers = [Answer(call_id="c", status="ok", score=rating) for rating in ratings]
+    concluded = conclude(question, profile, answers)
+    assert (concluded.verdict, concluded.p_first, concluded.status) == (verdict, None, "ok")

@@ -64,6 +64,18 @@ def test_a_cap_is_kept_evenly_whatever_the_order_of_rows_and_the_other_prompts(
             assert max(uses.values()) - min([*uses.values(), *[0] * (len(uses) < n)]) <= 1
 
 
+@given(PROMPTS, st.none() | st.integers(1, 9), st.randoms(use_true_random=False))
+def test_pairs_are_sorted_by_prompt_and_responses(
+    texts: dict[str, list[str]], cap: int | None, random: Any
+) -> None:
+    """Not by their ids, which are digests."""
+    table = rows(texts)
+    random.shuffle(table)
+    pairs = form_pairs(table, PairingSettings(max_pairs_per_prompt=cap), 0).pairs
+    named = [(pair.prompt_id, pair.response_a, pair.response_b) for pair in pairs]
+    assert named == sorted(named)
+
+
 def test_the_seed_chooses_among_capped_pairs() -> None:
     table = rows({"p": list("abcdefgh")})
     settings = PairingSettings(max_pairs_per_prompt=4)

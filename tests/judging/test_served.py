@@ -297,6 +297,21 @@ def test_a_word_that_is_not_listed_counts_as_none_only_if_it_hardly_matters(
     assert read_score(top, {"A": 1.0, "B": 0.0}) == score
 
 
+@pytest.mark.parametrize(
+    ("num_words", "score"),
+    [
+        (2, 1.0),  # one word has at most 0.004, and 0.01 of 0.9 is 0.009
+        (3, 1.0),  # two have at most 0.008
+        (4, None),  # three may have 0.012
+    ],
+)
+def test_each_word_that_is_not_listed_may_have_as_much_as_the_least_that_is(
+    num_words: int, score: float | None
+) -> None:
+    top = [TokenLogprob(token=token, logprob=math.log(p)) for token, p in (("1", 0.9), ("The", 0.004))]
+    assert read_score(top, {str(word): float(word) for word in range(1, num_words + 1)}) == score
+
+
 def test_probabilities_without_a_verdict_are_unparsed_not_a_guess() -> None:
     from rlaif_dagster.judging.reading import read_verdict
 

@@ -39,6 +39,79 @@ def test_an_override_opens_the_gate_and_is_recorded(
         run(child)
 
 
+def make_two_gates(make_stage: MakeStage, name: str) -> Stage:
+    """A stage that fails two blocking checks."""
+    stage = make_stage(name, "x", gate=False)
+    return replace(stage, checks=(*stage.checks, replace(stage.checks[0], name="second")))
+
+
+def test_a_record_names_every_override_that_it_rests_on(
+    make_stage: MakeStage, run: Run, project: Project
+) -> None:
+    """Of two checks of one input and of one check of each of two others; not those of what it does not read."""
+    one, two = run(make_two_gates(make_stage, "a")), run(make_stage("b", "x", gate=False))
+    soft = make_stage("soft", "x", gate=False)
+    asked = run(replace(soft, checks=(replace(soft.checks[0], blocking=False),)))
+    unread = run(make_stage("unread", "x", gate=False))
+    needed = (
+        make_override(one),
+        make_override(one, check="second"),
+        make_override(two, reason="another look"),
+        make_override(asked),
+    )
+    child = replace(make_stage("c", "", ("a", "b", "soft")), requires={"soft": {"gate": None}})
+    built = run(replace(child, overrides=(make_override(unread), *reversed(needed))))
+    assert built.record.overrides == needed
+    assert project.ledger.records()[-1].overrides == needed
+    for missing in needed:
+        with pytest.raises(GateError, match=f"c refuses {missing.asset} .* check {missing.check},"):
+            run(replace(child, overrides=tuple(override for override in needed if override != missing)))
+
+
+def test_another_override_is_recorded_though_nothing_else_changes(
+    make_stage: MakeStage, run: Run, project: Project, computed: list[str]
+) -> None:
+    """Another reason, and one more check that has to be let pass, which the same bytes now fail."""
+    failed = run(make_stage("a", "x", gate=False))
+    child = make_stage("b", "", ("a",))
+    first = run(replace(child, overrides=(make_override(failed),)))
+    for overrides in (
+        (make_override(failed, reason="I looked again"),),
+        (make_override(failed, reason="I looked again"), make_override(failed, check="second")),
+    ):
+        if len(overrides) == 2:
+            run(replace(make_two_gates(make_stage, "a"), code_version="2"))
+        again = run(replace(child, overrides=overrides))
+        assert (again.status, again.record.output) == ("reused", first.record.output)
+        assert again.record.overrides == overrides
+        assert again.record.reused_from is not None
+        assert run(replace(child, overrides=overrides)).record == again.record
+    assert [record.overrides[-1].check for record in project.ledger.find_asset("b")] == [
+        "second",
+        "gate",
+        "gate",
+    ]
+    assert computed == ["a", "b", "a"]
+
+
+def test_another_reason_for_a_version_is_recorded_though_nothing_else_changes(
+    make_stage: MakeStage, run: Run, project: Project
+) -> None:
+    """A stage with a reason takes what failed, and its record says by which reason every check was let pass."""
+    failed = run(make_two_gates(make_stage, "a"))
+    run(make_stage("sound", "x", gate=True))
+    for parent, checks in (("a", ("gate", "second")), ("sound", ())):
+        child = make_stage(f"of_{parent}", "", (parent,))
+        for reason in ("held", "held for good"):
+            record = run(replace(child, reason=reason)).record
+            assert record.reason == reason
+            assert record.overrides == tuple(
+                make_override(failed, check=check, reason=reason) for check in checks
+            )
+        reasons = [record.reason for record in project.ledger.find_asset(child.name)]
+        assert reasons == ["held for good", "held"]
+
+
 def test_an_override_is_for_one_version_and_one_check(make_stage: MakeStage, run: Run) -> None:
     override = make_override(run(make_stage("a", "x", gate=False)))
     other_check = make_override(run(make_stage("a", "y", gate=False)), check="schema")

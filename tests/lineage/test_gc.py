@@ -32,6 +32,7 @@ from tests.lineage.audited_projects import (
     STORE,
     audit,
     list_files,
+    make_stage,
     make_text_stage,
     name_findings,
     run,
@@ -255,6 +256,62 @@ def test_the_remote_stays_as_it_is_and_brings_back_what_is_wanted(root: Path, tm
     assert run(project, make_text_stage("a", "four")).status == "reused"
     assert collection.dropped
     assert audit(root).findings == ()
+
+
+@pytest.fixture
+def sharing(tmp_path: Path) -> Path:
+    """Three versions of an asset, without git; the first two have a file in common that the third has not."""
+    init_store(tmp_path)
+    project = Project.open(tmp_path)
+    for text, common in (("one", "old"), ("two", "old"), ("three", "new")):
+
+        def write(folder: Path, text: str = text, common: str = common) -> None:
+            (folder / "text").write_text(text)
+            (folder / "common").write_text(common)
+
+        run(project, make_stage("a", write, setting=text))
+    return tmp_path
+
+
+def list_trees_of(project: Project, record: MaterialisationRecord) -> list[Path]:
+    """The tree object of a version, then those of whole states of `data/` that hold the version."""
+    cache = project.store.cache
+    own = cache.read_tree(record.output.md5)
+    assert own is not None
+    (text,) = (md5 for path, md5 in own.files if path == "text")
+    names = (path.parent.name + path.name for path in list_files(project.root, STORE) if path.suffix)
+    trees = {name: tree for name in names if (tree := cache.read_tree(name)) is not None}
+    states = [name for name, tree in trees.items() if ("a/text", text) in tree.files]
+    return [cache.path_of(name) for name in (record.output.md5, *states)]
+
+
+def test_what_is_kept_can_still_be_had_though_its_tree_comes_back_after_a_collection(sharing: Path) -> None:
+    """Without a tree here nothing names the objects of the first version; the ledger knows its bytes."""
+    project = Project.open(sharing)
+    first, second, _ = project.ledger.records()
+    trees = {path: path.read_bytes() for path in list_trees_of(project, first)}
+    assert len(trees) == 2
+    for path in trees:
+        path.unlink()
+    collection = collect(sharing, f"a@{first.output.digest}")
+    assert [version.digest for version in collection.dropped] == [second.output.digest]
+    tree, data = next(iter(trees.items()))
+    tree.write_bytes(data)
+    store = Project.open(sharing).store
+    assert store.verify(first.output.md5, Digest.parse(first.output.digest)) is not None
+
+
+def test_a_kept_version_whose_tree_lies_in_a_whole_state_alone_outlives_that_state(sharing: Path) -> None:
+    """As after `dvc pull`, which brings no tree of an asset; the state is one that nothing pins any more."""
+    project = Project.open(sharing)
+    first = project.ledger.records()[0]
+    own, state = list_trees_of(project, first)
+    own.unlink()
+    collect(sharing, f"a@{first.output.digest}")
+    assert not state.exists()
+    store = Project.open(sharing).store
+    assert store.verify(first.output.md5, Digest.parse(first.output.digest)) is not None
+    assert audit(sharing).findings == ()
 
 
 def test_work_that_was_cut_off_goes_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

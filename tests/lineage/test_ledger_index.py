@@ -1,6 +1,8 @@
 """The index changes what a query costs, never what it answers."""
 
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ from rlaif_dagster.lineage.record import MaterialisationRecord, Recipe
 from tests.lineage.test_ledger import append, make_record
 
 ASSETS = ("a", "b", "a", "c", "b", "a")
+AHEAD_NS = 4_000_000_000 * 10**9
+"""A time in the year 2096, so that it is the newest on a folder."""
 
 
 def open_ledger(folder: Path) -> Ledger:
@@ -177,3 +181,36 @@ def test_an_index_that_repeats_itself_is_written_anew(
     index_of(folder).write_bytes(once * 1000)
     check_answers(open_ledger(folder), records)
     assert sorted(index_of(folder).read_bytes().split()) == sorted(once.split())
+
+
+def copy_record(source: Path, target: Path, record: MaterialisationRecord) -> None:
+    (target / "lineage").mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file_of(source, record), file_of(target, record))
+
+
+@pytest.mark.parametrize("age_seconds", [-1.0, 0.0, 0.004, 1.9])
+def test_a_listing_that_was_made_within_the_clocks_grain_of_a_change_is_made_again(
+    folder: Path,
+    records: list[MaterialisationRecord],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    age_seconds: float,
+) -> None:
+    """Two changes may leave the same time on a folder, up to two seconds apart on some disks."""
+    other = tmp_path / "other"
+    monkeypatch.setattr(time, "time_ns", lambda: AHEAD_NS + round(age_seconds * 1e9))
+    ledger = open_ledger(other)
+    for number, record in enumerate(records, start=1):
+        copy_record(folder, other, record)
+        os.utime(other / "lineage", ns=(AHEAD_NS, AHEAD_NS))
+        assert ledger.records() == records[:number]
+        assert ledger.find_head(record.asset) == record
+
+
+def test_records_that_come_faster_than_the_clock_ticks_are_all_seen(tmp_path: Path) -> None:
+    """Each is looked for right after it came, as by a process that runs beside the writer."""
+    written = [append(tmp_path / "written", f"asset{number}") for number in range(40)]
+    reader = open_ledger(tmp_path / "read")
+    for number, record in enumerate(written, start=1):
+        copy_record(tmp_path / "written", tmp_path / "read", record)
+        assert len(reader.records()) == number

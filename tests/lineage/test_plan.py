@@ -18,8 +18,9 @@ from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.judging.pairs import Pair, PairingSettings, form_pairs
 from rlaif_dagster.lineage.plan import Plan, make_plan
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import Outcome
+from rlaif_dagster.lineage.recall import Outcome, materialise
 from rlaif_dagster.numerics import NumericsSettings
+from rlaif_dagster.progress import ignore_progress
 
 from .conftest import MakeStage
 from .test_recall import read_files
@@ -253,6 +254,58 @@ def test_the_two_worlds_bound_the_price(chain: MakeChain, run: Run, project: Pro
     assert plan.price.judge_calls == Range(min=3, max=8)
     assert plan.price.tokens is None
     assert make_plan(project, with_prices(chain())).price.judge_calls == Range()
+
+
+def test_rows_reused_are_those_that_are_reused_for_sure(chain: MakeChain, run: Run, project: Project) -> None:
+    """b reuses 4 rows and 6 calls. c reuses 9 and 8 if b comes out anew; as b was it is not made, and reuses none."""
+
+    def price(rows: int, calls: int) -> Callable[[PriceContext], Price]:
+        return lambda _: Price(rows_reused=rows, judge_calls_reused=calls)
+
+    run_all(chain(), run)
+    graph = chain(a="new")
+    graph |= {"b": replace(graph["b"], price=price(4, 6)), "c": replace(graph["c"], price=price(9, 8))}
+    plan = make_plan(project, graph)
+    assert {item.asset: (item.price.rows_reused, item.price.judge_calls_reused) for item in plan.assets} == {
+        "a": (0, 0),
+        "b": (4, 6),
+        "c": (0, 0),
+    }
+    assert (plan.price.rows_reused, plan.price.judge_calls_reused) == (4, 6)
+
+    def price_by_input(context: PriceContext) -> Price:
+        return price(2, 1)(context) if context.inputs["b"].digest is None else price(9, 8)(context)
+
+    graph = chain(a="new", c="new")  # c is made in both worlds, and reuses less where b comes out anew
+    graph |= {"b": replace(graph["b"], price=price(4, 6)), "c": replace(graph["c"], price=price_by_input)}
+    c = make_plan(project, graph).assets[2]
+    assert (c.status, c.price.rows_reused, c.price.judge_calls_reused) == ("computed", 2, 1)
+
+
+def test_the_newest_version_is_fresh_by_its_bytes_as_well_as_by_its_recipe(
+    make_stage: MakeStage, run: Run, project: Project
+) -> None:
+    """A recipe was made twice and came out otherwise; the second's bytes are lost, so the first is taken again."""
+    good = make_stage("a", "x")
+    said = iter(("one", "two"))
+
+    def compute(context: StageContext) -> StageResult:
+        (context.output / "text").write_text(next(said))
+        return StageResult(rows=1)
+
+    stage = replace(good, compute=compute)
+    first = run(stage)
+    second = materialise(project, stage, progress=ignore_progress, again=True)
+    assert first.record.recipe == second.record.recipe
+    assert read_statuses(make_plan(project, {"a": stage})) == {"a": "fresh"}
+    [stored] = [
+        path for path in project.store.cache.folder.rglob("*") if path.is_file() and is_text(path, "two")
+    ]
+    stored.unlink()
+    assert read_statuses(make_plan(project, {"a": stage})) == {"a": "reused"}
+    again = run(stage)
+    assert (again.status, again.record.output) == ("reused", first.record.output)
+    assert read_statuses(make_plan(project, {"a": stage})) == {"a": "fresh"}
 
 
 def test_what_is_foreseen_of_an_output_prices_what_reads_it(

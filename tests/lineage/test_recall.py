@@ -2,6 +2,7 @@ import json
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from rlaif_dagster.errors import CorruptVersionError, GateError, MissingInputErr
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import Outcome
+from rlaif_dagster.lineage.recall import Outcome, find_earlier, make_recipe
 
 from .conftest import MakeStage
 
@@ -213,6 +214,49 @@ def test_earlier_versions_are_offered_newest_first(make_stage: MakeStage, run: R
     for setting in ("x", "y", "z"):
         run(stage(setting))
     assert seen == [[], ["x"], ["y", "x"]]
+
+
+def test_a_try_with_open_rows_is_never_passed_over_for_an_older_one(
+    make_stage: MakeStage, run: Run, computed: list[str]
+) -> None:
+    """The newest try of a recipe counts: what it left open is tried again, though an older try left nothing."""
+    good = make_stage("a", "x")
+    half = replace(good, compute=lambda context: replace(good.compute(context), num_open=1))
+    assert run(good).status == "computed"
+    assert run(good).status == "reused"
+    again = replace(
+        half, checks=make_stage("a", "x", gate=True).checks
+    )  # the first was not asked this: it is made
+    assert run(again).status == "computed"
+    assert run(good).status == "computed"
+    assert run(good).status == "reused"
+    assert computed == ["a"] * 3
+
+
+def test_a_version_of_a_round_that_was_stopped_is_no_earlier_version(
+    make_stage: MakeStage, run: Run, project: Project
+) -> None:
+    """It holds a word of why, and no rows; of an own asset or of one of the same kind in another round."""
+    seen: list[str] = []
+
+    def make(name: str, setting: str) -> Stage:
+        good = make_stage(name, setting)
+
+        def compute(context: StageContext) -> StageResult:
+            seen.extend((folder / "text").read_text() for folder in context.earlier_versions())
+            result = good.compute(context)
+            return replace(result, rows=0, metrics={"stopped": "why"}) if setting == "stopped" else result
+
+        return replace(good, compute=compute, kin=("a", "round_2/a"))
+
+    for name in ("a", "round_2/a"):
+        for setting in ("x", "stopped"):
+            assert run(make(name, f"{setting}")).record.is_stopped is (setting == "stopped")
+    seen.clear()
+    last = make("a", "y")
+    run(last)
+    assert seen == ["x"]  # of both assets, which have the same bytes
+    assert [record.asset for record in find_earlier(project, last, make_recipe(last, {}))] == ["a", "a"]
 
 
 def test_work_folders_of_dead_processes_are_removed(

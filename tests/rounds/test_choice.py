@@ -42,6 +42,24 @@ def test_the_earliest_round_within_one_standard_error_of_the_best(
     assert choice.win_rates[1].value == num_won[0] / 100
 
 
+@pytest.mark.parametrize(
+    ("num_prompts", "num_won"),
+    [
+        (5, (3, 4)),  # 4/5, standard error sqrt(4/5 * 1/5 / 4) = 1/5
+        (15, (5, 7)),  # 7/15, sqrt(7/15 * 8/15 / 14) = 2/15
+        (99, (45, 50)),  # 50/99, sqrt(50/99 * 49/99 / 98) = 5/99
+        (10, (8, 9)),  # 9/10, sqrt(9/10 * 1/10 / 9) = 1/10
+    ],
+)
+def test_exactly_one_standard_error_from_the_best_is_within_it(
+    num_prompts: int, num_won: tuple[int, int]
+) -> None:
+    rounds = {number: win(won, num_prompts) for number, won in enumerate(num_won, start=1)}
+    choice = choose_round(rounds, confidence=0.95)
+    assert choice is not None
+    assert choice.round == 1
+
+
 def test_rounds_that_were_not_judged_are_no_choice() -> None:
     assert choose_round({1: []}, confidence=0.95) is None
     choice = choose_round({1: [], 2: win(3, 10)}, confidence=0.95)

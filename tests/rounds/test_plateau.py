@@ -31,8 +31,9 @@ def compare(
     *,
     base: str = "a b",
     aligned: str = "a b c",
-    tokens: tuple[int, int] = (4, 4),
+    tokens: tuple[int | None, int | None] = (4, 4),
     independent: float | None = None,
+    index: int = 0,
 ) -> Comparison:
     return Comparison(
         prompt_id=prompt_id,
@@ -41,6 +42,7 @@ def compare(
         aligned_text=aligned,
         p_judge=p_judge,
         p_independent=independent,
+        index=index,
         base_tokens=tokens[0],
         aligned_tokens=tokens[1],
     )
@@ -73,6 +75,16 @@ def test_an_independent_judge_has_the_word_where_there_is_one() -> None:
     assert gain.value == -0.5
 
 
+def test_an_independent_judge_has_the_word_though_some_comparisons_lack_it() -> None:
+    """By the other judge x is won: 1 - 1/2. Of y it says nothing, so y does not count, whatever the judge says."""
+    rows = [compare("x", 0.1, independent=0.9), compare("y", 0.1)]
+    gain = measure_gain(rows, None, confidence=0.95)
+    assert gain is not None
+    assert (gain.value, gain.n) == (0.5, 1)
+    before = [compare("x", 0.9), compare("y", 0.1, independent=0.1)]
+    assert measure_gain(rows, before, confidence=0.95) is None  # x was not judged before, and y is not now
+
+
 def test_the_gap_is_how_far_the_judge_parts_the_two_answers() -> None:
     gap = measure_gap([{"p_a": 0.9, "prompt_id": "x"}, {"p_a": 0.4, "prompt_id": "y"}], confidence=0.95)
     assert gap is not None
@@ -88,6 +100,20 @@ def test_length_growth_is_a_ratio_of_sums() -> None:
     assert growth.value == pytest.approx(2.0)
     # Values 2 + (6 - 8) / 3 and 2 + (6 - 4) / 3: half a width of t(0.975, 1) * 2/3 = 12.7062 * 0.66667.
     assert growth.high == pytest.approx(2 + 12.7062 * 2 / 3, abs=1e-3)
+
+
+def test_comparisons_without_token_counts_change_nothing_in_length_growth() -> None:
+    """Such as answers that a server wrote and did not count."""
+    rows = [compare("x", 0.9, tokens=(4, 6)), compare("y", 0.9, tokens=(2, 6))]
+    uncounted = [
+        compare("z", 0.9, tokens=(None, 6)),
+        compare("x", 0.9, tokens=(8, None), index=1),
+        compare("w", 0.9, tokens=(None, None)),
+    ]
+    growth = measure_length_growth(rows, confidence=0.95)
+    assert growth is not None
+    assert measure_length_growth([*uncounted, *rows], confidence=0.95) == growth
+    assert measure_length_growth(uncounted, confidence=0.95) is None
 
 
 def test_diversity_counts_different_pairs_of_words() -> None:
@@ -116,6 +142,22 @@ def test_a_figure_passes_if_its_whole_interval_is_on_the_good_side(
 ) -> None:
     signal = Signal(name="n", label="n", value=value, low=low, high=high, threshold=0.0, is_floor=is_floor)
     assert signal.passes is passes
+
+
+@pytest.mark.parametrize(
+    ("value", "threshold", "is_floor"),
+    [
+        ((2 / 5) / (2 / 3), 0.6, True),  # in floating point above it
+        ((1 / 5) / (2 / 3), 0.3, True),
+        (1.0 - 0.9, 0.1, False),  # in floating point below it
+    ],
+)
+def test_a_figure_that_is_its_threshold_but_for_rounding_does_not_pass(
+    value: float, threshold: float, is_floor: bool
+) -> None:
+    assert value != threshold
+    figure = {"name": "n", "label": "n", "value": value, "low": value, "high": value}
+    assert Signal(**figure, threshold=threshold, is_floor=is_floor).passes is False  # type: ignore[arg-type]
 
 
 def test_only_the_gain_has_to_be_measured() -> None:

@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlaif_dagster.stats.intervals import Estimate, clustered_mean, clustered_proportion
+from rlaif_dagster.stats.intervals import (
+    Estimate,
+    clustered_bounded_mean,
+    clustered_mean,
+    clustered_proportion,
+)
 
 OBSERVATIONS = st.lists(
     st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from("abcdef")), min_size=1, max_size=40
@@ -62,6 +67,52 @@ def test_an_interval_of_a_proportion_is_never_degenerate(
     assert estimate.high is not None
     assert 0.0 <= estimate.low <= estimate.value <= estimate.high <= 1.0
     assert estimate.high - estimate.low > 0.02
+
+
+@given(observations=OBSERVATIONS, confidence=st.sampled_from([0.8, 0.95, 0.99]))
+def test_a_proportion_is_never_surer_than_as_many_independent_values(
+    observations: list[tuple[float, str]], confidence: float
+) -> None:
+    """Wilson's interval on n values: p (1 - p) / n and so on, with z of the confidence (Wilson 1927)."""
+    values, clusters = zip(*observations, strict=True)
+    estimate = clustered_proportion(values, clusters, confidence=confidence)
+    n, p = len(values), sum(values) / len(values)
+    z = {0.8: 1.2815516, 0.95: 1.9599640, 0.99: 2.5758293}[confidence]
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    low, high = read_ends(estimate)
+    assert low <= max(centre - half, 0.0) + 1e-6
+    assert high >= min(centre + half, 1.0) - 1e-6
+
+
+def test_where_alike_answers_to_each_prompt_cancel_out_the_interval_is_wilsons() -> None:
+    """Each of 4 prompts is won once and lost once: no variance between prompts, and that is no certainty.
+
+    n is the number of prompts, 4: z^2 / n = 0.960365, centre 1/2, half width
+    1.959964 sqrt(1/16 + 0.960365 / 16) / 1.960365 = 0.349961.
+    """
+    low, high = read_ends(clustered_proportion([1, 0] * 4, list("aabbccdd")))
+    assert (low, high) == pytest.approx((0.150039, 0.849961), abs=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "clusters"),
+    [
+        ([1.0, 0.0, 1.0, 1.0, 0.5, 0.0], "abcdef"),
+        ([1.0, 1.0, 0.0, 0.0, 1.0, 0.5], "aabbcc"),
+        ([0.5] * 6, "abcdef"),  # nothing varies
+        ([1.0] * 6, "aabbcc"),
+        ([0.5, 0.5], "aa"),  # one prompt
+    ],
+)
+def test_the_more_confidence_is_asked_for_the_wider_the_interval(values: list[float], clusters: str) -> None:
+    for estimate in (
+        clustered_proportion,
+        lambda *data, confidence: clustered_bounded_mean(*data, bounds=(-3.0, 3.0), confidence=confidence),
+    ):
+        ends = [read_ends(estimate(values, list(clusters), confidence=c)) for c in (0.5, 0.8, 0.95, 0.99)]
+        widths = [high - low for low, high in ends]
+        assert widths == sorted(set(widths))
 
 
 @given(observations=OBSERVATIONS)
@@ -145,3 +196,9 @@ def test_an_estimate_outside_its_interval_is_refused() -> None:
 
 def _covers(estimate: Estimate, truth: float) -> bool:
     return estimate.low is not None and estimate.high is not None and estimate.low <= truth <= estimate.high
+
+
+def read_ends(estimate: Estimate) -> tuple[float, float]:
+    assert estimate.low is not None
+    assert estimate.high is not None
+    return estimate.low, estimate.high

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlaif_dagster.generation.dialogues import Dialogue
+from rlaif_dagster.generation.dialogues import Dialogue, encode_dialogues
 from rlaif_dagster.models import open_causal_lm
-from rlaif_dagster.training.kl import KlEstimate, compute_log_probs, estimate_kl
+from rlaif_dagster.training.kl import KlEstimate, compute_log_probs, estimate_kl, measure_log_ratios
 from tests.training.tiny_models import cut, whole
 
 ANSWERS = [whole("say red", "red red."), whole("sing moon", "moon."), cut("write sea", "sea sea sea")]
@@ -61,3 +61,43 @@ def test_log_probabilities_are_those_of_each_answer_token_alone(
             with torch.no_grad():
                 expected = model(input_ids=context).logits[0, -1].log_softmax(-1)[token]
             assert float(log_probs[position]) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_log_ratios_are_the_terms_of_the_estimate_the_policy_first(
+    policy_path: Path, device: torch.device, tmp_path: Path
+) -> None:
+    """The reference says every token with the same probability: log q of n tokens is -n ln(vocabulary)."""
+    policy, tokenizer = open_causal_lm(policy_path, dtype="float32")
+    dialogues = encode_dialogues(tokenizer, ANSWERS)
+    own = [float(terms.sum()) for terms in compute_log_probs(policy, dialogues, batch_size=1)]
+    uniform, _ = open_causal_lm(policy_path, dtype="float32")
+    uniform.get_output_embeddings().weight.data.zero_()
+    uniform.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    nats = math.log(policy.config.vocab_size)
+    expected = [
+        own_log_prob + len(dialogue.completion_ids) * nats
+        for own_log_prob, dialogue in zip(own, dialogues, strict=True)
+    ]
+    assert min(expected) > 1.0  # a policy that was trained on such answers does better than chance
+    ratios = measure_log_ratios(policy_path, tmp_path, ANSWERS, device=device)
+    assert ratios == pytest.approx(expected, abs=1e-4)
+    assert measure_log_ratios(tmp_path, policy_path, ANSWERS, device=device) == [-ratio for ratio in ratios]
+    assert estimate_kl(policy_path, tmp_path, ANSWERS, device=device).k1 == pytest.approx(sum(ratios) / 3)
+
+
+def test_log_probabilities_of_a_bfloat16_model_are_computed_in_float32(policy_path: Path) -> None:
+    """Logits have the 8 bits of the model; what is summed over a vocabulary of them has not."""
+    model, _ = open_causal_lm(policy_path, dtype="bfloat16")
+    dialogue = Dialogue(prompt_ids=[2, 20], completion_ids=[21, 22, 23, 1])
+    (log_probs,) = compute_log_probs(model, [dialogue], batch_size=1)
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([dialogue.input_ids])).logits[0]
+    assert logits.dtype == torch.bfloat16
+    expected = [
+        float(logits[place].double().log_softmax(-1)[token])
+        for place, token in zip(range(1, 5), dialogue.completion_ids, strict=True)
+    ]
+    assert log_probs.dtype == torch.float32
+    assert log_probs.tolist() == pytest.approx(expected, abs=1e-5)
+    assert logits[1].log_softmax(-1)[21].item() != pytest.approx(expected[0], abs=1e-5)

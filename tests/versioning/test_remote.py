@@ -1,7 +1,11 @@
 """Laws with a remote: all that was named arrives, comes back, and is checked on the way."""
 
+import errno
+import itertools
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,6 +90,85 @@ def test_a_push_takes_versions_that_git_never_saw_to_a_remote_added_later(store:
     half_sent = next(folder.rglob(unpinned.md5[2:]))
     half_sent.write_bytes(b"half")
     assert store.push([unpinned.md5]).num_sent == 1
+
+
+def name_objects(folder: Path, store: Store) -> set[str]:
+    """The objects that a remote has whole."""
+    names = (path.parent.name + path.name for path in folder.glob("files/md5/*/*"))
+    return {
+        name
+        for name in names
+        if (folder / f"files/md5/{name[:2]}/{name[2:]}").read_bytes()
+        == store.cache.path_of(name).read_bytes()
+    }
+
+
+def cut_off(at: int, way: str) -> Callable[..., None]:
+    """What puts files on a disk that fails at the n-th."""
+    from dvc.fs import LocalFileSystem
+
+    put_file = LocalFileSystem.put_file
+    places = itertools.count()
+
+    def put_some(filesystem: LocalFileSystem, source: str, target: str, **options: Any) -> None:
+        place = next(places)
+        if place == at or (place > at and way == "all others fail"):
+            if way == "half there":
+                Path(target).write_bytes(Path(source).read_bytes()[:-1])
+            raise OSError(errno.EIO, "cut off")
+        put_file(filesystem, source, target, **options)
+
+    return put_some
+
+
+@pytest.mark.parametrize("way", ["one fails", "all others fail", "half there"])
+def test_a_push_cut_off_at_any_object_leaves_no_tree_without_its_files(
+    store: Store, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """And the next push sends the rest, and again what was half there."""
+    from dvc.fs import LocalFileSystem
+
+    versions = [make_version(store, "prompts", text) for text in ("1", "2", "3")]
+    store, folder = add_remote(store)
+    files = {}
+    for version in versions:
+        tree = store.cache.read_tree(version.md5)
+        assert tree is not None
+        files[version.md5] = {md5 for _, md5 in tree.files}
+    everything = set(files).union(*files.values())
+    assert len(everything) == 10  # 3 x 2 files, "c", 3 trees
+    for at in range(10):
+        shutil.rmtree(folder, ignore_errors=True)
+        with monkeypatch.context() as patched:
+            patched.setattr(LocalFileSystem, "put_file", cut_off(at, way))
+            with pytest.raises(StorageError, match="cut off"):
+                store.push(list(files))
+        there = name_objects(folder, store)
+        assert all(there >= named for md5, named in files.items() if md5 in there)
+        store.push(list(files))
+        assert name_objects(folder, store) == everything
+
+
+@pytest.mark.parametrize("damage", ["no file", "no tree", "half a tree", "another tree"])
+def test_a_version_that_the_remote_has_in_part_is_lost_and_not_elsewhere(store: Store, damage: str) -> None:
+    store, folder = add_remote(store)
+    whole, part = make_version(store, "prompts", "1"), make_version(store, "prompts", "2")
+    store.push([whole.md5, part.md5])
+    shutil.rmtree(store.cache.folder)
+    tree = next(folder.rglob(part.md5[2:]))
+    data = {
+        "no file": tree.read_bytes(),
+        "no tree": b"",
+        "half a tree": tree.read_bytes()[:-1],
+        "another tree": next(folder.rglob(whole.md5[2:])).read_bytes(),
+    }[damage]
+    tree.unlink()
+    if data:
+        tree.write_bytes(data)
+    if damage == "no file":
+        next(path for path in folder.rglob("*") if path.is_file() and path.read_bytes() == b"22").unlink()
+    result = store.push([whole.md5, part.md5])
+    assert (result.elsewhere, result.lost) == ((whole.md5,), (part.md5,))
 
 
 def test_a_damaged_object_is_not_pushed(store: Store) -> None:

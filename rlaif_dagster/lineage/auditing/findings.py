@@ -19,7 +19,7 @@ KINDS: Final[Mapping[str, str]] = MappingProxyType(
         "record-override": "a record rests on an override of a check that passed, or of a version that it did not read",
         "record-reuse": "a record's reused version is not what the named record made",
         "object-changed": "an object of the store does not hash to its name, or is no readable file",
-        "object-missing": "an object that a version needs is not in the store",
+        "object-missing": "an object that a version needs is not in the store; it may be in the remote",
         "object-unknown": "an object of the store belongs to no recorded version",
         "version-differs": "a stored version is sound by DVC's md5, and is not what its record says",
         "pin-changed": "data.dvc is missing, damaged, or contradicts the tree that it pins",

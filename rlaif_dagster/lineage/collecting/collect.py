@@ -65,6 +65,13 @@ def plan_collection(project: Project, keep: Sequence[str], *, now: datetime.date
         CorruptVersionError: If a tree object is damaged, so that it is not known what it names.
         StorageError: If the cache lies outside the project.
     """
+    return _plan(project, keep, now=now)[0]
+
+
+def _plan(
+    project: Project, keep: Sequence[str], *, now: datetime.datetime
+) -> tuple[Collection, tuple[Tree, ...]]:
+    """What goes, and the trees of versions that stay and have no tree object of their own."""
     cache = project.store.cache
     if not cache.folder.resolve().is_relative_to(project.root.resolve()):
         raise StorageError(
@@ -95,7 +102,7 @@ def plan_collection(project: Project, keep: Sequence[str], *, now: datetime.date
     going_trees = [md5 for md5 in trees if md5 not in needed]
     objects = [md5 for md5 in dict.fromkeys([*files, *going_trees]) if cache.path_of(md5).is_file()]
     reasons = {records[name].output.md5: reason for name, reason in kept.reasons.items()}
-    return Collection(
+    collection = Collection(
         keep=tuple(keep),
         kept=tuple(
             KeptVersion(asset=record.asset, digest=record.output.digest, reason=reasons[md5])
@@ -105,6 +112,7 @@ def plan_collection(project: Project, keep: Sequence[str], *, now: datetime.date
         objects=tuple(objects),
         num_bytes=sum(cache.path_of(md5).stat().st_size for md5 in objects),
     )
+    return collection, tuple(trees[md5] for md5 in cache.find_missing(staying) if md5 in trees)
 
 
 def apply_collection(project: Project, keep: Sequence[str], *, now: datetime.datetime) -> Collection:
@@ -127,7 +135,9 @@ def apply_collection(project: Project, keep: Sequence[str], *, now: datetime.dat
                 f"{project.root}: a run is at work ({', '.join(running)}), and may need what would be given up\n"
                 "  remedy: wait for it, then collect again"
             )
-        collection = plan_collection(project, keep, now=now)
+        collection, homeless = _plan(project, keep, now=now)
+        for tree in homeless:  # the whole state that it lies in may go
+            project.store.cache.write_tree(tree)
         if collection.dropped:
             _write_note(project, collection, now=now)
         for md5 in collection.objects:
