@@ -111,7 +111,7 @@ def acknowledge(stage: str, code: StageCode, reason: str, folder: Path = FOLDER)
         The reason that was kept; empty if nothing was written, because nothing changed or a reason is missing.
     """
     change = Change.between(Acknowledged.read(stage, folder).code, code)
-    kept = reason.strip() or change.own_reason
+    kept = "; ".join(filter(None, (change.raised, reason.strip()))) or change.own_reason
     if not change or not kept:
         return ""
     Acknowledged(code=code, reason=kept).write(stage, folder)

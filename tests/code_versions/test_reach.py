@@ -237,9 +237,12 @@ def test_a_raised_code_version_and_a_move_are_reasons(tmp_path: Path) -> None:
     acknowledge("stage", read_code(tmp_path), "a new stage", tmp_path)
     write_package(tmp_path, {"late.py": "def finish():\n    return 2\n"})
     assert acknowledge("stage", read_code(tmp_path, "2"), "", tmp_path) == "code_version 1 to 2"
+    assert (
+        acknowledge("stage", read_code(tmp_path, "3"), "rounded", tmp_path) == "code_version 2 to 3; rounded"
+    )
     moved = FILES["build.py"].replace("rlaif_dagster.late", "rlaif_dagster.later")
     write_package(tmp_path, {"late.py": "", "later.py": "def finish():\n    return 2\n", "build.py": moved})
-    kept = acknowledge("stage", read_code(tmp_path, "2"), "", tmp_path)
+    kept = acknowledge("stage", read_code(tmp_path, "3"), "", tmp_path)
     assert kept == "moved, the same: late.finish to later.finish"
 
 
