@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.code_versions.__main__ import main
 from tests.code_versions.record import FOLDER, Acknowledged, Change
 from tests.code_versions.stages import StageCode, read_stages
 
@@ -50,3 +51,16 @@ def test_a_stage_reaches_what_it_computes_with_and_not_what_other_stages_do(
     assert "rlaif_dagster.evaluation/:report.html.jinja" in reached["evaluation"]
     assert "rlaif_dagster.judging.templates:load_template" in reached["judgements"]
     assert not any("judging.cutting" in item for item in reached["constitution"])
+
+
+def test_the_command_keeps_the_reason_or_says_that_it_is_missing(
+    stages: dict[str, StageCode], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["judge"], stages, tmp_path) == 1
+    assert "judge: say with --reason why" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert main(["judge", "--reason", "a new stage"], stages, tmp_path) == 0
+    assert (tmp_path / "judge.json").read_text().startswith('{\n  "acknowledged": "a new stage",')
+    capsys.readouterr()
+    assert main(["judge"], stages, tmp_path) == 0
+    assert capsys.readouterr().out == "nothing changed\n"
