@@ -46,7 +46,7 @@ class Source:
     def __init__(self, root: Path, package: str) -> None:
         """Reads no module yet; `root` is the folder that holds the package."""
         self._package = package
-        self._paths = {name: path for path in (root / package).rglob("*.py") for name in [_name(path, root)]}
+        self._paths = {_name(path, root): path for path in (root / package).rglob("*.py")}
         self._modules: dict[str, Module] = {}
         self._definitions: dict[Key, Definition | None] = {}
 
