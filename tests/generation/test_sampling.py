@@ -48,6 +48,7 @@ def test_batch_size_changes_no_text(policy_path: Path, reference: SamplingResult
     assert sample(policy_path, ROWS, batch_size=batch_size) == reference
 
 
+@pytest.mark.slow
 def test_order_and_company_change_no_text(policy_path: Path, reference: SamplingResult) -> None:
     assert sample(policy_path, ROWS[::-1]) == reference
     some = {row["prompt_id"] for row in ROWS[3:17:2]}

@@ -270,6 +270,7 @@ def test_verdicts_may_be_of_every_judge_that_the_record_says_was_asked(
         assert found[0].expected.startswith("one, three, two, ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answers", "others", "is_copy"),
     [

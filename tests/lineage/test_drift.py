@@ -80,6 +80,7 @@ def test_a_failed_canary_marks_what_was_judged_and_made_from_it_until_one_is_wel
     assert find_drifts(project.ledger) == ()
 
 
+@pytest.mark.slow
 def test_what_was_judged_before_the_last_good_canary_is_not_in_doubt(
     project: Project, tmp_path: Path
 ) -> None:

@@ -408,6 +408,7 @@ def test_a_flipped_field_makes_something_stale_unless_it_is_declared(
         assert all(item.causes for item in plan.stale)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROJECTS)
 def test_files_that_say_the_same_make_nothing_stale(name: str, projects: dict[str, Project]) -> None:
     """Written out with every default, and written again as they were."""

@@ -121,6 +121,7 @@ def test_the_reward_model_learns_what_longer_wins_gets_wrong(trained: Trained) -
     assert again.accuracy == result.held_out.accuracy
 
 
+@pytest.mark.slow
 def test_the_aligned_policy_does_what_the_labels_prefer(policy_path: Path, trained: Trained) -> None:
     folder, _, result = trained
     assert mean_length(folder / "aligned_policy") < mean_length(policy_path) - 1

@@ -25,6 +25,7 @@ def pin(store: Store, version: Version) -> str:
     return store.pin(version.asset, version.md5).md5
 
 
+@pytest.mark.slow
 def test_pinning_writes_what_dvc_add_writes(store: Store, tmp_path: Path) -> None:
     for asset in ("prompts", "round_2/model", "judge"):
         version = make_version(store, tmp_path, asset, "1")
