@@ -60,6 +60,6 @@ def test_lazy_rows_are_made_when_they_are_asked_for_and_kept_by_nobody() -> None
 
 def test_a_table_of_another_version_is_named_with_the_column_that_it_lacks(tmp_path: Path) -> None:
     write_table(tmp_path / "t.parquet", [{"a": "x"}], pa.schema([pa.field("a", pa.string())]))
-    with pytest.raises(StorageError, match=r"no column 'b'.*\n.*remedy: run the asset"):
+    with pytest.raises(StorageError, match="no column 'b'"):
         list(stream_table(tmp_path / "t.parquet", ["a", "b"]))
     assert list(stream_table(tmp_path / "t.parquet", ["a"])) == [{"a": "x"}]
