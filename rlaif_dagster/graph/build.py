@@ -1,8 +1,8 @@
 """The whole graph, in the order in which it is computed."""
 
+import functools
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import partial
 
 from rlaif_dagster.graph.cards import Builder
 from rlaif_dagster.graph.evaluation import build_evaluation
@@ -69,15 +69,18 @@ PRICES = {
 
 def build_graph(inputs: ProjectInputs) -> Graph:
     """Builds the graph that the inputs describe."""
-    stages = [
-        replace(
-            build(inputs),
-            price=partial(PRICES[build], inputs) if build in PRICES else None,
-            overrides=inputs.overrides,
-        )
-        for build in list_builders(inputs)
-    ]
+    stages = [_govern(build(inputs), build, inputs) for build in list_builders(inputs)]
     return {stage.name: stage for stage in unroll(stages, inputs)}
+
+
+def _govern(stage: Stage, build: Builder, inputs: ProjectInputs) -> Stage:
+    """A stage with its price and with what people let pass."""
+    price = functools.partial(PRICES[build], inputs) if build in PRICES else None
+    return replace(
+        stage,
+        governance=replace(stage.governance, overrides=inputs.overrides),
+        planning=replace(stage.planning, price=price),
+    )
 
 
 def list_builders(inputs: ProjectInputs) -> list[Builder]:

@@ -41,6 +41,8 @@ from rlaif_dagster.lineage.record import (
     plain,
 )
 from rlaif_dagster.progress import Progress
+from rlaif_dagster.serving.limits import Budget
+from rlaif_dagster.serving.settings import BudgetSettings
 from rlaif_dagster.versioning.git import read_git_state
 from rlaif_dagster.versioning.scratch import (
     held_lock,
@@ -143,14 +145,15 @@ def find_parents(project: Project, stage: Stage) -> dict[str, MaterialisationRec
 
 def make_recipe(stage: Stage, inputs: Mapping[str, str]) -> Recipe:
     """The recipe of a stage on given versions of its inputs, by content digest."""
-    numerics = stage.numerics.model_dump() if stage.numerics else {}
+    identity = stage.identity
+    numerics = identity.numerics.model_dump() if identity.numerics else {}
     return Recipe(
-        asset=stage.name,
-        code_version=stage.code_version,
-        settings=canonical_settings(stage.settings),
+        asset=identity.name,
+        code_version=identity.code_version,
+        settings=canonical_settings(identity.settings),
         inputs=dict(sorted(inputs.items())),
         engine={
-            **{name: _read_version(name) for name in sorted(stage.engine)},
+            **{name: _read_version(name) for name in sorted(identity.engine)},
             **{f"{NUMERICS_PREFIX}{name}": str(value) for name, value in numerics.items()},
         },
     )
@@ -177,7 +180,7 @@ def find_recallable(project: Project, stage: Stage, recipe: Recipe) -> Iterator[
 def list_unasked(stage: Stage, record: MaterialisationRecord) -> list[str]:
     """The checks that a stage has now and that a version was never put to."""
     asked = {check.name for check in record.checks}
-    return [check.name for check in stage.checks if check.name not in asked]
+    return [check.name for check in stage.governance.checks if check.name not in asked]
 
 
 def _recall(project: Project, stage: Stage, recipe: Recipe) -> MaterialisationRecord | None:
@@ -197,7 +200,9 @@ def _land_recalled(
     clock: Clock,
 ) -> MaterialisationRecord:
     head = project.ledger.find_head(recalled.asset)
-    wanted = recalled.model_copy(update={"overrides": find_overrides(stage, parents), "reason": stage.reason})
+    wanted = recalled.model_copy(
+        update={"overrides": find_overrides(stage, parents), "reason": stage.governance.reason}
+    )
     if head is not None and _tell_apart(head) == _tell_apart(wanted):
         record = head
     else:
@@ -232,7 +237,7 @@ def _append(
     project: Project, stage: Stage, make_record: Callable[[int, tuple[str, ...]], MaterialisationRecord]
 ) -> MaterialisationRecord:
     def confirm_and_make(sequence: int, previous: tuple[str, ...]) -> MaterialisationRecord:
-        stage.confirm()  # while the ledger is locked: another decision comes after this record
+        stage.governance.confirm()  # while the ledger is locked: another decision comes after this record
         return make_record(sequence, previous)
 
     return project.ledger.append(confirm_and_make)
@@ -267,10 +272,9 @@ def _compute(
             scratch=scratch,
             journal=journal,
             attempt=work.name,
-            earlier_versions=lambda: _view_earlier(project, stage, recipe, work / "earlier"),
-            recorded_version=lambda digest: _view_recorded(project, stage.name, digest, work / "recorded"),
-            progress=progress,
-            budgets=budgets,
+            services=_RunServices(
+                project=project, stage=stage, recipe=recipe, work=work, progress=progress, budgets=budgets
+            ),
         )
         with showing_curves(project, stage.name, started_at):
             result = _run_stage(stage, context)
@@ -298,7 +302,7 @@ def _compute(
             ended_at=clock(),
             reused_from=None,
             overrides=find_overrides(stage, parents),
-            reason=stage.reason,
+            reason=stage.governance.reason,
         ),
     )
     mark_landed(journal, work.name)
@@ -323,7 +327,7 @@ def _run_stage(stage: Stage, context: StageContext) -> StageResult:
 
 def run_checks(stage: Stage, output: Path, inputs: Mapping[str, Path]) -> Iterator[CheckVerdict]:
     """Puts a stage's questions to an output."""
-    for check in stage.checks:
+    for check in stage.governance.checks:
         result = check.ask(output, inputs)
         yield CheckVerdict(
             name=check.name, passed=result.passed, blocking=check.blocking, facts=plain(result.facts)
@@ -359,10 +363,10 @@ def find_earlier(project: Project, stage: Stage, recipe: Recipe) -> Iterator[Mat
     """Yields the earlier versions whose rows may be reused and that are here, each once, of each asset newest first."""
     ledger = project.ledger
     seen: set[str] = set()
-    for asset in stage.kin or (stage.name,):
+    for asset in stage.computing.kin or (stage.name,):
         alike = recipe.model_copy(update={"asset": asset})
         for record in (
-            ledger.find_asset(asset) if stage.rows_outlive_makers else ledger.find_made_alike(alike)
+            ledger.find_asset(asset) if stage.computing.rows_outlive_makers else ledger.find_made_alike(alike)
         ):
             if record.output.md5 in seen or record.is_stopped or not project.store.has(record.output.md5):
                 continue
@@ -370,27 +374,40 @@ def find_earlier(project: Project, stage: Stage, recipe: Recipe) -> Iterator[Mat
             yield record
 
 
-def _view_earlier(project: Project, stage: Stage, recipe: Recipe, folder: Path) -> Iterator[Path]:
-    """Yields views of the versions whose rows may be reused, newest first."""
-    for record in find_earlier(project, stage, recipe):
-        view = folder / record.output.md5
-        try:
-            if not view.exists():  # else it was asked for before
-                view_version(project, record, view)
-        except CorruptVersionError:
-            continue  # its rows are made again; the audit names the damage
-        yield view
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RunServices:
+    """What a stage asks of this process: the project's versions, the run's budgets and its progress."""
 
+    project: Project
+    stage: Stage
+    recipe: Recipe
+    work: Path
+    progress: Progress
+    budgets: Budgets
 
-def _view_recorded(project: Project, asset: str, digest: Digest, folder: Path) -> Path:
-    for record in project.ledger.find_asset(asset):
-        if record.output.digest == str(digest):
-            view_version(project, record, folder / digest.short)
-            return folder / digest.short
-    raise MissingInputError(
-        f"{asset}: the ledger has no version {digest}.\n"
-        "  remedy: name one that `rlaif releases` lists, or take lineage/ from the machine that has it"
-    )
+    def find_budget(self, judge: str, settings: BudgetSettings) -> Budget:
+        return self.budgets.of_judge(judge, settings)
+
+    def earlier_versions(self) -> Iterator[Path]:
+        for record in find_earlier(self.project, self.stage, self.recipe):
+            view = self.work / "earlier" / record.output.md5
+            try:
+                if not view.exists():  # else it was asked for before
+                    view_version(self.project, record, view)
+            except CorruptVersionError:
+                continue  # its rows are made again; the audit names the damage
+            yield view
+
+    def recorded_version(self, digest: Digest) -> Path:
+        for record in self.project.ledger.find_asset(self.stage.name):
+            if record.output.digest == str(digest):
+                view = self.work / "recorded" / digest.short
+                view_version(self.project, record, view)
+                return view
+        raise MissingInputError(
+            f"{self.stage.name}: the ledger has no version {digest}.\n"
+            "  remedy: name one that `rlaif releases` lists, or take lineage/ from the machine that has it"
+        )
 
 
 def _refer(parents: Mapping[str, MaterialisationRecord]) -> dict[str, VersionRef]:
