@@ -37,7 +37,7 @@ def read_versions() -> dict[str, dict[str, str]]:
     for build in BUILDERS:
         stage = build(inputs)
         versions[stage.name] = {
-            "code_version": stage.code_version,
+            "code_version": stage.identity.code_version,
             "fingerprint": fingerprint(build.__module__, build.__name__),
         }
     return versions

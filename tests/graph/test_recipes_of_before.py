@@ -6,19 +6,18 @@ changes on purpose, with its stage's `code_version`: then `python -m tests.graph
 """
 
 import json
-import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks.projects import make_recorded
 from rlaif_dagster.digest import Digest
-from rlaif_dagster.graph.build import build_graph
+from rlaif_dagster.graph.build import Graph, build_graph
 from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.lineage.recall import make_recipe
 from rlaif_dagster.project_template import TEMPLATE_ROOT
-from tests.conftest import REPOSITORY
-from tests.lineage.input_fields import CASES, PROJECTS, write_files, write_project
+from tests.graph.every_graph import read_every_graph
 
 GOLDEN = Path(__file__).with_name("recipes_of_before.json")
 
@@ -34,8 +33,8 @@ def describe(stage: Stage) -> dict[str, Any]:
     }
 
 
-def describe_graph(root: Path) -> dict[str, dict[str, Any]]:
-    return {name: describe(stage) for name, stage in build_graph(ProjectInputs.read(root)).items()}
+def describe_graph(graph: Graph) -> dict[str, dict[str, Any]]:
+    return {name: describe(stage) for name, stage in graph.items()}
 
 
 def digest_values(values: dict[str, Any]) -> dict[str, str]:
@@ -43,27 +42,18 @@ def digest_values(values: dict[str, Any]) -> dict[str, str]:
 
 
 def describe_all() -> dict[str, Any]:
-    default = describe_graph(TEMPLATE_ROOT)
-    projects = {"default": digest_values(default)}
-    flips = {}
+    default = describe_graph(build_graph(ProjectInputs.read(TEMPLATE_ROOT)))
     with TemporaryDirectory() as scratch:
-        example = Path(scratch) / "example"
-        for source in (TEMPLATE_ROOT, REPOSITORY / "examples" / "recorded"):
-            shutil.copytree(source / "inputs", example / "inputs", dirs_exist_ok=True)
-        projects["examples/recorded"] = digest_values(describe_graph(example))
-        for name in PROJECTS:
-            folder = Path(scratch) / name
-            folder.mkdir()
-            write_project(folder, name)
-            projects[name] = digest_values(describe_graph(folder))
-        for name, place, content in CASES:
-            write_files(Path(scratch) / name, {place.file: content})
-            flips[f"{place.field} in {name}"] = describe_graph(Path(scratch) / name)
-            write_files(Path(scratch) / name, PROJECTS[name])
+        make_recorded(Path(scratch) / "project")
+        example = build_graph(ProjectInputs.read(Path(scratch) / "project"))
+    graphs = {"examples/recorded": example, **read_every_graph().projects}
     return {
         "settings of the default": {name: parts["settings"] for name, parts in default.items()},
-        "projects": projects,
-        "flips": digest_values(flips),
+        "projects": {
+            "default": digest_values(default),
+            **{name: digest_values(describe_graph(graph)) for name, graph in graphs.items()},
+        },
+        "flips": digest_values({flip.name: describe_graph(flip.graph) for flip in read_every_graph().flips}),
     }
 
 

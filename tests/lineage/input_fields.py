@@ -144,7 +144,22 @@ PROJECTS: Final[Mapping[str, dict[str, Any]]] = {
             "base_policy": {"model": "models/mine"},
             "policy": {"method": "grpo", "reference": "base"},
             "launch": {"num_processes": 2},
+            "evaluation": {"confidence": 0.9, "no_regression": ["kind"]},
+            "release": {"require": ["no_regression"]},
             "rounds": 3,
+        },
+    },
+    "few recorded": SAMPLED
+    | {
+        "judge.yaml": {
+            "provider": "recorded",
+            "verdicts": "inputs/verdicts.jsonl",
+            "name": "example-judge",
+            "gates": {"min_coverage": 0.5},
+        },
+        "pipeline.yaml": {
+            "base_policy": {"model": "models/mine"},
+            "sampling": {"provider": "recorded", "responses": "inputs/other.jsonl"},
         },
     },
     "local jury": SAMPLED
@@ -152,11 +167,21 @@ PROJECTS: Final[Mapping[str, dict[str, Any]]] = {
         "judge.yaml": {
             "provider": "jury",
             "combine": "majority",
+            "human_labels": "inputs/other.jsonl",
             "judges": [{"provider": "local", "model": "models/mine"}, {"provider": "planted"}],
         },
         "pipeline.yaml": {
             "base_policy": {"model": "models/mine"},
-            "revision": {"critic": {"provider": "local", "model": "base_policy", "verdict": "text"}},
+            "revision": {"critic": {"provider": "local", "model": "models/mine", "verdict": "text"}},
+            "evaluation": {
+                "judge": {"provider": "local", "model": "models/other", "name": "independent"},
+                "gold": "embedded_world",
+            },
+            "preferences": {"human_weight": 0.5},
+            "sampling": {"provider": "local", "temperature": 0.5},
+            "seed": 5,
+            "numerics": {"num_threads": 2},
+            "execution": {"sampling_batch_size": 7, "judging_batch_size": 7, "restart_steps": 7},
         },
     },
 }

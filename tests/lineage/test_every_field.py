@@ -1,10 +1,14 @@
-"""Flip every field of every input, one at a time: the plan misses none that counts, and minds none that does not.
+"""Flip every field of every input, one at a time: exactly the assets that depend on it become stale.
 
-A new field that cannot be flipped, or that changes nothing and is not declared in `WITHOUT_EFFECT`, fails here.
+`stale_assets.json` says which, a line for each field. A new field that cannot be flipped, that has no line, or that
+changes nothing and is not declared in `WITHOUT_EFFECT`, fails here. Where the lines change on purpose:
+`python -m tests.lineage.test_every_field`.
 """
 
+import json
 from collections.abc import Mapping
-from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -33,6 +37,9 @@ from tests.lineage.input_fields import (
     write_files,
     write_project,
 )
+from tests.plain_stages import change
+
+STALE = Path(__file__).with_name("stale_assets.json")
 
 
 def build_toy_graph(project: Project) -> Graph:
@@ -43,24 +50,31 @@ def build_toy_graph(project: Project) -> Graph:
 def write_down(stage: Stage) -> Stage:
     def compute(context: StageContext) -> StageResult:
         given = {name: str(digest) for name, digest in context.digests.items()}
-        (context.output / "given").write_bytes(canonical_json({"inputs": given, "settings": stage.settings}))
+        (context.output / "given").write_bytes(
+            canonical_json({"inputs": given, "settings": stage.identity.settings})
+        )
         return StageResult()
 
-    return replace(stage, compute=compute, checks=(), requires={}, compare=None)
+    return change(stage, compute=compute, checks=(), requires={}, compare=None)
 
 
-@pytest.fixture(scope="module")
-def projects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Project]:
+def make_projects(scratch: Path) -> dict[str, Project]:
     """The projects by name, each brought up to date."""
     opened = {}
     for name in PROJECTS:
-        folder = tmp_path_factory.mktemp(name)
+        folder = scratch / name
+        folder.mkdir()
         write_project(folder, name)
         init_store(folder)
         opened[name] = Project.open(folder)
         for stage in build_toy_graph(opened[name]).values():
             materialise(opened[name], stage, progress=ignore_progress)
     return opened
+
+
+@pytest.fixture(scope="module")
+def projects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Project]:
+    return make_projects(tmp_path_factory.mktemp("projects"))
 
 
 def plan_with(project: Project, name: str, files: Mapping[str, Any]) -> Plan:
@@ -71,21 +85,27 @@ def plan_with(project: Project, name: str, files: Mapping[str, Any]) -> Plan:
         write_files(project.root, PROJECTS[name])
 
 
+def name_case(name: str, place: Place) -> str:
+    return f"{place.field} in {name}"
+
+
 @pytest.mark.parametrize(
-    ("name", "place", "content"), CASES, ids=[f"{name}-{place.field}" for name, place, _ in CASES]
+    ("name", "place", "content"), CASES, ids=[name_case(name, place) for name, place, _ in CASES]
 )
-def test_a_flipped_field_makes_something_stale_unless_it_is_declared(
+def test_a_flipped_field_makes_exactly_those_assets_stale_that_depend_on_it(
     name: str, place: Place, content: dict[str, Any], projects: dict[str, Project]
 ) -> None:
     plan = plan_with(projects[name], name, {place.file: content})
+    assert all(item.causes for item in plan.stale)
     stale = [item.asset for item in plan.stale]
-    if place.field in WITHOUT_EFFECT:
-        assert stale == []
-    else:
-        assert stale, (
-            f"{place.field} changes nothing: mend its stage's settings, or declare it with the reason"
-        )
-        assert all(item.causes for item in plan.stale)
+    assert (not stale) == (place.field in WITHOUT_EFFECT), (
+        f"{place.field}: mark what it becomes in a spec as identity, or declare with the reason that it has no effect"
+    )
+    assert stale == json.loads(STALE.read_text()).get(name_case(name, place))
+
+
+def test_no_line_is_left_of_a_field_that_is_gone() -> None:
+    assert list(json.loads(STALE.read_text())) == [name_case(name, place) for name, place, _ in CASES]
 
 
 @pytest.mark.parametrize("name", PROJECTS)
@@ -133,3 +153,18 @@ def test_a_field_that_is_not_in_use_makes_nothing_stale(
     content = read_model(name, file).model_dump(mode="json")
     set_value(content, tuple(path.split(".")), new)
     assert plan_with(projects[name], name, {file: content}).stale == ()
+
+
+def write_stale_assets() -> None:
+    with TemporaryDirectory() as scratch:
+        opened = make_projects(Path(scratch))
+        lines = [
+            f"{json.dumps(name_case(name, place))}: "
+            + json.dumps([item.asset for item in plan_with(opened[name], name, {place.file: content}).stale])
+            for name, place, content in CASES
+        ]
+    STALE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+if __name__ == "__main__":
+    write_stale_assets()

@@ -14,7 +14,7 @@ from rlaif_dagster.lineage.decisions import add_override
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import Outcome
 from rlaif_dagster.versioning.store import init_store
-from tests.plain_stages import make_plain_stage
+from tests.plain_stages import change, make_plain_stage
 
 from .conftest import MakeStage
 
@@ -32,7 +32,7 @@ def test_an_override_opens_the_gate_and_is_recorded(
     failed = run(make_stage("a", "x", gate=False))
     child = make_stage("b", "", ("a",))
     override = make_override(failed)
-    built = run(replace(child, overrides=(override,)))
+    built = run(change(child, overrides=(override,)))
     assert built.status == "computed"
     assert project.ledger.records()[-1].overrides == (override,)
     with pytest.raises(GateError, match=r"rlaif override a gate --reason"):
@@ -43,7 +43,7 @@ def test_an_override_is_for_one_version_and_one_check(make_stage: MakeStage, run
     override = make_override(run(make_stage("a", "x", gate=False)))
     other_check = make_override(run(make_stage("a", "y", gate=False)), check="schema")
     with pytest.raises(GateError, match="blocking check gate"):
-        run(replace(make_stage("b", "", ("a",)), overrides=(override, other_check)))
+        run(change(make_stage("b", "", ("a",)), overrides=(override, other_check)))
 
 
 def test_an_override_is_no_part_of_a_recipe(make_stage: MakeStage, run: Run, project: Project) -> None:
@@ -53,28 +53,28 @@ def test_an_override_is_no_part_of_a_recipe(make_stage: MakeStage, run: Run, pro
     first = run(child)
     run(make_stage("b", "other", ("a",)))
     again = make_stage("a", "x", gate=False)
-    failed = run(replace(again, code_version="2"))
+    failed = run(change(again, code_version="2"))
     override = make_override(failed)
-    recalled = run(replace(child, overrides=(override,)))
+    recalled = run(change(child, overrides=(override,)))
     assert (recalled.status, recalled.record.recipe) == ("reused", first.record.recipe)
     assert recalled.record.overrides == (override,)
     assert recalled.record.reused_from == first.record.record_id
-    assert run(replace(child, overrides=(override,))).record == recalled.record
+    assert run(change(child, overrides=(override,))).record == recalled.record
     assert len(project.ledger.records()) == 5
 
 
 def test_a_required_check_is_a_gate_for_who_requires_it(make_stage: MakeStage, run: Run) -> None:
-    child = replace(make_stage("b", "", ("a",)), requires={"a": {"gate": None}})
+    child = change(make_stage("b", "", ("a",)), requires={"a": {"gate": None}})
     run(make_stage("a", "x"))
     with pytest.raises(GateError, match="required check gate, which was never asked"):
         run(child)
     stage = make_stage("a", "y", gate=False)
-    [check] = stage.checks
-    failed = run(replace(stage, checks=(replace(check, blocking=False),)))
+    [check] = stage.governance.checks
+    failed = run(change(stage, checks=(replace(check, blocking=False),)))
     with pytest.raises(GateError, match=r"b refuses a .* required check gate"):
         run(child)
     assert run(make_stage("c", "", ("a",))).record.overrides == ()
-    assert run(replace(child, overrides=(make_override(failed),))).status == "computed"
+    assert run(change(child, overrides=(make_override(failed),))).status == "computed"
 
 
 def test_a_required_check_counts_only_if_it_asked_for_what_is_required_now(
@@ -82,20 +82,20 @@ def test_a_required_check_counts_only_if_it_asked_for_what_is_required_now(
 ) -> None:
     """Such as a release of an evaluation that is older than the setting."""
     stage = make_stage("a", "x", gate=True)
-    [check] = stage.checks
-    outcome = run(replace(stage, checks=(replace(check, required=["kind"]),)))
+    [check] = stage.governance.checks
+    outcome = run(change(stage, checks=(replace(check, required=["kind"]),)))
     assert outcome.record.checks[0].facts == {"required": ["kind"]}
     child = make_stage("b", "", ("a",))
     with pytest.raises(
         GateError, match=r"gate asked for \['kind'\], and \['kind', 'short'\] is required(?s:.*)rlaif run a"
     ):
-        run(replace(child, requires={"a": {"gate": ["kind", "short"]}}))
-    assert run(replace(child, requires={"a": {"gate": ["kind"]}})).status == "computed"
+        run(change(child, requires={"a": {"gate": ["kind", "short"]}}))
+    assert run(change(child, requires={"a": {"gate": ["kind"]}})).status == "computed"
 
 
 def test_every_failed_check_of_an_input_is_named(make_stage: MakeStage, run: Run) -> None:
     stage = make_stage("a", "x", gate=False)
-    run(replace(stage, checks=(*stage.checks, replace(stage.checks[0], name="second"))))
+    run(change(stage, checks=(*stage.governance.checks, replace(stage.governance.checks[0], name="second"))))
     with pytest.raises(GateError, match=r"check gate, .*check second"):
         run(make_stage("b", "", ("a",)))
 
@@ -133,13 +133,13 @@ def test_an_override_is_added_to_the_file_for_the_newest_version(
 @pytest.mark.usefixtures("inputs_folder")
 def test_an_override_of_nothing_is_refused(make_stage: MakeStage, run: Run, project: Project) -> None:
     failed = make_stage("failed", "x", gate=False)
-    [check] = failed.checks
+    [check] = failed.governance.checks
     graph = {
         stage.name: stage
         for stage in (
             failed,
             make_stage("passed", "x", gate=True),
-            replace(make_stage("soft", "x", gate=False), checks=(replace(check, blocking=False),)),
+            change(make_stage("soft", "x", gate=False), checks=(replace(check, blocking=False),)),
             make_stage("unchecked", "x"),
         )
     }
@@ -158,7 +158,7 @@ def test_an_override_of_nothing_is_refused(make_stage: MakeStage, run: Run, proj
             add_override(project, graph, asset, name, "because")
         assert words in str(caught.value)
     assert not (project.root / OVERRIDES_FILE).exists()
-    graph["reader"] = replace(make_stage("reader", "", ("soft",)), requires={"soft": {"gate": None}})
+    graph["reader"] = change(make_stage("reader", "", ("soft",)), requires={"soft": {"gate": None}})
     assert add_override(project, graph, "soft", "gate", "because").asset == "soft"
 
 

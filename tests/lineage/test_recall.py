@@ -12,6 +12,7 @@ from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import Outcome
+from tests.plain_stages import change
 
 from .conftest import MakeStage
 
@@ -141,7 +142,7 @@ def test_a_stage_that_fails_changes_nothing(make_stage: MakeStage, run: Run, pro
         raise OSError(28, os.strerror(28))
 
     good = make_stage("a", "y")
-    broken = Stage(**{name: getattr(good, name) for name in good.__slots__} | {"compute": fail})
+    broken = change(good, compute=fail)
     with pytest.raises(StorageError, match="No space left on device"):
         run(broken)
     after = {
@@ -205,10 +206,10 @@ def test_earlier_versions_are_offered_newest_first(make_stage: MakeStage, run: R
         good = make_stage("a", setting)
 
         def compute(context: StageContext) -> StageResult:
-            seen.append([(folder / "text").read_text() for folder in context.earlier_versions()])
+            seen.append([(folder / "text").read_text() for folder in context.services.earlier_versions()])
             return good.compute(context)
 
-        return Stage(**{name: getattr(good, name) for name in good.__slots__} | {"compute": compute})
+        return change(good, compute=compute)
 
     for setting in ("x", "y", "z"):
         run(stage(setting))
