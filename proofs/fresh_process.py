@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,9 +17,10 @@ import yaml
 from benchmarks.projects import make_trained
 from rlaif_dagster.digest import Digest, FolderManifest
 from rlaif_dagster.graph.services import NoHistory
-from rlaif_dagster.graph.stage import Stage, StageContext
+from rlaif_dagster.graph.stage import Governance, Stage, StageContext
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import materialise, view_version
+from rlaif_dagster.lineage.recall import materialise
+from rlaif_dagster.lineage.services import view_version
 from rlaif_dagster.progress import ignore_progress
 
 SMALL_TEST: Final = "tests/graph/test_fresh_process.py::test_a_stage_gives_the_same_bytes_in_a_fresh_process"
@@ -84,7 +86,8 @@ def _prove_project(title: str, sections: dict[str, Any]) -> dict[str, str]:
         project = Project.open(root)
         graph = project.build_graph()
         for name, stage in graph.items():
-            record = materialise(project, stage, progress=ignore_progress).record
+            ungated = replace(stage, governance=Governance())  # what tiny models pass is of no interest here
+            record = materialise(project, ungated, progress=ignore_progress).record
             found = compute_afresh(project, stage, Path(folder) / name.replace("/", "."))
             if str(found) != record.output.digest:
                 raise RuntimeError(f"{name} in {title}: {found}, and {record.output.digest} was recorded")

@@ -9,12 +9,8 @@ from typing import Any, Final
 
 from rlaif_dagster.digest import Digest, JsonValue, canonical_json
 from rlaif_dagster.errors import InputError
-from rlaif_dagster.graph.evaluation import (
-    INPUTS_JSON,
-    ask_for,
-    make_evaluation_checks,
-    measures_along_training,
-)
+from rlaif_dagster.graph.evaluation import INPUTS_JSON
+from rlaif_dagster.graph.evaluation_checks import ask_for, make_evaluation_checks, measures_along_training
 from rlaif_dagster.graph.rounds import Stop, name_in_round
 from rlaif_dagster.graph.specs import identity, spec
 from rlaif_dagster.graph.stage import (

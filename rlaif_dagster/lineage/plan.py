@@ -25,8 +25,9 @@ from rlaif_dagster.graph.stage import Stage, StageContext
 from rlaif_dagster.lineage.causes import Cause, CauseFinder
 from rlaif_dagster.lineage.gates import list_failed
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import find_earlier, find_journal, find_recallable, make_recipe, run_checks
+from rlaif_dagster.lineage.recall import find_journal, find_recallable, make_recipe, run_checks
 from rlaif_dagster.lineage.record import CheckVerdict, MaterialisationRecord, Recipe
+from rlaif_dagster.lineage.services import find_earlier
 
 PlannedStatus = Literal["fresh", "reused", "computed", "stopped", "perhaps", "blocked"]
 """`stopped`: not made, since its round stopped before it; `perhaps`: computed, unless what it reads comes out as it

@@ -22,7 +22,7 @@ from typing import Final, Literal
 from packaging.requirements import Requirement
 
 from rlaif_dagster.digest import Digest
-from rlaif_dagster.errors import CorruptVersionError, MissingInputError, StorageError
+from rlaif_dagster.errors import MissingInputError, StorageError
 from rlaif_dagster.graph.budgets import Budgets
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.judging.journal import mark_landed
@@ -40,9 +40,8 @@ from rlaif_dagster.lineage.record import (
     describe_output,
     plain,
 )
+from rlaif_dagster.lineage.services import RunServices, view_version
 from rlaif_dagster.progress import Progress
-from rlaif_dagster.serving.limits import Budget
-from rlaif_dagster.serving.settings import BudgetSettings
 from rlaif_dagster.versioning.git import read_git_state
 from rlaif_dagster.versioning.scratch import (
     held_lock,
@@ -272,7 +271,7 @@ def _compute(
             scratch=scratch,
             journal=journal,
             attempt=work.name,
-            services=_RunServices(
+            services=RunServices(
                 project=project, stage=stage, recipe=recipe, work=work, progress=progress, budgets=budgets
             ),
         )
@@ -346,68 +345,6 @@ def show_newest(project: Project, asset: str, *, verified: str | None = None) ->
         output = heads[asset].output
         project.store.pin(asset, output.md5, known={name: head.output.md5 for name, head in heads.items()})
         project.store.publish(asset, output.md5, Digest.parse(output.digest), verified=output.md5 == verified)
-
-
-def view_version(project: Project, record: MaterialisationRecord, folder: Path) -> None:
-    """Makes a folder that shows a recorded version, its bytes verified.
-
-    Raises:
-        CorruptVersionError: If the stored bytes are not those recorded.
-        StorageError: If they cannot be had.
-    """
-    project.store.verify(record.output.md5, Digest.parse(record.output.digest))
-    project.store.view(record.output.md5, folder)
-
-
-def find_earlier(project: Project, stage: Stage, recipe: Recipe) -> Iterator[MaterialisationRecord]:
-    """Yields the earlier versions whose rows may be reused and that are here, each once, of each asset newest first."""
-    ledger = project.ledger
-    seen: set[str] = set()
-    for asset in stage.computing.kin or (stage.name,):
-        alike = recipe.model_copy(update={"asset": asset})
-        for record in (
-            ledger.find_asset(asset) if stage.computing.rows_outlive_makers else ledger.find_made_alike(alike)
-        ):
-            if record.output.md5 in seen or record.is_stopped or not project.store.has(record.output.md5):
-                continue
-            seen.add(record.output.md5)
-            yield record
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _RunServices:
-    """What a stage asks of this process: the project's versions, the run's budgets and its progress."""
-
-    project: Project
-    stage: Stage
-    recipe: Recipe
-    work: Path
-    progress: Progress
-    budgets: Budgets
-
-    def find_budget(self, judge: str, settings: BudgetSettings) -> Budget:
-        return self.budgets.of_judge(judge, settings)
-
-    def earlier_versions(self) -> Iterator[Path]:
-        for record in find_earlier(self.project, self.stage, self.recipe):
-            view = self.work / "earlier" / record.output.md5
-            try:
-                if not view.exists():  # else it was asked for before
-                    view_version(self.project, record, view)
-            except CorruptVersionError:
-                continue  # its rows are made again; the audit names the damage
-            yield view
-
-    def recorded_version(self, digest: Digest) -> Path:
-        for record in self.project.ledger.find_asset(self.stage.name):
-            if record.output.digest == str(digest):
-                view = self.work / "recorded" / digest.short
-                view_version(self.project, record, view)
-                return view
-        raise MissingInputError(
-            f"{self.stage.name}: the ledger has no version {digest}.\n"
-            "  remedy: name one that `rlaif releases` lists, or take lineage/ from the machine that has it"
-        )
 
 
 def _refer(parents: Mapping[str, MaterialisationRecord]) -> dict[str, VersionRef]:

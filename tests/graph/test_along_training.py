@@ -16,7 +16,7 @@ from rlaif_dagster.graph.along_training import (
     CheckpointAnswers,
     trace_checkpoints,
 )
-from rlaif_dagster.graph.evaluation import ask_for, make_evaluation_checks
+from rlaif_dagster.graph.evaluation_checks import ask_for, make_evaluation_checks
 from rlaif_dagster.graph.held_out import EvaluationSpec, HeldOutVerdicts, pair_answers
 from rlaif_dagster.graph.learning import TRAINING_JSON
 from rlaif_dagster.graph.price import Foreseen, PriceContext

@@ -12,7 +12,7 @@ from rlaif_dagster.evaluation.evaluate import METRICS_FILE
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.evaluation.win_rate import summarise
 from rlaif_dagster.graph.build import build_graph
-from rlaif_dagster.graph.evaluation import ask_for, make_evaluation_checks
+from rlaif_dagster.graph.evaluation_checks import ask_for, make_evaluation_checks
 from rlaif_dagster.graph.held_out import EvaluationSpec
 from rlaif_dagster.graph.stage import CheckResult
 from rlaif_dagster.inputs.project_inputs import ProjectInputs

@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.graph.build import Graph
-from rlaif_dagster.graph.evaluation import make_evaluation_checks
+from rlaif_dagster.graph.evaluation_checks import make_evaluation_checks
 from rlaif_dagster.graph.release import RELEASED_POLICY, build_released_policy, read_release
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.lineage.project import Project

@@ -22,7 +22,8 @@ from rlaif_dagster.graph.stage import Stage, StageContext
 from rlaif_dagster.inputs.pipeline import PipelineSettings
 from rlaif_dagster.inputs.project_inputs import JudgeFile
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import make_recipe, materialise, run_checks, view_version
+from rlaif_dagster.lineage.recall import make_recipe, materialise, run_checks
+from rlaif_dagster.lineage.services import view_version
 from rlaif_dagster.progress import ignore_progress
 from tests.conftest import edit_yaml
 from tests.plain_stages import change

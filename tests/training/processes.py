@@ -11,7 +11,9 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from rlaif_dagster.digest import Digest
-from rlaif_dagster.graph.learning import build_aligned_policy, build_reward_model, train
+from rlaif_dagster.graph.aligned_policy import build_aligned_policy
+from rlaif_dagster.graph.learning import train
+from rlaif_dagster.graph.reward_model import build_reward_model
 from rlaif_dagster.graph.services import NoHistory
 from rlaif_dagster.graph.stage import StageContext
 from rlaif_dagster.inputs.project_inputs import ProjectInputs, RecordedFile
