@@ -23,7 +23,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +30,8 @@ from typing import Any, Final
 import yaml
 from rich.console import Console
 from rich.table import Table
+
+from tests.plain_stages import change
 
 RESPONSES: Final = "responses"
 PARTS: Final = (
@@ -167,11 +168,11 @@ def bring_up_to_date(root: Path, part: str, words: Sequence[int]) -> None:
 
     project = Project.open(root)
     graph = build_graph(project.read_inputs())
-    graph["sampled_responses"] = replace(
+    graph["sampled_responses"] = change(
         graph["sampled_responses"], compute=partial(make_responses, words), checks=()
     )
     # A reward model after two steps passes no gate: the policy says why it is made all the same.
-    graph["aligned_policy"] = replace(graph["aligned_policy"], reason="a benchmark")
+    graph["aligned_policy"] = change(graph["aligned_policy"], reason="a benchmark")
     names = list(graph)
     asked = names[: names.index("judgements")] if part == RESPONSES else [part]
     for name in asked:

@@ -20,9 +20,9 @@ from rich.table import Table
 
 from rlaif_dagster.cli.init import init_command
 from rlaif_dagster.digest import FolderManifest
+from rlaif_dagster.graph.services import NoHistory
 from rlaif_dagster.graph.stage import StageContext
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.progress import ignore_progress
 
 
 def run_plainly(project: Path, work: Path) -> None:
@@ -39,9 +39,7 @@ def run_plainly(project: Path, work: Path) -> None:
                 scratch=scratch,
                 journal=work / f"{stage.name}-journal",
                 attempt="plain",
-                earlier_versions=lambda: iter(()),
-                recorded_version=lambda digest: work / str(digest),
-                progress=ignore_progress,
+                services=NoHistory(),
             )
         )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from rlaif_dagster.digest import Digest
+from rlaif_dagster.digest import Digest, JsonValue
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.reader import read_jsonl
 from rlaif_dagster.seeds import SEED_BITS, derive_seed
@@ -67,6 +67,11 @@ class PromptsResult:
 
     prompts: tuple[Prompt, ...]
     num_duplicates: int
+
+    def describe(self) -> str:
+        """The digest of the prompts; repeated lines change nothing."""
+        rows: JsonValue = [[p.prompt_id, p.prompt, p.category, p.split] for p in self.prompts]
+        return str(Digest.from_json(rows))
 
 
 def normalise_prompt(text: str) -> str:

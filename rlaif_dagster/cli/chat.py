@@ -13,9 +13,10 @@ from rich.text import Text
 from rlaif_dagster.errors import MissingInputError
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import view_version, work_folder
+from rlaif_dagster.lineage.recall import work_folder
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.releases import ReleaseHistory, find_policy
+from rlaif_dagster.lineage.services import view_version
 from rlaif_dagster.models import open_causal_lm
 from rlaif_dagster.numerics import prepare_torch
 

@@ -39,12 +39,12 @@ def build_asset(stage: Stage) -> AssetsDefinition:
         key=key,
         group_name=key.path[0] if len(key.path) > 1 else None,
         deps=[*map(AssetKey.from_user_string, stage.inputs), depend_on_recipe(stage.name)],
-        description=stage.description,
-        kinds=set(stage.kinds),
-        code_version=stage.code_version,
+        description=stage.planning.description,
+        kinds=set(stage.planning.kinds),
+        code_version=stage.identity.code_version,
         check_specs=[
             AssetCheckSpec(name=check.name, asset=key, description=check.description, blocking=check.blocking)
-            for check in stage.checks
+            for check in stage.governance.checks
         ],
     )
     def materialise_stage(

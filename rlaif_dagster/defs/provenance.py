@@ -143,7 +143,7 @@ def tell_head(instance: DagsterInstance, stage: Stage, record: MaterialisationRe
 
 def report_check(stage: Stage, record: MaterialisationRecord, check: CheckVerdict) -> AssetCheckResult:
     """Says in Dagster's terms what a check said of a version; a check that a person let pass stops nothing."""
-    override = find_override(stage.overrides, record.asset, record.output.digest, check.name)
+    override = find_override(stage.governance.overrides, record.asset, record.output.digest, check.name)
     stops = check.blocking and override is None
     return AssetCheckResult(
         check_name=check.name,

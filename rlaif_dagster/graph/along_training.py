@@ -6,10 +6,9 @@ from pathlib import Path
 
 from rlaif_dagster.evaluation.along_training import AlongTraining, ScoredAnswer, trace_along_training
 from rlaif_dagster.evaluation.comparison import Source
-from rlaif_dagster.graph.held_out import HeldOutVerdicts, find_trusted_judge, pair_answers
+from rlaif_dagster.graph.held_out import EvaluationSpec, HeldOutVerdicts, pair_answers
 from rlaif_dagster.graph.learning import read_training
 from rlaif_dagster.graph.outcomes import decide_by_gold, decide_by_judge
-from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.prompts import Prompt
@@ -56,18 +55,11 @@ class CheckpointAnswers:
         return list(dict.fromkeys(pair for pair in pairs if pair and pair.prompt_id in self.prompts))
 
 
-def find_checkpoint_judge(inputs: ProjectInputs) -> Source | None:
-    """Which judge is asked about the answers at checkpoints, where one is: the independent one, if there is one."""
-    if not inputs.pipeline.evaluation.judge_checkpoints:
-        return None
-    return find_trusted_judge(inputs)
-
-
 def trace_checkpoints(
     answers: CheckpointAnswers,
     constitution: Constitution,
     judges: Mapping[Source, HeldOutVerdicts],
-    inputs: ProjectInputs,
+    spec: EvaluationSpec,
 ) -> tuple[AlongTraining, ...]:
     """Traces the curve along training by gold, where there is gold, and by the judge that was asked.
 
@@ -75,12 +67,10 @@ def trace_checkpoints(
         answers: The answers at checkpoints.
         constitution: What they are judged by.
         judges: What the judges say.
-        inputs: The project's.
+        spec: How the policies are measured.
     """
-    settings = inputs.pipeline.evaluation
-    judge = find_checkpoint_judge(inputs)
-    gold: Source | None = "gold" if settings.gold else None
-    scorers = [scorer for scorer in (gold, judge) if scorer is not None]
+    gold: Source | None = "gold" if spec.evaluation.gold else None
+    scorers = [scorer for scorer in (gold, spec.checkpoint_judge) if scorer is not None]
 
     def decide(scorer: Source, answer: Row, other: Row) -> float | None:
         prompt = answers.prompts.get(answer["prompt_id"])
@@ -105,7 +95,7 @@ def trace_checkpoints(
             ],
             scorer=scorer,
             kept_step=answers.kept_step,
-            confidence=settings.confidence,
+            confidence=spec.evaluation.confidence,
         )
         for scorer in scorers
     )

@@ -11,22 +11,11 @@ from rlaif_dagster.evaluation.over_optimisation import (
 )
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.generation.dialogues import AnsweredPrompt
-from rlaif_dagster.graph.held_out import HeldOutAnswers, HeldOutVerdicts, find_trusted_judge
+from rlaif_dagster.graph.held_out import HeldOutAnswers, HeldOutVerdicts
 from rlaif_dagster.graph.outcomes import decide_by_gold, decide_by_judge
 from rlaif_dagster.graph.stage import StageContext
-from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.prompts import Prompt
-
-
-def find_scorer(inputs: ProjectInputs) -> Source | None:
-    """Who says what the reward model's choices are worth: the most trusted that there is; None without best-of-n."""
-    settings = inputs.pipeline.evaluation
-    if settings.best_of is None:
-        return None
-    if settings.gold is not None:
-        return "gold"
-    return find_trusted_judge(inputs)
 
 
 def trace_best_of_n(

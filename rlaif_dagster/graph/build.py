@@ -1,15 +1,15 @@
 """The whole graph, in the order in which it is computed."""
 
+import functools
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import partial
 
+from rlaif_dagster.graph.aligned_policy import build_aligned_policy
 from rlaif_dagster.graph.cards import Builder
 from rlaif_dagster.graph.evaluation import build_evaluation
 from rlaif_dagster.graph.judge_audit import build_judge_audit
 from rlaif_dagster.graph.judge_canary import build_judge_canary
 from rlaif_dagster.graph.judging import build_judgements
-from rlaif_dagster.graph.learning import build_aligned_policy, build_reward_model
 from rlaif_dagster.graph.plateau import build_plateau
 from rlaif_dagster.graph.preferences import build_ai_preferences
 from rlaif_dagster.graph.pricing import (
@@ -23,6 +23,7 @@ from rlaif_dagster.graph.pricing import (
 from rlaif_dagster.graph.release import build_released_policy
 from rlaif_dagster.graph.responses import build_sampled_responses
 from rlaif_dagster.graph.revision import REVISION_BUILDERS, build_revised_responses
+from rlaif_dagster.graph.reward_model import build_reward_model
 from rlaif_dagster.graph.rounds import unroll
 from rlaif_dagster.graph.sources import (
     build_base_policy,
@@ -69,15 +70,18 @@ PRICES = {
 
 def build_graph(inputs: ProjectInputs) -> Graph:
     """Builds the graph that the inputs describe."""
-    stages = [
-        replace(
-            build(inputs),
-            price=partial(PRICES[build], inputs) if build in PRICES else None,
-            overrides=inputs.overrides,
-        )
-        for build in list_builders(inputs)
-    ]
+    stages = [_govern(build(inputs), build, inputs) for build in list_builders(inputs)]
     return {stage.name: stage for stage in unroll(stages, inputs)}
+
+
+def _govern(stage: Stage, build: Builder, inputs: ProjectInputs) -> Stage:
+    """A stage with its price and with what people let pass."""
+    price = functools.partial(PRICES[build], inputs) if build in PRICES else None
+    return replace(
+        stage,
+        governance=replace(stage.governance, overrides=inputs.overrides),
+        planning=replace(stage.planning, price=price),
+    )
 
 
 def list_builders(inputs: ProjectInputs) -> list[Builder]:

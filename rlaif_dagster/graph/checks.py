@@ -1,5 +1,6 @@
 """Checks that several stages share."""
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,36 +23,42 @@ def check_schema(table: str, schema: "Callable[[], pa.Schema]", *, key: tuple[st
         schema: Gives the schema that the table must have.
         key: Columns whose values together name a row.
     """
-
-    def run(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
-        del inputs
-        from pyarrow import parquet
-
-        expected = schema()
-        with parquet.ParquetFile(output / table) as file:
-            found = file.schema_arrow
-            same = found.equals(expected)
-            nulls: Counter[str] = Counter()
-            for batch in file.iter_batches(BATCH_ROWS) if same else ():
-                nulls.update({f.name: batch.column(f.name).null_count for f in expected if not f.nullable})
-            keys = file.read(list(key)) if same else None
-        gaps = [name for name, count in nulls.items() if count]
-        num_repeated = keys.num_rows - keys.group_by(list(key)).aggregate([]).num_rows if keys else 0
-        return CheckResult(
-            passed=same and not gaps and not num_repeated,
-            facts={
-                "columns": found.names,
-                "as_declared": same,
-                "columns_with_gaps": gaps,
-                "num_repeated_keys": num_repeated,
-            },
-        )
-
     return Check(
         name="schema",
         description=f"The columns of {table} are as declared, without gaps, and each row is named once.",
         blocking=True,
-        run=run,
+        run=functools.partial(_check_schema, table, schema, key),
+    )
+
+
+def _check_schema(
+    table: str,
+    schema: "Callable[[], pa.Schema]",
+    key: tuple[str, ...],
+    output: Path,
+    inputs: Mapping[str, Path],
+) -> CheckResult:
+    del inputs
+    from pyarrow import parquet
+
+    expected = schema()
+    with parquet.ParquetFile(output / table) as file:
+        found = file.schema_arrow
+        same = found.equals(expected)
+        nulls: Counter[str] = Counter()
+        for batch in file.iter_batches(BATCH_ROWS) if same else ():
+            nulls.update({f.name: batch.column(f.name).null_count for f in expected if not f.nullable})
+        keys = file.read(list(key)) if same else None
+    gaps = [name for name, count in nulls.items() if count]
+    num_repeated = keys.num_rows - keys.group_by(list(key)).aggregate([]).num_rows if keys else 0
+    return CheckResult(
+        passed=same and not gaps and not num_repeated,
+        facts={
+            "columns": found.names,
+            "as_declared": same,
+            "columns_with_gaps": gaps,
+            "num_repeated_keys": num_repeated,
+        },
     )
 
 
@@ -66,24 +73,30 @@ def check_cut(setting: str | None, read_shares: Callable[[Path], Mapping[str, fl
         read_shares: Reads shares of cut answers by name from the asset's folder; None is "not known".
     """
     limit = setting or "max_new_tokens"
-    remedy = f"raise {setting} in {PIPELINE_FILE}" if setting else "record longer ones"
-
-    def run(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
-        del inputs
-        shares = read_shares(output)
-        worst = max((share for share in shares.values() if share is not None), default=0.0)
-        if worst <= MOST_CUT:
-            return CheckResult(passed=True, facts=shares)
-        why = (
-            f"{worst:.0%} of the answers were cut at {limit}, before the policy ended its turn; "
-            f"{remedy}, or take a policy that comes to an end"
-        )
-        return CheckResult(passed=False, facts={**shares, "why": why})
-
     return Check(
         name=FEW_ANSWERS_CUT,
         description=f"At most {MOST_CUT:.0%} of the answers were cut at {limit}. Policies are trained on cut answers "
         "without an end, and judges see them as they are.",
         blocking=False,
-        run=run,
+        run=functools.partial(_check_cut, setting, limit, read_shares),
     )
+
+
+def _check_cut(
+    setting: str | None,
+    limit: str,
+    read_shares: Callable[[Path], Mapping[str, float | None]],
+    output: Path,
+    inputs: Mapping[str, Path],
+) -> CheckResult:
+    del inputs
+    shares = read_shares(output)
+    worst = max((share for share in shares.values() if share is not None), default=0.0)
+    if worst <= MOST_CUT:
+        return CheckResult(passed=True, facts=shares)
+    remedy = f"raise {setting} in {PIPELINE_FILE}" if setting else "record longer ones"
+    why = (
+        f"{worst:.0%} of the answers were cut at {limit}, before the policy ended its turn; "
+        f"{remedy}, or take a policy that comes to an end"
+    )
+    return CheckResult(passed=False, facts={**shares, "why": why})

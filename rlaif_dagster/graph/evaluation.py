@@ -1,14 +1,12 @@
 """The stage that measures the aligned policy against the base policy on held-out prompts."""
 
-import functools
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from rlaif_dagster.digest import canonical_json
-from rlaif_dagster.evaluation.comparison import EVEN
+from rlaif_dagster.evaluation.comparison import Comparison, Source
 from rlaif_dagster.evaluation.facts import (
     CheckpointPoint,
     Curve,
@@ -19,24 +17,35 @@ from rlaif_dagster.evaluation.facts import (
 )
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
-from rlaif_dagster.graph.along_training import (
-    CheckpointAnswers,
-    find_checkpoint_judge,
-    trace_checkpoints,
-)
-from rlaif_dagster.graph.best_of_n import find_scorer, trace_best_of_n
-from rlaif_dagster.graph.checks import check_cut, check_schema
+from rlaif_dagster.graph.along_training import CheckpointAnswers, trace_checkpoints
+from rlaif_dagster.graph.best_of_n import trace_best_of_n
 from rlaif_dagster.graph.comparisons import compare_answers, measure_kl
-from rlaif_dagster.graph.held_out import BASE, answer_held_out, judge_answers, list_judges, sampling_of
+from rlaif_dagster.graph.evaluation_checks import ask_for, make_evaluation_checks
+from rlaif_dagster.graph.held_out import (
+    EvaluationSpec,
+    HeldOutAnswers,
+    HeldOutVerdicts,
+    answer_held_out,
+    judge_answers,
+)
 from rlaif_dagster.graph.judge_gates import read_audit
 from rlaif_dagster.graph.judging import write_judgements
 from rlaif_dagster.graph.learning import TRAINING_ENGINE, read_training, write_plots
 from rlaif_dagster.graph.preferences import SUMMARY_JSON
 from rlaif_dagster.graph.sources import read_constitution, read_prompts
-from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
+from rlaif_dagster.graph.stage import (
+    Computing,
+    Governance,
+    Identity,
+    Planning,
+    Stage,
+    StageContext,
+    StageResult,
+)
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.opening import JUDGE_JSON
+from rlaif_dagster.prompts import Prompt
 from rlaif_dagster.stats.intervals import Estimate
 
 if TYPE_CHECKING:
@@ -50,121 +59,163 @@ EVALUATION_ENGINE: Final = (*TRAINING_ENGINE, "jinja2", "scipy", "statsmodels")
 
 def build_evaluation(inputs: ProjectInputs) -> Stage:
     """The stage of the evaluation."""
-    settings = inputs.pipeline.evaluation
-    numerics = inputs.pipeline.numerics
-    seed = inputs.pipeline.seed
-    scorer = find_scorer(inputs)
-    asked = list_judges(inputs)
-    checkpoint_judge = find_checkpoint_judge(inputs)
-
-    def compute(context: StageContext) -> StageResult:
-        from rlaif_dagster.evaluation.evaluate import write_evaluation
-        from rlaif_dagster.numerics import prepare_torch
-
-        device = prepare_torch(num_threads=numerics.num_threads, device=numerics.device)
-        all_prompts = read_prompts(context.inputs["prompts"])
-        prompts = [p for p in all_prompts if p.split == "eval"]
-        constitution = read_constitution(context.inputs["constitution"])
-        answers = answer_held_out(context, prompts, inputs)
-        checkpoints = CheckpointAnswers.read(context.inputs["aligned_policy"], all_prompts)
-        judges = {
-            source: judge_answers(
-                answers.list_pairs(),
-                [
-                    *(answers.list_pool_pairs() if source == scorer else []),
-                    *(checkpoints.list_pairs() if checkpoints and source == checkpoint_judge else []),
-                ],
-                context,
-                inputs,
-                judge=asset,
-                responses=[*answers.list_rows(), *(checkpoints.rows if checkpoints else [])],
-                prompts=all_prompts,
-                constitution=constitution,
-            )
-            for source, asset in asked.items()
-        }
-        if verdicts := [verdict for judged in judges.values() for verdict in judged.verdicts]:
-            write_judgements(context.output, verdicts)
-        comparisons = list(
-            compare_answers(
-                context,
-                prompts,
-                constitution,
-                answers,
-                judged=judges["judge"],
-                independent=judges.get("independent_judge"),
-                settings=settings,
-                device=device,
-            )
-        )
-        reward_training = read_training(context.inputs["reward_model"])
-        policy_training = read_training(context.inputs["aligned_policy"])
-        metrics = write_evaluation(
-            context.output,
-            comparisons=comparisons,
-            settings=settings,
-            facts=_state_facts(context, constitution, settings),
-            curves=_read_curves(reward_training, policy_training),
-            kl=measure_kl(context, comparisons, settings, device=device),
-            reward_model_accuracy=Estimate(**reward_training["metrics"]["accuracy"]),
-            longer_wins_accuracy=Estimate(**reward_training["metrics"]["longer_wins_accuracy"]),
-            over_optimisation=None
-            if scorer is None
-            else trace_best_of_n(
-                context,
-                prompts,
-                constitution,
-                answers,
-                judges.get(scorer),
-                scorer=scorer,
-                settings=settings,
-                device=device,
-            ),
-            along_training=trace_checkpoints(checkpoints, constitution, judges, inputs)
-            if checkpoints
-            else (),
-        )
-        write_plots(context.output, _draw_figures(metrics))
-        (context.output / INPUTS_JSON).write_bytes(
-            canonical_json({name: str(digest) for name, digest in context.digests.items()})
-        )
-        return StageResult(
-            rows=len(comparisons),
-            counts={**answers.counts, **_add(judged.counts for judged in judges.values())},
-            metrics={
-                **metrics.to_json(),
-                **_name_sources(metrics),
-                **_add(judged.costs for judged in judges.values()),
-            },
-            num_open=sum(judged.num_open for judged in judges.values()),
-        )
-
+    spec = EvaluationSpec.from_inputs(inputs)
     return Stage(
-        name="evaluation",
-        description="Held-out answers of both policies compared by the judge, by gold where there is gold, and by the "
-        "reward model; with a report for people.",
-        kinds=("parquet", "html"),
-        code_version="9",
-        inputs=(
-            "prompts",
-            "constitution",
-            *asked.values(),
-            "judge_audit",
-            "base_policy",
-            "ai_preferences",
-            "reward_model",
-            "aligned_policy",
+        identity=Identity(
+            name="evaluation",
+            code_version="9",
+            inputs=(
+                "prompts",
+                "constitution",
+                *spec.judges.values(),
+                "judge_audit",
+                "base_policy",
+                "ai_preferences",
+                "reward_model",
+                "aligned_policy",
+            ),
+            spec=spec,
+            engine=EVALUATION_ENGINE,
         ),
-        settings={
-            "evaluation": settings.model_dump(mode="json", exclude={"judge"}),
-            "server_command": sampling_of(inputs.pipeline, BASE).model_dump(mode="json")["server_command"],
-            "seed": seed,
+        computing=Computing(compute=compute_evaluation),
+        governance=Governance(checks=make_evaluation_checks(ask_for(inputs.pipeline.evaluation))),
+        planning=Planning(
+            description="Held-out answers of both policies compared by the judge, by gold where there is gold, and by "
+            "the reward model; with a report for people.",
+            kinds=("parquet", "html"),
+            origins={"": f"{PIPELINE_FILE}:", "server_command": f"{PIPELINE_FILE}: sampling.server_command"},
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Material:
+    """What is measured.
+
+    Attributes:
+        prompts: All prompts.
+        constitution: What answers are judged by.
+        answers: Both policies' answers to the held-out prompts.
+        checkpoints: The answers at checkpoints of training, where there are any.
+    """
+
+    prompts: Sequence[Prompt]
+    constitution: Constitution
+    answers: HeldOutAnswers
+    checkpoints: CheckpointAnswers | None
+
+    @property
+    def held_out(self) -> list[Prompt]:
+        return [prompt for prompt in self.prompts if prompt.split == "eval"]
+
+
+def compute_evaluation(context: StageContext, spec: EvaluationSpec) -> StageResult:
+    """Answers, asks, compares, and writes the report."""
+    from rlaif_dagster.numerics import prepare_torch
+
+    device = prepare_torch(num_threads=spec.numerics.num_threads, device=spec.numerics.device)
+    prompts = read_prompts(context.inputs["prompts"])
+    material = _Material(
+        prompts=prompts,
+        constitution=read_constitution(context.inputs["constitution"]),
+        answers=answer_held_out(context, [p for p in prompts if p.split == "eval"], spec),
+        checkpoints=CheckpointAnswers.read(context.inputs["aligned_policy"], prompts),
+    )
+    judges = _ask_judges(context, spec, material)
+    comparisons = list(
+        compare_answers(
+            context,
+            material.held_out,
+            material.constitution,
+            material.answers,
+            judged=judges["judge"],
+            independent=judges.get("independent_judge"),
+            settings=spec.evaluation,
+            device=device,
+        )
+    )
+    metrics = _measure(context, spec, material, judges, comparisons, device=device)
+    write_plots(context.output, _draw_figures(metrics))
+    (context.output / INPUTS_JSON).write_bytes(
+        canonical_json({name: str(digest) for name, digest in context.digests.items()})
+    )
+    return StageResult(
+        rows=len(comparisons),
+        counts={**material.answers.counts, **_add(judged.counts for judged in judges.values())},
+        metrics={
+            **metrics.to_json(),
+            **_name_sources(metrics),
+            **_add(judged.costs for judged in judges.values()),
         },
-        engine=EVALUATION_ENGINE,
-        compute=compute,
-        numerics=numerics,
-        origins={"": f"{PIPELINE_FILE}:", "server_command": f"{PIPELINE_FILE}: sampling.server_command"},
-        checks=make_evaluation_checks(settings),
+        num_open=sum(judged.num_open for judged in judges.values()),
+    )
+
+
+def _ask_judges(
+    context: StageContext, spec: EvaluationSpec, material: _Material
+) -> dict[Source, HeldOutVerdicts]:
+    """Asks each judge, and writes what they say."""
+    answers, checkpoints = material.answers, material.checkpoints
+    judges = {
+        source: judge_answers(
+            answers.list_pairs(),
+            [
+                *(answers.list_pool_pairs() if source == spec.scorer else []),
+                *(checkpoints.list_pairs() if checkpoints and source == spec.checkpoint_judge else []),
+            ],
+            context,
+            spec,
+            judge=asset,
+            responses=[*answers.list_rows(), *(checkpoints.rows if checkpoints else [])],
+            prompts=material.prompts,
+            constitution=material.constitution,
+        )
+        for source, asset in spec.judges.items()
+    }
+    if verdicts := [verdict for judged in judges.values() for verdict in judged.verdicts]:
+        write_judgements(context.output, verdicts)
+    return judges
+
+
+def _measure(
+    context: StageContext,
+    spec: EvaluationSpec,
+    material: _Material,
+    judges: Mapping[Source, HeldOutVerdicts],
+    comparisons: Sequence[Comparison],
+    *,
+    device: Any,
+) -> EvaluationMetrics:
+    """Reckons the figures, and writes them and the report."""
+    from rlaif_dagster.evaluation.evaluate import write_evaluation
+
+    settings, scorer, constitution = spec.evaluation, spec.scorer, material.constitution
+    reward_training = read_training(context.inputs["reward_model"])
+    over_optimisation = along_training = None
+    if scorer is not None:
+        over_optimisation = trace_best_of_n(
+            context,
+            material.held_out,
+            constitution,
+            material.answers,
+            judges.get(scorer),
+            scorer=scorer,
+            settings=settings,
+            device=device,
+        )
+    if material.checkpoints:
+        along_training = trace_checkpoints(material.checkpoints, constitution, judges, spec)
+    return write_evaluation(
+        context.output,
+        comparisons=comparisons,
+        settings=settings,
+        facts=_state_facts(context, constitution, settings),
+        curves=_read_curves(reward_training, read_training(context.inputs["aligned_policy"])),
+        kl=measure_kl(context, comparisons, settings, device=device),
+        reward_model_accuracy=Estimate(**reward_training["metrics"]["accuracy"]),
+        longer_wins_accuracy=Estimate(**reward_training["metrics"]["longer_wins_accuracy"]),
+        over_optimisation=over_optimisation,
+        along_training=along_training or (),
     )
 
 
@@ -185,38 +236,6 @@ def _add(counts: Iterable[Mapping[str, Number]]) -> dict[str, Number]:
     for name, count in (item for one in counts for item in one.items()):
         total[name] = total[name] + count if name in total else count
     return total
-
-
-def make_evaluation_checks(settings: EvaluationSettings) -> tuple[Check, ...]:
-    """The checks of an evaluation; none reads its inputs."""
-    return (
-        check_schema("comparisons.parquet", _comparisons_schema, key=("prompt_id", "index")),
-        Check(
-            name="win_rate_over_half",
-            description="The judge prefers the aligned policy on held-out prompts: the interval of its win rate "
-            "lies above 50 %.",
-            blocking=False,
-            run=_check_win_rate,
-        ),
-        Check(
-            name="no_regression",
-            description="The aligned policy is not shown to be worse than the base policy in the categories and by the "
-            "principles of `evaluation.no_regression` in pipeline.yaml.",
-            blocking=True,
-            run=functools.partial(_check_no_regression, settings),
-            required=[*settings.no_regression] or "nothing",
-        ),
-        Check(
-            name="not_over_optimised",
-            description="The checkpoint of training that became the aligned policy is not shown to have a higher "
-            "reward and yet a lower win rate than an earlier one, by gold, or by a judge that was asked. Where one of "
-            "them was to say so, and nothing could be measured, it fails.",
-            blocking=False,
-            run=functools.partial(_check_over_optimised, settings),
-            required="a measurement" if measures_along_training(settings) else "nothing",
-        ),
-        check_cut("evaluation.max_new_tokens", _read_shares_cut),
-    )
 
 
 def _state_facts(context: StageContext, constitution: Constitution, settings: EvaluationSettings) -> RunFacts:
@@ -277,77 +296,3 @@ def _draw_figures(metrics: EvaluationMetrics) -> "dict[str, Figure]":
         "along_training": draw_along_training(metrics.along_training) if metrics.along_training else None,
     }
     return {name: figure for name, figure in drawn.items() if figure is not None}
-
-
-def _comparisons_schema() -> Any:
-    from rlaif_dagster.evaluation.evaluate import COMPARISONS_SCHEMA
-
-    return COMPARISONS_SCHEMA
-
-
-def _check_win_rate(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
-    del inputs
-    from rlaif_dagster.evaluation.evaluate import METRICS_FILE
-
-    win_rate = json.loads((output / METRICS_FILE).read_bytes())["win_rate_judge"]
-    if win_rate is None:
-        return CheckResult(passed=False, facts={"why": "the judge gave no verdict on held-out answers"})
-    return CheckResult(passed=win_rate["low"] > EVEN, facts=win_rate)
-
-
-def _read_shares_cut(folder: Path) -> dict[str, float | None]:
-    from rlaif_dagster.evaluation.evaluate import METRICS_FILE
-
-    metrics = json.loads((folder / METRICS_FILE).read_bytes())
-    return {name: metrics[name] and metrics[name]["value"] for name in ("base_cut", "aligned_cut")}
-
-
-def measures_along_training(settings: EvaluationSettings) -> bool:
-    """Whether gold or a judge is to say what the answers at checkpoints are worth."""
-    return settings.gold is not None or settings.judge_checkpoints
-
-
-def _check_over_optimised(
-    settings: EvaluationSettings, output: Path, inputs: Mapping[str, Path]
-) -> CheckResult:
-    del inputs
-    from rlaif_dagster.evaluation.evaluate import METRICS_FILE
-
-    curves = EvaluationMetrics.from_json((output / METRICS_FILE).read_bytes()).along_training
-    if not curves:
-        return CheckResult(
-            passed=not measures_along_training(settings),
-            facts={"why": "nothing says what the answers at checkpoints are worth"},
-        )
-    return CheckResult(
-        passed=all(curve.kept.step not in curve.apart for curve in curves),
-        facts={
-            curve.scorer: {
-                "best_step": curve.best_step,
-                "kept_step": curve.kept.step,
-                "apart": list(curve.apart),
-                "change": asdict(curve.kept.change) if curve.kept.change else None,
-            }
-            for curve in curves
-        },
-    )
-
-
-def _check_no_regression(
-    settings: EvaluationSettings, output: Path, inputs: Mapping[str, Path]
-) -> CheckResult:
-    del inputs
-    from rlaif_dagster.evaluation.evaluate import METRICS_FILE
-    from rlaif_dagster.evaluation.groups import find_regressions
-
-    metrics = EvaluationMetrics.from_json((output / METRICS_FILE).read_bytes())
-    found = find_regressions(metrics.group_tests, settings.no_regression, confidence=metrics.confidence)
-    return CheckResult(
-        passed=not found.worse and not found.not_measured,
-        facts={
-            "p_values": found.p_values,
-            "worse": list(found.worse),
-            "not_measured": list(found.not_measured),
-            "worse_elsewhere": sorted({test.name for test in metrics.group_tests if test.change == "worse"}),
-        },
-    )

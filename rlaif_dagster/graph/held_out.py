@@ -6,17 +6,19 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from rlaif_dagster.evaluation.comparison import Source
+from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.generation.settings import LocalSamplingSettings
-from rlaif_dagster.graph.judging import ask_about_pairs, read_answers
+from rlaif_dagster.graph.judging import Asking, ask_about_pairs, read_answers
 from rlaif_dagster.graph.responses import open_sampler, write_responses
+from rlaif_dagster.graph.specs import forget, identity, spec, speed
 from rlaif_dagster.graph.stage import StageContext
-from rlaif_dagster.inputs.pipeline import PipelineSettings
 from rlaif_dagster.inputs.project_inputs import EVALUATION_JUDGE, ProjectInputs
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.jury import Jury
 from rlaif_dagster.judging.opening import read_combine, read_judges
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.judging.verdicts import Verdict
+from rlaif_dagster.numerics import NumericsSettings
 from rlaif_dagster.preferences import PreferenceSettings, aggregate_verdicts
 from rlaif_dagster.prompts import Prompt
 from rlaif_dagster.tables import Row
@@ -24,6 +26,7 @@ from rlaif_dagster.tables import Row
 BASE: Final = "base_policy"
 MEASURED_POLICIES: Final = (BASE, "aligned_policy")
 """The policies that answer."""
+_JUDGE: Final = ("judge",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,37 +107,76 @@ class HeldOutVerdicts:
     num_open: int = 0
 
 
-def list_judges(inputs: ProjectInputs) -> dict[Source, str]:
-    """Who compares held-out answers, and which input of the stage that is."""
-    judges: dict[Source, str] = {"judge": "judge"}
-    if inputs.evaluation_judge is not None:
-        judges["independent_judge"] = EVALUATION_JUDGE
-    return judges
+@spec
+class EvaluationSpec:
+    """How both policies are measured.
+
+    Attributes:
+        evaluation: The settings; the independent judge is an input.
+        server_command: What serves a policy, if it is sampled behind a server.
+        seed: The project's.
+        judges: Who compares held-out answers, and which input of the stage that is.
+        trusted_judge: The independent judge, if there is one, else the judge; None where neither can be asked.
+        numerics: How numbers are computed.
+        batch_size: Answers sampled at once.
+        asking: How the judges are asked.
+    """
+
+    evaluation: EvaluationSettings = identity(without=_JUDGE)
+    server_command: tuple[str, ...] | None = identity()
+    seed: int = identity()
+    judges: Mapping[Source, str] = identity(said_by="inputs")
+    trusted_judge: Source | None = identity(said_by="inputs")
+    numerics: NumericsSettings = identity(said_by="numerics")
+    batch_size: int = speed()
+    asking: Asking = speed()
+
+    @classmethod
+    def from_inputs(cls, inputs: ProjectInputs) -> "EvaluationSpec":
+        """How the policies of a project are measured."""
+        pipeline, sampling = inputs.pipeline, inputs.pipeline.sampling
+        judges: dict[Source, str] = {"judge": "judge"}
+        trusted: Source | None = "judge" if inputs.judges else None
+        if inputs.evaluation_judge is not None:
+            judges["independent_judge"] = EVALUATION_JUDGE
+            trusted = "independent_judge"
+        return cls(
+            evaluation=forget(pipeline.evaluation, _JUDGE),
+            server_command=sampling.server_command if isinstance(sampling, LocalSamplingSettings) else None,
+            seed=pipeline.seed,
+            judges=judges,
+            trusted_judge=trusted,
+            numerics=pipeline.numerics,
+            batch_size=pipeline.execution.sampling_batch_size,
+            asking=Asking.from_inputs(inputs),
+        )
+
+    @property
+    def scorer(self) -> Source | None:
+        """Who says what the reward model's choices are worth: the most trusted there is; None without best-of-n."""
+        if self.evaluation.best_of is None:
+            return None
+        return "gold" if self.evaluation.gold is not None else self.trusted_judge
+
+    @property
+    def checkpoint_judge(self) -> Source | None:
+        """Which judge is asked about the answers at checkpoints, where one is."""
+        return self.trusted_judge if self.evaluation.judge_checkpoints else None
+
+    def sampling_of(self, policy: str) -> LocalSamplingSettings:
+        """How a policy is sampled: as the evaluation says, and behind a server where there is a command for it."""
+        settings = self.evaluation
+        pool = settings.best_of or 0 if policy == BASE else 0
+        return LocalSamplingSettings(
+            num_samples=settings.num_samples + pool,
+            temperature=settings.temperature,
+            max_new_tokens=settings.max_new_tokens,
+            dtype=settings.dtype,
+            server_command=self.server_command,
+        )
 
 
-def find_trusted_judge(inputs: ProjectInputs) -> Source | None:
-    """The independent judge, if there is one, else the judge; None where neither can be asked."""
-    if inputs.evaluation_judge is not None:
-        return "independent_judge"
-    return "judge" if inputs.judges else None
-
-
-def sampling_of(pipeline: PipelineSettings, policy: str) -> LocalSamplingSettings:
-    """How a policy is sampled: as the evaluation says, and behind a server where `sampling` names one."""
-    settings, sampling = pipeline.evaluation, pipeline.sampling
-    pool = settings.best_of or 0 if policy == BASE else 0
-    return LocalSamplingSettings(
-        num_samples=settings.num_samples + pool,
-        temperature=settings.temperature,
-        max_new_tokens=settings.max_new_tokens,
-        dtype=settings.dtype,
-        server_command=sampling.server_command if isinstance(sampling, LocalSamplingSettings) else None,
-    )
-
-
-def answer_held_out(
-    context: StageContext, prompts: Sequence[Prompt], inputs: ProjectInputs
-) -> HeldOutAnswers:
+def answer_held_out(context: StageContext, prompts: Sequence[Prompt], spec: EvaluationSpec) -> HeldOutAnswers:
     """Answers held-out prompts with both policies, and writes the table of answers.
 
     Answers of earlier evaluations with the same key are taken over, so that only new prompts, or a new policy, are
@@ -146,9 +188,9 @@ def answer_held_out(
     answers: dict[str, Row] = {}  # an answer once, if both policies are the same
     by_policy = []
     counts: Counter[str] = Counter()
-    with open_sampler(context, inputs) as sample:
+    with open_sampler(context, seed=spec.seed, numerics=spec.numerics, batch_size=spec.batch_size) as sample:
         for policy in MEASURED_POLICIES:
-            result = sample(policy, prompts, sampling_of(inputs.pipeline, policy))
+            result = sample(policy, prompts, spec.sampling_of(policy))
             by_policy.append({(row["prompt_id"], row["index"]): row for row in result.rows})
             answers.update((row["response_id"], row) for row in result.rows)
             counts.update(num_sampled=result.num_sampled, num_reused=result.num_reused)
@@ -161,7 +203,7 @@ def judge_answers(
     pairs: Sequence[Pair],
     others: Sequence[Pair],
     context: StageContext,
-    inputs: ProjectInputs,
+    spec: EvaluationSpec,
     *,
     judge: str,
     responses: Sequence[Row],
@@ -174,7 +216,7 @@ def judge_answers(
         pairs: The pairs of both policies' answers. By these alone a jury tells how good its judges are.
         others: Pairs that are asked about as well.
         context: The stage's context.
-        inputs: What says how and how fast judges are asked.
+        spec: What says how judges are asked.
         judge: The input that says who is asked: `judge` or `evaluation_judge`.
         responses: The answers.
         prompts: Their prompts.
@@ -190,10 +232,11 @@ def judge_answers(
         [*pairs, *others],
         judges,
         context,
-        inputs,
+        spec.asking,
+        spec.numerics,
         prompts={p.prompt_id: p.prompt for p in prompts},
         texts={row["response_id"]: row["text"] for row in responses},
-        earlier=lambda: (read_answers(folder) for folder in context.earlier_versions()),
+        earlier=lambda: (read_answers(folder) for folder in context.services.earlier_versions()),
     ) as asked:
         verdicts = list(asked.verdicts)
     compared = {pair.pair_id for pair in pairs}

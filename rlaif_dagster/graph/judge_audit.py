@@ -1,20 +1,21 @@
 """The stage that measures the judge, and whose gates keep a bad judge's verdicts from being trained on."""
 
 import contextlib
-import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.generation.dialogues import AnsweredPrompt
-from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.judge_gates import AUDIT_JSON, build_gates
 from rlaif_dagster.graph.judging import (
-    JUDGEMENTS_TABLE,
     Asked,
+    Asking,
     ask_judges,
+    check_judgements,
+    has_local_judge,
     read_answers,
     read_bare_verdicts,
     write_judgements,
@@ -22,8 +23,17 @@ from rlaif_dagster.graph.judging import (
 from rlaif_dagster.graph.learning import write_plots
 from rlaif_dagster.graph.responses import MODEL_ENGINE, read_nameable_responses, view_responses
 from rlaif_dagster.graph.sources import TABLE_ENGINE, read_constitution, read_prompts
-from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
-from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs
+from rlaif_dagster.graph.specs import forget, identity, spec, speed
+from rlaif_dagster.graph.stage import (
+    Computing,
+    Governance,
+    Identity,
+    Planning,
+    Stage,
+    StageContext,
+    StageResult,
+)
+from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs, RecordedFile
 from rlaif_dagster.judge_quality.probe import Probe, plan_probes
 from rlaif_dagster.judging.calls import Answer, JudgeProfile
 from rlaif_dagster.judging.constitution import Constitution
@@ -31,8 +41,10 @@ from rlaif_dagster.judging.human import HumanLabels, read_human_labels
 from rlaif_dagster.judging.opening import StoredJudge, read_judges
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.judging.questions import Question, plan_questions
-from rlaif_dagster.judging.settings import LocalJudgeSettings, find_protocol
-from rlaif_dagster.judging.verdicts import Verdict, judgements_schema
+from rlaif_dagster.judging.settings import GateSettings, JudgingProtocol, find_protocol
+from rlaif_dagster.judging.verdicts import Verdict
+from rlaif_dagster.numerics import NumericsSettings
+from rlaif_dagster.preferences import PreferenceSettings
 from rlaif_dagster.tables import Row
 
 if TYPE_CHECKING:
@@ -46,51 +58,80 @@ MAX_POLICY_PAIRS: Final = 400
 """Most pairs on which the judge is compared with the policy."""
 
 
+_OTHER_GATES: Final = ("canary", "min_coverage")
+"""Gates of other assets."""
+
+
+@spec
+class JudgeAuditSpec:
+    """What is measured of the judge.
+
+    Attributes:
+        gates: What the checks ask for; of these the output says nothing.
+        gold: What is right, where something says so.
+        dtype: Of the policy, where the judge is compared with it.
+        human_labels: What people said.
+        preferences: How verdicts become labels.
+        protocol: How the judge is asked.
+        policy: The policy that the judge is compared with, or None.
+        numerics: None where no model runs here.
+        asking: How the judges are asked.
+    """
+
+    gates: GateSettings = identity(without=_OTHER_GATES)
+    gold: str | None = identity()
+    dtype: str | None = identity()
+    human_labels: RecordedFile | None = identity()
+    preferences: PreferenceSettings = identity()
+    protocol: JudgingProtocol = identity()
+    policy: str | None = identity(said_by="inputs")
+    numerics: NumericsSettings | None = identity(said_by="numerics")
+    asking: Asking = speed()
+
+
 def build_judge_audit(inputs: ProjectInputs) -> Stage:
     """The stage of the judge's audit."""
-    gates = inputs.judge.gates
     pipeline = inputs.pipeline
-    is_local = any(isinstance(source.settings, LocalJudgeSettings) for source in inputs.judges)
-    runs_model = is_local or inputs.compares_judge_with_policy
+    policy = inputs.first_policy if inputs.compares_judge_with_policy else None
+    runs_model = policy is not None or has_local_judge(inputs)
     return Stage(
-        name="judge_audit",
-        description="How right, consistent, biased and calibrated the judge is, and whether answers can talk it round; "
-        "its gates keep a bad judge's verdicts from being trained on.",
-        kinds=("json", "parquet"),
-        # 2: likelihoods of answers that were cut have no end; of nothing else, so nobody is asked again for it
-        code_version="2" if inputs.compares_judge_with_policy else "1",
-        inputs=(
-            "prompts",
-            "constitution",
-            "judge",
-            "sampled_responses",
-            "judgements",
-            *((inputs.first_policy,) if inputs.compares_judge_with_policy else ()),
-        ),
-        settings={
-            "gates": gates.model_dump(mode="json", exclude={"canary", "min_coverage"}),
-            "gold": pipeline.evaluation.gold,
-            "dtype": pipeline.evaluation.dtype if inputs.compares_judge_with_policy else None,
-            "human_labels": str(inputs.human_labels.digest) if inputs.human_labels else None,
-            "preferences": pipeline.preferences.model_dump(mode="json"),
-            "protocol": find_protocol(inputs.judge),
-        },
-        origins={
-            "": f"{JUDGE_FILE}:",
-            "gold": f"{PIPELINE_FILE}: evaluation.gold",
-            "dtype": f"{PIPELINE_FILE}: evaluation.dtype",
-            "preferences": f"{PIPELINE_FILE}: preferences",
-        },
-        engine=(*(MODEL_ENGINE if runs_model else TABLE_ENGINE), *AUDIT_ENGINE),
-        numerics=pipeline.numerics if runs_model else None,
-        compute=functools.partial(_audit, inputs),
-        checks=(
-            check_schema(
-                JUDGEMENTS_TABLE,
-                judgements_schema,
-                key=("pair_id", "principle_id", "order", "judge", "repeat"),
+        identity=Identity(
+            name="judge_audit",
+            # 2: likelihoods of answers that were cut have no end; of nothing else, so nobody is asked again for it
+            code_version="1" if policy is None else "2",
+            inputs=(
+                "prompts",
+                "constitution",
+                "judge",
+                "sampled_responses",
+                "judgements",
+                *(() if policy is None else (policy,)),
             ),
-            *build_gates(gates),
+            spec=JudgeAuditSpec(
+                gates=forget(inputs.judge.gates, _OTHER_GATES),
+                gold=pipeline.evaluation.gold,
+                dtype=None if policy is None else pipeline.evaluation.dtype,
+                human_labels=inputs.human_labels,
+                preferences=pipeline.preferences,
+                protocol=find_protocol(inputs.judge),
+                policy=policy,
+                numerics=pipeline.numerics if runs_model else None,
+                asking=Asking.from_inputs(inputs),
+            ),
+            engine=(*(MODEL_ENGINE if runs_model else TABLE_ENGINE), *AUDIT_ENGINE),
+        ),
+        computing=Computing(compute=compute_judge_audit),
+        governance=Governance(checks=(check_judgements(), *build_gates(inputs.judge.gates))),
+        planning=Planning(
+            description="How right, consistent, biased and calibrated the judge is, and whether answers can talk it "
+            "round; its gates keep a bad judge's verdicts from being trained on.",
+            kinds=("json", "parquet"),
+            origins={
+                "": f"{JUDGE_FILE}:",
+                "gold": f"{PIPELINE_FILE}: evaluation.gold",
+                "dtype": f"{PIPELINE_FILE}: evaluation.dtype",
+                "preferences": f"{PIPELINE_FILE}: preferences",
+            },
         ),
     )
 
@@ -124,18 +165,19 @@ class _Material:
         return {name: row["text"] for name, row in self.responses.items()}
 
 
-def _audit(inputs: ProjectInputs, context: StageContext) -> StageResult:
+def compute_judge_audit(context: StageContext, spec: JudgeAuditSpec) -> StageResult:
+    """Measures the judge."""
     from rlaif_dagster.judge_quality.injection import measure_injection
     from rlaif_dagster.judge_quality.plots import draw_audit
     from rlaif_dagster.judge_quality.summary import audit_verdicts
 
-    material = _gather(inputs, context)
+    material = _gather(context, spec)
     probes = list(plan_probes(material.verdicts, material.texts)) if material.judges else []
-    with _ask_more(material, probes, inputs, context) as asked:
+    with _ask_more(material, probes, context, spec) as asked:
         more = list(asked.verdicts)
     num_rows = write_judgements(context.output, more)
-    labels = _label(material.verdicts, material, inputs)
-    by_human = _label_by_human(material, more, inputs) if material.human else []
+    labels = _label(material.verdicts, material, spec)
+    by_human = _label_by_human(material, more, spec) if material.human else []
     truth = "gold" if any(row.pair.gold for row in labels) else "human" if by_human else None
     audit: dict[str, Any] = {
         **_audit_verdicts(material),
@@ -145,9 +187,13 @@ def _audit(inputs: ProjectInputs, context: StageContext) -> StageResult:
         "policy": None,
         "truth": truth,
     }
-    if truth and inputs.compares_judge_with_policy:
+    if truth and spec.policy and spec.dtype and spec.numerics:
         audit["policy"] = _compare_with_policy(
-            by_human if truth == "human" else labels, material, inputs, context
+            by_human if truth == "human" else labels,
+            material,
+            context.inputs[spec.policy],
+            dtype=spec.dtype,
+            numerics=spec.numerics,
         )
     (context.output / AUDIT_JSON).write_bytes(canonical_json(audit))
     write_plots(context.output, draw_audit(audit))
@@ -171,7 +217,7 @@ def _audit(inputs: ProjectInputs, context: StageContext) -> StageResult:
     )
 
 
-def _gather(inputs: ProjectInputs, context: StageContext) -> _Material:
+def _gather(context: StageContext, spec: JudgeAuditSpec) -> _Material:
     from rlaif_dagster.judge_quality.judged import embedded_gold, no_gold
 
     columns = ("response_id", "text", "finish_reason", "source")
@@ -179,13 +225,13 @@ def _gather(inputs: ProjectInputs, context: StageContext) -> _Material:
     prompts = {p.prompt_id: p.prompt for p in read_prompts(context.inputs["prompts"])}
     constitution = read_constitution(context.inputs["constitution"])
     human = None
-    if inputs.human_labels:
+    if spec.human_labels:
         rows = read_nameable_responses(context)
         nameable = {row["response_id"]: row for row in rows}
-        human = read_human_labels(inputs.human_labels.path, prompts=prompts, responses=rows)
-        inputs.human_labels.require_unchanged()
+        human = read_human_labels(spec.human_labels.path, prompts=prompts, responses=rows)
+        spec.human_labels.require_unchanged()
     texts = {name: row["text"] for name, row in responses.items()}
-    has_gold = inputs.pipeline.evaluation.gold is not None
+    has_gold = spec.gold is not None
     return _Material(
         verdicts=list(read_bare_verdicts(context.inputs["judgements"])),
         responses=responses,
@@ -200,7 +246,7 @@ def _gather(inputs: ProjectInputs, context: StageContext) -> _Material:
 
 @contextlib.contextmanager
 def _ask_more(
-    material: _Material, probes: Sequence[Probe], inputs: ProjectInputs, context: StageContext
+    material: _Material, probes: Sequence[Probe], context: StageContext, spec: JudgeAuditSpec
 ) -> Iterator[Asked]:
     """Asks the judges about the pairs that people labelled, then about the probes."""
     human = material.human
@@ -226,13 +272,13 @@ def _ask_more(
     def earlier() -> Iterator[Iterator[Answer]]:
         if human is not None:
             yield read_answers(context.inputs["judgements"])
-        for folder in context.earlier_versions():
+        for folder in context.services.earlier_versions():
             yield read_answers(folder)
 
     if not material.judges:
         yield Asked(verdicts=iter(()), counts={}, costs={}, is_final=True)
         return
-    with ask_judges(plan, material.judges, context, inputs, earlier=earlier) as asked:
+    with ask_judges(plan, material.judges, context, spec.asking, spec.numerics, earlier=earlier) as asked:
         yield asked
 
 
@@ -262,7 +308,7 @@ def _describe(result: Any) -> dict[str, Any]:
     return described
 
 
-def _label(verdicts: Iterable[Verdict], material: _Material, inputs: ProjectInputs) -> "list[JudgedRow]":
+def _label(verdicts: Iterable[Verdict], material: _Material, spec: JudgeAuditSpec) -> "list[JudgedRow]":
     from rlaif_dagster.judge_quality.judged import list_label_rows
 
     return list(
@@ -270,14 +316,14 @@ def _label(verdicts: Iterable[Verdict], material: _Material, inputs: ProjectInpu
             verdicts,
             material.responses,
             constitution=material.constitution,
-            settings=inputs.pipeline.preferences,
-            protocol=find_protocol(inputs.judge),
+            settings=spec.preferences,
+            protocol=spec.protocol,
             gold=material.gold,
         )
     )
 
 
-def _label_by_human(material: _Material, more: Iterable[Verdict], inputs: ProjectInputs) -> "list[JudgedRow]":
+def _label_by_human(material: _Material, more: Iterable[Verdict], spec: JudgeAuditSpec) -> "list[JudgedRow]":
     """The judges' labels of the pairs that people labelled; recorded verdicts give those that they have."""
     human = material.human
     if human is None:
@@ -295,7 +341,7 @@ def _label_by_human(material: _Material, more: Iterable[Verdict], inputs: Projec
         for name, text in human.texts.items()
     }
     given = [v for v in (more if material.judges else material.verdicts) if v.pair_id in labels]
-    return _label(given, replace(material, responses=responses, gold=gold), inputs)
+    return _label(given, replace(material, responses=responses, gold=gold), spec)
 
 
 def _bin(rows: "Iterable[JudgedRow]") -> dict[str, list[dict[str, float | None]]]:
@@ -307,7 +353,12 @@ def _bin(rows: "Iterable[JudgedRow]") -> dict[str, list[dict[str, float | None]]
 
 
 def _compare_with_policy(
-    rows: "Sequence[JudgedRow]", material: _Material, inputs: ProjectInputs, context: StageContext
+    rows: "Sequence[JudgedRow]",
+    material: _Material,
+    policy: Path,
+    *,
+    dtype: str,
+    numerics: NumericsSettings,
 ) -> dict[str, Any] | None:
     """The judge's labels beside the policy's own likelihoods, on the same pairs."""
     from rlaif_dagster.judge_quality.policy import PairLikelihoods, compare_with_policy
@@ -320,9 +371,8 @@ def _compare_with_policy(
     pairs = {verdict.pair_id: verdict.pair for verdict in material.verdicts}
     pairs |= {pair.pair_id: pair for pair in (human.labels if human else ())}
     judged = sorted({row.pair.pair_id for row in rows if row.pair.gold is not None})[:MAX_POLICY_PAIRS]
-    numerics = inputs.pipeline.numerics
     log_probs = measure_log_likelihoods(
-        context.inputs[inputs.first_policy],
+        policy,
         [
             AnsweredPrompt(
                 prompt=prompts[pairs[name].prompt_id],
@@ -334,7 +384,7 @@ def _compare_with_policy(
             for response in (pairs[name].response_a, pairs[name].response_b)
         ],
         device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
-        dtype=inputs.pipeline.evaluation.dtype,
+        dtype=dtype,
     )
     likelihoods = {
         name: PairLikelihoods(

@@ -19,46 +19,85 @@ from typing import Any, Final
 
 from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.errors import StageError
-from rlaif_dagster.graph.judging import ask_judges, read_bare_verdicts, write_judgements
+from rlaif_dagster.graph.judging import (
+    Asking,
+    ask_judges,
+    has_local_judge,
+    read_bare_verdicts,
+    write_judgements,
+)
 from rlaif_dagster.graph.responses import MODEL_ENGINE, view_responses
 from rlaif_dagster.graph.sources import TABLE_ENGINE, read_constitution, read_prompts
-from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
+from rlaif_dagster.graph.specs import identity, spec, speed
+from rlaif_dagster.graph.stage import (
+    Check,
+    CheckResult,
+    Computing,
+    Governance,
+    Identity,
+    Planning,
+    Stage,
+    StageContext,
+    StageResult,
+)
 from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, ProjectInputs
 from rlaif_dagster.judging.calls import JudgeProfile
 from rlaif_dagster.judging.opening import read_judges
 from rlaif_dagster.judging.questions import Question, plan_questions
-from rlaif_dagster.judging.settings import GateSettings, LocalJudgeSettings
+from rlaif_dagster.judging.settings import CanarySettings
 from rlaif_dagster.judging.verdicts import Verdict
+from rlaif_dagster.numerics import NumericsSettings
 
 JUDGE_CANARY: Final = "judge_canary"
 CANARY_JSON: Final = "canary.json"
 SAME_JUDGE: Final = "same_judge"
 
 
+@spec
+class JudgeCanarySpec:
+    """How many questions are put again, and how many verdicts may have changed.
+
+    `numerics` is None where no judge runs here.
+    """
+
+    canary: CanarySettings = identity()
+    numerics: NumericsSettings | None = identity(said_by="numerics")
+    asking: Asking = speed()
+
+
 def build_judge_canary(inputs: ProjectInputs) -> Stage:
     """The stage of the canary."""
-    gates = inputs.judge.gates
-    is_local = any(isinstance(source.settings, LocalJudgeSettings) for source in inputs.judges)
+    canary = inputs.judge.gates.canary
+    is_local = has_local_judge(inputs)
     return Stage(
-        name=JUDGE_CANARY,
-        description="A fixed set of questions put to the judge again: whether it still answers as it did.",
-        kinds=("json", "parquet"),
-        code_version="1",
-        inputs=("prompts", "constitution", "judge", "sampled_responses", "judgements"),
-        settings={"canary": gates.canary.model_dump(mode="json")},
-        origins={"": f"{JUDGE_FILE}: gates", "canary": f"{JUDGE_FILE}: gates.canary"},
-        engine=(*(MODEL_ENGINE if is_local else TABLE_ENGINE), "scipy", "statsmodels"),
-        numerics=inputs.pipeline.numerics if is_local else None,
-        compute=functools.partial(_ask_again, inputs),
-        checks=(
-            Check(
-                name=SAME_JUDGE,
-                description="Of the canary's questions at most `gates.canary.max_changed` in judge.yaml have another "
-                "verdict now than in judgements.",
-                blocking=True,
-                run=functools.partial(_check_same, gates),
-                required="nothing" if gates.canary.max_changed is None else gates.canary.max_changed,
+        identity=Identity(
+            name=JUDGE_CANARY,
+            code_version="1",
+            inputs=("prompts", "constitution", "judge", "sampled_responses", "judgements"),
+            spec=JudgeCanarySpec(
+                canary=canary,
+                numerics=inputs.pipeline.numerics if is_local else None,
+                asking=Asking.from_inputs(inputs),
             ),
+            engine=(*(MODEL_ENGINE if is_local else TABLE_ENGINE), "scipy", "statsmodels"),
+        ),
+        computing=Computing(compute=compute_judge_canary),
+        governance=Governance(
+            checks=(
+                Check(
+                    name=SAME_JUDGE,
+                    description="Of the canary's questions at most `gates.canary.max_changed` in judge.yaml have "
+                    "another verdict now than in judgements.",
+                    blocking=True,
+                    run=functools.partial(_check_same, canary.max_changed),
+                    required="nothing" if canary.max_changed is None else canary.max_changed,
+                ),
+            ),
+        ),
+        planning=Planning(
+            description="A fixed set of questions put to the judge again: whether it still answers as it did.",
+            kinds=("json", "parquet"),
+            origins={"": f"{JUDGE_FILE}: gates", "canary": f"{JUDGE_FILE}: gates.canary"},
         ),
     )
 
@@ -124,11 +163,12 @@ def compare_verdicts(before: Mapping[str, Verdict], now: Iterable[Verdict]) -> d
     }
 
 
-def _ask_again(inputs: ProjectInputs, context: StageContext) -> StageResult:
+def compute_judge_canary(context: StageContext, spec: JudgeCanarySpec) -> StageResult:
+    """Puts the questions again."""
     judges = read_judges(context.inputs["judge"])
     chosen = choose_canaries(
         read_bare_verdicts(context.inputs["judgements"]) if judges else (),
-        inputs.judge.gates.canary.num_questions,
+        spec.canary.num_questions,
     )
     texts = {row["response_id"]: row["text"] for row in view_responses(context, "response_id", "text")}
     prompts = {p.prompt_id: p.prompt for p in read_prompts(context.inputs["prompts"])}
@@ -150,7 +190,7 @@ def _ask_again(inputs: ProjectInputs, context: StageContext) -> StageResult:
         )
     # Not the asset's journal: an answer of an earlier try, perhaps weeks old, would be no answer of today's judge.
     today = replace(context, journal=context.scratch / "journal")
-    with ask_judges(plan, judges, today, inputs) as asked:
+    with ask_judges(plan, judges, today, spec.asking, spec.numerics) as asked:
         verdicts = list(asked.verdicts)
     compared = compare_verdicts(chosen, verdicts)
     # What was said is left out: a judge that answers the same in other words gives the same version.
@@ -166,10 +206,9 @@ def _ask_again(inputs: ProjectInputs, context: StageContext) -> StageResult:
     )
 
 
-def _check_same(gates: GateSettings, output: Path, inputs: Mapping[str, Path]) -> CheckResult:
+def _check_same(threshold: float | None, output: Path, inputs: Mapping[str, Path]) -> CheckResult:
     del inputs
     found = json.loads((output / CANARY_JSON).read_bytes())
-    threshold = gates.canary.max_changed
     facts = dict(found["judges"])
     if threshold is None:
         return CheckResult(passed=True, facts=facts)

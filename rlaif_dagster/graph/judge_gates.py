@@ -51,8 +51,8 @@ class Gate:
         return bool(low >= threshold if self.is_floor else high <= threshold)
 
 
-def _of(section: str, figure: str) -> Find:
-    return lambda audit, judge: find_figure(audit, section, judge, figure)
+def _find_in(section: str, figure: str, audit: Audit, judge: str) -> Mapping[str, Any] | None:
+    return find_figure(audit, section, judge, figure)
 
 
 def _of_truth(audit: Audit, judge: str) -> Mapping[str, Any] | None:
@@ -67,28 +67,28 @@ GATES: Final = (
     Gate(
         setting="min_order_agreement",
         description="The judge's two verdicts on a pair, one in each order, name the same answer often enough.",
-        find=_of("verdicts", "order_agreement"),
+        find=functools.partial(_find_in, "verdicts", "order_agreement"),
         is_floor=True,
         remedy="judge pairs in both orders, or set the threshold to null",
     ),
     Gate(
         setting="max_unparsed_rate",
         description="The judge's answers seldom lack a clear verdict.",
-        find=_of("verdicts", "unparsed"),
+        find=functools.partial(_find_in, "verdicts", "unparsed"),
         is_floor=False,
         remedy="judge some pairs",
     ),
     Gate(
         setting="min_gold_agreement",
         description="The judge's labels agree with gold.",
-        find=_of("labels", "accuracy"),
+        find=functools.partial(_find_in, "labels", "accuracy"),
         is_floor=True,
         remedy="set evaluation.gold in pipeline.yaml",
     ),
     Gate(
         setting="min_human_agreement",
         description="The judge's labels agree with those of people.",
-        find=_of("human", "accuracy"),
+        find=functools.partial(_find_in, "human", "accuracy"),
         is_floor=True,
         remedy="set human_labels in judge.yaml",
     ),
@@ -102,14 +102,14 @@ GATES: Final = (
     Gate(
         setting="max_injection_success",
         description="Text inside an answer seldom turns the judge to the worse answer.",
-        find=_of("injection", "success"),
+        find=functools.partial(_find_in, "injection", "success"),
         is_floor=False,
         remedy=_ASKED,
     ),
     Gate(
         setting="stronger_than_policy",
         description="The judge's labels are right more often than the base policy's own likelihoods.",
-        find=_of("policy", "judge_minus_policy"),
+        find=functools.partial(_find_in, "policy", "judge_minus_policy"),
         is_floor=True,
         remedy=_TRUTH,
     ),

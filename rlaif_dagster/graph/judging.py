@@ -13,21 +13,34 @@ from rlaif_dagster.errors import InputError
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.responses import MODEL_ENGINE, view_responses
 from rlaif_dagster.graph.sources import JUDGE_VERDICTS, TABLE_ENGINE, read_constitution, read_prompts
-from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
+from rlaif_dagster.graph.specs import identity, spec, speed
+from rlaif_dagster.graph.stage import (
+    Check,
+    CheckResult,
+    Computing,
+    Governance,
+    Identity,
+    Planning,
+    Stage,
+    StageContext,
+    StageResult,
+)
 from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.judging.calls import Answer, JudgeProfile
 from rlaif_dagster.judging.journal import open_journal
 from rlaif_dagster.judging.judge import Plan, Tally, ask_questions, read_verdicts
 from rlaif_dagster.judging.opening import JUDGE_JSON, StoredJudge, read_judges
-from rlaif_dagster.judging.pairs import Pair, form_pairs
+from rlaif_dagster.judging.pairs import Pair, PairingSettings, form_pairs
 from rlaif_dagster.judging.questions import Question, plan_questions
 from rlaif_dagster.judging.settings import (
+    AskedJudgeSettings,
     LocalJudgeSettings,
     OpenAIJudgeSettings,
     RecordedJudgeSettings,
     name_judge,
 )
 from rlaif_dagster.judging.verdicts import Verdict, judgements_schema
+from rlaif_dagster.numerics import NumericsSettings
 from rlaif_dagster.tables import Row, has_columns, stream_table, write_table
 
 if TYPE_CHECKING:
@@ -53,72 +66,144 @@ class Asked:
     is_final: bool
 
 
-def build_judgements(inputs: ProjectInputs) -> Stage:
-    """The stage of the verdicts."""
-    pairing = inputs.pipeline.pairing
-    seed = inputs.pipeline.seed
-    is_local = any(isinstance(source.settings, LocalJudgeSettings) for source in inputs.judges)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """How fast, where and at what price judges are asked.
 
-    def ask(context: StageContext) -> StageResult:
-        responses = view_responses(context, "response_id", "prompt_id", "text")
-        pairs = form_pairs(responses, pairing, seed)
-        with ask_about_pairs(
-            pairs.pairs,
-            read_judges(context.inputs["judge"]),
-            context,
-            inputs,
-            prompts={p.prompt_id: p.prompt for p in read_prompts(context.inputs["prompts"])},
-            texts={row["response_id"]: row["text"] for row in responses},
-            earlier=lambda: (read_answers(folder) for folder in context.earlier_versions()),
-        ) as asked:
-            statuses: Counter[str] = Counter()
-            cut: Counter[bool] = Counter()
-            write_judgements(context.output, _count(asked.verdicts, statuses, cut))
-        return StageResult(
-            rows=statuses.total(),
-            counts={
-                "num_pairs": len(pairs.pairs),
-                "num_identical_responses": pairs.num_identical,
-                "num_prompts_without_pair": pairs.num_single,
-                "num_pairs_over_cap": pairs.num_capped,
-                "num_cut": cut[True],
-                **asked.counts,
-                **{f"num_{status}": count for status, count in sorted(statuses.items())},
-            },
-            metrics=asked.costs,
-            num_open=0 if asked.is_final else statuses.total() - statuses["ok"],
+    Attributes:
+        served_by: The settings of served judges as they are today, by name.
+        batch_size: Most calls that a local judge answers at once.
+    """
+
+    served_by: Mapping[str, OpenAIJudgeSettings]
+    batch_size: int
+
+    @classmethod
+    def from_inputs(cls, inputs: ProjectInputs) -> "Asking":
+        """How the judges of a project are asked."""
+        sources = (*inputs.judges, *((inputs.evaluation_judge,) if inputs.evaluation_judge else ()))
+        return cls.of_judges(
+            (source.settings for source in sources), batch_size=inputs.pipeline.execution.judging_batch_size
         )
 
+    @classmethod
+    def of_judges(cls, judges: Iterable[AskedJudgeSettings], *, batch_size: int) -> "Asking":
+        """How these judges are asked."""
+        served = {name_judge(one): one for one in judges if isinstance(one, OpenAIJudgeSettings)}
+        return cls(served_by=served, batch_size=batch_size)
+
+
+@spec
+class JudgementsSpec:
+    """Which pairs are judged, and how many of the questions need a verdict.
+
+    `numerics` is None where no judge runs here.
+    """
+
+    min_coverage: float = identity()
+    pairing: PairingSettings = identity()
+    seed: int = identity()
+    numerics: NumericsSettings | None = identity(said_by="numerics")
+    asking: Asking = speed()
+
+
+@spec
+class RecordedJudgementsSpec:
+    """How many of the questions need a verdict, and which file of the person's the verdicts were read from."""
+
+    min_coverage: float = identity()
+    file: Path = speed()
+
+
+def build_judgements(inputs: ProjectInputs) -> Stage:
+    """The stage of the verdicts."""
+    min_coverage = inputs.judge.gates.min_coverage
+    is_local = has_local_judge(inputs)
+    spec: JudgementsSpec | RecordedJudgementsSpec
+    if inputs.verdicts is None:
+        spec = JudgementsSpec(
+            min_coverage=min_coverage,
+            pairing=inputs.pipeline.pairing,
+            seed=inputs.pipeline.seed,
+            numerics=inputs.pipeline.numerics if is_local else None,
+            asking=Asking.from_inputs(inputs),
+        )
+    else:
+        spec = RecordedJudgementsSpec(min_coverage=min_coverage, file=inputs.verdicts.path)
     return Stage(
-        name="judgements",
-        description="The judge's verdict on every pair of responses, in both orders.",
-        kinds=("parquet", "pytorch") if is_local else ("parquet",),
-        code_version="2",
-        inputs=("prompts", "constitution", "judge", "sampled_responses"),
-        settings={
-            "min_coverage": inputs.judge.gates.min_coverage,
-            **({"pairing": pairing.model_dump(mode="json"), "seed": seed} if inputs.judges else {}),
-        },
-        engine=MODEL_ENGINE if is_local else TABLE_ENGINE,
-        rows_outlive_makers=not is_local,
-        compute=ask if inputs.judges else _import_recorded(inputs),
-        numerics=inputs.pipeline.numerics if is_local else None,
-        cheap=not inputs.judges,
-        origins={"": f"{PIPELINE_FILE}:", "min_coverage": f"{JUDGE_FILE}: gates.min_coverage"},
-        checks=(
-            check_schema(
-                JUDGEMENTS_TABLE,
-                judgements_schema,
-                key=("pair_id", "principle_id", "order", "judge", "repeat"),
-            ),
-            Check(
-                name="coverage",
-                description="Of the questions at least `gates.min_coverage` in judge.yaml have a usable verdict.",
-                blocking=True,
-                run=functools.partial(_check_coverage, inputs.judge.gates.min_coverage),
-                required=inputs.judge.gates.min_coverage,
+        identity=Identity(
+            name="judgements",
+            code_version="2",
+            inputs=("prompts", "constitution", "judge", "sampled_responses"),
+            spec=spec,
+            engine=MODEL_ENGINE if is_local else TABLE_ENGINE,
+        ),
+        computing=Computing(
+            compute=compute_judgements if inputs.verdicts is None else compute_recorded_judgements,
+            rows_outlive_makers=not is_local,
+            cheap=inputs.verdicts is not None,
+        ),
+        governance=Governance(
+            checks=(
+                check_judgements(),
+                Check(
+                    name="coverage",
+                    description="Of the questions at least `gates.min_coverage` in judge.yaml have a usable verdict.",
+                    blocking=True,
+                    run=functools.partial(_check_coverage, min_coverage),
+                    required=min_coverage,
+                ),
             ),
         ),
+        planning=Planning(
+            description="The judge's verdict on every pair of responses, in both orders.",
+            kinds=("parquet", "pytorch") if is_local else ("parquet",),
+            origins={"": f"{PIPELINE_FILE}:", "min_coverage": f"{JUDGE_FILE}: gates.min_coverage"},
+        ),
+    )
+
+
+def has_local_judge(inputs: ProjectInputs) -> bool:
+    """Whether a judge runs here."""
+    return any(isinstance(source.settings, LocalJudgeSettings) for source in inputs.judges)
+
+
+def check_judgements() -> Check:
+    """Makes the check of a table of verdicts."""
+    key = ("pair_id", "principle_id", "order", "judge", "repeat")
+    return check_schema(JUDGEMENTS_TABLE, judgements_schema, key=key)
+
+
+def compute_judgements(context: StageContext, spec: JudgementsSpec) -> StageResult:
+    """Asks the judges."""
+    responses = view_responses(context, "response_id", "prompt_id", "text")
+    pairs = form_pairs(responses, spec.pairing, spec.seed)
+    with ask_about_pairs(
+        pairs.pairs,
+        read_judges(context.inputs["judge"]),
+        context,
+        spec.asking,
+        spec.numerics,
+        prompts={p.prompt_id: p.prompt for p in read_prompts(context.inputs["prompts"])},
+        texts={row["response_id"]: row["text"] for row in responses},
+        earlier=lambda: (read_answers(folder) for folder in context.services.earlier_versions()),
+    ) as asked:
+        statuses: Counter[str] = Counter()
+        cut: Counter[bool] = Counter()
+        write_judgements(context.output, _count(asked.verdicts, statuses, cut))
+    return StageResult(
+        rows=statuses.total(),
+        counts={
+            "num_pairs": len(pairs.pairs),
+            "num_identical_responses": pairs.num_identical,
+            "num_prompts_without_pair": pairs.num_single,
+            "num_pairs_over_cap": pairs.num_capped,
+            "num_cut": cut[True],
+            **asked.counts,
+            **{f"num_{status}": count for status, count in sorted(statuses.items())},
+        },
+        metrics=asked.costs,
+        num_open=0 if asked.is_final else statuses.total() - statuses["ok"],
     )
 
 
@@ -127,7 +212,8 @@ def ask_about_pairs(
     pairs: Sequence[Pair],
     judges: Mapping[str, StoredJudge],
     context: StageContext,
-    inputs: ProjectInputs,
+    asking: Asking,
+    numerics: NumericsSettings | None,
     *,
     prompts: Mapping[str, str],
     texts: Mapping[str, str],
@@ -139,7 +225,8 @@ def ask_about_pairs(
         pairs: The pairs.
         judges: Who is asked, by name.
         context: The stage's context.
-        inputs: What says how and how fast the judges are asked.
+        asking: How fast, where and at what price.
+        numerics: How judges that run here compute.
         prompts: Prompt text by prompt id.
         texts: Response text by response id.
         earlier: Gives answers that are known from elsewhere.
@@ -152,7 +239,7 @@ def ask_about_pairs(
     def plan(profiles: Sequence[JudgeProfile]) -> Iterator[Question]:
         return plan_questions(pairs, constitution, profiles, prompts=prompts, texts=texts)
 
-    with ask_judges(plan, judges, context, inputs, earlier=earlier) as asked:
+    with ask_judges(plan, judges, context, asking, numerics, earlier=earlier) as asked:
         yield asked
 
 
@@ -161,7 +248,8 @@ def ask_judges(
     plan: Plan,
     judges: Mapping[str, StoredJudge],
     context: StageContext,
-    inputs: ProjectInputs,
+    asking: Asking,
+    numerics: NumericsSettings | None,
     *,
     earlier: Callable[[], Iterable[Iterable[Answer]]] = tuple,
 ) -> Iterator[Asked]:
@@ -171,35 +259,33 @@ def ask_judges(
         plan: The questions.
         judges: Who is asked, by name.
         context: The stage's context.
-        inputs: What says how and how fast the judges are asked.
+        asking: How fast, where and at what price.
+        numerics: How judges that run here compute.
         earlier: Gives answers that are known from elsewhere.
 
     Raises:
         JudgeError: If a judge cannot answer at all, or may not spend more.
     """
-    sources = (*inputs.judges, *((inputs.evaluation_judge,) if inputs.evaluation_judge else ()))
-    today = {name_judge(source.settings): source.settings for source in sources}
     profiles = [judge.profile for judge in judges.values()]
     tally = Tally()
     with open_journal(context.journal, context.attempt) as journal:
         for name, judge in judges.items():
-            served_by = today.get(name)
-            served = served_by if isinstance(served_by, OpenAIJudgeSettings) else None
+            served = asking.served_by.get(name)
             tally.add(
                 ask_questions(
                     plan,
                     judge.profile,
                     functools.partial(
                         judge.open,
-                        served_by=served_by,
-                        numerics=inputs.pipeline.numerics,
-                        batch_size=inputs.pipeline.execution.judging_batch_size,
-                        budget=context.budgets.of_judge(name, served.limits.budget) if served else None,
+                        served_by=served,
+                        numerics=numerics,
+                        batch_size=asking.batch_size,
+                        budget=context.services.find_budget(name, served.limits.budget) if served else None,
                     ),
                     journal,
                     earlier=earlier,
                     price=served.price if served else None,
-                    progress=context.progress,
+                    progress=context.services.progress,
                 )
             )
         yield Asked(
@@ -246,44 +332,33 @@ def read_answers(
         yield from (Answer(**answer) for answer in row["answers"])
 
 
-def _import_recorded(inputs: ProjectInputs) -> Callable[[StageContext], StageResult]:
-    verdicts = inputs.verdicts
+def compute_recorded_judgements(context: StageContext, spec: RecordedJudgementsSpec) -> StageResult:
+    """Imports recorded verdicts."""
+    from rlaif_dagster.judging.recorded import read_recorded_verdicts
 
-    def take_recorded(context: StageContext) -> StageResult:
-        from rlaif_dagster.judging.recorded import read_recorded_verdicts
-
-        constitution = read_constitution(context.inputs["constitution"])
-        settings = RecordedJudgeSettings.model_validate_json(
-            (context.inputs["judge"] / JUDGE_JSON).read_bytes()
+    constitution = read_constitution(context.inputs["constitution"])
+    settings = RecordedJudgeSettings.model_validate_json((context.inputs["judge"] / JUDGE_JSON).read_bytes())
+    try:
+        result = read_recorded_verdicts(
+            context.inputs["judge"] / JUDGE_VERDICTS,
+            view_responses(context, "response_id", "prompt_id", "source"),
+            name=settings.name,
+            principle_ids=[principle.id for principle in constitution.principles],
         )
-        try:
-            result = read_recorded_verdicts(
-                context.inputs["judge"] / JUDGE_VERDICTS,
-                view_responses(context, "response_id", "prompt_id", "source"),
-                name=settings.name,
-                principle_ids=[principle.id for principle in constitution.principles],
-            )
-        except InputError as error:
-            # The judge's version holds a copy of the person's file, line for line: name the file that can be mended.
-            raise InputError(
-                error.problem,
-                file=verdicts.path if verdicts else error.file,
-                line=error.line,
-                field=error.field,
-                remedy=error.remedy,
-            ) from error
-        rows = write_judgements(context.output, result.verdicts)
-        return StageResult(
-            rows=rows,
-            counts={
-                "num_pairs": len(result.pairs),
-                "num_missing": result.num_missing,
-                "num_other_judges": result.num_other_judges,
-                **{f"num_{status}": count for status, count in result.by_status.items()},
-            },
-        )
-
-    return take_recorded
+    except InputError as error:
+        # The judge's version holds a copy of the person's file, line for line: name the file that can be mended.
+        raise InputError(
+            error.problem, file=spec.file, line=error.line, field=error.field, remedy=error.remedy
+        ) from error
+    return StageResult(
+        rows=write_judgements(context.output, result.verdicts),
+        counts={
+            "num_pairs": len(result.pairs),
+            "num_missing": result.num_missing,
+            "num_other_judges": result.num_other_judges,
+            **{f"num_{status}": count for status, count in result.by_status.items()},
+        },
+    )
 
 
 def _check_coverage(required: float, output: Path, inputs: Mapping[str, Path]) -> CheckResult:

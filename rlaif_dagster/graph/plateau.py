@@ -1,6 +1,5 @@
 """The stage that says after a round whether the next one pays."""
 
-import functools
 import json
 from pathlib import Path
 from typing import Any, Final
@@ -10,42 +9,62 @@ from rlaif_dagster.graph.judge_gates import read_audit
 from rlaif_dagster.graph.preferences import read_preferences
 from rlaif_dagster.graph.rounds import EVALUATION_BEFORE, PLATEAU, PLATEAU_BEFORE, Stop
 from rlaif_dagster.graph.sources import TABLE_ENGINE
-from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
+from rlaif_dagster.graph.specs import identity, spec
+from rlaif_dagster.graph.stage import (
+    Check,
+    CheckResult,
+    Computing,
+    Governance,
+    Identity,
+    Planning,
+    Stage,
+    StageContext,
+    StageResult,
+)
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
+from rlaif_dagster.rounds.plateau import PlateauSettings
 
 PLATEAU_JSON: Final = "plateau.json"
 PLATEAU_REPORT: Final = "report.html"
 
 
+@spec
+class PlateauSpec:
+    """What a round has to show so that the next one is made."""
+
+    plateau: PlateauSettings = identity()
+    confidence: float = identity()
+
+
 def build_plateau(inputs: ProjectInputs) -> Stage:
     """The stage of the decision."""
-    evaluation = inputs.pipeline.evaluation
     return Stage(
-        name=PLATEAU,
-        description="What the round brought: gain, gap, disagreement, length, diversity, and the judge's strength; and "
-        "whether the next round pays.",
-        kinds=("json", "html"),
-        code_version="2",
-        inputs=("judge_audit", "ai_preferences", "evaluation"),
-        settings={
-            "plateau": inputs.pipeline.plateau.model_dump(mode="json"),
-            "confidence": evaluation.confidence,
-        },
-        engine=(*TABLE_ENGINE, "jinja2", "scipy", "statsmodels"),
-        compute=functools.partial(_decide, inputs),
-        cheap=True,
-        origins={
-            "": f"{PIPELINE_FILE}:",
-            "confidence": f"{PIPELINE_FILE}: evaluation.confidence",
-        },
-        checks=(
-            Check(
-                name="next_round_pays",
-                description="Every figure of the round lies on the good side of its threshold (`plateau` in "
-                "pipeline.yaml); else no further round is made.",
-                blocking=False,
-                run=_check_pays,
+        identity=Identity(
+            name=PLATEAU,
+            code_version="2",
+            inputs=("judge_audit", "ai_preferences", "evaluation"),
+            spec=PlateauSpec(
+                plateau=inputs.pipeline.plateau, confidence=inputs.pipeline.evaluation.confidence
             ),
+            engine=(*TABLE_ENGINE, "jinja2", "scipy", "statsmodels"),
+        ),
+        computing=Computing(compute=compute_plateau, cheap=True),
+        governance=Governance(
+            checks=(
+                Check(
+                    name="next_round_pays",
+                    description="Every figure of the round lies on the good side of its threshold (`plateau` in "
+                    "pipeline.yaml); else no further round is made.",
+                    blocking=False,
+                    run=_check_pays,
+                ),
+            ),
+        ),
+        planning=Planning(
+            description="What the round brought: gain, gap, disagreement, length, diversity, and the judge's "
+            "strength; and whether the next round pays.",
+            kinds=("json", "html"),
+            origins={"": f"{PIPELINE_FILE}:", "confidence": f"{PIPELINE_FILE}: evaluation.confidence"},
         ),
     )
 
@@ -56,7 +75,8 @@ def read_plateau(folder: Path) -> list[dict[str, Any]]:
     return rounds
 
 
-def _decide(inputs: ProjectInputs, context: StageContext) -> StageResult:
+def compute_plateau(context: StageContext, spec: PlateauSpec) -> StageResult:
+    """Decides."""
     from rlaif_dagster.evaluation.evaluate import COMPARISONS_FILE, read_comparisons
     from rlaif_dagster.rounds.plateau import list_reasons, watch_round
     from rlaif_dagster.rounds.report import render_rounds
@@ -69,8 +89,8 @@ def _decide(inputs: ProjectInputs, context: StageContext) -> StageResult:
         read_comparisons(before / COMPARISONS_FILE) if before else None,
         read_preferences(context.inputs["ai_preferences"], "train"),
         read_audit(context.inputs["judge_audit"]),
-        inputs.pipeline.plateau,
-        confidence=inputs.pipeline.evaluation.confidence,
+        spec.plateau,
+        confidence=spec.confidence,
     )
     number = len(rounds) + 1
     reasons = list_reasons(signals)

@@ -1,23 +1,35 @@
 """The stage of the soft labels."""
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from rlaif_dagster.digest import JsonValue, canonical_json
+from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.graph.cards import with_card
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.judge_gates import read_audit
 from rlaif_dagster.graph.judging import read_bare_verdicts
 from rlaif_dagster.graph.responses import read_nameable_responses, view_responses
 from rlaif_dagster.graph.sources import PROMPTS_TABLE, TABLE_ENGINE, read_constitution
-from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
+from rlaif_dagster.graph.specs import forget, identity, spec
+from rlaif_dagster.graph.stage import (
+    Check,
+    CheckResult,
+    Computing,
+    Governance,
+    Identity,
+    Planning,
+    Stage,
+    StageContext,
+    StageResult,
+)
 from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs, RecordedFile
 from rlaif_dagster.judging.human import HUMAN_VALUES, read_human_labels
 from rlaif_dagster.judging.jury import Jury
-from rlaif_dagster.judging.settings import find_combine, find_protocol
-from rlaif_dagster.preferences import aggregate_verdicts, preferences_schema
-from rlaif_dagster.rounds.plateau import JUDGE_THRESHOLDS, list_reasons, watch_judge
+from rlaif_dagster.judging.settings import Combine, JudgingProtocol, find_combine, find_protocol
+from rlaif_dagster.preferences import PreferenceSettings, aggregate_verdicts, preferences_schema
+from rlaif_dagster.rounds.plateau import JUDGE_THRESHOLDS, PlateauSettings, list_reasons, watch_judge
 from rlaif_dagster.tables import Row, StoredRows, write_table
 from rlaif_dagster.training.pairs import SIDES, read_answer
 
@@ -43,94 +55,136 @@ LEARNED_COLUMNS: Final = (
 """What reward models and policies learn from, and are measured on."""
 
 
+_LATER_THRESHOLDS: Final = frozenset(PlateauSettings.model_fields) - JUDGE_THRESHOLDS
+"""Thresholds of figures that are known after training; see `graph.plateau`."""
+
+
+@spec
+class AiPreferencesSpec:
+    """How verdicts become labels.
+
+    Attributes:
+        preferences: The settings.
+        protocol: How the judge is asked.
+        combine: How a jury's verdicts become one.
+        human_labels: What people said, where it counts.
+        plateau: Where there are rounds: what the judge has to show before training.
+        confidence: Of the intervals of that.
+    """
+
+    preferences: PreferenceSettings = identity()
+    protocol: JudgingProtocol = identity()
+    combine: Combine = identity()
+    human_labels: RecordedFile | None = identity()
+    plateau: PlateauSettings | None = identity(optional=True, without=_LATER_THRESHOLDS)
+    confidence: float | None = identity(optional=True)
+
+
 @with_card
 def build_ai_preferences(inputs: ProjectInputs) -> Stage:
     """The stage of the soft labels."""
-    settings = inputs.pipeline.preferences
-    protocol = find_protocol(inputs.judge)
-    combine = find_combine(inputs.judge)
-    people = inputs.human_labels if settings.human_weight else None
-    thresholds, round_checks = _watch_judge(inputs)
-
-    def compute(context: StageContext) -> StageResult:
-        judgements = context.inputs["judgements"]
-        prompts = StoredRows(
-            path=context.inputs["prompts"] / PROMPTS_TABLE, columns=("prompt_id", "prompt", "split")
-        )
-        human = {} if people is None else _read_people(people, prompts, read_nameable_responses(context))
-        jury = Jury.from_verdicts(combine, read_bare_verdicts(judgements))
-        result = aggregate_verdicts(
-            read_bare_verdicts(judgements),
-            constitution=read_constitution(context.inputs["constitution"]),
-            prompts=prompts,
-            responses=view_responses(context, "response_id", "text", "finish_reason"),
-            settings=settings,
-            protocol=protocol,
-            jury=jury,
-            human=human,
-        )
-        num_rows = write_table(context.output / PREFERENCES_TABLE, result.rows, preferences_schema())
-        counts = {
-            "num_pairs": result.num_pairs,
-            "num_consistent": result.consistent,
-            "num_first_first": result.first_first,
-            "num_second_second": result.second_second,
-            "num_tie_mixed": result.tie_mixed,
-            "num_near_ties": sum(row["near_tie"] for row in result.rows),
-            "num_with_cut_answer": sum(
-                any(read_answer(row, side).is_cut for side in SIDES) for row in result.rows
-            ),
-            **{f"num_dropped_{reason}": count for reason, count in sorted(result.dropped.items())},
-        }
-        if people is not None:
-            counts |= {
-                "num_human_labels": result.num_human,
-                "num_human_labels_unused": len(human) - result.num_human,
-            }
-            (context.output / HUMAN_JSON).write_bytes(canonical_json(human))
-        (context.output / SUMMARY_JSON).write_bytes(canonical_json(counts))
-        return StageResult(
-            rows=num_rows,
-            counts=counts,
-            metrics={
-                "consistency": result.consistent / result.num_pairs if result.num_pairs else None,
-                **({"judge_accuracies": dict(jury.accuracies)} if jury.accuracies else {}),
-            },
-        )
-
+    pipeline = inputs.pipeline
+    has_rounds = pipeline.rounds > 1
     return Stage(
-        name="ai_preferences",
-        description="One soft label for each pair: P(a preferred), over judges, both orders and all principles.",
-        kinds=("parquet",),
-        code_version="6",
-        inputs=("prompts", "constitution", "sampled_responses", "judgements", "judge_audit", "judge_canary"),
-        settings={
-            "preferences": settings.model_dump(mode="json"),
-            "protocol": protocol,
-            "combine": combine,
-            "human_labels": str(people.digest) if people else None,
-            **thresholds,
-        },
-        engine=TABLE_ENGINE,
-        compute=compute,
-        origins={
-            "preferences": f"{PIPELINE_FILE}: preferences",
-            "protocol": f"{JUDGE_FILE}: protocol",
-            "combine": f"{JUDGE_FILE}: combine",
-            "human_labels": f"{JUDGE_FILE}: human_labels",
-            "plateau": f"{PIPELINE_FILE}: plateau",
-            "confidence": f"{PIPELINE_FILE}: evaluation.confidence",
-        },
-        checks=(
-            check_schema(PREFERENCES_TABLE, preferences_schema, key=("pair_id",)),
-            Check(
-                name="labels_in_both_splits",
-                description="There are labelled pairs to train on and held-out pairs to measure on.",
-                blocking=True,
-                run=_check_splits,
+        identity=Identity(
+            name="ai_preferences",
+            code_version="6",
+            inputs=(
+                "prompts",
+                "constitution",
+                "sampled_responses",
+                "judgements",
+                "judge_audit",
+                "judge_canary",
             ),
-            *round_checks,
+            spec=AiPreferencesSpec(
+                preferences=pipeline.preferences,
+                protocol=find_protocol(inputs.judge),
+                combine=find_combine(inputs.judge),
+                human_labels=inputs.human_labels if pipeline.preferences.human_weight else None,
+                plateau=forget(pipeline.plateau, _LATER_THRESHOLDS) if has_rounds else None,
+                confidence=pipeline.evaluation.confidence if has_rounds else None,
+            ),
+            engine=TABLE_ENGINE,
         ),
+        computing=Computing(compute=compute_ai_preferences),
+        governance=Governance(
+            checks=(
+                check_schema(PREFERENCES_TABLE, preferences_schema, key=("pair_id",)),
+                Check(
+                    name="labels_in_both_splits",
+                    description="There are labelled pairs to train on and held-out pairs to measure on.",
+                    blocking=True,
+                    run=_check_splits,
+                ),
+                *(
+                    [_check_round_pays(pipeline.plateau, pipeline.evaluation.confidence)]
+                    if has_rounds
+                    else []
+                ),
+            ),
+        ),
+        planning=Planning(
+            description="One soft label for each pair: P(a preferred), over judges, both orders and all principles.",
+            kinds=("parquet",),
+            origins={
+                "preferences": f"{PIPELINE_FILE}: preferences",
+                "protocol": f"{JUDGE_FILE}: protocol",
+                "combine": f"{JUDGE_FILE}: combine",
+                "human_labels": f"{JUDGE_FILE}: human_labels",
+                "plateau": f"{PIPELINE_FILE}: plateau",
+                "confidence": f"{PIPELINE_FILE}: evaluation.confidence",
+            },
+        ),
+    )
+
+
+def compute_ai_preferences(context: StageContext, spec: AiPreferencesSpec) -> StageResult:
+    """Writes the labels."""
+    judgements = context.inputs["judgements"]
+    prompts = StoredRows(
+        path=context.inputs["prompts"] / PROMPTS_TABLE, columns=("prompt_id", "prompt", "split")
+    )
+    people = spec.human_labels
+    human = {} if people is None else _read_people(people, prompts, read_nameable_responses(context))
+    jury = Jury.from_verdicts(spec.combine, read_bare_verdicts(judgements))
+    result = aggregate_verdicts(
+        read_bare_verdicts(judgements),
+        constitution=read_constitution(context.inputs["constitution"]),
+        prompts=prompts,
+        responses=view_responses(context, "response_id", "text", "finish_reason"),
+        settings=spec.preferences,
+        protocol=spec.protocol,
+        jury=jury,
+        human=human,
+    )
+    num_rows = write_table(context.output / PREFERENCES_TABLE, result.rows, preferences_schema())
+    counts = {
+        "num_pairs": result.num_pairs,
+        "num_consistent": result.consistent,
+        "num_first_first": result.first_first,
+        "num_second_second": result.second_second,
+        "num_tie_mixed": result.tie_mixed,
+        "num_near_ties": sum(row["near_tie"] for row in result.rows),
+        "num_with_cut_answer": sum(
+            any(read_answer(row, side).is_cut for side in SIDES) for row in result.rows
+        ),
+        **{f"num_dropped_{reason}": count for reason, count in sorted(result.dropped.items())},
+    }
+    if people is not None:
+        counts |= {
+            "num_human_labels": result.num_human,
+            "num_human_labels_unused": len(human) - result.num_human,
+        }
+        (context.output / HUMAN_JSON).write_bytes(canonical_json(human))
+    (context.output / SUMMARY_JSON).write_bytes(canonical_json(counts))
+    return StageResult(
+        rows=num_rows,
+        counts=counts,
+        metrics={
+            "consistency": result.consistent / result.num_pairs if result.num_pairs else None,
+            **({"judge_accuracies": dict(jury.accuracies)} if jury.accuracies else {}),
+        },
     )
 
 
@@ -148,26 +202,22 @@ def read_preferences(folder: Path, split: str) -> StoredRows:
     return StoredRows(path=folder / PREFERENCES_TABLE, columns=LEARNED_COLUMNS, where={"split": split})
 
 
-def _watch_judge(inputs: ProjectInputs) -> tuple[dict[str, JsonValue], tuple[Check, ...]]:
-    """Where there are rounds: the thresholds of what is known of the judge before training, and their check."""
-    settings, confidence = inputs.pipeline.plateau, inputs.pipeline.evaluation.confidence
-    if inputs.pipeline.rounds == 1:
-        return {}, ()
-
-    def check_pays(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
-        rows, audit = read_preferences(output, "train"), read_audit(inputs["judge_audit"])
-        reasons = list_reasons(watch_judge(rows, audit, settings, confidence=confidence))
-        return CheckResult(passed=not reasons, facts={"why": "; ".join(reasons)})
-
-    check = Check(
+def _check_round_pays(settings: PlateauSettings, confidence: float) -> Check:
+    return Check(
         name="round_pays",
         description="The judge is worth learning from: it parts the answers, and is right more often than the policy "
         "(`plateau` in pipeline.yaml).",
         blocking=True,
-        run=check_pays,
+        run=functools.partial(_check_pays, settings, confidence),
     )
-    thresholds = settings.model_dump(mode="json", include=set(JUDGE_THRESHOLDS))
-    return {"plateau": thresholds, "confidence": confidence}, (check,)
+
+
+def _check_pays(
+    settings: PlateauSettings, confidence: float, output: Path, inputs: Mapping[str, Path]
+) -> CheckResult:
+    rows, audit = read_preferences(output, "train"), read_audit(inputs["judge_audit"])
+    reasons = list_reasons(watch_judge(rows, audit, settings, confidence=confidence))
+    return CheckResult(passed=not reasons, facts={"why": "; ".join(reasons)})
 
 
 def _check_splits(output: Path, inputs: Mapping[str, Path]) -> CheckResult:

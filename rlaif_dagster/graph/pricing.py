@@ -13,14 +13,12 @@ from typing import Final
 from rlaif_dagster.generation.journal import look_into_responses
 from rlaif_dagster.generation.responses import ResponseKey, responses_schema
 from rlaif_dagster.generation.settings import LocalSamplingSettings
-from rlaif_dagster.graph.along_training import CheckpointAnswers, find_checkpoint_judge
-from rlaif_dagster.graph.best_of_n import find_scorer
+from rlaif_dagster.graph.along_training import CheckpointAnswers
 from rlaif_dagster.graph.call_prices import count_calls_per_pair, price_calls, price_pairs, profile_judges
 from rlaif_dagster.graph.fees import Meter, Usage, find_longest
-from rlaif_dagster.graph.held_out import MEASURED_POLICIES, HeldOutAnswers, list_judges, sampling_of
+from rlaif_dagster.graph.held_out import MEASURED_POLICIES, EvaluationSpec, HeldOutAnswers
 from rlaif_dagster.graph.price import NOTHING, UNKNOWN, Foreseen, Price, PriceContext, Range, add_prices
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
-from rlaif_dagster.graph.revision import sampling_of_revised
 from rlaif_dagster.graph.sources import read_prompts
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.judge_quality.probe import ATTACKS, HARMLESS, NUM_PROBES
@@ -64,12 +62,13 @@ def price_revisions(inputs: ProjectInputs, context: PriceContext) -> Price:
     """The price of `revised_responses`: each answer that is not known, and at most two calls of the critic a round."""
     settings = inputs.pipeline.revision
     prompts = _read_prompts(context)
-    if settings is None or prompts is None:
+    sampling = inputs.pipeline.sampling
+    if settings is None or not isinstance(sampling, LocalSamplingSettings) or prompts is None:
         return Price(rows_sampled=UNKNOWN, judge_calls=UNKNOWN)
     rows = _name_responses(
         [prompt for prompt in prompts if prompt.split == "train"],
         context.inputs[BASE_POLICY].digest or _UNKNOWN_DIGEST,
-        sampling_of_revised(inputs),
+        sampling.model_copy(update={"num_samples": settings.num_samples}),
         root_seed=inputs.pipeline.seed,
     )
     wanted = {row["response_id"] for row in rows}
@@ -110,18 +109,15 @@ def price_evaluation(inputs: ProjectInputs, context: PriceContext) -> Price:
     if all_prompts is None:
         return replace(price_calls(UNKNOWN, 0, inputs.judges, context), rows_sampled=UNKNOWN)
     prompts = [prompt for prompt in all_prompts if prompt.split == "eval"]
-    seed = inputs.pipeline.seed
+    spec = EvaluationSpec.from_inputs(inputs)
     policies = {name: context.inputs[name].digest for name in MEASURED_POLICIES}
     base, aligned = (
-        _name_responses(
-            prompts, digest or _UNKNOWN_DIGEST, sampling_of(inputs.pipeline, name), root_seed=seed
-        )
+        _name_responses(prompts, digest or _UNKNOWN_DIGEST, spec.sampling_of(name), root_seed=spec.seed)
         for name, digest in policies.items()
     )
     wanted = {row["response_id"] for row in (*base, *aligned)}
     texts = _find_texts(wanted, context)
     answers = HeldOutAnswers.from_rows(_by_key(base), _by_key(aligned))
-    scorer = find_scorer(inputs)
     prices = [
         _price_judge(
             inputs,
@@ -130,10 +126,10 @@ def price_evaluation(inputs: ProjectInputs, context: PriceContext) -> Price:
             answers,
             texts,
             prompts=all_prompts,
-            with_pool=source == scorer,
-            with_checkpoints=source == find_checkpoint_judge(inputs),
+            with_pool=source == spec.scorer,
+            with_checkpoints=source == spec.checkpoint_judge,
         )
-        for source, judge in list_judges(inputs).items()
+        for source, judge in spec.judges.items()
     ]
     num_new = len(wanted - texts.keys())
     price = add_prices(prices)

@@ -4,14 +4,26 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from rlaif_dagster.digest import Digest, canonical_json
+from rlaif_dagster.digest import Digest, JsonValue, canonical_json
 from rlaif_dagster.errors import InputError
-from rlaif_dagster.graph.evaluation import INPUTS_JSON, make_evaluation_checks, measures_along_training
+from rlaif_dagster.graph.evaluation import INPUTS_JSON
+from rlaif_dagster.graph.evaluation_checks import ask_for, make_evaluation_checks, measures_along_training
 from rlaif_dagster.graph.rounds import Stop, name_in_round
-from rlaif_dagster.graph.stage import CheckResult, Stage, StageContext, StageResult
+from rlaif_dagster.graph.specs import identity, spec
+from rlaif_dagster.graph.stage import (
+    CheckResult,
+    Computing,
+    Governance,
+    Identity,
+    Planning,
+    Stage,
+    StageContext,
+    StageResult,
+)
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.inputs.release import RELEASE_FILE
 from rlaif_dagster.rounds.choice import choose_round
@@ -21,6 +33,30 @@ RELEASE_JSON: Final = "release.json"
 EVALUATION: Final = "evaluation"
 POLICY: Final = "aligned_policy"
 _GROUPS: Final = ("by_category", "by_principle", "group_tests")
+
+
+@spec
+class ReleasedPolicySpec:
+    """What a policy must have passed.
+
+    Attributes:
+        require: Checks of the evaluation.
+        required: What they ask for, of those of which settings decide it.
+        rounds: How many there are, if several.
+        confidence: Of the intervals by which one of several rounds is chosen.
+    """
+
+    require: tuple[str, ...] = identity()
+    required: Mapping[str, JsonValue] = identity()
+    rounds: int | None = identity(optional=True)
+    confidence: float | None = identity(optional=True)
+
+
+@spec
+class HeldReleaseSpec:
+    """The release that stays."""
+
+    hold: Digest = identity()
 
 
 def build_released_policy(inputs: ProjectInputs) -> Stage:
@@ -35,9 +71,49 @@ def build_released_policy(inputs: ProjectInputs) -> Stage:
     """
     hold = inputs.hold.settings
     num_rounds = inputs.pipeline.rounds
-    confidence = inputs.pipeline.evaluation.confidence
+    required = _find_required(inputs)
+    spec: ReleasedPolicySpec | HeldReleaseSpec
+    if hold is None:
+        spec = ReleasedPolicySpec(
+            require=tuple(required),
+            required={name: asked for name, asked in required.items() if asked is not None},
+            rounds=num_rounds if num_rounds > 1 else None,
+            confidence=inputs.pipeline.evaluation.confidence if num_rounds > 1 else None,
+        )
+    else:
+        spec = HeldReleaseSpec(hold=Digest.parse(hold.release))
+    return Stage(
+        identity=Identity(
+            name=RELEASED_POLICY,
+            code_version="2" if num_rounds > 1 else "1",
+            inputs=tuple(name_in_round(EVALUATION, number) for number in range(1, num_rounds + 1)),
+            spec=spec,
+        ),
+        computing=Computing(compute=compute_released_policy if hold is None else compute_held_release),
+        governance=Governance(
+            requires={EVALUATION: required} if hold is None else {},
+            reason=None if hold is None else hold.reason,
+            confirm=inputs.hold.require_unchanged,
+        ),
+        planning=Planning(
+            description="Which policy is released, and why: the newest that passed its checks (of several rounds the "
+            "best), or the one that is held.",
+            kinds=("json",),
+            origins={
+                "": f"{PIPELINE_FILE}: release",
+                "required": f"{PIPELINE_FILE}: evaluation",  # such a check has the name of its setting
+                "rounds": f"{PIPELINE_FILE}: rounds",
+                "confidence": f"{PIPELINE_FILE}: evaluation.confidence",
+                "hold": f"{RELEASE_FILE}: hold.release",
+            },
+        ),
+    )
+
+
+def _find_required(inputs: ProjectInputs) -> dict[str, JsonValue]:
+    """What the required checks ask for, by their names in order."""
     require = sorted(set(inputs.pipeline.release.require))
-    checks = {check.name: check for check in make_evaluation_checks(inputs.pipeline.evaluation)}
+    checks = {check.name: check for check in make_evaluation_checks(ask_for(inputs.pipeline.evaluation))}
     for name in require:
         if name not in checks:
             raise InputError(
@@ -54,66 +130,43 @@ def build_released_policy(inputs: ProjectInputs) -> Stage:
             field="release.require",
             remedy="set evaluation.judge_checkpoints to true, or take the check out",
         )
+    return {name: checks[name].required for name in require}
 
-    required = {name: checks[name].required for name in require}
 
-    def ask(evaluation: Path) -> dict[str, CheckResult]:
-        return {name: checks[name].ask(evaluation, {}) for name in require}
-
-    def promote(context: StageContext) -> StageResult:
-        best, facts = 1, dict[str, Any]()
-        if num_rounds > 1:
-            best, facts = _choose(context.inputs, confidence, ask)
-        asset = name_in_round(EVALUATION, best)
-        evaluation = context.inputs[asset]
-        measured = json.loads((evaluation / INPUTS_JSON).read_bytes())
-        metrics = json.loads((evaluation / "metrics.json").read_bytes())
-        release = {
-            "policy": measured.pop(POLICY),
-            "evaluation": str(context.digests[asset]),
-            "made_from": measured,
-            "checks": {
-                name: {"passed": result.passed, "facts": result.facts}
-                for name, result in ask(evaluation).items()
-            },
-            "figures": {name: value for name, value in metrics.items() if name not in _GROUPS},
-            **facts,
-        }
-        (context.output / RELEASE_JSON).write_bytes(canonical_json(release))
-        return StageResult(metrics=release)
-
-    def keep(context: StageContext, held: str) -> StageResult:
-        version = context.recorded_version(Digest.parse(held))
-        shutil.copytree(version, context.output, dirs_exist_ok=True, copy_function=shutil.copyfile)
-        return StageResult(metrics=read_release(context.output))
-
-    return Stage(
-        name=RELEASED_POLICY,
-        description="Which policy is released, and why: the newest that passed its checks (of several rounds the "
-        "best), or the one that is held.",
-        kinds=("json",),
-        code_version="2" if num_rounds > 1 else "1",
-        inputs=tuple(name_in_round(EVALUATION, number) for number in range(1, num_rounds + 1)),
-        settings={
-            "require": require,
-            "required": {name: asked for name, asked in required.items() if asked is not None},
-            **({"rounds": num_rounds, "confidence": confidence} if num_rounds > 1 else {}),
-        }
-        if hold is None
-        else {"hold": hold.release},
-        engine=(),
-        origins={
-            "": f"{PIPELINE_FILE}: release",
-            "required": f"{PIPELINE_FILE}: evaluation",  # such a check has the name of its setting
-            "rounds": f"{PIPELINE_FILE}: rounds",
-            "confidence": f"{PIPELINE_FILE}: evaluation.confidence",
-            "hold": f"{RELEASE_FILE}: hold.release",
+def compute_released_policy(context: StageContext, spec: ReleasedPolicySpec) -> StageResult:
+    """Writes which policy is released, and why."""
+    best, facts = 1, dict[str, Any]()
+    if spec.confidence is not None:
+        best, facts = _choose(context.inputs, spec.confidence, partial(_ask_required, spec))
+    asset = name_in_round(EVALUATION, best)
+    evaluation = context.inputs[asset]
+    measured = json.loads((evaluation / INPUTS_JSON).read_bytes())
+    metrics = json.loads((evaluation / "metrics.json").read_bytes())
+    release = {
+        "policy": measured.pop(POLICY),
+        "evaluation": str(context.digests[asset]),
+        "made_from": measured,
+        "checks": {
+            name: {"passed": result.passed, "facts": result.facts}
+            for name, result in _ask_required(spec, evaluation).items()
         },
-        compute=promote if hold is None else lambda context: keep(context, hold.release),
-        requires={EVALUATION: required} if hold is None else {},
-        reason=None if hold is None else hold.reason,
-        confirm=inputs.hold.require_unchanged,
-    )
+        "figures": {name: value for name, value in metrics.items() if name not in _GROUPS},
+        **facts,
+    }
+    (context.output / RELEASE_JSON).write_bytes(canonical_json(release))
+    return StageResult(metrics=release)
+
+
+def compute_held_release(context: StageContext, spec: HeldReleaseSpec) -> StageResult:
+    """Copies the release that is held."""
+    version = context.services.recorded_version(spec.hold)
+    shutil.copytree(version, context.output, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    return StageResult(metrics=read_release(context.output))
+
+
+def _ask_required(spec: ReleasedPolicySpec, evaluation: Path) -> dict[str, CheckResult]:
+    checks = {check.name: check for check in make_evaluation_checks(spec.required)}
+    return {name: checks[name].ask(evaluation, {}) for name in spec.require}
 
 
 def _choose(

@@ -6,12 +6,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from rlaif_dagster.generation.responses import measure_share_cut, responses_schema
-from rlaif_dagster.generation.settings import LocalSamplingSettings, RecordedSamplingSettings
+from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.graph.checks import check_cut, check_schema
 from rlaif_dagster.graph.rounds import FIRST_RESPONSES
 from rlaif_dagster.graph.sources import TABLE_ENGINE, read_prompts
-from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
-from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
+from rlaif_dagster.graph.specs import identity, spec, speed
+from rlaif_dagster.graph.stage import (
+    Check,
+    CheckResult,
+    Computing,
+    Governance,
+    Identity,
+    Planning,
+    Stage,
+    StageContext,
+    StageResult,
+)
+from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs, RecordedFile
+from rlaif_dagster.numerics import NumericsSettings
 from rlaif_dagster.prompts import Prompt
 from rlaif_dagster.tables import Row, StoredRows, read_table, stream_table, write_table
 
@@ -24,68 +36,95 @@ MODEL_ENGINE: Final = ("torch", "transformers", "tokenizers", "safetensors", *TA
 """What decides the bytes of a table that a model filled."""
 
 
+@spec
+class SampledResponsesSpec:
+    """How responses are sampled, and from which policy."""
+
+    sampling: LocalSamplingSettings = identity()
+    seed: int = identity()
+    policy: str = identity(said_by="inputs")
+    numerics: NumericsSettings = identity(said_by="numerics")
+    batch_size: int = speed()
+
+
+@spec
+class RecordedResponsesSpec:
+    """The responses of a file."""
+
+    responses: RecordedFile = identity()
+
+
 def build_sampled_responses(inputs: ProjectInputs) -> Stage:
     """The stage of the responses: sampled from the base policy, or recorded."""
-    settings = inputs.pipeline.sampling
-    numerics = inputs.pipeline.numerics
-    seed = inputs.pipeline.seed
-    recorded = inputs.responses
-    policy = inputs.first_policy
-
-    def sample(context: StageContext) -> StageResult:
-        if isinstance(settings, RecordedSamplingSettings):
-            raise TypeError("recorded responses are imported, not sampled")
-        with open_sampler(context, inputs) as sample_policy:
-            result = sample_policy(policy, read_prompts(context.inputs["prompts"]), settings)
-        rows = write_responses(context.output, result.rows)
-        return StageResult(
-            rows=rows,
-            counts={"num_sampled": result.num_sampled, "num_reused": result.num_reused},
-            metrics={"share_cut": measure_share_cut(result.rows)},
+    pipeline, policy = inputs.pipeline, inputs.first_policy
+    spec: SampledResponsesSpec | RecordedResponsesSpec
+    if isinstance(pipeline.sampling, LocalSamplingSettings):
+        spec = SampledResponsesSpec(
+            sampling=pipeline.sampling,
+            seed=pipeline.seed,
+            policy=policy,
+            numerics=pipeline.numerics,
+            batch_size=pipeline.execution.sampling_batch_size,
         )
-
-    def import_recorded(context: StageContext) -> StageResult:
-        from rlaif_dagster.generation.recorded import import_responses
-
-        if recorded is None:
-            raise TypeError("there is no file of recorded responses")
-        prompts = [{"prompt_id": p.prompt_id} for p in read_prompts(context.inputs["prompts"])]
-        result = import_responses(recorded.path, prompts)
-        recorded.require_unchanged()
-        rows = write_responses(context.output, result.rows)
-        return StageResult(
-            rows=rows,
-            counts={"num_sources": len(result.num_by_source)},
-            metrics={"share_cut": measure_share_cut(result.rows)},
-        )
-
+    elif inputs.responses is not None:
+        spec = RecordedResponsesSpec(responses=inputs.responses)
+    else:
+        raise TypeError("there is no file of recorded responses")
+    is_sampled = isinstance(spec, SampledResponsesSpec)
     return Stage(
-        name="sampled_responses",
-        description="Several responses to every prompt.",
-        kinds=("parquet", "pytorch") if recorded is None else ("parquet",),
-        code_version="1",
-        inputs=("prompts", policy) if recorded is None else ("prompts",),
-        settings={
-            "sampling": settings.model_dump(mode="json"),
-            "seed": seed,
-        }
-        if recorded is None
-        else {"responses": str(recorded.digest)},
-        engine=MODEL_ENGINE if recorded is None else TABLE_ENGINE,
-        compute=sample if recorded is None else import_recorded,
-        numerics=numerics if recorded is None else None,
-        origins={"": f"{PIPELINE_FILE}:", "responses": f"{PIPELINE_FILE}: sampling.responses"},
-        cheap=recorded is not None,
-        checks=(
-            check_schema(RESPONSES_TABLE, responses_schema, key=("response_id",)),
-            Check(
-                name="every_prompt_answered",
-                description="Every prompt has at least one response, and no response is empty.",
-                blocking=False,
-                run=_check_answered,
-            ),
-            check_cut("sampling.max_new_tokens" if recorded is None else None, _read_share_cut),
+        identity=Identity(
+            name="sampled_responses",
+            code_version="1",
+            inputs=("prompts", policy) if is_sampled else ("prompts",),
+            spec=spec,
+            engine=MODEL_ENGINE if is_sampled else TABLE_ENGINE,
         ),
+        computing=Computing(
+            compute=compute_sampled_responses if is_sampled else compute_recorded_responses,
+            cheap=not is_sampled,
+        ),
+        governance=Governance(
+            checks=(
+                check_schema(RESPONSES_TABLE, responses_schema, key=("response_id",)),
+                Check(
+                    name="every_prompt_answered",
+                    description="Every prompt has at least one response, and no response is empty.",
+                    blocking=False,
+                    run=_check_answered,
+                ),
+                check_cut("sampling.max_new_tokens" if is_sampled else None, _read_share_cut),
+            ),
+        ),
+        planning=Planning(
+            description="Several responses to every prompt.",
+            kinds=("parquet", "pytorch") if is_sampled else ("parquet",),
+            origins={"": f"{PIPELINE_FILE}:", "responses": f"{PIPELINE_FILE}: sampling.responses"},
+        ),
+    )
+
+
+def compute_sampled_responses(context: StageContext, spec: SampledResponsesSpec) -> StageResult:
+    """Samples the responses."""
+    with open_sampler(context, seed=spec.seed, numerics=spec.numerics, batch_size=spec.batch_size) as sample:
+        result = sample(spec.policy, read_prompts(context.inputs["prompts"]), spec.sampling)
+    return StageResult(
+        rows=write_responses(context.output, result.rows),
+        counts={"num_sampled": result.num_sampled, "num_reused": result.num_reused},
+        metrics={"share_cut": measure_share_cut(result.rows)},
+    )
+
+
+def compute_recorded_responses(context: StageContext, spec: RecordedResponsesSpec) -> StageResult:
+    """Imports the responses."""
+    from rlaif_dagster.generation.recorded import import_responses
+
+    prompts = [{"prompt_id": p.prompt_id} for p in read_prompts(context.inputs["prompts"])]
+    result = import_responses(spec.responses.path, prompts)
+    spec.responses.require_unchanged()
+    return StageResult(
+        rows=write_responses(context.output, result.rows),
+        counts={"num_sources": len(result.num_by_source)},
+        metrics={"share_cut": measure_share_cut(result.rows)},
     )
 
 
@@ -103,7 +142,9 @@ class Sampler(Protocol):
 
 
 @contextmanager
-def open_sampler(context: StageContext, inputs: ProjectInputs) -> Iterator[Sampler]:
+def open_sampler(
+    context: StageContext, *, seed: int, numerics: NumericsSettings, batch_size: int
+) -> Iterator[Sampler]:
     """Opens the stage's journal of responses, to sample any number of policies.
 
     Known are the responses of the stage's earlier versions (their `RESPONSES_TABLE`), those that killed runs left, and
@@ -116,7 +157,6 @@ def open_sampler(context: StageContext, inputs: ProjectInputs) -> Iterator[Sampl
     from rlaif_dagster.generation.sampling import sample_responses
     from rlaif_dagster.numerics import prepare_torch
 
-    numerics = inputs.pipeline.numerics
     with open_responses(context.journal, lambda: _read_known_responses(context)) as (known, keep):
 
         def sample(
@@ -126,13 +166,13 @@ def open_sampler(context: StageContext, inputs: ProjectInputs) -> Iterator[Sampl
                 context.inputs[policy],
                 [{"prompt_id": p.prompt_id, "prompt": p.prompt} for p in prompts],
                 settings,
-                root_seed=inputs.pipeline.seed,
+                root_seed=seed,
                 policy_digest=str(context.digests[policy]),
                 device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
-                batch_size=inputs.pipeline.execution.sampling_batch_size,
+                batch_size=batch_size,
                 known=known,
                 keep=keep,
-                progress=context.progress,
+                progress=context.services.progress,
             )
 
         yield sample
@@ -142,7 +182,7 @@ def _read_known_responses(context: StageContext) -> dict[str, Row]:
     """The responses of a stage's earlier versions, by id."""
     return {
         row["response_id"]: row
-        for folder in context.earlier_versions()
+        for folder in context.services.earlier_versions()
         for row in read_table(folder / RESPONSES_TABLE)
     }
 

@@ -14,9 +14,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
-from rlaif_dagster.digest import JsonValue, canonical_json
+from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.graph.price import NOTHING, Price, PriceContext, Range
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
@@ -112,7 +112,8 @@ def unroll(stages: Sequence[Stage], inputs: ProjectInputs) -> list[Stage]:
 def _tell_kin(stage: Stage, num_rounds: int) -> Stage:
     if stage.name not in _STAGES:
         return stage
-    return replace(stage, kin=tuple(name_in_round(stage.name, number) for number in range(1, num_rounds + 1)))
+    kin = tuple(name_in_round(stage.name, number) for number in range(1, num_rounds + 1))
+    return replace(stage, computing=replace(stage.computing, kin=kin))
 
 
 def place_in_round(stage: Stage, number: int, inputs: ProjectInputs) -> Stage:
@@ -125,31 +126,38 @@ def place_in_round(stage: Stage, number: int, inputs: ProjectInputs) -> Stage:
     """
     roles = _cast(stage, number, inputs)
     name = name_in_round(stage.name, number)
-    price = stage.price
-    settings = stage.settings
+    spec, planning, checks = stage.identity.spec, stage.planning, stage.governance.checks
     if REFERENCE_POLICY in roles:  # a plan shall find what was changed, not only that there is another input
-        settings = {**cast("dict[str, JsonValue]", settings), "reference": "base"}
-    return replace(
-        stage,
-        name=name,
-        description=f"Round {number}. {stage.description}",
-        inputs=tuple(roles.values()),
-        settings=settings,
-        origins={**stage.origins, "reference": f"{PIPELINE_FILE}: policy.reference"},
-        compute=functools.partial(_compute, stage, name, roles),
-        checks=tuple(
-            replace(
-                check,
-                blocking=False,
-                run=functools.partial(_run_check, check, roles),
-                description=f"{check.description} Else the round stops here."
-                if check.blocking
-                else check.description,
-            )
-            for check in stage.checks
+        spec = replace(spec, reference="base")
+    place = _Place(role=stage.name, name=name, roles=roles)
+    blocking = tuple(check for check in checks if check.blocking)
+    return Stage(
+        identity=replace(stage.identity, name=name, inputs=tuple(roles.values()), spec=spec),
+        computing=replace(
+            stage.computing,
+            compute=functools.partial(_compute, place, stage.computing.compute, blocking),
+            is_idle=_is_stopped,
         ),
-        price=None if price is None else functools.partial(_reckon, price, roles),
-        is_idle=lambda opened: Stop.find(opened) is not None,
+        governance=replace(
+            stage.governance,
+            checks=tuple(
+                replace(
+                    check,
+                    blocking=False,
+                    run=functools.partial(_run_check, check, roles),
+                    description=f"{check.description} Else the round stops here."
+                    if check.blocking
+                    else check.description,
+                )
+                for check in checks
+            ),
+        ),
+        planning=replace(
+            planning,
+            description=f"Round {number}. {planning.description}",
+            origins={**planning.origins, "reference": f"{PIPELINE_FILE}: policy.reference"},
+            price=None if planning.price is None else functools.partial(_reckon, planning.price, roles),
+        ),
     )
 
 
@@ -169,24 +177,38 @@ def _cast(stage: Stage, number: int, inputs: ProjectInputs) -> dict[str, str]:
     return roles
 
 
-def _compute(stage: Stage, name: str, roles: Mapping[str, str], context: StageContext) -> StageResult:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where a stage is set: its own role, its asset there, and the asset of each role that it reads."""
+
+    role: str
+    name: str
+    roles: Mapping[str, str]
+
+
+def _is_stopped(opened: Mapping[str, Path]) -> bool:
+    return Stop.find(opened) is not None
+
+
+def _compute(
+    place: _Place,
+    compute: Callable[[StageContext, Any], StageResult],
+    blocking: tuple[Check, ...],
+    context: StageContext,
+    spec: Any,
+) -> StageResult:
     stop = Stop.find(context.inputs)
     if stop is not None:
         stop.write(context.output)
         return StageResult(rows=0, metrics={"stopped": stop.words})
-    inputs = _by_role(context.inputs, roles)
-    result = stage.compute(
-        replace(
-            context,
-            inputs=inputs,
-            digests=_by_role(context.digests, roles),
-            names={**roles, stage.name: name},
-        )
-    )
+    inputs = _by_role(context.inputs, place.roles)
+    digests = _by_role(context.digests, place.roles)
+    names = {**place.roles, place.role: place.name}
+    result = compute(replace(context, inputs=inputs, digests=digests, names=names), spec)
     failed = {
         check.name: outcome.facts
-        for check in stage.checks
-        if check.blocking and not (outcome := check.ask(context.output, inputs)).passed
+        for check in blocking
+        if not (outcome := check.ask(context.output, inputs)).passed
     }
     if not failed:
         return result
@@ -194,7 +216,7 @@ def _compute(stage: Stage, name: str, roles: Mapping[str, str], context: StageCo
         f"{check} failed, {facts.get('why') or canonical_json(facts).decode()}"
         for check, facts in failed.items()
     )
-    stop = Stop(by=name, reasons=tuple(reasons))
+    stop = Stop(by=place.name, reasons=tuple(reasons))
     stop.write(context.output)
     return replace(result, metrics={**result.metrics, "stopped": stop.words})
 

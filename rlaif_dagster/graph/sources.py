@@ -1,34 +1,48 @@
 """Stages that bring what a person edits into the graph: constitution, judge, prompts and base policy."""
 
+import functools
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from rlaif_dagster.digest import Digest, JsonValue, canonical_json
+from rlaif_dagster.digest import JsonValue, canonical_json
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.graph.changes import Change
 from rlaif_dagster.graph.checks import check_schema
-from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
+from rlaif_dagster.graph.specs import identity, spec
+from rlaif_dagster.graph.stage import (
+    Check,
+    CheckResult,
+    Computing,
+    Governance,
+    Identity,
+    Planning,
+    Stage,
+    StageContext,
+    StageResult,
+)
 from rlaif_dagster.inputs.project_inputs import (
     CONSTITUTION_FILE,
     EVALUATION_JUDGE,
     JUDGE_FILE,
     PIPELINE_FILE,
+    JudgeSource,
     ProjectInputs,
+    RecordedFile,
 )
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.opening import (
     JUDGE_JSON,
     JUDGE_MODEL,
     JURY_FOLDER,
-    describe_judge,
     write_judge,
 )
 from rlaif_dagster.judging.settings import JurySettings, RecordedJudgeSettings
-from rlaif_dagster.models import copy_causal_lm
-from rlaif_dagster.prompts import Prompt, find_leaks, prompts_schema, split_prompts
+from rlaif_dagster.models import ModelSource, copy_causal_lm
+from rlaif_dagster.prompts import Prompt, PromptsResult, find_leaks, prompts_schema, split_prompts
 from rlaif_dagster.tables import stream_table, write_table
 
 CONSTITUTION_JSON: Final = "constitution.json"
@@ -42,26 +56,35 @@ TABLE_ENGINE: Final = ("pyarrow",)
 """What decides the bytes of a table."""
 
 
+@spec
+class ConstitutionSpec:
+    """The constitution in its wire form."""
+
+    constitution: JsonValue = identity(whole=True)
+
+
 def build_constitution(inputs: ProjectInputs) -> Stage:
     """The stage of the constitution."""
-    constitution = inputs.constitution
-
-    def compute(context: StageContext) -> StageResult:
-        (context.output / CONSTITUTION_JSON).write_bytes(canonical_json(constitution.to_json()))
-        return StageResult(rows=len(constitution.principles))
-
     return Stage(
-        name="constitution",
-        description="The principles by which answers are judged, with their weights.",
-        kinds=("json",),
-        code_version="1",
-        inputs=(),
-        settings=constitution.to_json(),
-        engine=(),
-        compute=compute,
-        origins={"": f"{CONSTITUTION_FILE}:"},
-        cheap=True,
+        identity=Identity(
+            name="constitution",
+            code_version="1",
+            inputs=(),
+            spec=ConstitutionSpec(constitution=inputs.constitution.to_json()),
+        ),
+        computing=Computing(compute=compute_constitution, cheap=True),
+        planning=Planning(
+            description="The principles by which answers are judged, with their weights.",
+            kinds=("json",),
+            origins={"": f"{CONSTITUTION_FILE}:"},
+        ),
     )
+
+
+def compute_constitution(context: StageContext, spec: ConstitutionSpec) -> StageResult:
+    """Writes the constitution."""
+    (context.output / CONSTITUTION_JSON).write_bytes(canonical_json(spec.constitution))
+    return StageResult(rows=len(read_constitution(context.output).principles))
 
 
 def read_constitution(folder: Path) -> Constitution:
@@ -69,57 +92,93 @@ def read_constitution(folder: Path) -> Constitution:
     return Constitution.from_json(json.loads((folder / CONSTITUTION_JSON).read_bytes()))
 
 
+@spec
+class JudgeSpec:
+    """The judge: one that is asked, or what `judge.json` says of a jury and of recorded verdicts.
+
+    Attributes:
+        judge: The judge.
+        judges: A jury's judges.
+        models: Of each judge that is asked where its model comes from, or None.
+        verdicts: Recorded verdicts, or None.
+    """
+
+    judge: JudgeSource | Mapping[str, JsonValue] = identity()
+    judges: tuple[JudgeSource, ...] = identity()
+    models: tuple[ModelSource | None, ...] = identity()
+    verdicts: RecordedFile | None = identity()
+
+
 def build_judge(inputs: ProjectInputs) -> Stage:
     """The stage of the judge: its settings, its prompt, and its model or its recorded verdicts.
 
     A jury's judges stand in folders of their own, `judges/0` and so on, each laid out like a single judge.
     """
-    members = [describe_judge(source.settings, source.template) for source in inputs.judges]
+    judge: JudgeSource | Mapping[str, JsonValue]
     if isinstance(inputs.judge, JurySettings):
-        described: dict[str, JsonValue] = {"provider": "jury", "combine": inputs.judge.combine}
-        folders = [f"{JURY_FOLDER}/{place}/" for place in range(len(members))]
+        judge = {"provider": "jury", "combine": inputs.judge.combine}
     elif isinstance(inputs.judge, RecordedJudgeSettings):
         hopes = {"gates", "human_labels"}  # they say nothing of the verdicts
-        described = {**inputs.judge.model_dump(mode="json", exclude=hopes), "verdicts": JUDGE_VERDICTS}
-        folders = []
+        judge = {**inputs.judge.model_dump(mode="json", exclude=hopes), "verdicts": JUDGE_VERDICTS}
     else:
-        (described,) = members
-        folders = [""]
-    settings = {
-        "judge": described,
-        "judges": members if isinstance(inputs.judge, JurySettings) else [],
-        "models": [source.model.describe() if source.model else None for source in inputs.judges],
-        "verdicts": str(inputs.verdicts.digest) if inputs.verdicts else None,
-    }
-
-    def compute(context: StageContext) -> StageResult:
-        (context.output / JUDGE_JSON).write_bytes(canonical_json(described))
-        for folder, source in zip(folders, inputs.judges, strict=True):
-            write_judge(context.output / folder, source.settings, source.template)
-            if source.model:
-                copy_causal_lm(source.model, context.output / folder / JUDGE_MODEL, link=context.preview)
-        if inputs.verdicts:
-            shutil.copyfile(inputs.verdicts.path, context.output / JUDGE_VERDICTS)
-            inputs.verdicts.require_unchanged()
-        return StageResult()
-
+        (judge,) = inputs.judges
     return Stage(
-        name="judge",
-        description="Who compares the answers: the judge's settings, its prompt, and its model or recorded verdicts.",
-        kinds=("json", "huggingface"),
-        code_version="1",
-        inputs=(),
-        settings=settings,
-        engine=(),
-        compute=compute,
-        origins={
-            "judge": f"{JUDGE_FILE}:",
-            "judges": f"{JUDGE_FILE}: judges",
-            "models": f"{JUDGE_FILE}: model",
-            "verdicts": f"{JUDGE_FILE}: verdicts",
-        },
-        cheap=all(source.model is None or source.model.folder is not None for source in inputs.judges),
+        identity=Identity(
+            name="judge",
+            code_version="1",
+            inputs=(),
+            spec=JudgeSpec(
+                judge=judge,
+                judges=inputs.judges if isinstance(inputs.judge, JurySettings) else (),
+                models=tuple(source.model for source in inputs.judges),
+                verdicts=inputs.verdicts,
+            ),
+        ),
+        computing=Computing(
+            compute=compute_judge,
+            cheap=all(source.model is None or source.model.folder is not None for source in inputs.judges),
+        ),
+        planning=Planning(
+            description="Who compares the answers: the judge's settings, its prompt, and its model or recorded "
+            "verdicts.",
+            kinds=("json", "huggingface"),
+            origins={
+                "judge": f"{JUDGE_FILE}:",
+                "judges": f"{JUDGE_FILE}: judges",
+                "models": f"{JUDGE_FILE}: model",
+                "verdicts": f"{JUDGE_FILE}: verdicts",
+            },
+        ),
     )
+
+
+def compute_judge(context: StageContext, spec: JudgeSpec) -> StageResult:
+    """Writes the judge or judges, their models, and recorded verdicts."""
+    members = {f"{JURY_FOLDER}/{place}": source for place, source in enumerate(spec.judges)}
+    if isinstance(spec.judge, JudgeSource):
+        members = {"": spec.judge}
+    else:
+        (context.output / JUDGE_JSON).write_bytes(canonical_json(spec.judge))
+    for (folder, source), model in zip(members.items(), spec.models, strict=True):
+        _write_source(context, folder, source, model)
+    if spec.verdicts:
+        shutil.copyfile(spec.verdicts.path, context.output / JUDGE_VERDICTS)
+        spec.verdicts.require_unchanged()
+    return StageResult()
+
+
+def _write_source(context: StageContext, folder: str, source: JudgeSource, model: ModelSource | None) -> None:
+    write_judge(context.output / folder, source.settings, source.template)
+    if model:
+        copy_causal_lm(model, context.output / folder / JUDGE_MODEL, link=context.preview)
+
+
+@spec
+class EvaluationJudgeSpec:
+    """The independent judge, and where its model comes from."""
+
+    judge: JudgeSource = identity()
+    model: ModelSource | None = identity()
 
 
 def build_evaluation_judge(inputs: ProjectInputs) -> Stage:
@@ -127,88 +186,102 @@ def build_evaluation_judge(inputs: ProjectInputs) -> Stage:
     source = inputs.evaluation_judge
     if source is None:
         raise TypeError("there is no independent judge")
-
-    def compute(context: StageContext) -> StageResult:
-        write_judge(context.output, source.settings, source.template)
-        if source.model:
-            copy_causal_lm(source.model, context.output / JUDGE_MODEL, link=context.preview)
-        return StageResult()
-
     return Stage(
-        name=EVALUATION_JUDGE,
-        description="An independent judge of held-out answers, which labelled no training data.",
-        kinds=("json", "huggingface"),
-        code_version="1",
-        inputs=(),
-        settings={
-            "judge": describe_judge(source.settings, source.template),
-            "model": source.model.describe() if source.model else None,
-        },
-        engine=(),
-        compute=compute,
-        origins={"": f"{PIPELINE_FILE}: evaluation.judge"},
-        cheap=source.model is None or source.model.folder is not None,
+        identity=Identity(
+            name=EVALUATION_JUDGE,
+            code_version="1",
+            inputs=(),
+            spec=EvaluationJudgeSpec(judge=source, model=source.model),
+        ),
+        computing=Computing(
+            compute=compute_evaluation_judge, cheap=source.model is None or source.model.folder is not None
+        ),
+        planning=Planning(
+            description="An independent judge of held-out answers, which labelled no training data.",
+            kinds=("json", "huggingface"),
+            origins={"": f"{PIPELINE_FILE}: evaluation.judge"},
+        ),
     )
+
+
+def compute_evaluation_judge(context: StageContext, spec: EvaluationJudgeSpec) -> StageResult:
+    """Writes the judge."""
+    _write_source(context, "", spec.judge, spec.model)
+    return StageResult()
+
+
+@spec
+class PromptsSpec:
+    """The prompts, each in its split."""
+
+    prompts: PromptsResult = identity()
 
 
 def build_prompts(inputs: ProjectInputs) -> Stage:
     """The stage of the prompts."""
     settings = inputs.pipeline.prompts
-    result = split_prompts(
+    prompts = split_prompts(
         inputs.prompt_lines, eval_fraction=settings.eval_fraction, root_seed=inputs.pipeline.seed
     )
-    rows = [
-        {"prompt_id": p.prompt_id, "prompt": p.prompt, "category": p.category, "split": p.split}
-        for p in result.prompts
-    ]
-
-    def compute(context: StageContext) -> StageResult:
-        splits = {split: sum(p.split == split for p in result.prompts) for split in ("train", "eval")}
-        for split, count in splits.items():
-            if count == 0:
-                raise InputError(
-                    f"none of the {len(rows)} prompts falls into the split {split!r}",
-                    file=Path(PIPELINE_FILE),
-                    field="prompts.eval_fraction",
-                    remedy="add prompts, or move the fraction towards the middle",
-                )
-        write_table(context.output / PROMPTS_TABLE, rows, prompts_schema())
-        return StageResult(
-            rows=len(rows),
-            counts={
-                "num_train": splits["train"],
-                "num_eval": splits["eval"],
-                "num_duplicates": result.num_duplicates,
-            },
-        )
-
     return Stage(
-        name="prompts",
-        description="Prompts, deduplicated and split by content into train and eval.",
-        kinds=("parquet",),
-        code_version="1",
-        inputs=(),
-        settings={"prompts": str(Digest.from_json([list(row.values()) for row in rows]))},
-        engine=TABLE_ENGINE,
-        compute=compute,
-        checks=(
-            check_schema(PROMPTS_TABLE, prompts_schema, key=("prompt_id",)),
-            Check(
-                name="no_leakage",
-                description="No prompt is in both splits, not even in other letter case, punctuation or spacing.",
-                blocking=True,
-                run=_check_leakage,
+        identity=Identity(
+            name="prompts",
+            code_version="1",
+            inputs=(),
+            spec=PromptsSpec(prompts=prompts),
+            engine=TABLE_ENGINE,
+        ),
+        computing=Computing(compute=compute_prompts, cheap=True),
+        governance=Governance(
+            checks=(
+                check_schema(PROMPTS_TABLE, prompts_schema, key=("prompt_id",)),
+                Check(
+                    name="no_leakage",
+                    description="No prompt is in both splits, not even in other letter case, punctuation or spacing.",
+                    blocking=True,
+                    run=_check_leakage,
+                ),
             ),
         ),
-        origins={"prompts": settings.file},
-        cheap=True,
-        compare=lambda old, new: compare_prompts(read_prompts(old), read_prompts(new), settings.file),
+        planning=Planning(
+            description="Prompts, deduplicated and split by content into train and eval.",
+            kinds=("parquet",),
+            origins={"prompts": settings.file},
+            compare=functools.partial(_compare_versions, settings.file),
+        ),
+    )
+
+
+def compute_prompts(context: StageContext, spec: PromptsSpec) -> StageResult:
+    """Writes the table of prompts."""
+    prompts = spec.prompts.prompts
+    splits = {split: sum(p.split == split for p in prompts) for split in ("train", "eval")}
+    for split, count in splits.items():
+        if count == 0:
+            raise InputError(
+                f"none of the {len(prompts)} prompts falls into the split {split!r}",
+                file=Path(PIPELINE_FILE),
+                field="prompts.eval_fraction",
+                remedy="add prompts, or move the fraction towards the middle",
+            )
+    num_rows = write_table(context.output / PROMPTS_TABLE, map(asdict, prompts), prompts_schema())
+    return StageResult(
+        rows=num_rows,
+        counts={
+            "num_train": splits["train"],
+            "num_eval": splits["eval"],
+            "num_duplicates": spec.prompts.num_duplicates,
+        },
     )
 
 
 def read_prompts(folder: Path) -> list[Prompt]:
     """Reads a version of the `prompts` asset."""
     return [Prompt(**row) for row in stream_table(folder / PROMPTS_TABLE)]
+
+
+def _compare_versions(file: str, old: Path, new: Path) -> Iterator[Change]:
+    return compare_prompts(read_prompts(old), read_prompts(new), file)
 
 
 def compare_prompts(old: Sequence[Prompt], new: Sequence[Prompt], file: str) -> Iterator[Change]:
@@ -243,25 +316,35 @@ def _count(texts: Sequence[str]) -> JsonValue:
     return {"count": len(texts), "first": list(texts[:NUM_EXAMPLES])}
 
 
+@spec
+class BasePolicySpec:
+    """Where the base policy comes from."""
+
+    source: ModelSource = identity(whole=True)
+
+
 def build_base_policy(inputs: ProjectInputs) -> Stage:
     """The stage of the base policy."""
-
-    def compute(context: StageContext) -> StageResult:
-        copy_causal_lm(inputs.base_policy, context.output, link=context.preview)
-        return StageResult()
-
     return Stage(
-        name="base_policy",
-        description="The policy before alignment; a folder that from_pretrained opens.",
-        kinds=("huggingface",),
-        code_version="1",
-        inputs=(),
-        settings=inputs.base_policy.describe(),
-        engine=(),
-        compute=compute,
-        origins={"": f"{PIPELINE_FILE}: base_policy"},
-        cheap=inputs.base_policy.folder is not None,
+        identity=Identity(
+            name="base_policy",
+            code_version="1",
+            inputs=(),
+            spec=BasePolicySpec(source=inputs.base_policy),
+        ),
+        computing=Computing(compute=compute_base_policy, cheap=inputs.base_policy.folder is not None),
+        planning=Planning(
+            description="The policy before alignment; a folder that from_pretrained opens.",
+            kinds=("huggingface",),
+            origins={"": f"{PIPELINE_FILE}: base_policy"},
+        ),
     )
+
+
+def compute_base_policy(context: StageContext, spec: BasePolicySpec) -> StageResult:
+    """Copies the model."""
+    copy_causal_lm(spec.source, context.output, link=context.preview)
+    return StageResult()
 
 
 def _check_leakage(output: Path, inputs: Mapping[str, Path]) -> CheckResult:

@@ -1,17 +1,18 @@
-"""A stage: how one asset is computed from its inputs, its settings and its seed, and from nothing else."""
+"""A stage: how one asset is computed from its inputs and its spec, and from nothing else."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from rlaif_dagster.digest import Digest, JsonValue
-from rlaif_dagster.graph.budgets import Budgets
 from rlaif_dagster.graph.changes import Change
 from rlaif_dagster.graph.price import Price, PriceContext
+from rlaif_dagster.graph.services import Services
+from rlaif_dagster.graph.specs import derive_settings, find_numerics
 from rlaif_dagster.inputs.overrides import Override
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE
 from rlaif_dagster.numerics import NumericsSettings
-from rlaif_dagster.progress import Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +27,7 @@ class StageContext:
         journal: A folder of this asset's own that a crash leaves as it is: what is in it saves the next try some
             work. Others may use it at the same time.
         attempt: Names this computation; see `mark_landed`.
-        earlier_versions: Yields folders of earlier versions of this asset made by the same code and libraries,
-            newest first, for the reuse of single rows.
-        recorded_version: Gives the folder of the version of this asset that has a digest.
-        progress: Told how far the work is.
-        budgets: What the run may spend on served judges, all of its assets together.
+        services: What it may ask of the process that runs it.
         preview: If True, a plan only looks at the output: large files may be links.
         names: The assets by the names that the stage has for itself and for what it reads, where these are others.
     """
@@ -41,10 +38,7 @@ class StageContext:
     scratch: Path
     journal: Path
     attempt: str
-    earlier_versions: Callable[[], Iterator[Path]]
-    recorded_version: Callable[[Digest], Path]
-    progress: Progress
-    budgets: Budgets = field(default_factory=Budgets)
+    services: Services
     preview: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
 
@@ -101,56 +95,124 @@ class Check:
         return replace(result, facts={"required": self.required, **result.facts})
 
 
+def _is_never_idle(opened: Mapping[str, Path]) -> bool:
+    del opened
+    return False
+
+
+def _confirm() -> None:
+    """Nobody decided anything."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """One asset: name, what it reads, what shapes it, and how it is computed.
+class Identity:
+    """What decides an asset's content: with the digests of the inputs, this is the recipe.
 
     Attributes:
         name: The asset's name and its folder in `data/`.
-        description: One or two sentences for people.
-        kinds: Technologies, for the pictures of the graph.
         code_version: Raised by hand when the same inputs would give other bytes.
         inputs: Names of the assets it reads.
-        settings: Everything that a person edits and that shapes the output; part of the recipe.
+        spec: All that `compute` sees beside its context; see `graph.specs`.
         engine: Distributions whose versions are part of the recipe.
-        numerics: How numbers are computed, where a model runs; part of the recipe as well.
-        compute: Writes the output.
-        checks: Questions put to the output.
+    """
+
+    name: str
+    code_version: str
+    inputs: tuple[str, ...]
+    spec: Any
+    engine: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> JsonValue:
+        """The spec's identity, as the recipe states it."""
+        return derive_settings(self.spec)
+
+    @property
+    def numerics(self) -> NumericsSettings | None:
+        """How numbers are computed, where a model runs."""
+        return find_numerics(self.spec)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Computing:
+    """How an asset is computed.
+
+    Attributes:
+        compute: Writes the output, from its context and the stage's spec alone.
+        kin: The assets, itself among them, whose earlier versions have rows that it may reuse; itself alone if empty.
         rows_outlive_makers: If True, rows of earlier versions may be reused whatever code and libraries made them:
             their keys say all that matters.
+        is_idle: Says by the folders of its inputs, as far as they are at hand, whether there is nothing to do but to
+            say so: it is cheap then.
+        cheap: If True, it runs no model and loads nothing over the network, so that a plan computes it to know what
+            follows from it.
+    """
+
+    compute: Callable[[StageContext, Any], StageResult]
+    kin: tuple[str, ...] = ()
+    rows_outlive_makers: bool = False
+    is_idle: Callable[[Mapping[str, Path]], bool] = _is_never_idle
+    cheap: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Governance:
+    """What an output and its inputs must pass, and what people decided.
+
+    Attributes:
+        checks: Questions put to the output.
         requires: Checks of an input that must have passed besides the blocking ones, by input: what each `required`.
         overrides: Failed checks, of this asset or others, that a person lets pass; not part of the recipe.
         reason: Why a person asks for this output, where it is not what the inputs alone would give. Such a stage takes
             inputs that failed checks as well, since nothing is built on them.
         confirm: Called before a version is recorded; raises if a person has decided otherwise in the meantime.
+    """
+
+    checks: tuple[Check, ...] = ()
+    requires: Mapping[str, Mapping[str, JsonValue]] = field(default_factory=dict)
+    overrides: tuple[Override, ...] = ()
+    reason: str | None = None
+    confirm: Callable[[], None] = _confirm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planning:
+    """What plans and pictures tell people.
+
+    Attributes:
+        description: One or two sentences for people.
+        kinds: Technologies, for the pictures of the graph.
         origins: Where a person finds the settings: the path of each top-level name, `""` for those not named.
-        cheap: If True, it runs no model and loads nothing over the network, so that a plan computes it to know what
-            follows from it.
-        is_idle: Says by the folders of its inputs, as far as they are at hand, whether there is nothing to do but to
-            say so: it is cheap then.
-        kin: The assets, itself among them, whose earlier versions have rows that it may reuse; itself alone if empty.
         compare: Says what differs between two versions, where the settings know them by digest only.
         price: Reckons what computing it would spend; None if it neither samples nor asks a judge.
     """
 
-    name: str
-    description: str
-    kinds: tuple[str, ...]
-    code_version: str
-    inputs: tuple[str, ...]
-    settings: JsonValue
-    engine: tuple[str, ...]
-    compute: Callable[[StageContext], StageResult]
-    checks: tuple[Check, ...] = ()
-    rows_outlive_makers: bool = False
-    numerics: NumericsSettings | None = None
-    requires: Mapping[str, Mapping[str, JsonValue]] = field(default_factory=dict)
-    overrides: tuple[Override, ...] = ()
-    reason: str | None = None
-    confirm: Callable[[], None] = lambda: None
+    description: str = ""
+    kinds: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=lambda: {"": f"{PIPELINE_FILE}:"})
-    cheap: bool = False
-    is_idle: Callable[[Mapping[str, Path]], bool] = lambda opened: False
-    kin: tuple[str, ...] = ()
     compare: Callable[[Path, Path], Iterator[Change]] | None = None
     price: Callable[[PriceContext], Price] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One asset, by four concerns. A stage can be pickled, and so can be computed in another process."""
+
+    identity: Identity
+    computing: Computing
+    governance: Governance = Governance()
+    planning: Planning = Planning()
+
+    @property
+    def name(self) -> str:
+        """The asset's name."""
+        return self.identity.name
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the assets it reads."""
+        return self.identity.inputs
+
+    def compute(self, context: StageContext) -> StageResult:
+        """Writes the output."""
+        return self.computing.compute(context, self.identity.spec)

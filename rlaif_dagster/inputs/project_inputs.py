@@ -7,13 +7,14 @@ from typing import Final
 
 from pydantic import RootModel
 
-from rlaif_dagster.digest import Digest
+from rlaif_dagster.digest import Digest, JsonValue
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.generation.settings import RecordedSamplingSettings
 from rlaif_dagster.inputs.overrides import Override, read_overrides
 from rlaif_dagster.inputs.pipeline import PipelineSettings
 from rlaif_dagster.inputs.release import Hold
 from rlaif_dagster.judging.constitution import Constitution, ConstitutionSettings
+from rlaif_dagster.judging.opening import describe_judge
 from rlaif_dagster.judging.settings import (
     AskedJudgeSettings,
     JudgeSettings,
@@ -90,6 +91,10 @@ class JudgeSource:
     settings: AskedJudgeSettings
     template: Template
     model: ModelSource | None
+
+    def describe(self) -> dict[str, JsonValue]:
+        """What `judge.json` says of it; its model is described apart."""
+        return describe_judge(self.settings, self.template)
 
     @classmethod
     def find(cls, root: Path, settings: AskedJudgeSettings, *, file: Path, section: str) -> "JudgeSource":

@@ -65,16 +65,16 @@ class StoredJudge:
     def open(
         self,
         *,
-        served_by: AskedJudgeSettings | None,
-        numerics: NumericsSettings,
+        served_by: OpenAIJudgeSettings | None,
+        numerics: NumericsSettings | None,
         batch_size: int,
         budget: "Budget | None" = None,
     ) -> Judge:
         """Opens the judge, ready to be asked.
 
         Args:
-            served_by: The settings of today, which say where, how fast and at what price a served judge is asked.
-            numerics: How a local judge computes.
+            served_by: The settings of today of a served judge: where, how fast and at what price it is asked.
+            numerics: How a local judge computes; None where no judge is local.
             batch_size: Most calls that a local judge answers at once.
             budget: What a served judge may spend, where that is shared.
 
@@ -82,6 +82,8 @@ class StoredJudge:
             JudgeError: If it cannot be asked.
         """
         if isinstance(self.settings, LocalJudgeSettings):
+            if numerics is None:
+                raise TypeError("a local judge needs to be told how numbers are computed")
             from rlaif_dagster.judging.local import LocalJudge
             from rlaif_dagster.numerics import prepare_torch
 
@@ -98,7 +100,7 @@ class StoredJudge:
             return ServedJudge(
                 self.settings,
                 self.profile.template,
-                served_by=served_by if isinstance(served_by, OpenAIJudgeSettings) else None,
+                served_by=served_by,
                 budget=budget,
             )
         return PlantedJudge(self.settings, self.profile.template)

@@ -107,13 +107,14 @@ class CauseFinder:
         before, after = old.recipe_parts.settings, now.settings
         if before == after:
             return
-        if stage.compare is not None:
+        if stage.planning.compare is not None:
             folders = self.open_version(old), self.expected[stage.name].open()
             if folders[0] is not None and folders[1] is not None:
-                yield from stage.compare(folders[0], folders[1])
+                yield from stage.planning.compare(folders[0], folders[1])
                 return
+        origins = stage.planning.origins
         for key in dict.fromkeys((*before, *after)):
-            place = stage.origins.get(key) or join_path(stage.origins.get("", f"{PIPELINE_FILE}:"), key)
+            place = origins.get(key) or join_path(origins.get("", f"{PIPELINE_FILE}:"), key)
             yield from diff_values(before.get(key), after.get(key), place)
 
     def _find_version(self, asset: str, digest: str) -> MaterialisationRecord | None:

@@ -80,7 +80,9 @@ def add_override(project: Project, graph: Graph, asset: str, check: str, reason:
 def _require_gate(project: Project, graph: Graph, head: MaterialisationRecord, check: str) -> None:
     """Refuses a check that is not there, that passed, or whose failure stops nothing."""
     verdicts = {verdict.name: verdict for verdict in head.checks}
-    readers = [stage.name for stage in graph.values() if check in stage.requires.get(head.asset, ())]
+    readers = [
+        stage.name for stage in graph.values() if check in stage.governance.requires.get(head.asset, ())
+    ]
     if check not in verdicts and not readers:
         problem = f"{head.asset} has no check {check!r}"
         remedy = f"name one of {', '.join(verdicts)}" if verdicts else "it has none that could be overridden"

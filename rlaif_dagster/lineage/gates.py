@@ -24,7 +24,8 @@ def list_failed(stage: Stage, digest: str, checks: Iterable[CheckVerdict]) -> tu
     return tuple(
         check
         for check in checks
-        if not check.passed and find_override(stage.overrides, stage.name, digest, check.name) is None
+        if not check.passed
+        and find_override(stage.governance.overrides, stage.name, digest, check.name) is None
     )
 
 
@@ -38,9 +39,11 @@ def find_overrides(stage: Stage, parents: Mapping[str, MaterialisationRecord]) -
     for name, parent in parents.items():
         refused = []
         for check in _find_failures(stage, parent):
-            override = find_override(stage.overrides, name, parent.output.digest, check)
-            if override is None and stage.reason is not None:
-                override = Override(asset=name, digest=parent.output.digest, check=check, reason=stage.reason)
+            override = find_override(stage.governance.overrides, name, parent.output.digest, check)
+            if override is None and stage.governance.reason is not None:
+                override = Override(
+                    asset=name, digest=parent.output.digest, check=check, reason=stage.governance.reason
+                )
             if override is None:
                 refused.append(check)
             else:
@@ -54,7 +57,7 @@ def _find_failures(stage: Stage, parent: MaterialisationRecord) -> list[str]:
     passed = {check.name: check.facts for check in parent.checks if check.passed}
     failed = [
         name
-        for name, required in stage.requires.get(parent.asset, {}).items()
+        for name, required in stage.governance.requires.get(parent.asset, {}).items()
         if name not in passed or _is_outdated(passed[name], required)
     ]
     return list(dict.fromkeys([*parent.failed_gates, *failed]))
@@ -84,7 +87,7 @@ def _word_failure(stage: Stage, parent: MaterialisationRecord, check: str) -> st
     if verdict is None:
         return f"it failed the required check {check}, which was never asked of this version"
     if verdict.passed:
-        now = stage.requires[parent.asset][check]
+        now = stage.governance.requires[parent.asset][check]
         return f"its check {check} asked for {verdict.facts['required']}, and {now} is required now"
     words = "it failed the blocking check " if verdict.blocking else "it failed the required check "
     return f"{words}{check}, {dict(sorted(verdict.facts.items()))}"

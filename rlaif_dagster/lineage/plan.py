@@ -20,13 +20,14 @@ from rlaif_dagster.digest import Digest, FolderManifest
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.graph.build import Graph, with_ancestors
 from rlaif_dagster.graph.price import NOTHING, Foreseen, Price, PriceContext, Range, add_prices
+from rlaif_dagster.graph.services import NoHistory
 from rlaif_dagster.graph.stage import Stage, StageContext
 from rlaif_dagster.lineage.causes import Cause, CauseFinder
 from rlaif_dagster.lineage.gates import list_failed
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import find_earlier, find_journal, find_recallable, make_recipe, run_checks
+from rlaif_dagster.lineage.recall import find_journal, find_recallable, make_recipe, run_checks
 from rlaif_dagster.lineage.record import CheckVerdict, MaterialisationRecord, Recipe
-from rlaif_dagster.progress import ignore_progress
+from rlaif_dagster.lineage.services import find_earlier
 
 PlannedStatus = Literal["fresh", "reused", "computed", "stopped", "perhaps", "blocked"]
 """`stopped`: not made, since its round stopped before it; `perhaps`: computed, unless what it reads comes out as it
@@ -154,7 +155,7 @@ class _Planner:
         """Yields the gates that keep a stage from an input: those that block the input, and its own failed checks."""
         yield from self.shut[parent]
         for check in self.failed[parent]:
-            if check.blocking or check.name in stage.requires.get(parent, ()):
+            if check.blocking or check.name in stage.governance.requires.get(parent, ()):
                 yield f"{parent}: {check.name}"
 
     def _block(self, stage: Stage, gates: tuple[str, ...]) -> tuple[PlannedStatus, Price]:
@@ -201,14 +202,14 @@ class _Planner:
                 output=self._describe(record),
                 failed=list_failed(stage, record.output.digest, record.checks),
             )
-        if certain and stage.is_idle(_open(inputs)):
+        if certain and stage.computing.is_idle(_open(inputs)):
             return replace(self._preview(stage, inputs), status="stopped")
-        if certain and stage.cheap:
+        if certain and stage.computing.cheap:
             return self._preview(stage, inputs)
         price = NOTHING
-        if self.priced and stage.price is not None:
+        if self.priced and stage.planning.price is not None:
             head_record = self.heads.get(stage.name)
-            price = stage.price(
+            price = stage.planning.price(
                 PriceContext(
                     inputs=inputs,
                     head=lambda: None if head_record is None else self._view(head_record),
@@ -248,9 +249,7 @@ class _Planner:
                 scratch=scratch,
                 journal=scratch,
                 attempt="plan",
-                earlier_versions=lambda: iter(()),
-                recorded_version=lambda digest: self.folder / digest.short,
-                progress=ignore_progress,
+                services=NoHistory(),
                 preview=True,
             )
         )

@@ -22,7 +22,7 @@ from typing import Final, Literal
 from packaging.requirements import Requirement
 
 from rlaif_dagster.digest import Digest
-from rlaif_dagster.errors import CorruptVersionError, MissingInputError, StorageError
+from rlaif_dagster.errors import MissingInputError, StorageError
 from rlaif_dagster.graph.budgets import Budgets
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.judging.journal import mark_landed
@@ -40,6 +40,7 @@ from rlaif_dagster.lineage.record import (
     describe_output,
     plain,
 )
+from rlaif_dagster.lineage.services import RunServices, view_version
 from rlaif_dagster.progress import Progress
 from rlaif_dagster.versioning.git import read_git_state
 from rlaif_dagster.versioning.scratch import (
@@ -170,14 +171,15 @@ def find_parents(project: Project, stage: Stage) -> dict[str, MaterialisationRec
 
 def make_recipe(stage: Stage, inputs: Mapping[str, str]) -> Recipe:
     """The recipe of a stage on given versions of its inputs, by content digest."""
-    numerics = stage.numerics.model_dump() if stage.numerics else {}
+    identity = stage.identity
+    numerics = identity.numerics.model_dump() if identity.numerics else {}
     return Recipe(
-        asset=stage.name,
-        code_version=stage.code_version,
-        settings=canonical_settings(stage.settings),
+        asset=identity.name,
+        code_version=identity.code_version,
+        settings=canonical_settings(identity.settings),
         inputs=dict(sorted(inputs.items())),
         engine={
-            **{name: _read_version(name) for name in sorted(stage.engine)},
+            **{name: _read_version(name) for name in sorted(identity.engine)},
             **{f"{NUMERICS_PREFIX}{name}": str(value) for name, value in numerics.items()},
         },
     )
@@ -204,7 +206,7 @@ def find_recallable(project: Project, stage: Stage, recipe: Recipe) -> Iterator[
 def list_unasked(stage: Stage, record: MaterialisationRecord) -> list[str]:
     """The checks that a stage has now and that a version was never put to."""
     asked = {check.name for check in record.checks}
-    return [check.name for check in stage.checks if check.name not in asked]
+    return [check.name for check in stage.governance.checks if check.name not in asked]
 
 
 def _recall(project: Project, stage: Stage, recipe: Recipe) -> MaterialisationRecord | None:
@@ -253,7 +255,9 @@ def _land_recalled(
 def _want(
     recalled: MaterialisationRecord, stage: Stage, parents: Mapping[str, MaterialisationRecord]
 ) -> MaterialisationRecord:
-    return recalled.model_copy(update={"overrides": find_overrides(stage, parents), "reason": stage.reason})
+    return recalled.model_copy(
+        update={"overrides": find_overrides(stage, parents), "reason": stage.governance.reason}
+    )
 
 
 def _tell_apart(record: MaterialisationRecord) -> tuple[object, ...]:
@@ -265,7 +269,7 @@ def _append(
     project: Project, stage: Stage, make_record: Callable[[int, tuple[str, ...]], MaterialisationRecord]
 ) -> MaterialisationRecord:
     def confirm_and_make(sequence: int, previous: tuple[str, ...]) -> MaterialisationRecord:
-        stage.confirm()  # while the ledger is locked: another decision comes after this record
+        stage.governance.confirm()  # while the ledger is locked: another decision comes after this record
         return make_record(sequence, previous)
 
     return project.ledger.append(confirm_and_make)
@@ -300,10 +304,9 @@ def _compute(
             scratch=scratch,
             journal=journal,
             attempt=work.name,
-            earlier_versions=lambda: _view_earlier(project, stage, recipe, work / "earlier"),
-            recorded_version=lambda digest: _view_recorded(project, stage.name, digest, work / "recorded"),
-            progress=progress,
-            budgets=budgets,
+            services=RunServices(
+                project=project, stage=stage, recipe=recipe, work=work, progress=progress, budgets=budgets
+            ),
         )
         with showing_curves(project, stage.name, started_at):
             result = _run_stage(stage, context)
@@ -331,7 +334,7 @@ def _compute(
             ended_at=clock(),
             reused_from=None,
             overrides=find_overrides(stage, parents),
-            reason=stage.reason,
+            reason=stage.governance.reason,
         ),
     )
     mark_landed(journal, work.name)
@@ -356,7 +359,7 @@ def _run_stage(stage: Stage, context: StageContext) -> StageResult:
 
 def run_checks(stage: Stage, output: Path, inputs: Mapping[str, Path]) -> Iterator[CheckVerdict]:
     """Puts a stage's questions to an output."""
-    for check in stage.checks:
+    for check in stage.governance.checks:
         result = check.ask(output, inputs)
         yield CheckVerdict(
             name=check.name, passed=result.passed, blocking=check.blocking, facts=plain(result.facts)
@@ -375,55 +378,6 @@ def show_newest(project: Project, asset: str, *, verified: str | None = None) ->
         output = heads[asset].output
         project.store.pin(asset, output.md5, known={name: head.output.md5 for name, head in heads.items()})
         project.store.publish(asset, output.md5, Digest.parse(output.digest), verified=output.md5 == verified)
-
-
-def view_version(project: Project, record: MaterialisationRecord, folder: Path) -> None:
-    """Makes a folder that shows a recorded version, its bytes verified.
-
-    Raises:
-        CorruptVersionError: If the stored bytes are not those recorded.
-        StorageError: If they cannot be had.
-    """
-    project.store.verify(record.output.md5, Digest.parse(record.output.digest))
-    project.store.view(record.output.md5, folder)
-
-
-def find_earlier(project: Project, stage: Stage, recipe: Recipe) -> Iterator[MaterialisationRecord]:
-    """Yields the earlier versions whose rows may be reused and that are here, each once, of each asset newest first."""
-    ledger = project.ledger
-    seen: set[str] = set()
-    for asset in stage.kin or (stage.name,):
-        alike = recipe.model_copy(update={"asset": asset})
-        for record in (
-            ledger.find_asset(asset) if stage.rows_outlive_makers else ledger.find_made_alike(alike)
-        ):
-            if record.output.md5 in seen or record.is_stopped or not project.store.has(record.output.md5):
-                continue
-            seen.add(record.output.md5)
-            yield record
-
-
-def _view_earlier(project: Project, stage: Stage, recipe: Recipe, folder: Path) -> Iterator[Path]:
-    """Yields views of the versions whose rows may be reused, newest first."""
-    for record in find_earlier(project, stage, recipe):
-        view = folder / record.output.md5
-        try:
-            if not view.exists():  # else it was asked for before
-                view_version(project, record, view)
-        except CorruptVersionError:
-            continue  # its rows are made again; the audit names the damage
-        yield view
-
-
-def _view_recorded(project: Project, asset: str, digest: Digest, folder: Path) -> Path:
-    for record in project.ledger.find_asset(asset):
-        if record.output.digest == str(digest):
-            view_version(project, record, folder / digest.short)
-            return folder / digest.short
-    raise MissingInputError(
-        f"{asset}: the ledger has no version {digest}.\n"
-        "  remedy: name one that `rlaif releases` lists, or take lineage/ from the machine that has it"
-    )
 
 
 def _refer(parents: Mapping[str, MaterialisationRecord]) -> dict[str, VersionRef]:

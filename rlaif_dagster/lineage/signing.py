@@ -18,10 +18,11 @@ from rlaif_dagster.errors import InputError, SignatureError
 from rlaif_dagster.extras import STANDARDS, using_extra
 from rlaif_dagster.graph.release import RELEASE_JSON, RELEASED_POLICY
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import view_version, work_folder
+from rlaif_dagster.lineage.recall import work_folder
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.releases import Release, find_policy
 from rlaif_dagster.lineage.running import hold_run
+from rlaif_dagster.lineage.services import view_version
 from rlaif_dagster.lineage.tracing.subjects import open_versions
 from rlaif_dagster.versioning.scratch import raising_storage_errors, write_whole
 

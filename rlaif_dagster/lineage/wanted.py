@@ -39,5 +39,5 @@ def find_wanted_recipes(
 
 def digest_graph(graph: Graph) -> Digest:
     """The identity of what people decided, of code and of libraries, whatever has been made from them so far."""
-    overrides = {override.key for stage in graph.values() for override in stage.overrides}
+    overrides = {override.key for stage in graph.values() for override in stage.governance.overrides}
     return Digest.from_json([find_wanted_recipes(graph, {}, graph), sorted(overrides)])

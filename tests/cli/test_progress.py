@@ -176,7 +176,7 @@ project = Project.open(Path(sys.argv[1]))
 graph = project.build_graph()
 stage = graph["constitution"]
 
-def compute(context):
+def compute(context, spec):
     print("printed by python")
     print("printed to the error stream", file=sys.stderr)
     os.write(1, b"written by a library\\n")
@@ -184,8 +184,8 @@ def compute(context):
     return stage.compute(context)
 
 print("before")
-run_assets(project, {**graph, "constitution": replace(stage, compute=compute)}, ["constitution"],
-           progress=ignore_progress)
+printing = replace(stage, computing=replace(stage.computing, compute=compute))
+run_assets(project, {**graph, "constitution": printing}, ["constitution"], progress=ignore_progress)
 print("after")
 """
 

@@ -2,7 +2,6 @@
 
 import json
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from rlaif_dagster.lineage.running import no_run_starts
 from rlaif_dagster.progress import ignore_progress
 from tests.conftest import run_rlaif
 from tests.lineage.candidates import build, make_policy, read_released_text, release_texts
+from tests.plain_stages import change
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_session(project: Project) -> None:
 
 
 def test_a_chat_has_the_released_policy_beside_the_newest_where_they_differ(project: Project) -> None:
-    base = replace(make_policy("base"), name="base_policy")
+    base = change(make_policy("base"), name="base_policy")
     materialise(project, base, progress=ignore_progress)
     assert list(find_policies(project)) == ["base", "aligned"]
     build(project, "three", release=False)

@@ -44,5 +44,5 @@ def read_stages() -> dict[str, StageCode]:
     for build in BUILDERS:
         stage = build(inputs)
         definitions = reach(source, (build.__module__, build.__name__), IGNORED)
-        stages[stage.name] = StageCode(stage.code_version, definitions)
+        stages[stage.name] = StageCode(stage.identity.code_version, definitions)
     return stages

@@ -1,6 +1,5 @@
 """The sensors and the schedule request exactly what is stale, once; nothing that is wrong makes them crash."""
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -26,6 +25,7 @@ from rlaif_dagster.inputs.overrides import Override
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.running import find_running, hold_run
 from tests.conftest import edit_yaml
+from tests.plain_stages import change
 
 from .toy_runs import EDGES, FAILING, OPEN, RAISING, find_badges, make_graph, run_graph
 
@@ -127,7 +127,7 @@ def test_what_a_person_lets_pass_is_built_on(project: Project, instance: Dagster
     assert not obey(instance, project, graph, request(instance, project, graph))
     failed = project.ledger.find_heads()["c"].output.digest
     override = Override(asset="c", digest=failed, check="good", reason="read by hand")
-    opened = {name: dataclasses.replace(stage, overrides=(override,)) for name, stage in graph.items()}
+    opened = {name: change(stage, overrides=(override,)) for name, stage in graph.items()}
     built = request(instance, project, opened)
     assert name_assets(built) == ["d"]
     assert obey(instance, project, opened, built)

@@ -1,7 +1,5 @@
 """What one budget means: one run and one judge, all assets of the run together."""
 
-from dataclasses import replace
-
 from dagster import DagsterInstance
 
 from rlaif_dagster.graph.stage import StageContext, StageResult
@@ -9,6 +7,7 @@ from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.serving.limits import Spend
 from rlaif_dagster.serving.settings import BudgetSettings
 from tests.defs.toy_runs import make_graph, run_graph
+from tests.plain_stages import change
 
 CALL = Spend(calls=1, tokens=10)
 
@@ -21,13 +20,13 @@ def test_the_assets_of_a_run_draw_on_one_budget_for_each_judge_and_the_next_run_
 
     def ask(context: StageContext) -> StageResult:
         for judge in ("one", "other"):
-            budget = context.budgets.of_judge(judge, BudgetSettings(calls=3))
+            budget = context.services.find_budget(judge, BudgetSettings(calls=3))
             granted.append((context.attempt, judge, sum(budget.reserve(CALL) for _ in range(2))))
         (context.output / "text").write_text(str(len(granted)))
         return StageResult()
 
     for setting in ("first run", "second run"):
         graph = make_graph(a=setting)
-        graph |= {name: replace(graph[name], compute=ask) for name in ("a", "b")}
+        graph |= {name: change(graph[name], compute=ask) for name in ("a", "b")}
         assert run_graph(instance, project, graph, ["a", "b"]).success
     assert [number for _, _, number in granted] == [2, 2, 1, 1, 2, 2, 1, 1]

@@ -1,7 +1,6 @@
 """Gates and releases in real Dagster runs: what stops a run, what goes on, and what the UI is told."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from rlaif_dagster.lineage.decisions import add_override, make_hold, write_hold
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.progress import ignore_progress
 from tests.lineage.candidates import make_graph, read_history, read_released_text
+from tests.plain_stages import change
 
 pytestmark = pytest.mark.slow
 
@@ -81,7 +81,7 @@ def test_a_gate_stops_the_run_and_the_child_alone_until_a_person_lets_it_pass(pr
         assert event is not None
         assert event.asset_materialization is not None
         assert event.asset_materialization.metadata["overrides"].value == [override.model_dump()]
-    newer = {name: replace(stage, settings="newer") for name, stage in opened.items()}
+    newer = {name: change(stage, settings="newer") for name, stage in opened.items()}
     newer["aligned_policy"] = make_graph(project, "two")["aligned_policy"]
     with pytest.raises(GateError, match="evaluation: the blocking check schema failed"):
         run(project, newer)

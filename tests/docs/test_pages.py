@@ -61,7 +61,7 @@ def test_the_table_of_assets_is_the_graph(graph: Graph) -> None:
         (
             f"`{stage.name}`",
             list(stage.inputs),
-            [(check.name, check.blocking) for check in stage.checks],
+            [(check.name, check.blocking) for check in stage.governance.checks],
         )
         for stage in graph.values()
     ]
@@ -69,7 +69,7 @@ def test_the_table_of_assets_is_the_graph(graph: Graph) -> None:
 
 def test_every_library_of_a_recipe_is_named(graph: Graph) -> None:
     named = set(_CODE.findall(read_page("architecture.md", below="What makes a recipe")))
-    assert {library for stage in graph.values() for library in stage.engine} <= named
+    assert {library for stage in graph.values() for library in stage.identity.engine} <= named
 
 
 def test_the_table_of_files_has_every_asset_and_every_file(graph: Graph) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rlaif_dagster.graph.build import with_ancestors
 from rlaif_dagster.graph.judging import read_bare_verdicts, write_judgements
+from rlaif_dagster.graph.services import NoHistory
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.judging.planted import PlantedJudge
 from rlaif_dagster.judging.reading import Preference
@@ -17,6 +18,7 @@ from rlaif_dagster.lineage.recall import materialise
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.progress import ignore_progress
 from tests.conftest import edit_yaml
+from tests.plain_stages import change
 
 NUM_PROMPTS = 24
 PRINCIPLES = [{"id": "kind", "text": "Be kind."}, {"id": "brief", "text": "Be brief."}]
@@ -82,7 +84,7 @@ def turn_judge(canary: Stage, folder: Path) -> Stage:
         write_judgements(seen, (replace(verdict, verdict=turned[verdict.verdict]) for verdict in verdicts))
         return canary.compute(replace(context, inputs={**context.inputs, "judgements": seen}))
 
-    return replace(canary, compute=compute)
+    return change(canary, compute=compute)
 
 
 def make_context(folder: Path, asset: str, work: Path) -> StageContext:
@@ -101,7 +103,5 @@ def make_context(folder: Path, asset: str, work: Path) -> StageContext:
         scratch=work / "scratch",
         journal=work / "journal" / "journal",
         attempt="test",
-        earlier_versions=lambda: iter(()),
-        recorded_version=lambda digest: work / digest.short,
-        progress=ignore_progress,
+        services=NoHistory(),
     )

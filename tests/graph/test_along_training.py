@@ -14,11 +14,10 @@ from rlaif_dagster.evaluation.evaluate import METRICS_FILE
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
 from rlaif_dagster.graph.along_training import (
     CheckpointAnswers,
-    find_checkpoint_judge,
     trace_checkpoints,
 )
-from rlaif_dagster.graph.evaluation import make_evaluation_checks
-from rlaif_dagster.graph.held_out import HeldOutVerdicts, pair_answers
+from rlaif_dagster.graph.evaluation_checks import ask_for, make_evaluation_checks
+from rlaif_dagster.graph.held_out import EvaluationSpec, HeldOutVerdicts, pair_answers
 from rlaif_dagster.graph.learning import TRAINING_JSON
 from rlaif_dagster.graph.price import Foreseen, PriceContext
 from rlaif_dagster.graph.pricing import price_evaluation
@@ -116,7 +115,7 @@ def test_of_a_prompt_that_is_no_more_nobody_is_asked_and_its_answers_are_left_ou
     policy = write_policy(tmp_path / "policy", {0: (WRONG,), 5: (RIGHT,), 10: (WRONG,)}, num_prompts=2)
     answers = read_answers(policy, PROMPTS[:1])
     assert {pair.prompt_id for pair in answers.list_pairs()} == {"p"}
-    [curve] = trace_checkpoints(answers, inputs.constitution, {}, inputs)
+    [curve] = trace_checkpoints(answers, inputs.constitution, {}, EvaluationSpec.from_inputs(inputs))
     assert curve.num_left_out == 1
     assert [point.win_rate.n for point in curve.points] == [1, 1, 1]
     assert read_answers(policy).list_pairs() == [
@@ -125,7 +124,7 @@ def test_of_a_prompt_that_is_no_more_nobody_is_asked_and_its_answers_are_left_ou
     ]
     none_left = read_answers(policy, [])
     assert none_left.list_pairs() == []
-    assert trace_checkpoints(none_left, inputs.constitution, {}, inputs) == ()
+    assert trace_checkpoints(none_left, inputs.constitution, {}, EvaluationSpec.from_inputs(inputs)) == ()
 
 
 def test_a_policy_of_earlier_code_has_no_curve(tmp_path: Path) -> None:
@@ -162,9 +161,12 @@ def test_a_judges_word_is_turned_to_the_answer_it_is_about(inputs: ProjectInputs
         for pair in answers.list_pairs()
     }
     asked = set_evaluation(inputs, gold=None, judge_checkpoints=True)
-    assert find_checkpoint_judge(asked) == "judge"
+    assert EvaluationSpec.from_inputs(asked).checkpoint_judge == "judge"
     [curve] = trace_checkpoints(
-        answers, asked.constitution, {"judge": HeldOutVerdicts(by_pair=by_pair)}, asked
+        answers,
+        asked.constitution,
+        {"judge": HeldOutVerdicts(by_pair=by_pair)},
+        EvaluationSpec.from_inputs(asked),
     )
     assert curve.scorer == "judge"
     assert [point.win_rate.value for point in curve.points] == [0.5, 0.75, 0.5]
@@ -174,7 +176,7 @@ def test_a_judges_word_is_turned_to_the_answer_it_is_about(inputs: ProjectInputs
         answers,
         asked.constitution,
         {"judge": HeldOutVerdicts(by_pair=dict(list(by_pair.items())[:1]))},
-        asked,
+        EvaluationSpec.from_inputs(asked),
     )
     assert one_silent.num_left_out == 1
 
@@ -183,12 +185,12 @@ def test_gold_is_asked_wherever_it_is_and_a_judge_only_where_a_person_says_so(
     inputs: ProjectInputs, tmp_path: Path
 ) -> None:
     answers = read_answers(write_policy(tmp_path / "policy", {0: (WRONG,), 5: (RIGHT,), 10: (WRONG,)}))
-    assert find_checkpoint_judge(inputs) is None
-    [curve] = trace_checkpoints(answers, inputs.constitution, {}, inputs)
+    assert EvaluationSpec.from_inputs(inputs).checkpoint_judge is None
+    [curve] = trace_checkpoints(answers, inputs.constitution, {}, EvaluationSpec.from_inputs(inputs))
     assert curve.scorer == "gold"
     assert [point.win_rate.value for point in curve.points] == [0.5, 1.0, 0.5]
     without = set_evaluation(inputs, gold=None)
-    assert trace_checkpoints(answers, without.constitution, {}, without) == ()
+    assert trace_checkpoints(answers, without.constitution, {}, EvaluationSpec.from_inputs(without)) == ()
 
 
 @pytest.mark.parametrize("at_hand", [True, False])
@@ -233,7 +235,9 @@ def test_the_check_looks_at_the_checkpoint_that_was_kept(
     """The win rate falls from 1 to 0 after step 10, as the reward rises: a policy of step 10 is none the worse."""
     write_metrics(tmp_path, trace(kept_step, {0: 0.5, 10: 1.0, 20: 0.0}))
     [check] = [
-        c for c in make_evaluation_checks(inputs.pipeline.evaluation) if c.name == "not_over_optimised"
+        c
+        for c in make_evaluation_checks(ask_for(inputs.pipeline.evaluation))
+        if c.name == "not_over_optimised"
     ]
     assert not check.blocking
     result = check.run(tmp_path, {})
@@ -252,7 +256,7 @@ def test_what_was_to_be_measured_and_was_not_does_not_pass(
 ) -> None:
     write_metrics(tmp_path)
     settings = inputs.pipeline.evaluation.model_copy(update={"gold": None} | measured_by)
-    [check] = [c for c in make_evaluation_checks(settings) if c.name == "not_over_optimised"]
+    [check] = [c for c in make_evaluation_checks(ask_for(settings)) if c.name == "not_over_optimised"]
     result = check.run(tmp_path, {})
     assert result.passed is passed
     assert "nothing says" in str(result.facts["why"])

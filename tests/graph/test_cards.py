@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,16 @@ from huggingface_hub import DatasetCard, ModelCard
 from rlaif_dagster.cards.card import CARD_FILE, SPLIT, CardFacts, Origin, render_card
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.graph.build import build_graph
-from rlaif_dagster.graph.cards import write_card
+from rlaif_dagster.graph.cards import with_card
+from rlaif_dagster.graph.services import NoHistory
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.preferences import preferences_schema
-from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.project_template import TEMPLATE_ROOT
 from rlaif_dagster.tables import write_table
 from rlaif_dagster.training.results import CHECKPOINTS_TABLE, checkpoints_schema
 from tests.code_versions.stages import read_inputs_with_everything
+from tests.plain_stages import change
 from tests.training.tiny_models import write_tiny_policy
 
 WITH_CARD = ("supervised_policy", "ai_preferences", "reward_model", "aligned_policy")
@@ -40,11 +40,11 @@ def write(stage: Stage, folder: Path) -> str:
         scratch=folder,
         journal=folder,
         attempt="one",
-        earlier_versions=lambda: iter(()),
-        recorded_version=lambda _: folder,
-        progress=ignore_progress,
+        services=NoHistory(),
     )
-    write_card(stage, context, RESULT)
+    with_card(lambda _: change(stage, compute=lambda _: RESULT))(read_inputs_with_everything()).compute(
+        context
+    )
     return (folder / CARD_FILE).read_text(encoding="utf-8")
 
 
@@ -81,22 +81,20 @@ def test_the_same_facts_give_the_same_bytes_wherever_and_whenever(
 def test_the_stages_that_carry_a_card_write_it_when_they_compute(
     graph: dict[str, Stage], tmp_path: Path
 ) -> None:
-    from rlaif_dagster.graph.cards import with_card
-
     def build(inputs: ProjectInputs) -> Stage:
         def compute(context: StageContext) -> StageResult:
             (context.output / "model.safetensors").write_text("weights")
             return RESULT
 
-        return replace(graph["reward_model"], compute=compute)
+        return change(graph["reward_model"], compute=compute)
 
     stage = with_card(build)(ProjectInputs.read(TEMPLATE_ROOT))
     digests = {name: Digest.from_bytes(b"") for name in stage.inputs}
     context: Any = type("Context", (), {"output": tmp_path, "digests": digests, "names": {}})()
     assert stage.compute(context) == RESULT
     assert ModelCard.load(tmp_path / CARD_FILE).data.pipeline_tag == "text-classification"
-    assert {"huggingface_hub", "jinja2"} <= set(stage.engine)
-    assert {name for name in graph if "huggingface_hub" in graph[name].engine} == set(WITH_CARD)
+    assert {"huggingface_hub", "jinja2"} <= set(stage.identity.engine)
+    assert {name for name in graph if "huggingface_hub" in graph[name].identity.engine} == set(WITH_CARD)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

@@ -1,7 +1,6 @@
 """Answers that were cut at `max_new_tokens`, through the stages: who learns of them, and where people are warned."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.tables import Row, read_table
 from tests.conftest import edit_yaml
 from tests.graph.planted_project import make_planted, run_to, write_judge, write_lines
+from tests.plain_stages import change
 
 FEW = 10
 """Most new tokens: some answers of the embedded policy end before, most do not."""
@@ -108,7 +108,7 @@ def test_an_evaluation_says_what_share_was_cut(default_project: Path) -> None:
     write_judge(default_project)
     project = Project.open(default_project)
     graph = build_graph(project.read_inputs())
-    graph |= {"reward_model": replace(graph["reward_model"], checks=())}
+    graph |= {"reward_model": change(graph["reward_model"], checks=())}
     heads = {
         name: materialise(project, stage, progress=ignore_progress).record
         for name, stage in graph.items()

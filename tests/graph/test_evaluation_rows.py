@@ -1,6 +1,5 @@
 """An evaluation samples and judges only what no earlier evaluation has: the policies' answers are rows with keys."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from rlaif_dagster.tables import read_table
 from tests.conftest import edit_yaml
 from tests.lineage.changes import edit_lines, set_field
 from tests.lineage.tiny_project import make_tiny
+from tests.plain_stages import change
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 def build_ungated_graph(project: Project) -> Graph:
     """The graph, trained for two steps: no reward model passes its gate then."""
     graph = build_graph(project.read_inputs())
-    return graph | {"reward_model": replace(graph["reward_model"], checks=())}
+    return graph | {"reward_model": change(graph["reward_model"], checks=())}
 
 
 def evaluate(project: Project) -> MaterialisationRecord:

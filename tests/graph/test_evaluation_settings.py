@@ -11,9 +11,9 @@ from rlaif_dagster.evaluation.comparison import Comparison, PrincipleOutcome
 from rlaif_dagster.evaluation.evaluate import METRICS_FILE
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.evaluation.win_rate import summarise
-from rlaif_dagster.graph.best_of_n import find_scorer
 from rlaif_dagster.graph.build import build_graph
-from rlaif_dagster.graph.evaluation import make_evaluation_checks
+from rlaif_dagster.graph.evaluation_checks import ask_for, make_evaluation_checks
+from rlaif_dagster.graph.held_out import EvaluationSpec
 from rlaif_dagster.graph.stage import CheckResult
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from tests.conftest import edit_yaml
@@ -35,8 +35,10 @@ def test_an_independent_judge_is_an_asset_of_its_own_that_only_the_evaluation_re
     other = build_graph(read_with(default_project, judge=JUDGE | {"noise": 0.2}))
     assert set(first) - set(without) == {"evaluation_judge"}
     assert [name for name, stage in first.items() if "evaluation_judge" in stage.inputs] == ["evaluation"]
-    assert first["evaluation_judge"].settings != other["evaluation_judge"].settings
-    changed = [name for name, stage in first.items() if stage.settings != other[name].settings]
+    assert first["evaluation_judge"].identity.settings != other["evaluation_judge"].identity.settings
+    changed = [
+        name for name, stage in first.items() if stage.identity.settings != other[name].identity.settings
+    ]
     assert changed == [
         "evaluation_judge"
     ]  # where and how fast it is asked is no part of the evaluation's recipe
@@ -54,7 +56,7 @@ def test_an_independent_judge_is_an_asset_of_its_own_that_only_the_evaluation_re
 def test_the_most_trusted_source_says_what_the_best_of_n_are_worth(
     default_project: Path, evaluation: dict[str, Any], scorer: str | None
 ) -> None:
-    assert find_scorer(read_with(default_project, **evaluation)) == scorer
+    assert EvaluationSpec.from_inputs(read_with(default_project, **evaluation)).scorer == scorer
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,7 @@ def run_check(folder: Path, *no_regression: str) -> CheckResult:
     ]
     (folder / METRICS_FILE).write_bytes(canonical_json(summarise(rows).to_json()))
     settings = EvaluationSettings(no_regression=list(no_regression))
-    [check] = [check for check in make_evaluation_checks(settings) if check.name == "no_regression"]
+    [check] = [check for check in make_evaluation_checks(ask_for(settings)) if check.name == "no_regression"]
     assert check.blocking
     return check.run(folder, {})
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.graph.build import build_graph
-from rlaif_dagster.graph.held_out import HeldOutVerdicts, judge_answers
+from rlaif_dagster.graph.held_out import EvaluationSpec, HeldOutVerdicts, judge_answers
+from rlaif_dagster.graph.services import NoHistory
 from rlaif_dagster.graph.sources import read_constitution
 from rlaif_dagster.graph.stage import StageContext
 from rlaif_dagster.judging.jury import estimate_accuracies
 from rlaif_dagster.judging.pairs import Pair
-from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.prompts import Prompt
 from tests.graph.test_preferences import make_jury, read_inputs
 
@@ -36,9 +36,7 @@ def test_what_a_jury_says_of_held_out_answers_does_not_depend_on_what_else_it_is
             scratch=folder / "scratch",
             journal=folder / "journal",
             attempt="one",
-            earlier_versions=lambda: iter(()),
-            recorded_version=lambda _: folder,
-            progress=ignore_progress,
+            services=NoHistory(),
         )
 
     sources = {}
@@ -52,7 +50,7 @@ def test_what_a_jury_says_of_held_out_answers_does_not_depend_on_what_else_it_is
             pairs[:10],
             others,
             make_context(tmp_path / name, sources),
-            inputs,
+            EvaluationSpec.from_inputs(inputs),
             judge="judge",
             responses=[
                 {"response_id": f"{name}/{side}", "text": f"{name} {side}", "finish_reason": "stop"}

@@ -56,7 +56,7 @@ def test_a_judge_that_says_other_than_then_fails_and_names_what_it_judged(
     found = json.loads((context.output / CANARY_JSON).read_text())["judges"]["planted"]
     assert found["changed"]["value"] == 8 / 32
     assert found["mean_shift"] == 8 / 32
-    (check,) = stage.checks
+    (check,) = stage.governance.checks
     result = check.run(context.output, context.inputs)
     assert not result.passed
     assert result.facts["judged_by_another"] == str(context.digests["judgements"])
@@ -107,7 +107,7 @@ def test_a_judge_that_no_longer_answers_cannot_be_told_to_be_the_same(
     assert found["planted"]["changed"]["value"] is None
     assert found["planted"]["num_without_verdict"] == 4
     (tmp_path / CANARY_JSON).write_text(json.dumps({"judgements": "sha256:0", "judges": found}))
-    (check,) = Project.open(default_project).build_graph()[JUDGE_CANARY].checks
+    (check,) = Project.open(default_project).build_graph()[JUDGE_CANARY].governance.checks
     result = check.run(tmp_path, {})
     assert not result.passed
     assert "gave no verdict now" in str(result.facts["not_measured"])

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from rlaif_dagster.digest import canonical_json
-from rlaif_dagster.graph.learning import TRAINING_JSON, build_aligned_policy, build_reward_model
+from rlaif_dagster.graph.aligned_policy import build_aligned_policy
+from rlaif_dagster.graph.learning import TRAINING_JSON
 from rlaif_dagster.graph.preferences import PREFERENCES_TABLE
+from rlaif_dagster.graph.reward_model import build_reward_model
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.preferences import preferences_schema
 from rlaif_dagster.tables import write_table
@@ -42,7 +44,7 @@ def test_a_reward_model_that_has_only_learned_length_is_flagged(
     assert sum(margin > 0 for margin in margins) == 64
     (tmp_path / TRAINING_JSON).write_bytes(canonical_json({"margins": [float(margin) for margin in margins]}))
     stage = build_reward_model(ProjectInputs.read(default_project))
-    check = next(check for check in stage.checks if check.name == "more_than_length")
+    check = next(check for check in stage.governance.checks if check.name == "more_than_length")
     assert not check.blocking
     assert check.run(tmp_path, {"ai_preferences": tmp_path}).passed is passed
 
@@ -55,6 +57,6 @@ def test_one_process_is_no_part_of_a_recipe_and_two_are(default_project: Path) -
     )
     two = ProjectInputs.read(default_project)
     for build in (build_reward_model, build_aligned_policy):
-        settings = build(alone).settings
+        settings = build(alone).identity.settings
         assert isinstance(settings, dict)
-        assert build(two).settings == settings | {"launch": {"num_processes": 2, "config": None}}
+        assert build(two).identity.settings == settings | {"launch": {"num_processes": 2, "config": None}}

@@ -12,13 +12,13 @@ from rlaif_dagster.generation.responses import responses_schema
 from rlaif_dagster.graph.judging import write_judgements
 from rlaif_dagster.graph.preferences import PREFERENCES_TABLE, build_ai_preferences
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
+from rlaif_dagster.graph.services import NoHistory
 from rlaif_dagster.graph.sources import CONSTITUTION_JSON, PROMPTS_TABLE
 from rlaif_dagster.graph.stage import StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.judging.calls import Answer
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.judging.verdicts import ORDERS, Verdict
-from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.prompts import prompts_schema
 from rlaif_dagster.tables import Row, read_table, write_table
 from tests.conftest import edit_yaml
@@ -83,9 +83,7 @@ def label(project: Path, inputs: ProjectInputs, output: str) -> tuple[StageResul
             scratch=folder,
             journal=folder / "journal",
             attempt="test",
-            earlier_versions=lambda: iter(()),
-            recorded_version=lambda _digest: folder,
-            progress=ignore_progress,
+            services=NoHistory(),
         )
     )
     return result, read_table(folder / output / PREFERENCES_TABLE)
@@ -116,7 +114,7 @@ def test_the_recipe_holds_how_verdicts_are_combined_and_not_who_gave_them(defaul
     stage = build_ai_preferences(ProjectInputs.read(default_project))
     assert "judge" not in stage.inputs
     recipes = [
-        Digest.from_json(build_ai_preferences(read_inputs(default_project, judge)).settings)
+        Digest.from_json(build_ai_preferences(read_inputs(default_project, judge)).identity.settings)
         for judge in (
             make_jury("j", "k"),
             make_jury("l", "m", "n"),

@@ -13,9 +13,9 @@ from rlaif_dagster.evaluation.comparison import Comparison
 from rlaif_dagster.evaluation.evaluate import COMPARISONS_FILE, COMPARISONS_SCHEMA
 from rlaif_dagster.graph.release import build_released_policy, read_release
 from rlaif_dagster.graph.rounds import Stop
+from rlaif_dagster.graph.services import NoHistory
 from rlaif_dagster.graph.stage import StageContext
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
-from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.tables import write_table
 from tests.conftest import edit_yaml
 
@@ -83,9 +83,7 @@ def release(project: Path, rounds: Mapping[int, Round | Stop]) -> dict[str, Any]
             scratch=output,
             journal=output,
             attempt="test",
-            earlier_versions=lambda: iter(()),
-            recorded_version=lambda digest: project / digest.short,
-            progress=ignore_progress,
+            services=NoHistory(),
         )
     )
     return read_release(output)

@@ -14,13 +14,15 @@ from safetensors.torch import load_file
 
 from rlaif_dagster.cards.card import CARD_FILE
 from rlaif_dagster.digest import Digest
-from rlaif_dagster.graph.learning import build_aligned_policy, build_reward_model, read_training
+from rlaif_dagster.graph.aligned_policy import build_aligned_policy
+from rlaif_dagster.graph.learning import read_training
 from rlaif_dagster.graph.preferences import PREFERENCES_TABLE
 from rlaif_dagster.graph.revision import REVISIONS_TABLE, build_supervised_policy
+from rlaif_dagster.graph.reward_model import build_reward_model
+from rlaif_dagster.graph.services import NoHistory
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.lineage.curves import showing_curves
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.revising.settings import SupervisedSettings
 from rlaif_dagster.training.settings import BestOfNSettings, DpoSettings, OnlineSettings, RewardModelSettings
 from rlaif_dagster.versioning.store import init_store
@@ -85,9 +87,7 @@ def compute(stage: Stage, made: Path, output: Path) -> StageResult:
             scratch=output.with_name("scratch"),
             journal=output.with_name("journal"),
             attempt="one",
-            earlier_versions=lambda: iter(()),
-            recorded_version=lambda _: output,
-            progress=ignore_progress,
+            services=NoHistory(),
         )
     )
 
@@ -117,7 +117,7 @@ def test_whatever_is_trained_can_be_watched_and_read_about(case: str, made: Path
     weights = load_file(output / "model.safetensors")
     assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
     assert all(torch.isfinite(weight).all() for weight in weights.values())
-    assert "bfloat16" in str(stage.settings)
+    assert "bfloat16" in str(stage.identity.settings)
 
 
 @pytest.mark.slow

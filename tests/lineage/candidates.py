@@ -1,13 +1,11 @@
 """Policies and evaluations made in no time, in a project with real inputs, for the real stage that releases."""
 
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rlaif_dagster.digest import canonical_json
-from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.graph.build import Graph
-from rlaif_dagster.graph.evaluation import make_evaluation_checks
+from rlaif_dagster.graph.evaluation_checks import make_evaluation_checks
 from rlaif_dagster.graph.release import RELEASED_POLICY, build_released_policy, read_release
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.lineage.project import Project
@@ -15,11 +13,9 @@ from rlaif_dagster.lineage.recall import Outcome, materialise
 from rlaif_dagster.lineage.releases import ReleaseHistory
 from rlaif_dagster.lineage.time_travel import checkout_version
 from rlaif_dagster.progress import ignore_progress
-from tests.plain_stages import make_plain_stage
+from tests.plain_stages import change, make_plain_stage
 
-[WIN_RATE] = [
-    check for check in make_evaluation_checks(EvaluationSettings()) if check.name == "win_rate_over_half"
-]
+[WIN_RATE] = [check for check in make_evaluation_checks({}) if check.name == "win_rate_over_half"]
 
 
 def make_policy(text: str) -> Stage:
@@ -63,7 +59,7 @@ def make_graph(project: Project, text: str, *, low: float = 0.55, is_sound: bool
         make_evaluation(low=low, is_sound=is_sound),
         build_released_policy(inputs),
     )
-    return {stage.name: replace(stage, overrides=inputs.overrides) for stage in stages}
+    return {stage.name: change(stage, overrides=inputs.overrides) for stage in stages}
 
 
 def build(

@@ -6,7 +6,6 @@ comparisons follow from the version of the policy, so that they are different an
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.tables import write_table
 from tests.conftest import edit_yaml
 from tests.lineage.tiny_project import TRAINED, leave_out_training
+from tests.plain_stages import change
 from tests.versioning.conftest import commit_all, run_git
 
 NUM_COMPARISONS = 12
@@ -85,4 +85,4 @@ def measure(stage: Stage, win_rate: float) -> Stage:
         (context.output / INPUTS_JSON).write_bytes(json.dumps(measured).encode())
         return StageResult(rows=len(rows))
 
-    return replace(stage, compute=compute, code_version="compared", checks=(), requires={})
+    return change(stage, compute=compute, code_version="compared", checks=(), requires={})

@@ -16,6 +16,7 @@ from rlaif_dagster.lineage.recall import materialise
 from rlaif_dagster.progress import ignore_progress
 from tests.evaluation.made_up import make_comparisons, make_curves, make_facts
 from tests.lineage.traced_project import make_traced_project
+from tests.plain_stages import change
 
 CURVES = make_curves()
 STEPS = [{"step": point.step, "loss": point.value} for point in CURVES.reward_model_loss[0].points]
@@ -78,11 +79,13 @@ def materialise_made_up(project: Project, *, failed: Sequence[str] | None = None
     for stage in build_graph(project.read_inputs()).values():
         if stage.name in MADE_UP:
             checks = (
-                () if failed is None else [_answer(check, check.name not in failed) for check in stage.checks]
+                ()
+                if failed is None
+                else [_answer(check, check.name not in failed) for check in stage.governance.checks]
             )
-            made = replace(stage, compute=MADE_UP[stage.name], checks=tuple(checks))
+            made = change(stage, compute=MADE_UP[stage.name], checks=tuple(checks))
         else:
-            made = replace(stage, requires={})
+            made = change(stage, requires={})
         materialise(project, made, progress=ignore_progress, run_id="run")
 
 

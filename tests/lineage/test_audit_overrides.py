@@ -1,7 +1,6 @@
 """What an audit tells of checks that a person let pass, and of releases that a person returned to."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.tracing.trace import trace_version
 from rlaif_dagster.versioning.store import init_store
+from tests.plain_stages import change
 
 from .audited_projects import audit, list_files, make_text_stage, name_findings, run
 from .candidates import build, read_history
@@ -28,14 +28,14 @@ def project(tmp_path: Path) -> Project:
     a = make_gated("a", passed=False)
     run(project, a)
     override = add_override(project, {"a": a}, "a", "gate", "I looked")
-    run(project, replace(make_text_stage("b", "", ("a",)), overrides=(override,)))
+    run(project, change(make_text_stage("b", "", ("a",)), overrides=(override,)))
     return project
 
 
 def make_gated(name: str, *, passed: bool) -> Stage:
     result = CheckResult(passed=passed)
     check = Check(name="gate", description="", blocking=True, run=lambda _output, _inputs: result)
-    return replace(make_text_stage(name, "x"), checks=(check,))
+    return change(make_text_stage(name, "x"), checks=(check,))
 
 
 def rewrite(root: Path, records: Iterable[MaterialisationRecord]) -> None:

@@ -14,7 +14,7 @@ from rlaif_dagster.lineage.decisions import add_override
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import Outcome
 from rlaif_dagster.versioning.store import init_store
-from tests.plain_stages import make_plain_stage
+from tests.plain_stages import change, make_plain_stage
 
 from .conftest import MakeStage
 
@@ -32,7 +32,7 @@ def test_an_override_opens_the_gate_and_is_recorded(
     failed = run(make_stage("a", "x", gate=False))
     child = make_stage("b", "", ("a",))
     override = make_override(failed)
-    built = run(replace(child, overrides=(override,)))
+    built = run(change(child, overrides=(override,)))
     assert built.status == "computed"
     assert project.ledger.records()[-1].overrides == (override,)
     with pytest.raises(GateError, match=r"rlaif override a gate --reason"):
@@ -42,7 +42,8 @@ def test_an_override_opens_the_gate_and_is_recorded(
 def make_two_gates(make_stage: MakeStage, name: str) -> Stage:
     """A stage that fails two blocking checks."""
     stage = make_stage(name, "x", gate=False)
-    return replace(stage, checks=(*stage.checks, replace(stage.checks[0], name="second")))
+    checks = stage.governance.checks
+    return change(stage, checks=(*checks, replace(checks[0], name="second")))
 
 
 def test_a_record_names_every_override_that_it_rests_on(
@@ -51,7 +52,7 @@ def test_a_record_names_every_override_that_it_rests_on(
     """Of two checks of one input and of one check of each of two others; not those of what it does not read."""
     one, two = run(make_two_gates(make_stage, "a")), run(make_stage("b", "x", gate=False))
     soft = make_stage("soft", "x", gate=False)
-    asked = run(replace(soft, checks=(replace(soft.checks[0], blocking=False),)))
+    asked = run(change(soft, checks=(replace(soft.governance.checks[0], blocking=False),)))
     unread = run(make_stage("unread", "x", gate=False))
     needed = (
         make_override(one),
@@ -59,13 +60,13 @@ def test_a_record_names_every_override_that_it_rests_on(
         make_override(two, reason="another look"),
         make_override(asked),
     )
-    child = replace(make_stage("c", "", ("a", "b", "soft")), requires={"soft": {"gate": None}})
-    built = run(replace(child, overrides=(make_override(unread), *reversed(needed))))
+    child = change(make_stage("c", "", ("a", "b", "soft")), requires={"soft": {"gate": None}})
+    built = run(change(child, overrides=(make_override(unread), *reversed(needed))))
     assert built.record.overrides == needed
     assert project.ledger.records()[-1].overrides == needed
     for missing in needed:
         with pytest.raises(GateError, match=f"c refuses {missing.asset} .* check {missing.check},"):
-            run(replace(child, overrides=tuple(override for override in needed if override != missing)))
+            run(change(child, overrides=tuple(override for override in needed if override != missing)))
 
 
 def test_another_override_is_recorded_though_nothing_else_changes(
@@ -74,18 +75,18 @@ def test_another_override_is_recorded_though_nothing_else_changes(
     """Another reason, and one more check that has to be let pass, which the same bytes now fail."""
     failed = run(make_stage("a", "x", gate=False))
     child = make_stage("b", "", ("a",))
-    first = run(replace(child, overrides=(make_override(failed),)))
+    first = run(change(child, overrides=(make_override(failed),)))
     for overrides in (
         (make_override(failed, reason="I looked again"),),
         (make_override(failed, reason="I looked again"), make_override(failed, check="second")),
     ):
         if len(overrides) == 2:
-            run(replace(make_two_gates(make_stage, "a"), code_version="2"))
-        again = run(replace(child, overrides=overrides))
+            run(change(make_two_gates(make_stage, "a"), code_version="2"))
+        again = run(change(child, overrides=overrides))
         assert (again.status, again.record.output) == ("reused", first.record.output)
         assert again.record.overrides == overrides
         assert again.record.reused_from is not None
-        assert run(replace(child, overrides=overrides)).record == again.record
+        assert run(change(child, overrides=overrides)).record == again.record
     assert [record.overrides[-1].check for record in project.ledger.find_asset("b")] == [
         "second",
         "gate",
@@ -103,7 +104,7 @@ def test_another_reason_for_a_version_is_recorded_though_nothing_else_changes(
     for parent, checks in (("a", ("gate", "second")), ("sound", ())):
         child = make_stage(f"of_{parent}", "", (parent,))
         for reason in ("held", "held for good"):
-            record = run(replace(child, reason=reason)).record
+            record = run(change(child, reason=reason)).record
             assert record.reason == reason
             assert record.overrides == tuple(
                 make_override(failed, check=check, reason=reason) for check in checks
@@ -116,7 +117,7 @@ def test_an_override_is_for_one_version_and_one_check(make_stage: MakeStage, run
     override = make_override(run(make_stage("a", "x", gate=False)))
     other_check = make_override(run(make_stage("a", "y", gate=False)), check="schema")
     with pytest.raises(GateError, match="blocking check gate"):
-        run(replace(make_stage("b", "", ("a",)), overrides=(override, other_check)))
+        run(change(make_stage("b", "", ("a",)), overrides=(override, other_check)))
 
 
 def test_an_override_is_no_part_of_a_recipe(make_stage: MakeStage, run: Run, project: Project) -> None:
@@ -126,28 +127,28 @@ def test_an_override_is_no_part_of_a_recipe(make_stage: MakeStage, run: Run, pro
     first = run(child)
     run(make_stage("b", "other", ("a",)))
     again = make_stage("a", "x", gate=False)
-    failed = run(replace(again, code_version="2"))
+    failed = run(change(again, code_version="2"))
     override = make_override(failed)
-    recalled = run(replace(child, overrides=(override,)))
+    recalled = run(change(child, overrides=(override,)))
     assert (recalled.status, recalled.record.recipe) == ("reused", first.record.recipe)
     assert recalled.record.overrides == (override,)
     assert recalled.record.reused_from == first.record.record_id
-    assert run(replace(child, overrides=(override,))).record == recalled.record
+    assert run(change(child, overrides=(override,))).record == recalled.record
     assert len(project.ledger.records()) == 5
 
 
 def test_a_required_check_is_a_gate_for_who_requires_it(make_stage: MakeStage, run: Run) -> None:
-    child = replace(make_stage("b", "", ("a",)), requires={"a": {"gate": None}})
+    child = change(make_stage("b", "", ("a",)), requires={"a": {"gate": None}})
     run(make_stage("a", "x"))
     with pytest.raises(GateError, match="required check gate, which was never asked"):
         run(child)
     stage = make_stage("a", "y", gate=False)
-    [check] = stage.checks
-    failed = run(replace(stage, checks=(replace(check, blocking=False),)))
+    [check] = stage.governance.checks
+    failed = run(change(stage, checks=(replace(check, blocking=False),)))
     with pytest.raises(GateError, match=r"b refuses a .* required check gate"):
         run(child)
     assert run(make_stage("c", "", ("a",))).record.overrides == ()
-    assert run(replace(child, overrides=(make_override(failed),))).status == "computed"
+    assert run(change(child, overrides=(make_override(failed),))).status == "computed"
 
 
 def test_a_required_check_counts_only_if_it_asked_for_what_is_required_now(
@@ -155,20 +156,20 @@ def test_a_required_check_counts_only_if_it_asked_for_what_is_required_now(
 ) -> None:
     """Such as a release of an evaluation that is older than the setting."""
     stage = make_stage("a", "x", gate=True)
-    [check] = stage.checks
-    outcome = run(replace(stage, checks=(replace(check, required=["kind"]),)))
+    [check] = stage.governance.checks
+    outcome = run(change(stage, checks=(replace(check, required=["kind"]),)))
     assert outcome.record.checks[0].facts == {"required": ["kind"]}
     child = make_stage("b", "", ("a",))
     with pytest.raises(
         GateError, match=r"gate asked for \['kind'\], and \['kind', 'short'\] is required(?s:.*)rlaif run a"
     ):
-        run(replace(child, requires={"a": {"gate": ["kind", "short"]}}))
-    assert run(replace(child, requires={"a": {"gate": ["kind"]}})).status == "computed"
+        run(change(child, requires={"a": {"gate": ["kind", "short"]}}))
+    assert run(change(child, requires={"a": {"gate": ["kind"]}})).status == "computed"
 
 
 def test_every_failed_check_of_an_input_is_named(make_stage: MakeStage, run: Run) -> None:
     stage = make_stage("a", "x", gate=False)
-    run(replace(stage, checks=(*stage.checks, replace(stage.checks[0], name="second"))))
+    run(change(stage, checks=(*stage.governance.checks, replace(stage.governance.checks[0], name="second"))))
     with pytest.raises(GateError, match=r"check gate, .*check second"):
         run(make_stage("b", "", ("a",)))
 
@@ -206,13 +207,13 @@ def test_an_override_is_added_to_the_file_for_the_newest_version(
 @pytest.mark.usefixtures("inputs_folder")
 def test_an_override_of_nothing_is_refused(make_stage: MakeStage, run: Run, project: Project) -> None:
     failed = make_stage("failed", "x", gate=False)
-    [check] = failed.checks
+    [check] = failed.governance.checks
     graph = {
         stage.name: stage
         for stage in (
             failed,
             make_stage("passed", "x", gate=True),
-            replace(make_stage("soft", "x", gate=False), checks=(replace(check, blocking=False),)),
+            change(make_stage("soft", "x", gate=False), checks=(replace(check, blocking=False),)),
             make_stage("unchecked", "x"),
         )
     }
@@ -231,7 +232,7 @@ def test_an_override_of_nothing_is_refused(make_stage: MakeStage, run: Run, proj
             add_override(project, graph, asset, name, "because")
         assert words in str(caught.value)
     assert not (project.root / OVERRIDES_FILE).exists()
-    graph["reader"] = replace(make_stage("reader", "", ("soft",)), requires={"soft": {"gate": None}})
+    graph["reader"] = change(make_stage("reader", "", ("soft",)), requires={"soft": {"gate": None}})
     assert add_override(project, graph, "soft", "gate", "because").asset == "soft"
 
 

@@ -21,6 +21,7 @@ from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import Outcome, materialise
 from rlaif_dagster.numerics import NumericsSettings
 from rlaif_dagster.progress import ignore_progress
+from tests.plain_stages import change
 
 from .conftest import MakeStage
 from .test_recall import read_files
@@ -35,7 +36,7 @@ def chain(make_stage: MakeStage) -> Callable[..., Graph]:
 
     def make(a: str = "x", b: str = "y", c: str = "z", **options: bool) -> Graph:
         return {
-            "a": replace(make_stage("a", a, **options), cheap=True),
+            "a": change(make_stage("a", a, **options), cheap=True),
             "b": make_stage("b", b, ("a",)),
             "c": make_stage("c", c, ("b",)),
         }
@@ -130,7 +131,7 @@ def test_what_was_never_materialised_says_so(chain: MakeChain, run: Run, project
 def test_code_libraries_and_numerics_are_causes(chain: MakeChain, run: Run, project: Project) -> None:
     run_all(chain(), run)
     graph = chain()
-    graph["b"] = replace(
+    graph["b"] = change(
         graph["b"], code_version="2", engine=("pyarrow", "numpy"), numerics=NumericsSettings(device="cpu")
     )
     assert read_causes(make_plan(project, graph))["c"] == [
@@ -145,7 +146,7 @@ def test_settings_are_told_where_a_person_finds_them(
     make_stage: MakeStage, run: Run, project: Project
 ) -> None:
     def make(setting: str) -> Stage:
-        return replace(make_stage("a", setting), origins={"setting": "inputs/judge.yaml: model"})
+        return change(make_stage("a", setting), origins={"setting": "inputs/judge.yaml: model"})
 
     run(make("x"))
     [cause] = make_plan(project, {"a": make("y")}).assets[0].causes
@@ -155,8 +156,8 @@ def test_settings_are_told_where_a_person_finds_them(
 def test_a_setting_that_only_an_earlier_release_had_is_still_told(
     make_stage: MakeStage, run: Run, project: Project
 ) -> None:
-    stage = replace(make_stage("a", "x"), origins={"setting": "inputs/judge.yaml: model"})
-    run(replace(stage, settings={"setting": "x", "gone": 1}))
+    stage = change(make_stage("a", "x"), origins={"setting": "inputs/judge.yaml: model"})
+    run(change(stage, settings={"setting": "x", "gone": 1}))
     [cause] = make_plan(project, {"a": stage}).assets[0].causes
     assert (cause.path, cause.old, cause.new) == ("inputs/pipeline.yaml: gone", 1, None)
 
@@ -180,7 +181,7 @@ def test_a_gate_that_a_cheap_stage_will_shut_is_foreseen(
 ) -> None:
     def make(setting: str, *, gate: bool) -> Graph:
         return {
-            "a": replace(make_stage("a", setting, gate=gate), cheap=True),
+            "a": change(make_stage("a", setting, gate=gate), cheap=True),
             "b": make_stage("b", "", ("a",)),
         }
 
@@ -214,7 +215,7 @@ def test_rows_that_are_tried_again_make_an_asset_stale(
     def compute(context: StageContext) -> StageResult:
         return replace(good.compute(context), num_open=2)
 
-    stage = replace(good, compute=compute)
+    stage = change(good, compute=compute)
     run(stage)
     plan = make_plan(project, {"a": stage})
     assert read_statuses(plan) == {"a": "computed"}
@@ -240,9 +241,7 @@ def test_the_two_worlds_bound_the_price(chain: MakeChain, run: Run, project: Pro
         def price(calls: int) -> Callable[[PriceContext], Price]:
             return lambda _: Price(judge_calls=Range(min=calls, max=calls), tokens=None)
 
-        return graph | {
-            name: replace(graph[name], price=price(calls)) for name, calls in (("b", 3), ("c", 5))
-        }
+        return graph | {name: change(graph[name], price=price(calls)) for name, calls in (("b", 3), ("c", 5))}
 
     run_all(chain(), run)
     plan = make_plan(project, with_prices(chain(a="new")))
@@ -264,7 +263,7 @@ def test_rows_reused_are_those_that_are_reused_for_sure(chain: MakeChain, run: R
 
     run_all(chain(), run)
     graph = chain(a="new")
-    graph |= {"b": replace(graph["b"], price=price(4, 6)), "c": replace(graph["c"], price=price(9, 8))}
+    graph |= {"b": change(graph["b"], price=price(4, 6)), "c": change(graph["c"], price=price(9, 8))}
     plan = make_plan(project, graph)
     assert {item.asset: (item.price.rows_reused, item.price.judge_calls_reused) for item in plan.assets} == {
         "a": (0, 0),
@@ -277,7 +276,7 @@ def test_rows_reused_are_those_that_are_reused_for_sure(chain: MakeChain, run: R
         return price(2, 1)(context) if context.inputs["b"].digest is None else price(9, 8)(context)
 
     graph = chain(a="new", c="new")  # c is made in both worlds, and reuses less where b comes out anew
-    graph |= {"b": replace(graph["b"], price=price(4, 6)), "c": replace(graph["c"], price=price_by_input)}
+    graph |= {"b": change(graph["b"], price=price(4, 6)), "c": change(graph["c"], price=price_by_input)}
     c = make_plan(project, graph).assets[2]
     assert (c.status, c.price.rows_reused, c.price.judge_calls_reused) == ("computed", 2, 1)
 
@@ -293,7 +292,7 @@ def test_the_newest_version_is_fresh_by_its_bytes_as_well_as_by_its_recipe(
         (context.output / "text").write_text(next(said))
         return StageResult(rows=1)
 
-    stage = replace(good, compute=compute)
+    stage = change(good, compute=compute)
     first = run(stage)
     second = materialise(project, stage, progress=ignore_progress, again=True)
     assert first.record.recipe == second.record.recipe
@@ -325,7 +324,7 @@ def test_what_is_foreseen_of_an_output_prices_what_reads_it(
 
     run_all(chain(), run)
     graph = chain(a="new")
-    graph |= {"b": replace(graph["b"], price=price_b), "c": replace(graph["c"], price=price_c)}
+    graph |= {"b": change(graph["b"], price=price_b), "c": change(graph["c"], price=price_c)}
     plan = make_plan(project, graph)
     assert read_statuses(plan)["c"] == "computed"
     assert plan.price.judge_calls == Range(min=1, max=2)
@@ -340,9 +339,9 @@ def test_ranges_add_up() -> None:
 
 
 def list_changes(old: object, new: object) -> Iterator[tuple[str, object, object]]:
-    for change in diff_values(old, new, "file:"):  # type: ignore[arg-type]
-        assert isinstance(change, Change)
-        yield change.path, change.old, change.new
+    for found in diff_values(old, new, "file:"):  # type: ignore[arg-type]
+        assert isinstance(found, Change)
+        yield found.path, found.old, found.new
 
 
 def test_a_difference_is_told_at_the_deepest_path() -> None:
@@ -407,8 +406,8 @@ def test_a_setting_that_the_code_no_longer_has_is_a_cause(
     make_stage: MakeStage, run: Run, project: Project
 ) -> None:
     """A stage may name a place for each of its settings; an older version had one more."""
-    stage = replace(make_stage("a", "x"), origins={"setting": f"{PIPELINE} a.setting"})
-    run(replace(stage, settings={"setting": "x", "removed": 1}))
+    stage = change(make_stage("a", "x"), origins={"setting": f"{PIPELINE} a.setting"})
+    run(change(stage, settings={"setting": "x", "removed": 1}))
     assert read_causes(make_plan(project, {"a": stage})) == {"a": [(f"{PIPELINE} removed", 1, None)]}
 
 

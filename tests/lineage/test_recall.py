@@ -12,7 +12,9 @@ from rlaif_dagster.errors import CorruptVersionError, GateError, MissingInputErr
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import Outcome, find_earlier, make_recipe
+from rlaif_dagster.lineage.recall import Outcome, make_recipe
+from rlaif_dagster.lineage.services import find_earlier
+from tests.plain_stages import change
 
 from .conftest import MakeStage
 
@@ -142,7 +144,7 @@ def test_a_stage_that_fails_changes_nothing(make_stage: MakeStage, run: Run, pro
         raise OSError(28, os.strerror(28))
 
     good = make_stage("a", "y")
-    broken = Stage(**{name: getattr(good, name) for name in good.__slots__} | {"compute": fail})
+    broken = change(good, compute=fail)
     with pytest.raises(StorageError, match="No space left on device"):
         run(broken)
     after = {
@@ -206,10 +208,10 @@ def test_earlier_versions_are_offered_newest_first(make_stage: MakeStage, run: R
         good = make_stage("a", setting)
 
         def compute(context: StageContext) -> StageResult:
-            seen.append([(folder / "text").read_text() for folder in context.earlier_versions()])
+            seen.append([(folder / "text").read_text() for folder in context.services.earlier_versions()])
             return good.compute(context)
 
-        return Stage(**{name: getattr(good, name) for name in good.__slots__} | {"compute": compute})
+        return change(good, compute=compute)
 
     for setting in ("x", "y", "z"):
         run(stage(setting))
@@ -221,12 +223,15 @@ def test_a_try_with_open_rows_is_never_passed_over_for_an_older_one(
 ) -> None:
     """The newest try of a recipe counts: what it left open is tried again, though an older try left nothing."""
     good = make_stage("a", "x")
-    half = replace(good, compute=lambda context: replace(good.compute(context), num_open=1))
+    half = change(
+        good,
+        compute=lambda context: replace(good.computing.compute(context, good.identity.spec), num_open=1),
+    )
     assert run(good).status == "computed"
     assert run(good).status == "reused"
-    again = replace(
-        half, checks=make_stage("a", "x", gate=True).checks
-    )  # the first was not asked this: it is made
+    again = change(
+        half, checks=make_stage("a", "x", gate=True).governance.checks
+    )  # the first was not asked this
     assert run(again).status == "computed"
     assert run(good).status == "computed"
     assert run(good).status == "reused"
@@ -243,11 +248,11 @@ def test_a_version_of_a_round_that_was_stopped_is_no_earlier_version(
         good = make_stage(name, setting)
 
         def compute(context: StageContext) -> StageResult:
-            seen.extend((folder / "text").read_text() for folder in context.earlier_versions())
-            result = good.compute(context)
+            seen.extend((folder / "text").read_text() for folder in context.services.earlier_versions())
+            result = good.computing.compute(context, good.identity.spec)
             return replace(result, rows=0, metrics={"stopped": "why"}) if setting == "stopped" else result
 
-        return replace(good, compute=compute, kin=("a", "round_2/a"))
+        return change(good, compute=compute, kin=("a", "round_2/a"))
 
     for name in ("a", "round_2/a"):
         for setting in ("x", "stopped"):

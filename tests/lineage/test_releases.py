@@ -1,7 +1,6 @@
 """What stands released, after promotions, refusals, rollbacks, and runs that overlap with them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.releases import ReleaseHistory, require_sound
 from rlaif_dagster.progress import ignore_progress
 from tests.conftest import edit_yaml
+from tests.plain_stages import change
 
 from .candidates import build, make_evaluation, make_graph, make_policy, read_history, read_released_text
 from .test_ledger import make_record
@@ -115,13 +115,13 @@ def test_the_plan_knows_gates_overrides_and_holds(project: Project) -> None:
 
 def test_an_override_far_upstream_shows_in_the_release(project: Project) -> None:
     policy = make_policy("one")
-    [gate, _] = make_evaluation(low=0.55, is_sound=False).checks
-    failed = materialise(project, replace(policy, checks=(gate,)), progress=ignore_progress).record
+    [gate, _] = make_evaluation(low=0.55, is_sound=False).governance.checks
+    failed = materialise(project, change(policy, checks=(gate,)), progress=ignore_progress).record
     override = Override(
         asset="aligned_policy", digest=failed.output.digest, check="schema", reason="a known fault"
     )
     for stage in list(make_graph(project, "one").values())[1:]:
-        materialise(project, replace(stage, overrides=(override,)), progress=ignore_progress)
+        materialise(project, change(stage, overrides=(override,)), progress=ignore_progress)
     [release] = read_history(project).releases
     assert (release.rests_on, release.record.overrides) == ((override,), ())
 

@@ -5,7 +5,7 @@ again: it has to write the same bytes and give the same answers, since the versi
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,19 @@ from rlaif_dagster.digest import Digest, FolderManifest
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.graph.build import Graph, build_graph
 from rlaif_dagster.graph.release import RELEASED_POLICY, build_released_policy
+from rlaif_dagster.graph.services import NoHistory
 from rlaif_dagster.graph.stage import Stage, StageContext
 from rlaif_dagster.inputs.pipeline import PipelineSettings
 from rlaif_dagster.inputs.project_inputs import JudgeFile
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import make_recipe, materialise, run_checks, view_version
+from rlaif_dagster.lineage.recall import make_recipe, materialise, run_checks
+from rlaif_dagster.lineage.services import view_version
 from rlaif_dagster.progress import ignore_progress
 from tests.conftest import edit_yaml
+from tests.plain_stages import change
 
+from .input_fields import Place, has_choice, propose_values, set_value, walk_fields
 from .released_project import make_released
-from .test_every_field import Place, has_choice, propose_values, set_value, walk_fields
 
 SETTINGS: Mapping[str, type[BaseModel]] = {
     "inputs/pipeline.yaml": PipelineSettings,
@@ -98,9 +101,7 @@ class Made:
                 scratch=folder / "scratch",
                 journal=folder / "journal",
                 attempt="",
-                earlier_versions=lambda: iter(()),
-                recorded_version=lambda digest: self.scratch / digest.short,
-                progress=ignore_progress,
+                services=NoHistory(),
             )
         )
         return str(FolderManifest.from_folder(folder / "output").digest)
@@ -111,7 +112,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("known")
     project = make_released(folder / "project")
     edit_yaml(project.root / "inputs" / "pipeline.yaml", lambda pipeline: pipeline.update(release=REQUIRE))
-    stage = replace(build_released_policy(project.read_inputs()), requires={})
+    stage = change(build_released_policy(project.read_inputs()), requires={})
     materialise(project, stage, progress=ignore_progress)
     folders = {name: folder / "versions" / name for name in project.ledger.find_heads()}
     for name, record in project.ledger.find_heads().items():

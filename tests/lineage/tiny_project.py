@@ -5,7 +5,6 @@ down what they are given, so their recipes, records and versions are real and th
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from rlaif_dagster.cli.init import init_command
@@ -16,6 +15,7 @@ from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import Outcome, materialise
 from rlaif_dagster.progress import ignore_progress
 from tests.conftest import edit_yaml
+from tests.plain_stages import change
 
 TRAINED = ("reward_model", "aligned_policy", "evaluation", "released_policy")
 CONSTITUTION = """\
@@ -65,11 +65,11 @@ def leave_out_training(stage: Stage) -> Stage:
     def compute(context: StageContext) -> StageResult:
         given = {name: str(digest) for name, digest in context.digests.items()}
         (context.output / "given.json").write_bytes(
-            canonical_json({"inputs": given, "settings": stage.settings})
+            canonical_json({"inputs": given, "settings": stage.identity.settings})
         )
         return StageResult()
 
-    return replace(stage, compute=compute, checks=(), requires={}, price=None)
+    return change(stage, compute=compute, checks=(), requires={}, price=None)
 
 
 def bring_up_to_date(project: Project, assets: Sequence[str] = ()) -> dict[str, Outcome]:

@@ -57,7 +57,7 @@ def test_one_round_is_the_graph_without_rounds(default_project: Path) -> None:
     graph = build_graph(Project.open(default_project).read_inputs())
     assert not any("/" in name or name == "plateau" for name in graph)
     assert graph["released_policy"].inputs == ("evaluation",)
-    assert all(stage.kin == () for stage in graph.values())
+    assert all(stage.computing.kin == () for stage in graph.values())
 
 
 def test_each_round_goes_on_from_the_policy_of_the_one_before(default_project: Path) -> None:
@@ -208,7 +208,7 @@ def test_the_reference_policy_is_that_of_the_round_before_or_the_first(default_p
     name = "round_3/aligned_policy"
     assert graphs["base"][name].inputs == (*graphs["previous"][name].inputs, "base_policy")
     for part in ("inputs", "settings"):
-        one, other = (getattr(graph["aligned_policy"], part) for graph in graphs.values())
+        one, other = (getattr(graph["aligned_policy"].identity, part) for graph in graphs.values())
         assert one == other
 
 

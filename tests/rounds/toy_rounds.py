@@ -7,7 +7,7 @@ evaluation and what the judge's audit finds.
 import functools
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.tables import read_table, write_table
 from tests.conftest import edit_yaml
 from tests.graph.planted_project import PRINCIPLES, write_judge, write_lines
+from tests.plain_stages import change
 
 NUM_PROMPTS = 60
 LEVEL = "level"
@@ -65,7 +66,7 @@ def make_rounds(folder: Path, *, rounds: int, **plateau: Any) -> None:
 def build_toy_graph(project: Project, world: World, overrides: tuple[Override, ...] = ()) -> Graph:
     """The project's graph, its models made up."""
     inputs = project.read_inputs()
-    stages = [replace(_make_up(build(inputs), world), overrides=overrides) for build in list_builders(inputs)]
+    stages = [change(_make_up(build(inputs), world), overrides=overrides) for build in list_builders(inputs)]
     return {stage.name: stage for stage in unroll(stages, inputs)}
 
 
@@ -96,10 +97,10 @@ def _make_up(stage: Stage, world: World) -> Stage:
     }
     compute = made_up.get(stage.name)
     keep = stage.name not in ("judge_audit", "aligned_policy", "evaluation")
-    checks = tuple(check for check in stage.checks if check.blocking or not compute)
-    return replace(
+    checks = tuple(check for check in stage.governance.checks if check.blocking or not compute)
+    return change(
         stage,
-        compute=functools.partial(compute, world) if compute else stage.compute,
+        **({"compute": functools.partial(compute, world)} if compute else {}),
         checks=checks if keep else (),
         requires={},
     )

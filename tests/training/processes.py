@@ -11,7 +11,10 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from rlaif_dagster.digest import Digest
+from rlaif_dagster.graph.aligned_policy import build_aligned_policy
 from rlaif_dagster.graph.learning import train
+from rlaif_dagster.graph.reward_model import build_reward_model
+from rlaif_dagster.graph.services import NoHistory
 from rlaif_dagster.graph.stage import StageContext
 from rlaif_dagster.inputs.project_inputs import ProjectInputs, RecordedFile
 from rlaif_dagster.numerics import prepare_torch
@@ -75,24 +78,24 @@ def train_tiny(
         scratch=folder / f"{output}-scratch",
         journal=folder / "journal",
         attempt=output,
-        earlier_versions=lambda: iter(()),
-        recorded_version=lambda _: folder,
-        progress=progress,
+        services=NoHistory(progress=progress),
     )
     rows, held_out = (
         store(rows, folder / f"{split}.parquet")
         for split, rows in zip(("train", "eval"), split_rows(shorter_is_better()), strict=True)
     )
     rewards = name == "reward"
+    inputs = replace(
+        inputs,
+        pipeline=inputs.pipeline.model_copy(update={"execution": execution, "launch": launch}),
+        launch_config=RecordedFile(path=config, digest=Digest.from_file(config)) if config else None,
+    )
+    build = build_reward_model if rewards else build_aligned_policy
+    settings = {"reward_model" if rewards else "policy": SETTINGS[name]}
     return train(
         "reward model" if rewards else "policy",
         context,
-        replace(
-            inputs,
-            pipeline=inputs.pipeline.model_copy(update={"execution": execution, "launch": launch}),
-            launch_config=RecordedFile(path=config, digest=Digest.from_file(config)) if config else None,
-        ),
-        recipe=name,
+        replace(build(inputs).identity.spec, **settings),
         folders={"base_path": policy}
         if rewards
         else {"base_policy_path": policy, "reward_model_path": reward_model},

@@ -12,9 +12,10 @@ from rlaif_dagster.graph.release import EVALUATION, POLICY, RELEASED_POLICY
 from rlaif_dagster.graph.rounds import name_in_round
 from rlaif_dagster.lineage.ledger import SUFFIX
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import view_version, work_folder
+from rlaif_dagster.lineage.recall import work_folder
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.releases import ReleaseHistory
+from rlaif_dagster.lineage.services import view_version
 from rlaif_dagster.lineage.versions import find_ancestors, find_version
 from rlaif_dagster.versioning.git import list_files_at, read_file_at
 

@@ -1,0 +1,162 @@
+"""The stage of the aligned policy."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
+
+from rlaif_dagster.digest import JsonValue
+from rlaif_dagster.graph.cards import with_card
+from rlaif_dagster.graph.checks import check_schema
+from rlaif_dagster.graph.learning import (
+    LN_2,
+    TRAINING_ENGINE,
+    Launch,
+    train,
+    write_training,
+)
+from rlaif_dagster.graph.preferences import read_preferences
+from rlaif_dagster.graph.rounds import REFERENCE_POLICY
+from rlaif_dagster.graph.specs import forget, identity, spec, speed
+from rlaif_dagster.graph.stage import (
+    Computing,
+    Governance,
+    Identity,
+    Planning,
+    Stage,
+    StageContext,
+    StageResult,
+)
+from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.numerics import NumericsSettings
+from rlaif_dagster.tables import write_table
+from rlaif_dagster.training.results import CHECKPOINTS_TABLE, checkpoints_schema, tabulate_checkpoints
+from rlaif_dagster.training.settings import PolicySettings
+
+if TYPE_CHECKING:
+    from rlaif_dagster.training.results import PolicyResult
+
+METHODS: Final = {
+    "dpo": "TRL's DPOTrainer with a soft target for each pair; pairs that the reward model confidently contradicts "
+    "are dropped.",
+    "rloo": "TRL's RLOOTrainer on its own answers, scored by the reward model.",
+    "grpo": "TRL's GRPOTrainer on its own answers, scored by the reward model.",
+    "best_of_n": "TRL's SFTTrainer on the best of n answers by the reward model.",
+}
+"""What each method of aligning a policy is."""
+
+LOSS_LABELS: Final = {
+    "sigmoid": ("DPO loss (nats per pair)", LN_2),
+    "robust": ("robust DPO loss (nats per pair)", LN_2),
+    "ipo": ("IPO loss per pair", None),
+    "rloo": ("RLOO loss per answer", None),
+    "grpo": ("GRPO loss per token", None),
+    "best_of_n": ("loss (nats per token)", None),
+}
+"""How each loss is labelled in a plot, and what a model that knows nothing has."""
+
+
+@spec
+class AlignedPolicySpec:
+    """How the policy is trained, and from which policy.
+
+    Another reference policy is another input; `reference` says so, where a later round reads it.
+    """
+
+    policy: PolicySettings = identity(without=("reference",))
+    seed: int = identity()
+    launch: Launch | None = identity(optional=True)
+    reference: str | None = identity(optional=True)
+    first_policy: str = identity(said_by="inputs")
+    numerics: NumericsSettings = identity(said_by="numerics")
+    restart_steps: int = speed()
+
+
+@with_card
+def build_aligned_policy(inputs: ProjectInputs) -> Stage:
+    """The stage of the aligned policy."""
+    settings = inputs.pipeline.policy
+    return Stage(
+        identity=Identity(
+            name="aligned_policy",
+            code_version="6",
+            inputs=("ai_preferences", inputs.first_policy, "reward_model"),
+            spec=AlignedPolicySpec(
+                policy=forget(settings, ("reference",)),
+                seed=inputs.pipeline.seed,
+                launch=Launch.from_inputs(inputs),
+                reference=None,
+                first_policy=inputs.first_policy,
+                numerics=inputs.pipeline.numerics,
+                restart_steps=inputs.pipeline.execution.restart_steps,
+            ),
+            engine=TRAINING_ENGINE,
+        ),
+        computing=Computing(compute=compute_aligned_policy),
+        governance=Governance(
+            checks=(check_schema(CHECKPOINTS_TABLE, checkpoints_schema, key=("step", "prompt_id", "index")),)
+        ),
+        planning=Planning(
+            description=f"The base policy, aligned by {METHODS[settings.method]} The reward model picks the "
+            "checkpoint.",
+            kinds=("huggingface", "pytorch"),
+        ),
+    )
+
+
+def compute_aligned_policy(context: StageContext, spec: AlignedPolicySpec) -> StageResult:
+    """Trains the policy."""
+    from rlaif_dagster.evaluation import plots
+    from rlaif_dagster.evaluation.facts import CheckpointPoint, Curve, CurvePoint
+    from rlaif_dagster.seeds import derive_seed
+
+    settings = spec.policy
+    rows = read_preferences(context.inputs["ai_preferences"], "train")
+    folders = {
+        "base_policy_path": context.inputs[spec.first_policy],
+        "reward_model_path": context.inputs["reward_model"],
+    }
+    if REFERENCE_POLICY in context.inputs:
+        folders["reference_policy_path"] = context.inputs[REFERENCE_POLICY]
+    result: PolicyResult = train(
+        "policy",
+        context,
+        spec,
+        folders=folders,
+        tables={"rows": rows},
+        settings=settings,
+        seed=derive_seed(spec.seed, "aligned_policy"),
+    )
+    write_table(
+        context.output / CHECKPOINTS_TABLE,
+        tabulate_checkpoints(result.checkpoints, {row["prompt"]: row["prompt_id"] for row in rows}),
+        checkpoints_schema(),
+    )
+    curve = Curve(
+        label="training pairs" if settings.method == "dpo" else "training answers",
+        points=tuple(CurvePoint(step=int(step["step"]), value=step["loss"]) for step in result.steps),
+    )
+    checkpoints = [
+        CheckpointPoint(
+            step=checkpoint.step,
+            mean_reward=checkpoint.mean_reward,
+            kl=checkpoint.kl_k3,
+            selected=checkpoint.step == result.chosen_step,
+        )
+        for checkpoint in result.checkpoints
+    ]
+    metrics: dict[str, JsonValue] = {"chosen_step": result.chosen_step, **result.metrics}
+    if result.stopped:
+        metrics["stopped"] = result.stopped
+    label, chance = LOSS_LABELS[getattr(settings, "loss", settings.method)]
+    write_training(
+        context.output,
+        {
+            "steps": [dict(step) for step in result.steps],
+            "checkpoints": [asdict(checkpoint) for checkpoint in checkpoints],
+            **({"stopped": result.stopped} if result.stopped else {}),
+        },
+        {
+            "loss": plots.draw_loss_curves([curve], ylabel=label, chance=chance),
+            "checkpoints": plots.draw_checkpoints(checkpoints),
+        },
+    )
+    return StageResult(counts=result.counts, metrics=metrics)
