@@ -114,6 +114,7 @@ class Identity:
         inputs: Names of the assets it reads.
         spec: All that `compute` sees beside its context; see `graph.specs`.
         engine: Distributions whose versions are part of the recipe.
+        settings: The spec's identity, as the recipe states it.
     """
 
     name: str
@@ -121,11 +122,11 @@ class Identity:
     inputs: tuple[str, ...]
     spec: Any
     engine: tuple[str, ...] = ()
+    settings: JsonValue = field(init=False, repr=False)
 
-    @property
-    def settings(self) -> JsonValue:
-        """The spec's identity, as the recipe states it."""
-        return derive_settings(self.spec)
+    def __post_init__(self) -> None:
+        """Derives the settings once: of many prompts they take a while."""
+        object.__setattr__(self, "settings", derive_settings(self.spec))
 
     @property
     def numerics(self) -> NumericsSettings | None:
