@@ -63,6 +63,7 @@ MODELS = "takes models that answer, and those here are made up; run by tests/acc
 MEASURES = "measures for hours"
 NOT_RUN = {
     "make run": INSTALLS,
+    "make check": "runs some of these tests",
     "make test": "runs these tests",
     "make ui": SERVES + "`rlaif ui`",
     "rlaif ui": SERVES + "run by tests/acceptance/test_ui.py",
