@@ -111,7 +111,9 @@ def test_what_a_tracked_link_leads_to_stays_as_it_is(
     results = list(call_all(root, READING))
     assert snapshot(victim) == before
     constitution = root / "inputs" / "constitution.yaml"
-    constitution.write_text("principles: [{id: brief, text: Be brief.}]\n")  # so that the run has something to store
+    constitution.write_text(
+        "principles: [{id: brief, text: Be brief.}]\n"
+    )  # so that the run has something to store
     results.append(call(root, "run", "constitution"))
     assert snapshot(victim) == before
     told = [str(result.exception) for result in results if isinstance(result.exception, StorageError)]
