@@ -1,5 +1,6 @@
 """Projects for tests that need a whole one."""
 
+import importlib
 import io
 import json
 import os
@@ -28,6 +29,10 @@ settings.register_profile(
 )
 settings.register_profile("quick", settings.get_profile("project"), max_examples=20)
 settings.load_profile("project")
+
+# absl, which some libraries import, closes the stream that it found as sys.stderr once anybody configures logging:
+# that would be pytest's own. It leaves this one open.
+importlib.import_module("absl.logging").get_absl_handler().python_handler.stream = sys.__stderr__
 
 REPOSITORY = Path(__file__).parent.parent
 SMALL: dict[str, Any] = {
