@@ -84,7 +84,7 @@ class Call:
         call_id: Judge, texts and repeat, as a digest.
         texts: What the template's variables stand for: `principle` and `prompt`, with `first` and `second` for two
             answers to compare, or with `answer` for one to rate.
-        repeat: The how manyth time it is asked, from 0.
+        repeat: The 0-based repeat index of the question.
     """
 
     call_id: str

@@ -21,7 +21,7 @@ class Question:
         pair: The pair.
         order: Which response is shown first.
         principle_id: The principle to judge by; None for the whole constitution.
-        repeat: The how manyth time it is asked, from 0.
+        repeat: The 0-based repeat index of the question.
         judge: The judge's name.
         calls: One call about both answers, or one about each, the one shown first in front.
     """

@@ -35,7 +35,7 @@ class Verdict:
         order: Which response was shown first.
         principle_id: The principle judged by; None for the whole constitution.
         judge: The judge's name.
-        repeat: The how manyth time it was asked, from 0.
+        repeat: The 0-based repeat index of the question.
         status: Whether there is a preference.
         p_first: P(the answer shown first is better) in [0, 1], where the judge gave one.
         verdict: Which answer shown is better; None unless the status is ok.
