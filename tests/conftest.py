@@ -4,6 +4,7 @@ import importlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from rlaif_dagster.cli.init import init_command
 from rlaif_dagster.cli.main import main
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.versioning.store import init_store
+from tests.warm import run_warm
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +35,52 @@ settings.load_profile("project")
 # absl, which some libraries import, closes the stream that it found as sys.stderr once anybody configures logging:
 # that would be pytest's own. It leaves this one open.
 importlib.import_module("absl.logging").get_absl_handler().python_handler.stream = sys.__stderr__
+
+# A shell has its background jobs ignore Ctrl-C, and what the tests start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+LONGEST = (
+    "tests/acceptance/test_default_run.py",
+    "tests/acceptance/test_ui.py",
+    "tests/acceptance/test_plain_install.py",
+    "tests/acceptance/test_recorded.py",
+    "tests/lineage/test_every_field.py",
+    "tests/serving/test_project.py",
+    "tests/rounds/test_trained.py",
+    "tests/rounds/test_unrolled.py",
+    "tests/graph/test_evaluation_rows.py",
+    "tests/training/test_launch.py",
+    "tests/training/test_methods.py",
+    "tests/cli/test_stopping.py",
+    "tests/cli/test_progress.py",
+    "tests/docs/test_commands.py",
+    "tests/acceptance/test_determinism.py",
+    "tests/lineage/test_sharing.py",
+    "tests/lineage/test_kills.py",
+)
+"""The files that take longest, roughly the slowest first."""
+WHOLE = "--whole"
+"""Option of `make prove PART=whole`: runs the tests that ask for `whole`, at the size of which they are a part."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(WHOLE, action="store_true", help="run the tests that are cut down, at their whole size")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Starts the longest files first, so that no worker is left alone with one in the end."""
+    if config.getoption(WHOLE):
+        items[:] = [item for item in items if "whole" in getattr(item, "fixturenames", ())]
+    places = {REPOSITORY / file: place for place, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.fixture
+def whole(request: pytest.FixtureRequest) -> bool:
+    """Whether a test is run at its whole size, in `make prove PART=whole`, and not at its smallest."""
+    return bool(request.config.getoption(WHOLE))
+
 
 REPOSITORY = Path(__file__).parent.parent
 SMALL: dict[str, Any] = {
@@ -54,25 +102,36 @@ def edit_yaml(file: Path, change: Callable[[Any], None]) -> None:
 
 
 def run_rlaif(
-    *arguments: str, project: Path, check: bool = True, import_times: bool = False
+    *arguments: str, project: Path, check: bool = True, cold: bool = False, import_times: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """Runs the `rlaif` command on a project in a process of its own; the error stream may tell what is imported."""
+    """Runs the `rlaif` command on a project in a process of its own.
+
+    Args:
+        arguments: What is typed after `rlaif`.
+        project: The project's folder.
+        check: Whether the command must succeed.
+        cold: Whether the interpreter is started anew, where imports and the start belong to the law.
+        import_times: Whether the error stream tells what is imported; cold.
+
+    Raises:
+        CalledProcessError: If the command fails, and must not.
+    """
     environment = {k: v for k, v in os.environ.items() if k not in ("DAGSTER_HOME", "RLAIF_PROJECT")}
-    return subprocess.run(
-        [
-            sys.executable,
-            *(["-X", "importtime"] if import_times else []),
-            "-m",
-            "rlaif_dagster.cli.main",
-            *arguments,
-            "--project",
-            str(project),
-        ],
-        capture_output=True,
-        text=True,
-        check=check,
-        env=environment,
-    )
+    arguments = (*arguments, "--project", str(project))
+    if cold or import_times:
+        how = ["-X", "importtime"] if import_times else []
+        done = subprocess.run(
+            [sys.executable, *how, "-m", "rlaif_dagster.cli.main", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+        )
+    else:
+        done = run_warm(arguments, folder=Path.cwd(), environment=environment)
+    if check:
+        done.check_returncode()
+    return done
 
 
 def call_rlaif(*arguments: str, project: Path) -> subprocess.CompletedProcess[str]:
@@ -92,9 +151,9 @@ def call_rlaif(*arguments: str, project: Path) -> subprocess.CompletedProcess[st
     return subprocess.CompletedProcess(command, code, output.getvalue(), errors.getvalue())
 
 
-def run_assets(*assets: str, project: Path) -> dict[str, dict[str, Any]]:
+def run_assets(*assets: str, project: Path, cold: bool = False) -> dict[str, dict[str, Any]]:
     """Runs `rlaif run --json`; returns what it says of each asset."""
-    done = run_rlaif("run", *assets, "--json", project=project, check=False)
+    done = run_rlaif("run", *assets, "--json", project=project, check=False, cold=cold)
     assert done.returncode == 0, done.stderr[-3000:]
     result: dict[str, dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])["assets"]
     return result

@@ -37,7 +37,7 @@ ASSETS = [
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("default") / "project"
     init_command(folder)
-    first = run_assets(project=folder)
+    first = run_assets(project=folder, cold=True)
     assert {name: asset["status"] for name, asset in first.items()} == dict.fromkeys(ASSETS, "computed")
     for asset in first.values():
         for name, spent in asset["actual"].items():

@@ -7,15 +7,14 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from rlaif_dagster.cli.init import init_command
+from benchmarks.projects import make_trained
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from tests.acceptance.dagster_ui import VIEWPORT, DagsterPage, serve_ui, wait_until
-from tests.conftest import edit_yaml, make_small
+from tests.conftest import edit_yaml
 
 pytestmark = pytest.mark.slow
 
@@ -29,18 +28,13 @@ DOWNSTREAM = {
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small project, nothing materialised, that is looked at every two seconds."""
+    """A project that trains for seconds, nothing materialised, that is looked at every two seconds."""
     folder = tmp_path_factory.mktemp("ui") / "project"
-    init_command(folder)
-    make_small(folder)
-
-    def change(pipeline: dict[str, Any]) -> None:
-        pipeline["automation"] = {"interval_seconds": 2}
-        pipeline["sampling"]["max_new_tokens"] = 48
-        pipeline["reward_model"]["num_epochs"] = 2.0
-        pipeline["policy"]["checkpoint_steps"] = 50
-
-    edit_yaml(folder / "inputs" / "pipeline.yaml", change)
+    make_trained(folder)
+    edit_yaml(
+        folder / "inputs" / "pipeline.yaml",
+        lambda pipeline: pipeline.update(automation={"interval_seconds": 2}),
+    )
     return folder
 
 

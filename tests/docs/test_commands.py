@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.warm import write_command
+
 from .commands import COMMAND_PAGES, Block, read_blocks
 from .states import (
     PERSON,
@@ -124,12 +126,22 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_two_releases(tmp_path_factory.mktemp("released"))
 
 
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What a shell needs in its environment to find `rlaif`, and the other commands of this environment."""
+    folder = tmp_path_factory.mktemp("bin")
+    needed = write_command(folder)
+    return needed | {
+        "PATH": os.pathsep.join((str(folder), str(Path(sys.executable).parent), os.environ["PATH"]))
+    }
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "session", SESSIONS, ids=[f"{one.page}-{'-'.join(map(str, one.blocks))}" for one in SESSIONS]
 )
 def test_documented_commands_work_in_the_state_that_they_are_for(
-    session: Session, released: Path, tmp_path: Path
+    session: Session, released: Path, commands: dict[str, str], tmp_path: Path
 ) -> None:
     state = session.begins(tmp_path, released)
     blocks = [BLOCKS[session.page, number] for number in session.blocks]
@@ -138,13 +150,7 @@ def test_documented_commands_work_in_the_state_that_they_are_for(
     }
     done = subprocess.run(
         ["bash", "-c", "\n".join(write_script(blocks, state))],
-        env=variables
-        | PERSON
-        | {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "EDITOR": "touch",
-            "GIT_EDITOR": "true",
-        },
+        env=variables | PERSON | commands | {"EDITOR": "touch", "GIT_EDITOR": "true"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tests.conftest import LONGEST
 from tests.docs.pages import REPOSITORY
 from tests.docs.test_pages import find_anchors
 
@@ -37,6 +38,10 @@ def test_an_example_names_as_many_files_as_it_says_and_they_exist(row: tuple[str
         files = re.findall(r"`([^`]+)`", text)
         assert len(files) == int(number)
         assert [name for name in files if not (root / name).is_file()] == []
+
+
+def test_the_files_that_start_first_exist() -> None:
+    assert [name for name in LONGEST if not (REPOSITORY / name).is_file()] == []
 
 
 def test_every_link_leads_somewhere() -> None:

@@ -22,6 +22,8 @@ from .processes import start, wait_for
 
 ANNOUNCED = ("open", "os.mkdir", "os.rename", "os.remove", "os.symlink", "os.chmod", "shutil.rmtree")
 CHANGES_A_FILE = os.O_TRUNC | os.O_APPEND
+STRIDE = 5
+"""Of so many changes one is tried in `make test`."""
 
 
 def is_change(event: str, path: Path, flags: object) -> bool:
@@ -57,7 +59,9 @@ def describe_files(root: Path) -> tuple[list[str], int, bytes]:
 
 
 @pytest.mark.slow
-def test_a_kill_before_any_change_of_the_disk_leaves_what_the_next_run_completes(tmp_path: Path) -> None:
+def test_a_kill_before_any_change_of_the_disk_leaves_what_the_next_run_completes(
+    tmp_path: Path, whole: bool
+) -> None:
     template, undisturbed = tmp_path / "template", tmp_path / "undisturbed"
     template.mkdir()
     init_store(template)
@@ -69,21 +73,21 @@ def test_a_kill_before_any_change_of_the_disk_leaves_what_the_next_run_completes
     new_pin = (undisturbed / "data.dvc").read_bytes()
     expected = describe_files(undisturbed)
     code: int | None = -signal.SIGKILL
-    num_kills = 0
+    last_change = 0
     while code == -signal.SIGKILL:
-        num_kills += 1
-        root = tmp_path / f"killed-{num_kills}"
+        last_change += 1 if whole else STRIDE
+        root = tmp_path / f"killed-{last_change}"
         shutil.copytree(template, root)
-        work = partial(materialise_until_killed, root, num_kills)
+        work = partial(materialise_until_killed, root, last_change)
         [code] = wait_for(start(work, 1, gate=tmp_path / "gate"))
         assert (root / "data.dvc").read_bytes() in (old_pin, new_pin)
         assert (root / "data" / "b" / "text").read_text() in ("b: old", "b: new")
         run(Project.open(root), make_text_stage("b", "new", ("a",)))
-        assert describe_files(root) == expected, f"killed before change {num_kills}"
+        assert describe_files(root) == expected, f"killed before change {last_change}"
         assert (
             audit_project(Project.open(root), target=None, events=None, progress=ignore_progress).findings
             == ()
         )
         shutil.rmtree(root)
     assert code == 0
-    assert num_kills > 50
+    assert last_change > 50
