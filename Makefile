@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run check test prove ui lint types clean
+.PHONY: run check test fast-tests all-tests prove ui lint types clean
 .DEFAULT_GOAL := run
 
 # The main job: from the constitution to an aligned policy; prints the result table.
@@ -14,12 +14,18 @@ run: $(INSTALLED)
 	$(BIN)/rlaif run
 	@echo "Look around in the Dagster UI:  make ui"
 
-# Lint, types, and the fast tests: before each commit.
-check: $(INSTALLED) lint types
-	$(PYTEST) -m "not slow" --hypothesis-profile quick
+# Lint, then types beside the fast tests: before each commit.
+check: $(INSTALLED) lint
+	@$(MAKE) --no-print-directory --jobs=2 types fast-tests
 
 # Everything that CI runs: every law once, at its smallest size.
-test: $(INSTALLED) lint types
+test: $(INSTALLED) lint
+	@$(MAKE) --no-print-directory --jobs=2 types all-tests
+
+fast-tests: $(INSTALLED)
+	$(PYTEST) -m "not slow" --hypothesis-profile quick
+
+all-tests: $(INSTALLED)
 	$(PYTEST)
 
 # The long proofs; each part keeps its table in docs/proofs.md.

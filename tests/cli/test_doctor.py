@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from rlaif_dagster.cli.doctor import TESTED_FILE, check_library, compare_release, read_tested_versions
-from tests.conftest import REPOSITORY, run_rlaif
+from tests.conftest import REPOSITORY, call_rlaif
 
 
 def read_locked_versions() -> dict[str, str]:
@@ -54,7 +54,8 @@ def test_a_version_out_of_its_range_and_a_missing_library_are_wrong() -> None:
 
 
 def test_doctor_finds_nothing_wrong_with_the_tested_environment(default_project: Path) -> None:
-    done = run_rlaif("doctor", project=default_project)
+    done = call_rlaif("doctor", project=default_project)
+    assert done.returncode == 0
     assert f"ok    transformers: {version('transformers')}" in done.stdout.splitlines()
     assert "wrong" not in done.stdout
 

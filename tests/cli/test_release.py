@@ -65,6 +65,7 @@ def test_a_session(project: Project) -> None:
     assert read_released_text(project) == "one"
 
 
+@pytest.mark.slow
 def test_a_chat_has_the_released_policy_beside_the_newest_where_they_differ(project: Project) -> None:
     base = change(make_policy("base"), name="base_policy")
     materialise(project, base, progress=ignore_progress)

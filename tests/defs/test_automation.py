@@ -54,6 +54,7 @@ def obey(instance: DagsterInstance, project: Project, graph: Graph, request: Run
     return run_graph(instance, project, graph, name_assets(request), request.tags).success
 
 
+@pytest.mark.slow
 def test_everything_is_requested_once_then_nothing_is_stale(
     project: Project, instance: DagsterInstance
 ) -> None:
@@ -88,6 +89,7 @@ def test_until_the_run_starts_the_same_edit_has_the_same_key(
     assert first.run_key == again.run_key
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_is_not_requested_again_before_an_edit(
     project: Project, instance: DagsterInstance
 ) -> None:
@@ -101,6 +103,7 @@ def test_a_run_that_failed_is_not_requested_again_before_an_edit(
     assert name_assets(request(instance, project, mended)) == ["c", "d"]
 
 
+@pytest.mark.slow
 def test_rows_left_open_are_not_asked_for_again_and_again(
     project: Project, instance: DagsterInstance
 ) -> None:
@@ -122,6 +125,7 @@ def test_nothing_is_requested_on_a_version_that_failed_its_gate(
     assert name_assets(request(instance, project, make_graph(c="better"))) == ["c", "d"]
 
 
+@pytest.mark.slow
 def test_what_a_person_lets_pass_is_built_on(project: Project, instance: DagsterInstance) -> None:
     graph = make_graph(c=FAILING)
     assert not obey(instance, project, graph, request(instance, project, graph))
@@ -152,6 +156,7 @@ def test_a_requested_run_that_has_not_started_is_waited_for(
     assert "the run later waits to start" in refuse(instance, project, make_graph(b="new"))
 
 
+@pytest.mark.slow
 def test_the_lock_of_a_killed_run_counts_for_nothing(project: Project) -> None:
     code = f"""
 import os, signal
@@ -217,6 +222,7 @@ def test_the_project_s_sensors_and_schedule(default_project: Path) -> None:
     assert canary.job_name == CANARY_JOB
 
 
+@pytest.mark.slow
 def test_sensor_and_schedule_ask_the_same(default_project: Path, tmp_path: Path) -> None:
     definitions = build_definitions(default_project)
     with DagsterInstance.local_temp(str(tmp_path), overrides={"telemetry": {"enabled": False}}) as instance:

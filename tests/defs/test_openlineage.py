@@ -64,6 +64,7 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_a_run_tells_what_began_and_what_is_exported_later(
     project: Project, instance: DagsterInstance, receiver: Receiver
 ) -> None:
@@ -84,6 +85,7 @@ def test_a_run_tells_what_began_and_what_is_exported_later(
     assert list(exported) == [receiver.last(asset) for asset in "abcd"]
 
 
+@pytest.mark.slow
 def test_a_version_that_is_taken_again_and_a_failure_are_told(
     project: Project, instance: DagsterInstance, receiver: Receiver
 ) -> None:

@@ -73,12 +73,14 @@ def check_told(instance: DagsterInstance, project: Project, asset: str) -> None:
         assert (announced.tags or {})[DATA_VERSION_TAG] == version.digest
 
 
+@pytest.mark.slow
 def test_a_run_tells_the_digests_that_it_read(project: Project, instance: DagsterInstance) -> None:
     assert run_graph(instance, project, make_graph()).success
     for name in EDGES:
         check_told(instance, project, name)
 
 
+@pytest.mark.slow
 def test_a_version_that_lands_between_step_start_and_load_is_the_one_told(
     project: Project, instance: DagsterInstance
 ) -> None:
@@ -91,6 +93,7 @@ def test_a_version_that_lands_between_step_start_and_load_is_the_one_told(
     assert "b" not in find_badges(instance, project, changed)
 
 
+@pytest.mark.slow
 def test_a_version_that_lands_while_the_stage_runs_is_not_the_one_told(
     project: Project, instance: DagsterInstance
 ) -> None:
@@ -121,6 +124,7 @@ def test_a_version_that_dagster_never_saw_is_told_by_its_digest(
     assert tags[f"{INPUT_EVENT_POINTER_TAG_PREFIX}/a"] == "NULL"
 
 
+@pytest.mark.slow
 def test_after_an_edit_the_badges_are_the_stale_set_and_after_a_run_they_are_gone(
     project: Project, instance: DagsterInstance
 ) -> None:
@@ -137,6 +141,7 @@ def test_after_an_edit_the_badges_are_the_stale_set_and_after_a_run_they_are_gon
     assert find_badges(instance, project, edited) == set()
 
 
+@pytest.mark.slow
 def test_what_comes_out_the_same_ends_the_staleness_there(
     project: Project, instance: DagsterInstance
 ) -> None:
@@ -169,6 +174,7 @@ def test_after_the_head_moves_back_dagster_shows_the_older_version(
     assert find_stale(project, make_graph(a="old")) == ("b", "c", "d")
 
 
+@pytest.mark.slow
 def test_what_dagster_knows_already_is_not_told_again(project: Project, instance: DagsterInstance) -> None:
     assert run_graph(instance, project, make_graph()).success
     before = instance.event_log_storage.get_maximum_record_id()

@@ -172,6 +172,7 @@ def read_package_texts() -> str:
     return "\n".join(texts)
 
 
+@pytest.mark.slow
 def test_every_message_in_the_troubleshooting_table_is_one_of_the_packages() -> None:
     """Messages of other libraries are marked as such below."""
     foreign = (

@@ -165,6 +165,7 @@ def test_chance_alone_is_seldom_said_to_come_apart() -> None:
     assert num_apart <= 3
 
 
+@pytest.mark.slow
 @given(outcomes=st.lists(st.tuples(OUTCOMES, OUTCOMES), min_size=2, max_size=8))
 def test_exchanging_the_answers_turns_every_win_rate_over(outcomes: list[tuple[float, float]]) -> None:
     def build(turn: Callable[[float], float]) -> AlongTraining:

@@ -82,6 +82,7 @@ def test_a_judge_that_goes_by_length_leaves_an_even_win_rate() -> None:
     assert found.length_effect.is_above(0.0)
 
 
+@pytest.mark.slow
 def test_the_simulated_truth_is_found_and_covered() -> None:
     """Truth: theta = 0.4, phi = 1.5, lengths ~ N(8, 10): sigmoid(0.4) = 0.5987 at equal length.
 

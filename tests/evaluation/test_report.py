@@ -82,6 +82,7 @@ def assert_self_contained(page: str) -> None:
     assert "default-src 'none'" in page
 
 
+@pytest.mark.slow
 def test_the_report_tells_all_and_loads_nothing(tmp_path: Path) -> None:
     write(tmp_path / "out", make_comparisons(with_independent=True))
     page = (tmp_path / "out" / REPORT_FILE).read_text()
@@ -113,6 +114,7 @@ def test_the_report_tells_all_and_loads_nothing(tmp_path: Path) -> None:
         assert told in text
 
 
+@pytest.mark.slow
 def test_the_same_comparisons_in_any_order_give_the_same_bytes(tmp_path: Path) -> None:
     rows = make_comparisons(num_prompts=10)
     write(tmp_path / "one", rows)
@@ -127,6 +129,7 @@ def test_the_same_comparisons_in_any_order_give_the_same_bytes(tmp_path: Path) -
     )
 
 
+@pytest.mark.slow
 def test_what_was_written_reads_back(tmp_path: Path) -> None:
     rows = make_comparisons(num_prompts=10)
     rows[3] = replace(rows[3], p_judge=None, gold=None, category=None, principles=())
@@ -148,6 +151,7 @@ def test_what_earlier_code_did_not_write_is_not_known(tmp_path: Path) -> None:
     assert read_comparisons(tmp_path / COMPARISONS_FILE) == unknown
 
 
+@pytest.mark.slow
 def test_the_share_of_cut_answers_is_of_those_of_which_it_is_known() -> None:
     rows = make_comparisons(num_prompts=4, num_samples=1)
     ends: list[tuple[FinishReason | None, FinishReason | None]]
@@ -170,6 +174,7 @@ def test_the_share_of_cut_answers_is_of_those_of_which_it_is_known() -> None:
     assert summarise(unknown).base_cut is None
 
 
+@pytest.mark.slow
 def test_markup_in_any_text_stays_text() -> None:
     rows = [
         replace(

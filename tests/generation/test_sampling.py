@@ -56,6 +56,7 @@ def test_order_and_company_change_no_text(policy_path: Path, reference: Sampling
     assert list(subset.rows) == [row for row in reference.rows if row["prompt_id"] in some]
 
 
+@pytest.mark.slow
 def test_samples_of_one_prompt_differ_and_their_lengths_vary(reference: SamplingResult) -> None:
     texts = [row["text"] for row in reference.rows]
     differing = sum(a != b for a, b in zip(texts[::2], texts[1::2], strict=True))

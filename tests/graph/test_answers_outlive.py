@@ -31,6 +31,7 @@ def reword(project: Path, text: str) -> None:
     edit_yaml(project / "inputs" / "constitution.yaml", change)
 
 
+@pytest.mark.slow
 def test_a_juror_that_joins_is_asked_alone_and_going_back_asks_nobody(project: Path) -> None:
     """24 prompts x 6 pairs x 2 principles x 2 orders = 576 questions to each judge."""
     counts = run_to(project, "judgements")["judgements"].counts
@@ -58,6 +59,7 @@ def test_an_answer_that_stands_in_no_version_waits_for_the_run_that_wants_it(tmp
     assert list((tmp_path / "journal").glob(f"*{LANDED}")) == []
 
 
+@pytest.mark.slow
 def test_a_stopped_run_is_not_paid_twice_when_another_landed_in_between(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,6 +85,7 @@ def test_a_stopped_run_is_not_paid_twice_when_another_landed_in_between(
     assert run_to(project, "judgements")["judgements"].counts["judge_calls_asked"] == 188
 
 
+@pytest.mark.slow
 def test_an_upgrade_of_a_library_asks_a_judge_that_is_not_local_nothing(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,6 +100,7 @@ def run_check(folder: Path, *no_regression: str) -> CheckResult:
     return check.run(folder, {})
 
 
+@pytest.mark.slow
 def test_a_category_that_got_worse_blocks_where_it_is_asked_for(tmp_path: Path) -> None:
     """1/256 by gold; corrected for the two that are asked about, 2/256, and not for those that are not."""
     result = run_check(tmp_path, "risky", "plain")

@@ -28,12 +28,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["constitution", "prompts", "judgements"])
 def test_a_stage_gives_the_same_bytes_in_a_fresh_process(name: str, project: Project, tmp_path: Path) -> None:
     recorded = project.ledger.find_heads()[name].output.digest
     assert str(compute_afresh(project, project.build_graph()[name], tmp_path)) == recorded
 
 
+@pytest.mark.slow
 def test_every_stage_can_be_pickled_and_its_spec_comes_back_equal() -> None:
     """Whole, with its checks, its price and what compares its versions."""
     for stage in read_every_graph().stages:

@@ -20,7 +20,7 @@ from tests.judge_quality.real_data import (
     write_rows,
 )
 
-pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason=MISSING)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not REAL.is_dir(), reason=MISSING)]
 
 LLMBAR_WITH_UNPARSED = {"Natural|ChatGPT|CoT", "Neighbor|ChatGPT|CoT", "Neighbor|LLaMA2|CoT"}
 

@@ -19,7 +19,7 @@ from rlaif_dagster.errors import LedgerError, StorageError
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.sharing import pull_project, push_project
 from rlaif_dagster.progress import ignore_progress
-from tests.conftest import REPOSITORY, edit_yaml, run_rlaif
+from tests.conftest import REPOSITORY, call_rlaif, edit_yaml
 from tests.lineage.audited_projects import audit, make_text_stage, name_findings, run
 from tests.lineage.tiny_project import bring_up_to_date
 from tests.versioning.conftest import run_git
@@ -234,7 +234,7 @@ def test_a_version_in_neither_place_is_named(pair_of_machines: tuple[Path, Path]
     shutil.rmtree(one / ".dvc" / "cache")
     lost = push_project(Project.open(one), progress=ignore_progress).lost
     assert [name.split("@")[0] for name in lost] == ["a", "b"]
-    assert run_rlaif("push", project=one, check=False).returncode == 1
+    assert call_rlaif("push", project=one).returncode == 1
 
 
 def test_a_changed_record_of_the_remote_is_refused_and_nothing_taken(
