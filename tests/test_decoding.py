@@ -47,6 +47,7 @@ def test_shares_of_drawn_tokens_match_their_probabilities() -> None:
     assert torch.allclose(shares, probabilities, atol=4 * (0.25 / 20_000) ** 0.5)
 
 
+@pytest.mark.slow
 def test_temperature_zero_equals_greedy_generate(policy_path: Path, device: torch.device) -> None:
     model, tokenizer = open_causal_lm(policy_path, dtype="float32")
     prompts = PROMPTS[::5]

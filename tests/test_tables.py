@@ -30,6 +30,7 @@ def test_rows_of_a_file_are_those_that_were_written_each_time(tmp_path: Path) ->
     assert [row["n"] for row in every] == list(range(len(every))) == list(range(len(rows)))
 
 
+@pytest.mark.slow
 def test_a_row_group_has_65536_rows_and_writing_holds_no_more(tmp_path: Path) -> None:
     """The size of row groups is part of a table's bytes."""
     counter = LiveRows()

@@ -314,6 +314,7 @@ def test_the_docs_tell_of_every_attack() -> None:
     assert falls == set(FALLS)
 
 
+@pytest.mark.slow
 def test_an_answer_beyond_the_judges_context_is_cut_and_marked_or_has_no_verdict() -> None:
     texts = {"principle": "Be polite to the user.", "prompt": "How?", "first": WHOLE["long"], "second": "No."}
     (answer,) = chain.from_iterable(open_judge().ask([Call.from_texts(Digest.from_bytes(b"judge"), texts)]))

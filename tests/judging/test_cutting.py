@@ -22,6 +22,7 @@ def test_a_worked_example() -> None:
     assert cut_texts({"answer": "Because"}, 2)[0] == {"answer": "Be ⟦THE REST IS CUT⟧"}
 
 
+@pytest.mark.slow
 @given(first=TEXT, second=TEXT, limit=st.integers(1, 30))
 def test_the_order_does_not_matter_and_what_is_left_is_harmless(first: str, second: str, limit: int) -> None:
     one, was_cut = cut_texts({"first": first, "second": second}, limit)

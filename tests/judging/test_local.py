@@ -142,6 +142,7 @@ def test_paths_are_the_longest_beginnings() -> None:
     assert find_paths([(1, 2, 3), (1, 2), (4, 5)]) == [(1, 2), (4,)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [{}, {"verdict": "text", "temperature": 1.0, "max_new_tokens": 6}], ids=["logprob", "text"]
 )
@@ -256,6 +257,7 @@ def test_long_answers_are_cut_by_one_limit_in_both_orders_and_marked(
     assert fitting == precut
 
 
+@pytest.mark.slow
 def test_an_answer_of_a_hundred_thousand_characters_is_judged(model_folder: Path, compact: Template) -> None:
     texts = {
         "principle": "Be brief.",

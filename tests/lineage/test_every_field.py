@@ -140,6 +140,7 @@ def test_every_field_of_every_schema_is_flipped() -> None:
     assert fields >= set(WITHOUT_EFFECT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "field", "new"),
     [

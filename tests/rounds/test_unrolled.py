@@ -188,6 +188,7 @@ def test_a_policy_as_strong_as_its_judge_is_not_trained_further(default_project:
     assert outcomes["released_policy"].record.metrics["round"] == 1
 
 
+@pytest.mark.slow
 def test_a_judge_that_parts_no_answers_stops_before_training(default_project: Path) -> None:
     """It takes the first answer in both orders: in their mean it prefers nothing."""
     make_rounds(default_project, rounds=2)

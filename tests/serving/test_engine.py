@@ -353,12 +353,14 @@ def test_after_the_budget_the_journal_holds_every_answer_and_the_next_run_asks_t
     assert notes[-1] == f"verdicts of {model} 2 of 2: 102 tokens, 0.00 EUR"
 
 
+@pytest.mark.slow
 def test_a_served_judge_loads_no_heavy_library() -> None:
     code = "import sys, rlaif_dagster.graph.judging, rlaif_dagster.judging.served as _; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "transformers", "pandas", "dagster"} & set(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_a_server_of_this_machine_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://proxy.invalid:3128")
     monkeypatch.delenv("no_proxy", raising=False)

@@ -143,6 +143,7 @@ def test_copies_of_a_comparison_add_no_information(outcomes: list[float], copies
         assert (often.low, often.high) == pytest.approx((once.low, once.high), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     """50 prompts of 4 answers, each prompt with its own win probability ~ Beta(2.1, 0.9), mean 0.7, ICC 0.25.
 

@@ -50,6 +50,7 @@ def run_json(*arguments: str, project: Path) -> dict[str, Any]:
     return parsed
 
 
+@pytest.mark.slow
 def test_the_audit_finds_every_byte_and_the_signature_in_order(old_project: Path) -> None:
     report = run_json("audit", "--key", str(HERE / "signer.pem"), project=old_project)
     assert report["findings"] == []
