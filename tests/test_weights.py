@@ -150,6 +150,7 @@ def test_a_new_reward_models_head_is_drawn_from_the_seed_and_named() -> None:
     assert not torch.equal(heads[0], heads[2])
 
 
+@pytest.mark.slow
 def test_a_reward_model_must_have_its_head_and_is_no_policy(tmp_path: Path) -> None:
     folder = copy_policy(tmp_path / "model")
     with pytest.raises(ModelError, match=r"missing, of 39: 1 tensor \(score\.weight\)"):

@@ -90,6 +90,7 @@ def check_same(one: Figure, other: Figure, key: str) -> None:
     assert one.n == other.n, key
 
 
+@pytest.mark.slow
 @LAW
 @given(verdict_rows(), st.randoms(use_true_random=False))
 def test_the_order_of_the_rows_changes_no_bit(rows: list[JudgedRow], random: Random) -> None:
@@ -98,6 +99,7 @@ def test_the_order_of_the_rows_changes_no_bit(rows: list[JudgedRow], random: Ran
     assert audit_verdicts(shuffled) == audit_verdicts(rows)
 
 
+@pytest.mark.slow
 @LAW
 @given(verdict_rows())
 def test_the_names_of_pairs_change_no_figure(rows: list[JudgedRow]) -> None:
@@ -110,6 +112,7 @@ def test_the_names_of_pairs_change_no_figure(rows: list[JudgedRow]) -> None:
             check_same(after.judges[judge][key], figure, key)
 
 
+@pytest.mark.slow
 @LAW
 @given(verdict_rows())
 def test_which_answer_is_called_a_changes_no_figure(rows: list[JudgedRow]) -> None:
@@ -120,6 +123,7 @@ def test_which_answer_is_called_a_changes_no_figure(rows: list[JudgedRow]) -> No
             check_same(after.judges[judge][names.get(key, key)], figure, key)
 
 
+@pytest.mark.slow
 @LAW
 @given(verdict_rows())
 def test_a_judge_that_reads_the_other_way_round_has_the_opposite_position_bias(rows: list[JudgedRow]) -> None:

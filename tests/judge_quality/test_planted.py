@@ -88,12 +88,14 @@ def test_a_position_bias_of_30_percent_with_10_percent_failures_is_recovered() -
     assert bias.high - bias.low < 0.06
 
 
+@pytest.mark.slow
 def test_the_interval_of_the_position_bias_covers_what_was_planted() -> None:
     judge = PlantedJudge(position_bias=0.3, failure_rate=0.1)
     worlds = [measure_orders(simulate(judge, world)) for world in range(NUM_WORLDS)]
     check_coverage(sum(covers(figures["position_bias"], 0.3) for figures in worlds))
 
 
+@pytest.mark.slow
 def test_a_judge_without_position_bias_is_seldom_accused_of_it() -> None:
     worlds = [measure_orders(simulate(PlantedJudge(), world)) for world in range(NUM_WORLDS)]
     accused = sum((figures["position_p_value"].value or 1.0) < 0.05 for figures in worlds)

@@ -64,11 +64,13 @@ def test_every_plot_is_drawn_with_gold_and_without_and_the_same_each_time(with_g
         assert to_png(figure) == to_png(draw_audit(audit)[name])
 
 
+@pytest.mark.slow
 def test_a_row_that_was_not_measured_says_so() -> None:
     without = draw_audit(make_audit("one", with_gold=False))
     assert any("not measured" in text.get_text() for text in without["calibration"].axes[0].texts)
 
 
+@pytest.mark.slow
 def test_the_report_tells_the_figures_of_every_judge() -> None:
     """The orders agree in 8 of 12 pairs; two lines of two judges each were not measured."""
     audit = make_audit("one", "two")
@@ -89,6 +91,7 @@ def test_the_report_tells_the_figures_of_every_judge() -> None:
     assert section.count("<svg") == len(JUDGE_PLOTS)
 
 
+@pytest.mark.slow
 def test_a_report_without_an_audit_says_that_it_is_not_recorded() -> None:
     rows = make_comparisons(num_prompts=6)
     page = render_report(rows, summarise(rows), facts=make_facts(), curves=make_curves(), num_examples=1)

@@ -93,6 +93,7 @@ def test_every_truncated_file_is_found(template: Path, length: int, mode: int) -
                 assert find(findings, kind_of(path, template), path, template)
 
 
+@pytest.mark.slow
 def test_every_appended_byte_is_found(template: Path) -> None:
     for path in list_files(template, STORE, "lineage", "data"):
         with holding(path, path.read_bytes() + b"\n", 0o444):

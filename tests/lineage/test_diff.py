@@ -150,6 +150,7 @@ def test_a_version_beside_itself_differs_in_nothing(tmp_path: Path) -> None:
 # --- reward models ---
 
 
+@pytest.mark.slow
 def test_ranks_of_common_answers_are_correlated() -> None:
     """Ranks 1 2 3 4 beside 1 3 2 4: 1 - 6 * 2 / (4 * 15) = 0.8; the rewards' size does not count."""
     before = {("p", text): value for text, value in zip("abcdz", (1.0, 2.0, 3.0, 4.0, 9.0), strict=True)}

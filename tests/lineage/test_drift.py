@@ -148,6 +148,7 @@ def test_dagster_is_told_at_each_asset_that_is_in_doubt_once_and_when_it_is_no_m
             assert told == {"changed_judges": "none", "version": heads[name]}
 
 
+@pytest.mark.slow
 def test_dagster_learns_of_a_doubt_that_came_from_elsewhere(project: Project, tmp_path: Path) -> None:
     """By the command line, or by a pull: the sensor tells of it, and of its end."""
     graph = project.build_graph()

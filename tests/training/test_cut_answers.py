@@ -105,6 +105,7 @@ def sampled(tiny: Tiny) -> list[tuple[str, Completion]]:
     return list(zip(PROMPTS, completions, strict=True))
 
 
+@pytest.mark.slow
 def test_the_tokens_are_those_that_the_policy_sampled(
     tiny: Tiny, sampled: list[tuple[str, Completion]]
 ) -> None:
@@ -250,6 +251,7 @@ def test_divergence_and_likelihood_are_those_of_the_tokens_without_an_end(tiny: 
         assert found.tolist() == pytest.approx(expected.tolist(), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_best_of_n_is_learned_without_an_end_where_it_was_cut(tiny: Tiny) -> None:
     settings = BestOfNSettings(method="best_of_n", n=4, max_new_tokens=FEW)
     scored = [one for answers in sample_and_score(tiny.open_material(), settings) for one in answers]
@@ -292,6 +294,7 @@ def test_answers_of_online_training_are_scored_as_they_were_sampled(
     assert rewards == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_answers_at_a_checkpoint_are_scored_as_they_were_sampled(tiny: Tiny) -> None:
     material = tiny.open_material()
     probe = CheckpointProbe(
