@@ -185,6 +185,7 @@ def test_every_format_is_read_back_here() -> None:
     assert set(READERS) == set(FORMATS)
 
 
+@pytest.mark.slow
 @IGNORED
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "dataset-card"])
 def test_every_format_tells_of_a_model_what_the_ledger_says(
@@ -388,6 +389,7 @@ def test_the_command_writes_a_file_or_prints(released: Project, tmp_path: Path) 
         export_command(released.root, "aligned_policy", "xml", None)
 
 
+@pytest.mark.slow
 @IGNORED
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_what_the_page_says_runs(

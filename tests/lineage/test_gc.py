@@ -91,6 +91,7 @@ def collect(root: Path, *keep: str) -> Collection:
     return apply_collection(Project.open(root), keep, now=NOW)
 
 
+@pytest.mark.slow
 def test_a_dry_run_changes_nothing(root: Path) -> None:
     project = Project.open(root)
     assert project.store.has_remote is False  # opening the store corrects the copy's own settings
@@ -241,6 +242,7 @@ def test_another_file_among_the_notes_is_found(root: Path, name: str) -> None:
     assert name_findings(audit(root).findings) == [(kind, f"lineage/{FOLDER}/{name}")]
 
 
+@pytest.mark.slow
 def test_the_remote_stays_as_it_is_and_brings_back_what_is_wanted(root: Path, tmp_path: Path) -> None:
     run_dvc(root, "remote", "add", "--default", "team", str(tmp_path / "remote"))
     push_project(Project.open(root), progress=ignore_progress)
@@ -364,6 +366,7 @@ def test_a_cache_behind_a_link_may_be_shared(root: Path, tmp_path: Path) -> None
         collect(root, "releases")
 
 
+@pytest.mark.slow
 def test_nothing_is_collected_while_versions_travel(root: Path, tmp_path: Path) -> None:
     """What a pull just brought, no record may name yet; what a push is about to send has to stay."""
     run_dvc(root, "remote", "add", "--default", "team", str(tmp_path / "remote"))

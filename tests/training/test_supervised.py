@@ -88,6 +88,7 @@ def test_nothing_to_learn_from_is_an_error_that_says_so(policy_path: Path, tmp_p
         train(policy_path, tmp_path, settings_with(max_length=2), ONCE[:1])
 
 
+@pytest.mark.slow
 def test_adapters_are_merged_into_a_plain_folder(policy_path: Path, tmp_path: Path) -> None:
     train(policy_path, tmp_path, settings_with(lora=LoraSettings(r=2), num_epochs=1.0))
     open_causal_lm(tmp_path / "output", dtype="float32")

@@ -143,6 +143,7 @@ def test_the_aligned_policy_does_what_the_labels_prefer(policy_path: Path, train
     assert result.steps[0]["loss"] == pytest.approx(0.693147, abs=1e-4)  # the policy is still its reference
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("longer_is_better", [True, False])
 def test_a_training_on_a_reward_that_is_wrong_is_seen_to_come_apart(
     longer_is_better: bool, trained: Trained

@@ -9,6 +9,7 @@ from rlaif_dagster.versioning.store import Store, init_store
 from tests.versioning.conftest import list_all_files, run_dvc, run_git, write_folder
 
 
+@pytest.mark.slow
 def test_a_project_is_what_dvc_init_makes_without_touching_gits_index(project_path: Path) -> None:
     init_store(project_path)
     assert (
@@ -21,6 +22,7 @@ def test_a_project_is_what_dvc_init_makes_without_touching_gits_index(project_pa
     assert run_git(project_path, "status", "--porcelain", "--untracked-files=all").splitlines() == seen
 
 
+@pytest.mark.slow
 def test_a_project_works_without_git(tmp_path: Path) -> None:
     store = init_store(tmp_path / "lone")
     version = store.add("a", write_folder(tmp_path / "output", {"x": b"1"}))
@@ -44,6 +46,7 @@ def test_what_git_ignores_is_added_to(project_path: Path) -> None:
     assert (project_path / ".gitignore").read_text() == "data/\n*.tmp\n/.rlaif/\n"
 
 
+@pytest.mark.slow
 def test_dvcs_own_records_stay_inside_the_project(project_path: Path) -> None:
     """By default DVC keeps them in a folder shared by the whole machine; a relative one would move about."""
     store = init_store(project_path)

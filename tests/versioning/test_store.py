@@ -15,6 +15,7 @@ from tests.versioning.conftest import list_all_files, read_folder, run_dvc, writ
 FILES = {"table.parquet": b"PAR1 rows", "model/config.json": b"{}", "model/weights": bytes(300), "empty": b""}
 
 
+@pytest.mark.slow
 def test_add_stores_what_dvc_add_stores(store: Store, tmp_path: Path) -> None:
     """The same objects, with the same bytes and the same protection."""
     version = store.add("prompts", write_folder(tmp_path / "output", FILES))
