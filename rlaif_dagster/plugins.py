@@ -11,7 +11,7 @@ imported but the plug-in that is asked for, and the package's own are found with
 
 import functools
 import importlib.metadata
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -85,6 +85,29 @@ class PlugIns(Generic[Kind]):
     def list_names(self) -> list[str]:
         """The names of all that are installed, the package's own first."""
         return [*sorted(_list_own(self.group)), *sorted(_list_others(self.group))]
+
+    def require(self, name: str, origin: Mapping[str, str] | None) -> None:
+        """Requires that a name still means the code that it meant when something was recorded.
+
+        Args:
+            name: The name.
+            origin: `PlugIn.origin` of then.
+
+        Raises:
+            PlugInError: If it is of another distribution or version now, or of none.
+        """
+        then = describe_origin(origin)
+        found = self.find(name)
+        if found is None and origin is not None:
+            raise PlugInError(
+                f"no installed distribution offers the {self.noun} {name!r}; it was recorded with {then}",
+                remedy=f"pip install '{origin['distribution']}=={origin['version']}'",
+            )
+        if found is not None and found.origin != origin:
+            raise PlugInError(
+                f"the {self.noun} {name!r} is of {describe_origin(found.origin)}, but it was recorded with {then}",
+                remedy="`rlaif run`, which records it anew, or install what it was recorded with",
+            )
 
     def load(self, name: str) -> type[Kind]:
         """Imports the plug-in of a name.
@@ -169,9 +192,14 @@ class ChosenBy(Generic[Kind]):
 
     def _refuse(self, name: Any, problem: str, remedy: str, kind: str = "value_error") -> ValidationError:
         told = f"{problem}; remedy: {remedy}"
-        error = PydanticCustomError(kind, "{error}", {"error": told})  # type: ignore[arg-type]
+        error = PydanticCustomError(kind, "{error}", {"error": told})
         detail = InitErrorDetails(type=error, loc=(self.field,), input=name)
         return ValidationError.from_exception_data(self.plug_ins.noun, [detail])
+
+
+def describe_origin(origin: Mapping[str, str] | None) -> str:
+    """Where a plug-in's code comes from, for people."""
+    return OWN_DISTRIBUTION if origin is None else f"{origin['distribution']} {origin['version']}"
 
 
 @functools.cache

@@ -11,8 +11,7 @@ import pytest
 from rlaif_dagster.generation.responses import responses_schema
 from rlaif_dagster.graph.judging import JUDGEMENTS_TABLE
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
-from rlaif_dagster.graph.sources import JUDGE_VERDICTS
-from rlaif_dagster.judging.opening import JUDGE_JSON
+from rlaif_dagster.judging.opening import JUDGE_JSON, JUDGE_VERDICTS
 from rlaif_dagster.judging.verdicts import judgements_schema
 from rlaif_dagster.lineage.auditing.findings import Finding
 from rlaif_dagster.lineage.project import Project

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from rlaif_dagster.graph.judging import JUDGEMENTS_TABLE
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
-from rlaif_dagster.graph.sources import JUDGE_VERDICTS
 from rlaif_dagster.inputs.project_inputs import EVALUATION_JUDGE
 from rlaif_dagster.judging.copies import (
     MIN_TELLING_CHARACTERS,
@@ -20,7 +19,7 @@ from rlaif_dagster.judging.copies import (
     find_copies,
     make_verdict_row,
 )
-from rlaif_dagster.judging.opening import JUDGE_JSON, JURY_FOLDER
+from rlaif_dagster.judging.opening import JUDGE_JSON, JUDGE_VERDICTS, JURY_FOLDER
 from rlaif_dagster.lineage.auditing.findings import Finding
 from rlaif_dagster.lineage.auditing.records import name_version
 from rlaif_dagster.lineage.record import MaterialisationRecord
@@ -183,13 +182,16 @@ def _read_judge_names(judge: MaterialisationRecord | None, find_file: FindFile) 
     if judge is None:
         return None
     names: set[Any] = set()
+    has_members = any(file.path.startswith(f"{JURY_FOLDER}/") for file in judge.output.files)
     for file in judge.output.files:
         if file.path == JUDGE_JSON or fnmatch(file.path, f"{JURY_FOLDER}/*/{JUDGE_JSON}"):
             settings = find_file(judge, file.path)
             told = json.loads(settings.read_bytes()) if settings else {}
-            if told.get("provider") != "jury":
-                by_default = "planted" if told.get("provider") == "planted" else told.get("model")
-                names.add(told.get("name") or by_default)
+            is_asked = "template" in told
+            if is_asked or not has_members:
+                names.add(
+                    told.get("name") or told.get("model") or (told.get("provider") if is_asked else None)
+                )
     return names if names and None not in names else None
 
 

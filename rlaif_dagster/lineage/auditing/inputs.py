@@ -9,7 +9,6 @@ from rlaif_dagster.generation.settings import RecordedSamplingSettings
 from rlaif_dagster.inputs.pipeline import PipelineSettings
 from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, JudgeFile
 from rlaif_dagster.judging.model_names import find_contradictions
-from rlaif_dagster.judging.settings import RecordedJudgeSettings
 from rlaif_dagster.lineage.auditing.findings import Finding
 from rlaif_dagster.reader import read_yaml, resolve_inside
 
@@ -25,8 +24,8 @@ def check_recorded_files(root: Path) -> Iterator[Finding]:
     """
     if (root / JUDGE_FILE).is_file():
         judge = read_yaml(root / JUDGE_FILE, JudgeFile).root
-        if isinstance(judge, RecordedJudgeSettings):
-            yield from _check_file(root, judge.verdicts, "verdicts", "judge", root / JUDGE_FILE)
+        if judge.verdicts_file is not None:
+            yield from _check_file(root, judge.verdicts_file, "verdicts", "judge", root / JUDGE_FILE)
     if (root / PIPELINE_FILE).is_file():
         sampling = read_yaml(root / PIPELINE_FILE, PipelineSettings).sampling
         if isinstance(sampling, RecordedSamplingSettings):
