@@ -163,11 +163,9 @@ class ChosenBy(Generic[Kind]):
             raise PydanticCustomError("model_type", "expected named fields")
         name = value.get(self.field)
         if not isinstance(name, str):
-            raise self._refuse(
-                name,
-                f"the field {self.field} is missing" if name is None else f"expected a text, got {name!r}",
-                f"set it to one of {self._list_fitting()}: it says which kind this is",
-            )
+            missing = f"the field {self.field} is missing"
+            problem = missing if name is None else f"expected a text, got {name!r}"
+            raise self._refuse(name, problem, f"set it to one of {self._list_fitting()}")
         try:
             if self.plug_ins.find(name) is None:
                 problem = f"no installed distribution offers the {self.plug_ins.noun} {name!r}"
@@ -183,12 +181,18 @@ class ChosenBy(Generic[Kind]):
             )
         return chosen.model_validate(value)
 
-    def _list_fitting(self) -> str:
+    def list_kinds(self) -> dict[str, type[Kind]]:
+        """All that can be chosen, by name.
+
+        Raises:
+            PlugInError: If one of them cannot be imported.
+        """
         base = self.base or self.plug_ins.kind
-        names = self.plug_ins.list_names()
-        if base is not self.plug_ins.kind:
-            names = [name for name in names if issubclass(self.plug_ins.load(name), base)]
-        return ", ".join(names)
+        loaded = {name: self.plug_ins.load(name) for name in self.plug_ins.list_names()}
+        return {name: kind for name, kind in loaded.items() if issubclass(kind, base)}
+
+    def _list_fitting(self) -> str:
+        return ", ".join(self.list_kinds() if self.base else self.plug_ins.list_names())
 
     def _refuse(self, name: Any, problem: str, remedy: str, kind: str = "value_error") -> ValidationError:
         told = f"{problem}; remedy: {remedy}"
