@@ -82,6 +82,13 @@ class PlugIns(Generic[Kind]):
             )
         return offered[0] if offered else None
 
+    def describe(self, name: str) -> str:
+        """A plug-in's name, and for one of another distribution where it comes from, for people."""
+        found = self.find(name)
+        if found is None or found.origin is None:
+            return name
+        return f"{name} ({describe_origin(found.origin)})"
+
     def list_names(self) -> list[str]:
         """The names of all that are installed, the package's own first."""
         return [*sorted(_list_own(self.group)), *sorted(_list_others(self.group))]
