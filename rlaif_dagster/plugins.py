@@ -65,7 +65,7 @@ class PlugIns(Generic[Kind]):
     noun: str
     kind: type[Kind]
 
-    def find(self, name: str) -> PlugIn | None:
+    def find_plug_in(self, name: str) -> PlugIn | None:
         """The plug-in of a name; None if no installed distribution offers it. The package's own names are taken.
 
         Raises:
@@ -82,9 +82,9 @@ class PlugIns(Generic[Kind]):
             )
         return offered[0] if offered else None
 
-    def describe(self, name: str) -> str:
+    def describe_plug_in(self, name: str) -> str:
         """A plug-in's name, and for one of another distribution where it comes from, for people."""
-        found = self.find(name)
+        found = self.find_plug_in(name)
         if found is None or found.origin is None:
             return name
         return f"{name} ({describe_origin(found.origin)})"
@@ -93,7 +93,7 @@ class PlugIns(Generic[Kind]):
         """The names of all that are installed, the package's own first."""
         return [*sorted(_list_own(self.group)), *sorted(_list_others(self.group))]
 
-    def require(self, name: str, origin: Mapping[str, str] | None) -> None:
+    def require_origin(self, name: str, origin: Mapping[str, str] | None) -> None:
         """Requires that a name still means the code that it meant when something was recorded.
 
         Args:
@@ -104,7 +104,7 @@ class PlugIns(Generic[Kind]):
             PlugInError: If it is of another distribution or version now, or of none.
         """
         then = describe_origin(origin)
-        found = self.find(name)
+        found = self.find_plug_in(name)
         if found is None and origin is not None:
             raise PlugInError(
                 f"no installed distribution offers the {self.noun} {name!r}; it was recorded with {then}",
@@ -122,7 +122,7 @@ class PlugIns(Generic[Kind]):
         Raises:
             PlugInError: If no installed distribution offers it, or it cannot be imported or used.
         """
-        found = self.find(name)
+        found = self.find_plug_in(name)
         if found is None:
             raise PlugInError(
                 f"no installed distribution offers the {self.noun} {name!r}",
@@ -174,7 +174,7 @@ class ChosenBy(Generic[Kind]):
             problem = missing if name is None else f"expected a text, got {name!r}"
             raise self._refuse(name, problem, f"set it to one of {self._list_fitting()}")
         try:
-            if self.plug_ins.find(name) is None:
+            if self.plug_ins.find_plug_in(name) is None:
                 problem = f"no installed distribution offers the {self.plug_ins.noun} {name!r}"
                 raise self._refuse(
                     name, problem, f"set {self.field} to one of {self._list_fitting()}", MISSING_PLUG_IN

@@ -59,13 +59,13 @@ def test_the_own_and_those_of_others_are_found_with_their_origin(
     assert plug_ins.list_names() == ["own", "other"]
     assert plug_ins.load("own") is Own
     assert plug_ins.load("other") is Other
-    own, other = plug_ins.find("own"), plug_ins.find("other")
+    own, other = plug_ins.find_plug_in("own"), plug_ins.find_plug_in("other")
     assert own is not None
     assert own.origin is None
     assert other is not None
     assert other.origin == {"distribution": "other-thing", "version": "2.0"}
-    assert plug_ins.describe("own") == "own"
-    assert plug_ins.describe("other") == "other (other-thing 2.0)"
+    assert plug_ins.describe_plug_in("own") == "own"
+    assert plug_ins.describe_plug_in("other") == "other (other-thing 2.0)"
 
 
 def test_a_name_of_the_packages_own_is_taken(plug_ins: PlugIns[Kind], offer: Offer) -> None:
@@ -107,24 +107,24 @@ def test_one_that_nobody_offers_is_refused_with_those_that_there_are(
 ) -> None:
     offer(OWN_DISTRIBUTION, own="Own")
     offer("other", other="Other")
-    assert plug_ins.find("third") is None
+    assert plug_ins.find_plug_in("third") is None
     with pytest.raises(PlugInError, match=r"offers the kind 'third'\n  remedy: .*own, other"):
         plug_ins.load("third")
 
 
 def test_metadata_older_than_the_code_is_refused_with_what_to_do(plug_ins: PlugIns[Kind]) -> None:
     with pytest.raises(PlugInError, match=r"older than the code\n  remedy: install rlaif-dagster again"):
-        plug_ins.find("own")
+        plug_ins.find_plug_in("own")
 
 
 def test_what_was_recorded_has_to_come_from_where_it_came_from(plug_ins: PlugIns[Kind], offer: Offer) -> None:
     offer(OWN_DISTRIBUTION, own="Own")
     offer("other", "2.0", other="Other")
-    plug_ins.require("own", None)
-    plug_ins.require("other", {"distribution": "other", "version": "2.0"})
+    plug_ins.require_origin("own", None)
+    plug_ins.require_origin("other", {"distribution": "other", "version": "2.0"})
     with pytest.raises(PlugInError, match=r"is of other 2\.0, but it was recorded with other 1\.0\n"):
-        plug_ins.require("other", {"distribution": "other", "version": "1.0"})
+        plug_ins.require_origin("other", {"distribution": "other", "version": "1.0"})
     with pytest.raises(PlugInError, match=r"is of rlaif-dagster, but it was recorded with other 1\.0\n"):
-        plug_ins.require("own", {"distribution": "other", "version": "1.0"})
+        plug_ins.require_origin("own", {"distribution": "other", "version": "1.0"})
     with pytest.raises(PlugInError, match=r"recorded with gone 1\.0\n  remedy: pip install 'gone==1\.0'"):
-        plug_ins.require("third", {"distribution": "gone", "version": "1.0"})
+        plug_ins.require_origin("third", {"distribution": "gone", "version": "1.0"})

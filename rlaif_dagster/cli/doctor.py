@@ -120,7 +120,7 @@ def _check_plug_ins() -> Iterator[Finding]:
     for name in names:
         try:
             JUDGES.load(name)
-            usable.append(JUDGES.describe(name))
+            usable.append(JUDGES.describe_plug_in(name))
         except PlugInError as error:
             yield Finding(subject=f"{JUDGES.noun} {name}", found=error.problem, remedy=error.remedy)
     yield Finding(subject=f"{JUDGES.noun}s", found=", ".join(usable))

@@ -107,7 +107,7 @@ def read_settings(folder: Path) -> JudgeSettings:
         PlugInError: If it is not installed, or comes from another distribution or version than it did.
     """
     described = json.loads((folder / JUDGE_JSON).read_bytes())
-    JUDGES.require(described["provider"], described.pop(PLUG_IN, None))
+    JUDGES.require_origin(described["provider"], described.pop(PLUG_IN, None))
     adapter: TypeAdapter[JudgeSettings] = TypeAdapter(AnyJudge)
     return adapter.validate_python(described)
 

@@ -146,7 +146,7 @@ class JudgeSettings(_Settings):
     def describe(self) -> dict[str, Any]:
         """What decides what the judge is, says and is called: its fields, and where a plug-in's code comes from."""
         described = self.model_dump(mode="json", exclude=set(list_speed_fields(type(self))))
-        plug_in = JUDGES.find(self.provider)
+        plug_in = JUDGES.find_plug_in(self.provider)
         if plug_in is not None and plug_in.origin is not None:
             described[PLUG_IN] = plug_in.origin
         return described

@@ -26,7 +26,7 @@ def add_origin(error: MissingPlugInError, ledger: Ledger) -> MissingPlugInError:
                     )
     except LedgerError:
         pass  # a damaged ledger is another error, and no reason to hide this one
-    return error.with_remedy(f"install the distribution that offers it; or {error.remedy}")
+    return error.with_remedy(f"{error.remedy}; or install the distribution that offers it")
 
 
 def _find_origins(settings: JsonValue, field: str, name: str) -> Iterator[Mapping[str, Any]]:

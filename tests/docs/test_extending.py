@@ -218,7 +218,7 @@ def test_without_it_and_without_a_record_a_plan_says_that_no_distribution_offers
     (tmp_path / "project" / "inputs" / "judge.yaml").write_text(FILES[JUDGE])
     told = " ".join(rlaif(tmp_path / "project", "plan", plug_in=None).stderr.split())
     assert MESSAGE in told
-    assert "install the distribution that offers it; or set provider to one of jury" in told
+    assert "set provider to one of jury, local, openai, planted, recorded; or install" in told
 
 
 @pytest.mark.slow

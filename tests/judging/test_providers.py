@@ -58,7 +58,9 @@ def test_each_file_is_one_provider_named_as_it_is() -> None:
 
 def test_the_installed_entry_points_are_those_of_the_project_file() -> None:
     """If not, the environment is older than the code: `pip install --no-deps -e .`"""
-    own = [found for name in JUDGES.list_names() if (found := JUDGES.find(name)) and found.origin is None]
+    own = [
+        found for name in JUDGES.list_names() if (found := JUDGES.find_plug_in(name)) and found.origin is None
+    ]
     assert {each.name: each.entry_point.value for each in own} == ENTRIES
 
 

@@ -186,14 +186,12 @@ def make_verdicts(judge: str, answers: Iterable[Mapping[str, Any]], *, keys: str
 
 
 def write_verdicts(project: Project, rows: list[dict[str, Any]], settings: Mapping[str, Any]) -> None:
-    run(
-        project,
-        make_stage(
-            "judge",
-            lambda folder: (folder / JUDGE_JSON).write_text(json.dumps(settings)),
-            setting=json.dumps(settings),
-        ),
-    )
+    def write_judge(folder: Path) -> None:
+        (folder / JUDGE_JSON).write_text(json.dumps(settings))
+        if settings["provider"] == "recorded":
+            (folder / JUDGE_VERDICTS).touch()
+
+    run(project, make_stage("judge", write_judge, setting=json.dumps(settings)))
 
     def write(folder: Path) -> None:
         write_table(folder / JUDGEMENTS_TABLE, rows, judgements_schema())

@@ -181,17 +181,15 @@ def _read_judge_names(judge: MaterialisationRecord | None, find_file: FindFile) 
     """By which names a version's judges stand in tables; None where that cannot be told."""
     if judge is None:
         return None
+    files = {file.path for file in judge.output.files}
+    is_recorded = JUDGE_VERDICTS in files  # its name may be in its rows alone
+    members = {path for path in files if fnmatch(path, f"{JURY_FOLDER}/*/{JUDGE_JSON}")}
     names: set[Any] = set()
-    has_members = any(file.path.startswith(f"{JURY_FOLDER}/") for file in judge.output.files)
-    for file in judge.output.files:
-        if file.path == JUDGE_JSON or fnmatch(file.path, f"{JURY_FOLDER}/*/{JUDGE_JSON}"):
-            settings = find_file(judge, file.path)
-            told = json.loads(settings.read_bytes()) if settings else {}
-            is_asked = "template" in told
-            if is_asked or not has_members:
-                names.add(
-                    told.get("name") or told.get("model") or (told.get("provider") if is_asked else None)
-                )
+    for path in members or files & {JUDGE_JSON}:
+        settings = find_file(judge, path)
+        told = json.loads(settings.read_bytes()) if settings else {}
+        by_default = told.get("model") or told.get("provider")
+        names.add(told.get("name") or (None if is_recorded else by_default))
     return names if names and None not in names else None
 
 
