@@ -20,10 +20,11 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmarks.projects import make_recorded
+from benchmarks.projects import make_recorded, make_trained
 from rlaif_dagster.judging.served import ServedJudgeSettings
 from rlaif_dagster.judging.settings import AskedJudgeSettings
 from rlaif_dagster.lineage.project import Project
+from tests.conftest import edit_yaml
 from tests.docs.pages import read_examples, read_page, read_table
 
 PAGE = "extending.md"
@@ -98,13 +99,21 @@ def install(folder: Path, *, version: str = "0.1.0") -> Path:
     return target
 
 
+def see(plug_in: Path | None) -> dict[str, str]:
+    """The environment of a process that sees an installed plug-in, or none."""
+    path = [str(plug_in)] if plug_in else []
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join([*path, *sys.path]),
+        "MESSAGES_API_KEY": KEY,
+        "COLUMNS": "200",
+    }
+
+
 def rlaif(project: Path, *arguments: str, plug_in: Path | None) -> subprocess.CompletedProcess[str]:
     """Runs `rlaif` in a process that sees an installed plug-in, or none."""
-    path = [str(plug_in)] if plug_in else []
     return subprocess.run(
         [sys.executable, "-m", "rlaif_dagster.cli.main", *arguments, "--project", str(project)],
-        env=os.environ
-        | {"PYTHONPATH": os.pathsep.join([*path, *sys.path]), "MESSAGES_API_KEY": KEY, "COLUMNS": "200"},
+        env=see(plug_in),
         capture_output=True,
         text=True,
         check=False,
@@ -248,6 +257,49 @@ def test_doctor_names_it_with_its_version_and_its_absence_with_the_remedy(judged
     without = rlaif(judged.project, "doctor", plug_in=None)
     assert without.returncode == 1
     assert "pip install 'rlaif-messages==0.1.0'" in without.stdout
+
+
+LIST_RECIPES = """
+import json, sys
+from pathlib import Path
+from rlaif_dagster.graph.build import build_graph
+from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.judging.profile import JudgeProfile
+inputs = ProjectInputs.read(Path(sys.argv[1]))
+profiles = [JudgeProfile.from_settings(one.settings, one.template, model=None) for one in inputs.judges]
+print(json.dumps({
+    "recipes": {name: stage.identity.settings for name, stage in build_graph(inputs).items()},
+    "fingerprints": {profile.name: str(profile.fingerprint) for profile in profiles},
+}))
+"""
+
+
+@pytest.mark.slow
+def test_every_recipe_with_such_a_judge_and_its_fingerprint_know_the_version(tmp_path: Path) -> None:
+    """In a jury, as independent judge and as critic; of the judges beside it nothing changes."""
+    project = tmp_path / "project"
+    make_trained(project)
+    named = {"provider": "messages", "model": "m", "base_url": "http://localhost:1"}
+    jury = {"provider": "jury", "judges": [{"provider": "planted"}, named]}
+    (project / "inputs" / "judge.yaml").write_text(yaml.safe_dump(jury))
+
+    def use(pipeline: dict[str, Any]) -> None:
+        pipeline["evaluation"]["judge"] = named | {"name": "independent"}
+        pipeline["revision"] = {"critic": named}
+
+    edit_yaml(project / "inputs" / "pipeline.yaml", use)
+    told = {}
+    for version in ("0.1.0", "0.2.0"):
+        command = [sys.executable, "-c", LIST_RECIPES, str(project)]
+        done = subprocess.run(
+            command, env=see(install(tmp_path, version=version)), capture_output=True, text=True, check=True
+        )
+        told[version] = json.loads(done.stdout)
+    old, new = told.values()
+    changed = {name for name, settings in old["recipes"].items() if settings != new["recipes"][name]}
+    assert changed == {"judge", "evaluation_judge", "critic"}
+    assert old["fingerprints"]["planted"] == new["fingerprints"]["planted"]
+    assert old["fingerprints"]["m"] != new["fingerprints"]["m"]
 
 
 def test_the_table_of_members_is_complete() -> None:
