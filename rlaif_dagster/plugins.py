@@ -12,6 +12,7 @@ imported but the plug-in that is asked for, and the package's own are found with
 import functools
 import importlib.metadata
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -105,12 +106,14 @@ class PlugIns(Generic[Kind]):
         """
         then = describe_origin(origin)
         found = self.find_plug_in(name)
-        if found is None and origin is not None:
+        if found is None:
             raise PlugInError(
                 f"no installed distribution offers the {self.noun} {name!r}; it was recorded with {then}",
-                remedy=f"pip install '{origin['distribution']}=={origin['version']}'",
+                remedy=f"install the {OWN_DISTRIBUTION} that has it"
+                if origin is None
+                else f"pip install '{origin['distribution']}=={origin['version']}'",
             )
-        if found is not None and found.origin != origin:
+        if found.origin != origin:
             raise PlugInError(
                 f"the {self.noun} {name!r} is of {describe_origin(found.origin)}, but it was recorded with {then}",
                 remedy="`rlaif run`, which records it anew, or install what it was recorded with",
@@ -199,7 +202,13 @@ class ChosenBy(Generic[Kind]):
         return {name: kind for name, kind in loaded.items() if issubclass(kind, base)}
 
     def _list_fitting(self) -> str:
-        return ", ".join(self.list_kinds() if self.base else self.plug_ins.list_names())
+        """The names that can be chosen, for people; without those that cannot even be imported."""
+        names = []
+        for name in self.plug_ins.list_names():
+            with suppress(PlugInError):
+                if issubclass(self.plug_ins.load(name), self.base or self.plug_ins.kind):
+                    names.append(name)
+        return ", ".join(names)
 
     def _refuse(self, name: Any, problem: str, remedy: str, kind: str = "value_error") -> ValidationError:
         told = f"{problem}; remedy: {remedy}"

@@ -3,12 +3,13 @@
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from rlaif_dagster.errors import PlugInError
-from rlaif_dagster.plugins import OWN_DISTRIBUTION, PlugIns
+from rlaif_dagster.plugins import OWN_DISTRIBUTION, ChosenBy, PlugIns
 
 Offer = Callable[..., None]
 NUMBERS = itertools.count()
@@ -128,3 +129,15 @@ def test_what_was_recorded_has_to_come_from_where_it_came_from(plug_ins: PlugIns
         plug_ins.require_origin("own", {"distribution": "other", "version": "1.0"})
     with pytest.raises(PlugInError, match=r"recorded with gone 1\.0\n  remedy: pip install 'gone==1\.0'"):
         plug_ins.require_origin("third", {"distribution": "gone", "version": "1.0"})
+    with pytest.raises(
+        PlugInError, match=r"recorded with rlaif-dagster\n  remedy: install the rlaif-dagster"
+    ):
+        plug_ins.require_origin("third", None)
+
+
+def test_one_that_is_broken_hides_no_mistake_elsewhere(plug_ins: PlugIns[Kind], offer: Offer) -> None:
+    offer(OWN_DISTRIBUTION, own="Own")
+    offer("other", other="missing")
+    adapter = TypeAdapter(Annotated[Kind, ChosenBy(plug_ins, "which", Own)])
+    with pytest.raises(ValidationError, match="offers the kind 'third'; remedy: set which to one of own"):
+        adapter.validate_python({"which": "third"})
