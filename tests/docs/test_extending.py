@@ -26,6 +26,7 @@ from rlaif_dagster.judging.settings import AskedJudgeSettings
 from rlaif_dagster.lineage.project import Project
 from tests.conftest import edit_yaml
 from tests.docs.pages import read_examples, read_page, read_table
+from tests.docs.states import PERSON
 
 PAGE = "extending.md"
 FILES = {one.label: one.text for one in read_examples(PAGE) if one.label}
@@ -242,6 +243,10 @@ def test_without_it_the_history_can_be_looked_into(judged: Judged, tmp_path: Pat
 
     assert json.loads(call("audit", "--json").splitlines()[-1])["findings"] == []
     assert "judge" in call("trace", judgements)
+    for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "judged"]):
+        subprocess.run(["git", *command], cwd=judged.project, env=os.environ | PERSON, check=True)
+    assert json.loads(call("diff", "HEAD", "HEAD", "--json").splitlines()[-1])["judge"] in (None, [])
+    call("checkout", "HEAD", str(tmp_path / "past"), "--all")
     call("checkout", judgements, str(tmp_path / "judgements"))
     assert any((tmp_path / "judgements").iterdir())
     status = json.loads(call("status", "--json").splitlines()[-1])
