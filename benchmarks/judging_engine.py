@@ -35,8 +35,8 @@ from rlaif_dagster.judging.journal import open_journal
 from rlaif_dagster.judging.judge import Plan, ask_questions
 from rlaif_dagster.judging.opening import StoredJudge, write_judge
 from rlaif_dagster.judging.pairs import Pair
+from rlaif_dagster.judging.providers.openai import OpenAIJudgeSettings
 from rlaif_dagster.judging.questions import plan_questions
-from rlaif_dagster.judging.settings import OpenAIJudgeSettings
 from rlaif_dagster.judging.templates import load_template
 from rlaif_dagster.numerics import NumericsSettings
 from rlaif_dagster.serving.settings import LimitSettings
@@ -93,7 +93,7 @@ def time_engine(url: str, num_calls: int, concurrency: int) -> tuple[float, floa
             result = ask_questions(
                 plan,
                 judge.profile,
-                lambda: judge.open(served_by=settings, numerics=NumericsSettings(), batch_size=1),
+                lambda: judge.open(today=settings, numerics=NumericsSettings(), batch_size=1),
                 journal,
                 progress=progress,
             )

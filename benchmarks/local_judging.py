@@ -28,8 +28,7 @@ from rlaif_dagster.embedded.corpus import (
 )
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.judging.calls import Call
-from rlaif_dagster.judging.local import LocalJudge
-from rlaif_dagster.judging.settings import LocalJudgeSettings
+from rlaif_dagster.judging.providers.local import LocalJudge, LocalJudgeSettings
 from rlaif_dagster.judging.templates import load_template
 from rlaif_dagster.models import embedded_path, open_causal_lm
 from rlaif_dagster.numerics import prepare_torch

@@ -2,6 +2,8 @@
 
     RlaifError
     ├── InputError        a file that a person edits (or names) is wrong: exit code 2, nothing changed
+    │   └── MissingPlugInError   it names a plug-in that no installed distribution offers
+    ├── PlugInError       a plug-in is not installed, or cannot be used
     ├── ModelError        a model folder or hub id cannot be opened or used as asked
     ├── JudgeError        a judge cannot give verdicts at all (a single failed verdict is a row, not an error)
     │   └── BudgetError   the judge may not spend more; what it answered is kept
@@ -53,6 +55,42 @@ class InputError(RlaifError):
         if field:
             place += f", field '{field}'"
         super().__init__(f"{place}: {problem}\n  remedy: {remedy}")
+
+
+class MissingPlugInError(InputError):
+    """An input file names a plug-in that no installed distribution offers.
+
+    Attributes:
+        field_name: The field that names it, such as `provider`.
+        name: The plug-in's name.
+    """
+
+    def __init__(
+        self, problem: str, *, file: Path, remedy: str, line: int | None, field: str, name: str
+    ) -> None:
+        super().__init__(problem, file=file, remedy=remedy, line=line, field=field)
+        self.field_name = field.rpartition(".")[2]
+        self.name = name
+
+    def with_remedy(self, remedy: str) -> "MissingPlugInError":
+        """The same error with another remedy."""
+        return MissingPlugInError(
+            self.problem, file=self.file, remedy=remedy, line=self.line, field=str(self.field), name=self.name
+        )
+
+
+class PlugInError(RlaifError):
+    """A plug-in is not installed, or cannot be used.
+
+    Attributes:
+        problem: What is wrong.
+        remedy: What to do about it.
+    """
+
+    def __init__(self, problem: str, *, remedy: str) -> None:
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{problem}\n  remedy: {remedy}")
 
 
 class ModelError(RlaifError):

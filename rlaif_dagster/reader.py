@@ -7,9 +7,9 @@ Every fault is an `InputError` with file, line and field. YAML is loaded safely;
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from rlaif_dagster.errors import InputError
+from rlaif_dagster.errors import InputError, MissingPlugInError
 
 if TYPE_CHECKING:
     import yaml
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 Model = TypeVar("Model", bound="BaseModel")
+MISSING_PLUG_IN: Final = "plug_in_missing"
+"""The type of a validation error whose input names a plug-in that no installed distribution offers."""
 _Location = tuple[int | str, ...]
 _NUM_SHOWN = 80  # characters of a wrong value that a message shows
 
@@ -204,10 +206,16 @@ def _as_input_error(
         shorter = [known[:i] + known[i + 1 :] for i in range(len(known))]
         known = next((place for place in shorter if place in lines), known[:-1])
     problem, remedy = _explain(details)
+    place = line or lines.get(known)
+    if details["type"] == MISSING_PLUG_IN:
+        name = str(details.get("input"))
+        return MissingPlugInError(
+            problem, file=file, line=place, field=_dotted(location), remedy=remedy, name=name
+        )
     return InputError(
         problem,
         file=file,
-        line=line or lines.get(known),
+        line=place,
         field=_dotted(location) or None,
         remedy=remedy,
     )
@@ -223,7 +231,7 @@ def _explain(  # noqa: PLR0911 - one return for each kind of fault
             return "the field is missing", "add it"
         case "extra_forbidden":
             return f"unknown field (value {got})", "remove it, or correct its spelling"
-        case "value_error":
+        case "value_error" | "plug_in_missing":
             message = str(context.get("error", details["msg"]))
             problem, _, remedy = message.partition("; remedy: ")
             return problem, remedy or "correct the value"

@@ -41,7 +41,10 @@ def test_a_file_is_written_in_one_way(stages: dict[str, StageCode], tmp_path: Pa
 def test_a_stage_reaches_what_it_computes_with_and_not_what_other_stages_do(
     stages: dict[str, StageCode],
 ) -> None:
-    """A trainer's overridden methods count although only the library calls them; a template counts as well."""
+    """A trainer's overridden methods count although only the library calls them; a template counts as well.
+
+    So do the package's own plug-ins, although only their entry points name them.
+    """
     reached = {
         name: {f"{module}:{item}" for module, item in code.definitions} for name, code in stages.items()
     }
@@ -51,6 +54,9 @@ def test_a_stage_reaches_what_it_computes_with_and_not_what_other_stages_do(
     assert "rlaif_dagster.evaluation/:report.html.jinja" in reached["evaluation"]
     assert "rlaif_dagster.judging.templates:load_template" in reached["judgements"]
     assert not any("judging.cutting" in item for item in reached["constitution"])
+    asks = "rlaif_dagster.judging.providers.local:LocalJudge.ask"
+    assert asks in reached["judgements"]
+    assert asks not in reached["constitution"]
 
 
 def test_the_command_keeps_the_reason_or_says_that_it_is_missing(

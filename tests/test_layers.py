@@ -27,6 +27,7 @@ ORDER = (
         "tables",
         "drawing",
         "reader",
+        "plugins",
     ),
     # what knows nothing of feedback: statistics, a chat client, the embedded default's world
     *("stats", "serving", "world"),

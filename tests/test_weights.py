@@ -13,8 +13,7 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 
 from rlaif_dagster.errors import ModelError
 from rlaif_dagster.judging.calls import Call
-from rlaif_dagster.judging.local import LocalJudge
-from rlaif_dagster.judging.settings import LocalJudgeSettings
+from rlaif_dagster.judging.providers.local import LocalJudge, LocalJudgeSettings
 from rlaif_dagster.judging.templates import load_template
 from rlaif_dagster.models import copy_causal_lm, embedded_path, find_model, open_causal_lm
 from rlaif_dagster.training.rewards import RewardModel, open_reward_model

@@ -15,7 +15,7 @@ from packaging.version import Version
 from rich.console import Console
 from rich.markup import escape
 
-from rlaif_dagster.errors import RlaifError
+from rlaif_dagster.errors import PlugInError, RlaifError
 
 MIN_FREE_BYTES = 2 * 1024**3
 ANTLR = Requirement("antlr4-python3-runtime>=4.9,<4.14")
@@ -44,7 +44,13 @@ class Finding:
 def doctor_command(root: Path) -> int:
     """Prints every finding; returns 1 if something is wrong, else 0, also where there are notes."""
     console = Console()
-    findings = [*_check_python(), *_check_libraries(), *_check_tools(), *_check_project(root)]
+    findings = [
+        *_check_python(),
+        *_check_libraries(),
+        *_check_plug_ins(),
+        *_check_tools(),
+        *_check_project(root),
+    ]
     for finding in findings:
         mark = (
             "[red]wrong[/]" if finding.remedy else "[yellow]note[/] " if finding.note else "[green]ok[/]   "
@@ -99,6 +105,25 @@ def compare_release(found: str, tested: str | None) -> str | None:
     if here == there:
         return None
     return f"{'newer' if here > there else 'older'} than the tested {there[0]}.{there[1]}.x"
+
+
+def _check_plug_ins() -> Iterator[Finding]:
+    """Says which plug-ins there are, and what is wrong with those that cannot be used."""
+    from rlaif_dagster.judging.settings import JUDGES
+
+    usable = []
+    try:
+        names = JUDGES.list_names()
+    except PlugInError as error:
+        yield Finding(subject=f"{JUDGES.noun}s", found=error.problem, remedy=error.remedy)
+        return
+    for name in names:
+        try:
+            JUDGES.load(name)
+            usable.append(JUDGES.describe_plug_in(name))
+        except PlugInError as error:
+            yield Finding(subject=f"{JUDGES.noun} {name}", found=error.problem, remedy=error.remedy)
+    yield Finding(subject=f"{JUDGES.noun}s", found=", ".join(usable))
 
 
 def _check_tools() -> Iterator[Finding]:

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from rlaif_dagster.cli.figures import show_drifts, show_figures
 from rlaif_dagster.digest import Digest
+from rlaif_dagster.errors import MissingPlugInError
 from rlaif_dagster.lineage.drift import describe_drifts, find_drifts
 from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
@@ -17,16 +19,22 @@ from rlaif_dagster.lineage.project import Project
 def status_command(root: Path, *, as_json: bool) -> None:
     """Prints each asset's newest version and whether the inputs as they are now would give the same.
 
+    Without a plug-in that the inputs name, the versions are printed, and a word on what to install.
+
     Raises:
         RlaifError: If the inputs or the ledger are wrong.
     """
     project = Project.open(root)
-    graph = project.build_graph()
     heads = project.ledger.find_heads()
-    fresh = {item.asset for item in make_plan(project, graph, priced=False).fresh}
-    states = {
-        name: "missing" if name not in heads else "fresh" if name in fresh else "stale" for name in graph
-    }
+    problem = None
+    try:
+        graph = project.build_graph()
+        fresh = {item.asset for item in make_plan(project, graph, priced=False).fresh}
+        states = {
+            name: "missing" if name not in heads else "fresh" if name in fresh else "stale" for name in graph
+        }
+    except MissingPlugInError as error:  # what was made can be shown without it
+        problem, states = str(error), dict.fromkeys(heads, "unknown")
     table = Table(title=f"Project {project.root.name}")
     for column in ("asset", "state", "rows", "digest", "made (UTC)", "checks"):
         table.add_column(column, justify="right" if column == "rows" else "left", no_wrap=column == "asset")
@@ -47,6 +55,10 @@ def status_command(root: Path, *, as_json: bool) -> None:
         )
     console = Console(stderr=as_json)
     console.print(table)
+    if problem is not None:
+        console.print(
+            f"[yellow]the states are unknown[/]  {escape(problem)}", soft_wrap=True, highlight=False
+        )
     show_figures(console, project, heads)
     drifts = find_drifts(project.ledger)
     show_drifts(console, drifts, heads)
@@ -61,4 +73,5 @@ def status_command(root: Path, *, as_json: bool) -> None:
             }
             for name, state in states.items()
         }
-        typer.echo(json.dumps({"assets": described, "drifts": describe_drifts(drifts, heads)}))
+        drifted = describe_drifts(drifts, heads)
+        typer.echo(json.dumps({"assets": described, "drifts": drifted, "problem": problem}))

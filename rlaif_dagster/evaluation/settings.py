@@ -4,12 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rlaif_dagster.judging.settings import (
-    GateSettings,
-    LocalJudgeSettings,
-    OpenAIJudgeSettings,
-    PlantedJudgeSettings,
-)
+from rlaif_dagster.judging.settings import AskedJudge, GateSettings
 
 
 class EvaluationSettings(BaseModel):
@@ -27,12 +22,7 @@ class EvaluationSettings(BaseModel):
     """Precision of the policies and the reward model while they are measured."""
     gold: Literal["embedded_world"] | None = None
     """Ground truth to score with beside the judge; null when there is none, as with real prompts."""
-    judge: (
-        Annotated[
-            LocalJudgeSettings | OpenAIJudgeSettings | PlantedJudgeSettings, Field(discriminator="provider")
-        ]
-        | None
-    ) = None
+    judge: AskedJudge | None = None
     """An independent judge, which labelled no training data, beside the one in judge.yaml; null for none."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     """Confidence of every interval."""

@@ -12,7 +12,8 @@ from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.serving.calls import ChatCall, ChatFailure, ChatReply
 from rlaif_dagster.serving.client import Client
 from rlaif_dagster.serving.engine import Engine
-from rlaif_dagster.serving.exchange import ChatSettings, Exchange, Remedies, find_url
+from rlaif_dagster.serving.exchange import Exchange, Remedies
+from rlaif_dagster.serving.formats import CHAT_COMPLETIONS, ChatSettings
 from rlaif_dagster.serving.limits import Budget
 from rlaif_dagster.serving.settings import BudgetSettings, LimitSettings
 
@@ -79,7 +80,7 @@ def complete_by_server(
     ):
         exchange = make_exchange(str(folder), settings)
         engine = Engine(
-            Client(find_url(url, {}), exchange, key=None, timeout_seconds=TIMEOUT_SECONDS),
+            Client(url + CHAT_COMPLETIONS.path, exchange, timeout_seconds=TIMEOUT_SECONDS),
             exchange,
             who="the policy's server",
             limits=LimitSettings(concurrency=min(concurrency, 4096), timeout_seconds=TIMEOUT_SECONDS),

@@ -7,10 +7,11 @@ from rlaif_dagster.graph.fees import Meter, Usage, add_usages
 from rlaif_dagster.graph.judging import read_answers
 from rlaif_dagster.graph.price import UNKNOWN, Price, PriceContext, Range
 from rlaif_dagster.inputs.project_inputs import EVALUATION_JUDGE, JudgeSource, ProjectInputs
-from rlaif_dagster.judging.calls import Call, JudgeProfile
+from rlaif_dagster.judging.calls import Call
 from rlaif_dagster.judging.journal import look_into_journal
 from rlaif_dagster.judging.opening import read_judges
 from rlaif_dagster.judging.pairs import Pair
+from rlaif_dagster.judging.profile import JudgeProfile
 from rlaif_dagster.judging.questions import is_settled, plan_questions
 from rlaif_dagster.prompts import Prompt
 from rlaif_dagster.tables import Row
@@ -68,7 +69,7 @@ def price_calls(
         tokens, cost = usage or (UNKNOWN, UNKNOWN)
     if num_asked and read:
         tokens = calls.scale((read + written) / num_asked)
-        prices = [getattr(source.settings, "price", None) for source in sources]
+        prices = [source.settings.token_price for source in sources]
         if len(prices) == 1 and prices[0] is not None:
             fees = read * prices[0].input_per_million + written * prices[0].output_per_million
             cost = calls.scale(fees / 1e6 / num_asked)

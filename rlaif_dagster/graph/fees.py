@@ -12,10 +12,9 @@ from typing import Final
 
 from rlaif_dagster.graph.price import Range
 from rlaif_dagster.inputs.project_inputs import JudgeSource
-from rlaif_dagster.judging.calls import Call, JudgeProfile
+from rlaif_dagster.judging.calls import Call
 from rlaif_dagster.judging.cutting import ANSWERS
-from rlaif_dagster.judging.served import JudgeChat
-from rlaif_dagster.judging.settings import LocalJudgeSettings, OpenAIJudgeSettings, PlantedJudgeSettings
+from rlaif_dagster.judging.profile import JudgeProfile
 from rlaif_dagster.judging.templates import VARIABLES, neutralise
 
 Usage = tuple[Range, Range]
@@ -33,21 +32,21 @@ def add_usages(usages: Iterable[Usage]) -> Usage:
 
 
 class Meter:
-    """Bounds what calls use up; judges that run here cost no fees, and their tokens are not counted."""
+    """Bounds what calls use up; the tokens of judges that cost no fees are not counted."""
 
     def __init__(self, judges: Iterable[JudgeSource]) -> None:
         """Takes the judges with their prices of today."""
-        self._chats = {}
+        self._bounds = {}
         self._currencies = set[str]()
         self._is_known = True
         for source in judges:
             settings = source.settings
-            if isinstance(settings, OpenAIJudgeSettings) and settings.price is not None:
+            price, bound = settings.token_price, settings.bound_tokens(source.template)
+            if price is not None and bound is not None:
                 profile = JudgeProfile.from_settings(settings, source.template, model=None)
-                chat = JudgeChat(settings, source.template, key=None)
-                self._chats[profile.name] = (profile, chat, settings.price)
-                self._currencies.add(settings.price.currency)
-            elif not isinstance(settings, LocalJudgeSettings | PlantedJudgeSettings):
+                self._bounds[profile.name] = (profile, bound, price)
+                self._currencies.add(price.currency)
+            elif not settings.is_free:
                 self._is_known = False
 
     @property
@@ -62,16 +61,16 @@ class Meter:
 
     def bound(self, judge: str, call: Call) -> Usage:
         """What one call uses up."""
-        if judge not in self._chats:
+        if judge not in self._bounds:
             return NOTHING
-        _, chat, price = self._chats[judge]
-        written, _ = chat.write_call(call)
-        request = chat.exchange.encode(written)
-        words = sum(len(message["content"].split()) for message in written.messages)
-        most_read, most_written = request.most_input_tokens, request.most_output_tokens
+        _, bound, price = self._bounds[judge]
+        bounds = bound(call)
         return (
-            Range(min=words + 1, max=most_read + most_written),
-            Range(min=price.find_cost(words, 1), max=price.find_cost(most_read, most_written)),
+            Range(min=bounds.least_read + 1, max=bounds.most_read + bounds.most_written),
+            Range(
+                min=price.find_cost(bounds.least_read, 1),
+                max=price.find_cost(bounds.most_read, bounds.most_written),
+            ),
         )
 
     def bound_any(self, *, rules: Iterable[str], prompts: Iterable[str], answers: Iterable[str]) -> Usage:
@@ -79,7 +78,7 @@ class Meter:
         longest = {"principle": find_longest(rules), "prompt": find_longest(prompts)}
         answer = find_longest(answers)
         usages = []
-        for name, (profile, _, _) in self._chats.items():
+        for name, (profile, _, _) in self._bounds.items():
             texts = {
                 variable: answer if variable in ANSWERS else longest[variable]
                 for variable in VARIABLES[profile.template.form]

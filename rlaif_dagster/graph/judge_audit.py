@@ -35,11 +35,12 @@ from rlaif_dagster.graph.stage import (
 )
 from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs, RecordedFile
 from rlaif_dagster.judge_quality.probe import Probe, plan_probes
-from rlaif_dagster.judging.calls import Answer, JudgeProfile
+from rlaif_dagster.judging.calls import Answer
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.human import HumanLabels, read_human_labels
 from rlaif_dagster.judging.opening import StoredJudge, read_judges
 from rlaif_dagster.judging.pairs import Pair
+from rlaif_dagster.judging.profile import JudgeProfile
 from rlaif_dagster.judging.questions import Question, plan_questions
 from rlaif_dagster.judging.settings import GateSettings, JudgingProtocol, find_protocol
 from rlaif_dagster.judging.verdicts import Verdict

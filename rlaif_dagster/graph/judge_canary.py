@@ -41,8 +41,8 @@ from rlaif_dagster.graph.stage import (
     StageResult,
 )
 from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, ProjectInputs
-from rlaif_dagster.judging.calls import JudgeProfile
 from rlaif_dagster.judging.opening import read_judges
+from rlaif_dagster.judging.profile import JudgeProfile
 from rlaif_dagster.judging.questions import Question, plan_questions
 from rlaif_dagster.judging.settings import CanarySettings
 from rlaif_dagster.judging.verdicts import Verdict

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.responses import MODEL_ENGINE, view_responses
-from rlaif_dagster.graph.sources import JUDGE_VERDICTS, TABLE_ENGINE, read_constitution, read_prompts
+from rlaif_dagster.graph.sources import TABLE_ENGINE, read_constitution, read_prompts
 from rlaif_dagster.graph.specs import identity, spec, speed
 from rlaif_dagster.graph.stage import (
     Check,
@@ -26,19 +26,14 @@ from rlaif_dagster.graph.stage import (
     StageResult,
 )
 from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs
-from rlaif_dagster.judging.calls import Answer, JudgeProfile
+from rlaif_dagster.judging.calls import Answer
 from rlaif_dagster.judging.journal import open_journal
 from rlaif_dagster.judging.judge import Plan, Tally, ask_questions, read_verdicts
-from rlaif_dagster.judging.opening import JUDGE_JSON, StoredJudge, read_judges
+from rlaif_dagster.judging.opening import JUDGE_VERDICTS, StoredJudge, read_judges, read_settings
 from rlaif_dagster.judging.pairs import Pair, PairingSettings, form_pairs
+from rlaif_dagster.judging.profile import JudgeProfile
 from rlaif_dagster.judging.questions import Question, plan_questions
-from rlaif_dagster.judging.settings import (
-    AskedJudgeSettings,
-    LocalJudgeSettings,
-    OpenAIJudgeSettings,
-    RecordedJudgeSettings,
-    name_judge,
-)
+from rlaif_dagster.judging.settings import AskedJudgeSettings, name_judge
 from rlaif_dagster.judging.verdicts import Verdict, judgements_schema
 from rlaif_dagster.numerics import NumericsSettings
 from rlaif_dagster.tables import Row, has_columns, stream_table, write_table
@@ -71,11 +66,11 @@ class Asking:
     """How fast, where and at what price judges are asked.
 
     Attributes:
-        served_by: The settings of served judges as they are today, by name.
-        batch_size: Most calls that a local judge answers at once.
+        today: The judges' settings as they are today, by name.
+        batch_size: Most calls that a judge that runs here answers at once.
     """
 
-    served_by: Mapping[str, OpenAIJudgeSettings]
+    today: Mapping[str, AskedJudgeSettings]
     batch_size: int
 
     @classmethod
@@ -89,8 +84,7 @@ class Asking:
     @classmethod
     def of_judges(cls, judges: Iterable[AskedJudgeSettings], *, batch_size: int) -> "Asking":
         """How these judges are asked."""
-        served = {name_judge(one): one for one in judges if isinstance(one, OpenAIJudgeSettings)}
-        return cls(served_by=served, batch_size=batch_size)
+        return cls(today={name_judge(one): one for one in judges}, batch_size=batch_size)
 
 
 @spec
@@ -164,8 +158,8 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
 
 
 def has_local_judge(inputs: ProjectInputs) -> bool:
-    """Whether a judge runs here."""
-    return any(isinstance(source.settings, LocalJudgeSettings) for source in inputs.judges)
+    """Whether a judge runs a model here."""
+    return any(source.settings.named_model is not None for source in inputs.judges)
 
 
 def check_judgements() -> Check:
@@ -270,21 +264,22 @@ def ask_judges(
     tally = Tally()
     with open_journal(context.journal, context.attempt) as journal:
         for name, judge in judges.items():
-            served = asking.served_by.get(name)
+            today = asking.today.get(name)
+            run_budget = today.run_budget if today else None
             tally.add(
                 ask_questions(
                     plan,
                     judge.profile,
                     functools.partial(
                         judge.open,
-                        served_by=served,
+                        today=today,
                         numerics=numerics,
                         batch_size=asking.batch_size,
-                        budget=context.services.find_budget(name, served.limits.budget) if served else None,
+                        budget=context.services.find_budget(name, run_budget) if run_budget else None,
                     ),
                     journal,
                     earlier=earlier,
-                    price=served.price if served else None,
+                    price=today.token_price if today else None,
                     progress=context.services.progress,
                 )
             )
@@ -334,15 +329,11 @@ def read_answers(
 
 def compute_recorded_judgements(context: StageContext, spec: RecordedJudgementsSpec) -> StageResult:
     """Imports recorded verdicts."""
-    from rlaif_dagster.judging.recorded import read_recorded_verdicts
-
     constitution = read_constitution(context.inputs["constitution"])
-    settings = RecordedJudgeSettings.model_validate_json((context.inputs["judge"] / JUDGE_JSON).read_bytes())
     try:
-        result = read_recorded_verdicts(
+        result = read_settings(context.inputs["judge"]).read_verdicts(
             context.inputs["judge"] / JUDGE_VERDICTS,
             view_responses(context, "response_id", "prompt_id", "source"),
-            name=settings.name,
             principle_ids=[principle.id for principle in constitution.principles],
         )
     except InputError as error:

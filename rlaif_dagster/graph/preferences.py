@@ -27,7 +27,7 @@ from rlaif_dagster.graph.stage import (
 from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs, RecordedFile
 from rlaif_dagster.judging.human import HUMAN_VALUES, read_human_labels
 from rlaif_dagster.judging.jury import Jury
-from rlaif_dagster.judging.settings import Combine, JudgingProtocol, find_combine, find_protocol
+from rlaif_dagster.judging.settings import Combine, JudgingProtocol, find_protocol
 from rlaif_dagster.preferences import PreferenceSettings, aggregate_verdicts, preferences_schema
 from rlaif_dagster.rounds.plateau import JUDGE_THRESHOLDS, PlateauSettings, list_reasons, watch_judge
 from rlaif_dagster.tables import Row, StoredRows, write_table
@@ -100,7 +100,7 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
             spec=AiPreferencesSpec(
                 preferences=pipeline.preferences,
                 protocol=find_protocol(inputs.judge),
-                combine=find_combine(inputs.judge),
+                combine=inputs.judge.combined_by,
                 human_labels=inputs.human_labels if pipeline.preferences.human_weight else None,
                 plateau=forget(pipeline.plateau, _LATER_THRESHOLDS) if has_rounds else None,
                 confidence=pipeline.evaluation.confidence if has_rounds else None,

@@ -23,7 +23,6 @@ from rlaif_dagster.graph.sources import read_prompts
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.judge_quality.probe import ATTACKS, HARMLESS, NUM_PROBES
 from rlaif_dagster.judging.pairs import Pair, PairingSettings, form_pairs
-from rlaif_dagster.judging.settings import LocalJudgeSettings
 from rlaif_dagster.prompts import Prompt
 from rlaif_dagster.revising.settings import BASE_POLICY
 from rlaif_dagster.tables import Row, has_columns, stream_table
@@ -78,7 +77,7 @@ def price_revisions(inputs: ProjectInputs, context: PriceContext) -> Price:
         rows_reused=len(rows) - num_sampled,
         judge_calls=Range(min=0, max=2 * settings.rounds * len(rows)),
         tokens=None,
-        cost=Range() if isinstance(settings.critic, LocalJudgeSettings) else None,
+        cost=Range() if settings.critic.is_free else None,
     )
 
 

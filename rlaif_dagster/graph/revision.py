@@ -1,7 +1,6 @@
 """Stages of critique and revision: the critic, the revised answers, and the policy fine-tuned on them."""
 
 import functools
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,16 +27,12 @@ from rlaif_dagster.graph.stage import (
     StageResult,
 )
 from rlaif_dagster.inputs.project_inputs import SUPERVISED_POLICY, ProjectInputs
-from rlaif_dagster.judging.calls import Answer, Call, JudgeProfile
+from rlaif_dagster.judging.calls import Answer, Call
 from rlaif_dagster.judging.journal import open_journal
 from rlaif_dagster.judging.judge import Tally, answer_calls
-from rlaif_dagster.judging.opening import JUDGE_JSON, JUDGE_MODEL, StoredJudge, write_judge
-from rlaif_dagster.judging.settings import (
-    LocalJudgeSettings,
-    OpenAIJudgeSettings,
-    PlantedJudgeSettings,
-    name_judge,
-)
+from rlaif_dagster.judging.opening import JUDGE_MODEL, StoredJudge, write_judge
+from rlaif_dagster.judging.profile import JudgeProfile
+from rlaif_dagster.judging.settings import AskedJudgeSettings, name_judge
 from rlaif_dagster.judging.templates import Template
 from rlaif_dagster.models import ModelSource, copy_causal_lm
 from rlaif_dagster.numerics import NumericsSettings
@@ -61,7 +56,7 @@ _NUM_SAMPLES: Final = ("num_samples",)
 class CriticSpec:
     """The critic, its two prompts, and where its model comes from."""
 
-    critic: LocalJudgeSettings | OpenAIJudgeSettings = identity()
+    critic: AskedJudgeSettings = identity()
     templates: Mapping[str, Template] = identity()
     model: ModelSource | None = identity()
 
@@ -176,8 +171,8 @@ def compute_revised_responses(context: StageContext, spec: RevisedResponsesSpec)
     write_responses(context.output, responses.rows)
     stored = _read_critic(context)
     critic = stored["critique"].settings
-    if isinstance(critic, PlantedJudgeSettings):
-        raise TypeError("a planted judge writes nothing")
+    if critic.max_tokens_written is None:
+        raise TypeError(f"a critic of the provider {critic.provider} writes nothing")
     writers = Writers(
         critic=stored["critique"].profile,
         reviser=stored["revision"].profile,
@@ -185,15 +180,16 @@ def compute_revised_responses(context: StageContext, spec: RevisedResponsesSpec)
     )
     tally = Tally()
     name = name_judge(critic)
-    served = spec.asking.served_by.get(name)
-    budget = context.services.find_budget(name, served.limits.budget) if served else None
+    today = spec.asking.today.get(name)
+    run_budget = today.run_budget if today else None
+    budget = context.services.find_budget(name, run_budget) if run_budget else None
     with open_journal(context.journal, context.attempt) as journal:
 
         def answer_all(profile: JudgeProfile, calls: Sequence[Call]) -> Mapping[str, Answer]:
             kind = str(profile.template.writes)
             open_writer = functools.partial(
                 stored[kind].open,
-                served_by=served,
+                today=today,
                 numerics=spec.numerics,
                 batch_size=spec.asking.batch_size,
                 budget=budget,
@@ -208,7 +204,7 @@ def compute_revised_responses(context: StageContext, spec: RevisedResponsesSpec)
                     read_answers(folder, REVISIONS_TABLE, revisions_schema)
                     for folder in context.services.earlier_versions()
                 ),
-                price=served.price if served else None,
+                price=today.token_price if today else None,
                 progress=context.services.progress,
             )
             tally.add(result)
@@ -325,11 +321,10 @@ REVISION_BUILDERS: Final = (build_critic, build_revised_responses, build_supervi
 
 
 def _read_critic(context: StageContext) -> dict[str, StoredJudge]:
-    """The critic by what it writes; its model is its own, the policy itself, or behind a server."""
-    folder, model = context.inputs["critic"], None
-    if json.loads((folder / "critique" / JUDGE_JSON).read_bytes())["provider"] == "local":
-        own = folder / JUDGE_MODEL
-        model = own if own.is_dir() else context.inputs[BASE_POLICY]
+    """The critic by what it writes; the model that it names, if it names one, is its own or the policy itself."""
+    folder = context.inputs["critic"]
+    own = folder / JUDGE_MODEL
+    model = own if own.is_dir() else context.inputs[BASE_POLICY]
     return {name: StoredJudge.read(folder / name, model=model) for name in ("critique", "revision")}
 
 

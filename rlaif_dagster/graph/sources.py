@@ -37,16 +37,15 @@ from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.opening import (
     JUDGE_JSON,
     JUDGE_MODEL,
+    JUDGE_VERDICTS,
     JURY_FOLDER,
     write_judge,
 )
-from rlaif_dagster.judging.settings import JurySettings, RecordedJudgeSettings
 from rlaif_dagster.models import ModelSource, copy_causal_lm
 from rlaif_dagster.prompts import Prompt, PromptsResult, find_leaks, prompts_schema, split_prompts
 from rlaif_dagster.tables import stream_table, write_table
 
 CONSTITUTION_JSON: Final = "constitution.json"
-JUDGE_VERDICTS: Final = "verdicts.jsonl"
 PROMPTS_TABLE: Final = "prompts.parquet"
 
 NUM_EXAMPLES: Final = 3
@@ -114,22 +113,15 @@ def build_judge(inputs: ProjectInputs) -> Stage:
 
     A jury's judges stand in folders of their own, `judges/0` and so on, each laid out like a single judge.
     """
-    judge: JudgeSource | Mapping[str, JsonValue]
-    if isinstance(inputs.judge, JurySettings):
-        judge = {"provider": "jury", "combine": inputs.judge.combine}
-    elif isinstance(inputs.judge, RecordedJudgeSettings):
-        hopes = {"gates", "human_labels"}  # they say nothing of the verdicts
-        judge = {**inputs.judge.model_dump(mode="json", exclude=hopes), "verdicts": JUDGE_VERDICTS}
-    else:
-        (judge,) = inputs.judges
+    is_one = inputs.judge.members == (inputs.judge,)
     return Stage(
         identity=Identity(
             name="judge",
             code_version="1",
             inputs=(),
             spec=JudgeSpec(
-                judge=judge,
-                judges=inputs.judges if isinstance(inputs.judge, JurySettings) else (),
+                judge=inputs.judges[0] if is_one else inputs.judge.describe(),
+                judges=() if is_one else inputs.judges,
                 models=tuple(source.model for source in inputs.judges),
                 verdicts=inputs.verdicts,
             ),

@@ -15,16 +15,7 @@ from rlaif_dagster.inputs.pipeline import PipelineSettings
 from rlaif_dagster.inputs.release import Hold
 from rlaif_dagster.judging.constitution import Constitution, ConstitutionSettings
 from rlaif_dagster.judging.opening import describe_judge
-from rlaif_dagster.judging.settings import (
-    AskedJudgeSettings,
-    JudgeSettings,
-    LocalJudgeSettings,
-    OpenAIJudgeSettings,
-    PlantedJudgeSettings,
-    RecordedJudgeSettings,
-    list_members,
-    name_judge,
-)
+from rlaif_dagster.judging.settings import AnyJudge, AskedJudgeSettings, JudgeSettings, name_judge
 from rlaif_dagster.judging.templates import Template, load_template
 from rlaif_dagster.models import ModelSource, find_model
 from rlaif_dagster.prompts import PromptLine, read_prompt_lines
@@ -38,7 +29,7 @@ EVALUATION_JUDGE: Final = "evaluation_judge"
 PIPELINE_FILE: Final = "inputs/pipeline.yaml"
 
 
-class JudgeFile(RootModel[JudgeSettings]):
+class JudgeFile(RootModel[AnyJudge]):
     """`inputs/judge.yaml`: the fields of one judge, at the top level."""
 
 
@@ -85,7 +76,7 @@ class JudgeSource:
     Attributes:
         settings: Its settings.
         template: Its prompt.
-        model: Where a local judge's model comes from, else None.
+        model: Where the model comes from that it names, or None if it names none.
     """
 
     settings: AskedJudgeSettings
@@ -103,18 +94,18 @@ class JudgeSource:
         Raises:
             InputError: If it is not there.
         """
-        model = None
-        if isinstance(settings, LocalJudgeSettings):
-            model = find_model(root, settings.model, settings.revision, file=file, field=f"{section}model")
+        named, model = settings.named_model, None
+        if named is not None:
+            model = find_model(root, named.model, named.revision, file=file, field=f"{section}model")
         template = load_template(settings.template, root)
-        if template.form == "rating" and isinstance(settings, PlantedJudgeSettings):
+        try:
+            settings.check_template(template)
+        except ValueError as error:
+            problem, _, remedy = str(error).partition("; remedy: ")
             raise InputError(
-                "a planted judge compares two answers, but the template rates one",
-                file=file,
-                field=f"{section}template",
-                remedy="name a template with `verdicts`, such as pairwise",
-            )
-        if template.verdict_line is not None and getattr(settings, "verdict", "text") == "logprob":
+                problem, file=file, field=f"{section}template", remedy=remedy or "name another template"
+            ) from error
+        if template.verdict_line is not None and settings.reading == "logprob":
             raise InputError(
                 f"verdicts are read from the next token, but the template {settings.template!r} asks for reasons first",
                 file=file,
@@ -132,10 +123,10 @@ class CriticSource:
         settings: Its settings.
         critique: The prompt for a critique.
         revision: The prompt for a revision.
-        model: Where a local critic's model comes from; None for a served one, and for the base policy.
+        model: Where the model comes from that it names; None if it names none, or the base policy.
     """
 
-    settings: LocalJudgeSettings | OpenAIJudgeSettings
+    settings: AskedJudgeSettings
     critique: Template
     revision: Template
     model: ModelSource | None
@@ -148,8 +139,9 @@ class CriticSource:
             InputError: If it is not there.
         """
         critic, model = settings.critic, None
-        if isinstance(critic, LocalJudgeSettings) and critic.model != BASE_POLICY:
-            model = find_model(root, critic.model, critic.revision, file=file, field="revision.critic.model")
+        named = critic.named_model
+        if named is not None and named.model != BASE_POLICY:
+            model = find_model(root, named.model, named.revision, file=file, field="revision.critic.model")
         return cls(
             settings=critic,
             critique=load_template(settings.critique_template, root, forms=("critique",)),
@@ -218,7 +210,7 @@ class ProjectInputs:
         pipeline = read_yaml(pipeline_file, PipelineSettings)
         constitution = read_yaml(root / CONSTITUTION_FILE, ConstitutionSettings)
         judge = read_yaml(judge_file, JudgeFile).root
-        members = list_members(judge)
+        members, verdicts_file = judge.members, judge.verdicts_file
         sampling = pipeline.sampling
         if pipeline.reward_model.base == BASE_POLICY and pipeline.reward_model.revision is not None:
             raise InputError(
@@ -234,7 +226,7 @@ class ProjectInputs:
             pipeline.evaluation.no_regression, constitution, prompt_lines, file=pipeline_file
         )
         if pipeline.rounds > 1 and (
-            isinstance(sampling, RecordedSamplingSettings) or isinstance(judge, RecordedJudgeSettings)
+            isinstance(sampling, RecordedSamplingSettings) or verdicts_file is not None
         ):
             raise InputError(
                 f"there are {pipeline.rounds} rounds, but recorded responses or verdicts say nothing of what the "
@@ -253,9 +245,9 @@ class ProjectInputs:
                 )
                 for place, member in enumerate(members)
             ),
-            verdicts=RecordedFile.find(root, judge.verdicts, file=judge_file, field="verdicts")
-            if isinstance(judge, RecordedJudgeSettings)
-            else None,
+            verdicts=None
+            if verdicts_file is None
+            else RecordedFile.find(root, verdicts_file, file=judge_file, field="verdicts"),
             human_labels=None
             if judge.human_labels is None
             else RecordedFile.find(root, judge.human_labels, file=judge_file, field="human_labels"),
@@ -302,7 +294,7 @@ def _find_evaluation_judge(
     if settings is None:
         return None
     name = name_judge(settings)
-    if name in {name_judge(member) for member in list_members(judge)}:
+    if name in {name_judge(member) for member in judge.members}:
         raise InputError(
             f"the independent judge has the name of the judge that labels the training data, {name!r}",
             file=file,

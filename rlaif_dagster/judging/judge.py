@@ -7,8 +7,9 @@ from itertools import compress, islice
 from typing import Final
 
 from rlaif_dagster.errors import JudgeError
-from rlaif_dagster.judging.calls import Answer, Call, Judge, JudgeProfile
+from rlaif_dagster.judging.calls import Answer, Call, Judge
 from rlaif_dagster.judging.journal import Journal
+from rlaif_dagster.judging.profile import JudgeProfile
 from rlaif_dagster.judging.questions import Question, conclude, is_settled
 from rlaif_dagster.judging.verdicts import Verdict
 from rlaif_dagster.progress import Progress, ignore_progress

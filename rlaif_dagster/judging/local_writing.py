@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Final
 
 from rlaif_dagster.judging.calls import Answer
 from rlaif_dagster.judging.local_requests import Request, form_batches
-from rlaif_dagster.judging.settings import LocalJudgeSettings
 from rlaif_dagster.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -20,7 +19,8 @@ def write_replies(
     tokenizer: "PreTrainedTokenizerBase",
     requests: Sequence[Request],
     *,
-    settings: LocalJudgeSettings,
+    temperature: float,
+    max_new_tokens: int,
     batch_size: int,
 ) -> Iterator[list[Answer]]:
     """Yields the replies to requests batch by batch, longest first; one that reaches `max_new_tokens` ends there.
@@ -29,13 +29,14 @@ def write_replies(
         model: The judge's model.
         tokenizer: Its tokenizer.
         requests: The requests.
-        settings: Temperature and the largest number of new tokens.
+        temperature: Divides the logits; 0 always takes the likeliest token.
+        max_new_tokens: Longest reply, in tokens.
         batch_size: Most replies at once.
     """
     from rlaif_dagster.decoding import decode
 
     for batch in form_batches(
-        requests, batch_size=batch_size, max_tokens=BATCH_TOKENS, new_tokens=settings.max_new_tokens
+        requests, batch_size=batch_size, max_tokens=BATCH_TOKENS, new_tokens=max_new_tokens
     ):
         # A call's name covers the judge, the texts and the repeat.
         seeds = [derive_seed(0, "verdict", request.call_id) for request in batch]
@@ -44,8 +45,8 @@ def write_replies(
             tokenizer,
             [request.ids for request in batch],
             seeds,
-            temperature=settings.temperature,
-            max_new_tokens=settings.max_new_tokens,
+            temperature=temperature,
+            max_new_tokens=max_new_tokens,
         )
         yield [
             Answer(

@@ -3,39 +3,41 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pydantic import TypeAdapter
 
 from rlaif_dagster.digest import FolderManifest, JsonValue, canonical_json
-from rlaif_dagster.judging.calls import Judge, JudgeProfile
-from rlaif_dagster.judging.planted import PlantedJudge
+from rlaif_dagster.judging.calls import Judge
+from rlaif_dagster.judging.profile import JudgeProfile
 from rlaif_dagster.judging.settings import (
+    JUDGES,
+    PLUG_IN,
+    AnyJudge,
     AskedJudgeSettings,
     Combine,
-    LocalJudgeSettings,
-    OpenAIJudgeSettings,
+    JudgeSettings,
+    Opening,
 )
 from rlaif_dagster.judging.templates import Template
 from rlaif_dagster.numerics import NumericsSettings
-
-if TYPE_CHECKING:
-    from rlaif_dagster.serving.limits import Budget
+from rlaif_dagster.serving.limits import Budget
 
 JUDGE_JSON: Final = "judge.json"
 JUDGE_TEMPLATE: Final = "template.json"
 JUDGE_MODEL: Final = "model"
+JUDGE_VERDICTS: Final = "verdicts.jsonl"
 JURY_FOLDER: Final = "judges"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredJudge:
-    """A judge in a folder: `judge.json`, `template.json`, and `model/` if it is local.
+    """A judge in a folder: `judge.json`, `template.json`, and `model/` if it names one.
 
     Attributes:
         settings: Its settings.
         profile: Who it is.
-        model: Its model's folder, where it is local.
+        model: Its model's folder, where it names one.
     """
 
     settings: AskedJudgeSettings
@@ -48,12 +50,18 @@ class StoredJudge:
 
         Args:
             folder: The folder.
-            model: The model's folder, where it is elsewhere.
+            model: The folder of the model that the judge names, where it is elsewhere.
+
+        Raises:
+            PlugInError: If its provider is not installed as it was when the folder was written.
         """
-        adapter: TypeAdapter[AskedJudgeSettings] = TypeAdapter(AskedJudgeSettings)
-        settings = adapter.validate_json((folder / JUDGE_JSON).read_bytes())
+        settings = read_settings(folder)
+        if not isinstance(settings, AskedJudgeSettings):
+            raise TypeError(f"{folder} holds no judge that is asked")
         template = Template.from_json(json.loads((folder / JUDGE_TEMPLATE).read_bytes()))
-        model = model or folder / JUDGE_MODEL
+        own = folder / JUDGE_MODEL
+        if settings.named_model is None or own.is_dir() or model is None:
+            model = own
         return cls(
             settings=settings,
             profile=JudgeProfile.from_settings(
@@ -65,45 +73,43 @@ class StoredJudge:
     def open(
         self,
         *,
-        served_by: OpenAIJudgeSettings | None,
+        today: AskedJudgeSettings | None,
         numerics: NumericsSettings | None,
         batch_size: int,
-        budget: "Budget | None" = None,
+        budget: Budget | None = None,
     ) -> Judge:
         """Opens the judge, ready to be asked.
 
         Args:
-            served_by: The settings of today of a served judge: where, how fast and at what price it is asked.
-            numerics: How a local judge computes; None where no judge is local.
-            batch_size: Most calls that a local judge answers at once.
-            budget: What a served judge may spend, where that is shared.
+            today: The settings of today, which say where, how fast and at what price it is asked.
+            numerics: How numbers are computed; None where no judge runs a model here.
+            batch_size: Most calls that a judge that runs here answers at once.
+            budget: What may be spent, where that is shared.
 
         Raises:
             JudgeError: If it cannot be asked.
         """
-        if isinstance(self.settings, LocalJudgeSettings):
-            if numerics is None:
-                raise TypeError("a local judge needs to be told how numbers are computed")
-            from rlaif_dagster.judging.local import LocalJudge
-            from rlaif_dagster.numerics import prepare_torch
-
-            return LocalJudge(
-                self.settings,
-                self.profile.template,
-                folder=self.model,
-                device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
+        return self.settings.take_speed(today).open_judge(
+            Opening(
+                template=self.profile.template,
+                model=self.model,
+                numerics=numerics,
                 batch_size=batch_size,
-            )
-        if isinstance(self.settings, OpenAIJudgeSettings):
-            from rlaif_dagster.judging.served import ServedJudge
-
-            return ServedJudge(
-                self.settings,
-                self.profile.template,
-                served_by=served_by,
                 budget=budget,
             )
-        return PlantedJudge(self.settings, self.profile.template)
+        )
+
+
+def read_settings(folder: Path) -> JudgeSettings:
+    """Reads the settings of a judge or of recorded verdicts, by the provider that they were written by.
+
+    Raises:
+        PlugInError: If it is not installed, or comes from another distribution or version than it did.
+    """
+    described = json.loads((folder / JUDGE_JSON).read_bytes())
+    JUDGES.require_origin(described["provider"], described.pop(PLUG_IN, None))
+    adapter: TypeAdapter[JudgeSettings] = TypeAdapter(AnyJudge)
+    return adapter.validate_python(described)
 
 
 def describe_judge(settings: AskedJudgeSettings, template: Template) -> dict[str, JsonValue]:

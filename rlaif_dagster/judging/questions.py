@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rlaif_dagster.digest import Digest
-from rlaif_dagster.judging.calls import Answer, Call, JudgeProfile
+from rlaif_dagster.judging.calls import Answer, Call
 from rlaif_dagster.judging.constitution import Constitution, Principle
 from rlaif_dagster.judging.pairs import Pair
+from rlaif_dagster.judging.profile import JudgeProfile
 from rlaif_dagster.judging.reading import Preference, read_rating, read_verdict
 from rlaif_dagster.judging.verdicts import HARD_PROBABILITY, ORDERS, Order, Status, Verdict, lean
 from rlaif_dagster.seeds import derive_seed

@@ -37,7 +37,7 @@ from rlaif_dagster.judging.calls import Answer
 from rlaif_dagster.judging.judge import count_statuses
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.judging.reading import Preference
-from rlaif_dagster.judging.verdicts import Order, Verdict, lean
+from rlaif_dagster.judging.verdicts import Order, RecordedResult, Verdict, lean
 from rlaif_dagster.prompts import identify_prompt
 from rlaif_dagster.reader import read_jsonl
 
@@ -93,26 +93,6 @@ class RecordedLine(BaseModel):
                 "probability that the answer shown first is better: correct the one or the other"
             )
         return self
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedResult:
-    """What a verdicts file holds.
-
-    Attributes:
-        pairs: The pairs judged, sorted by prompt and responses.
-        verdicts: The verdicts, sorted by pair, principle and order.
-        num_missing: Questions (pair, principle, order) whose twin in the other order has a verdict line
-            and which have none.
-        num_other_judges: Lines of judges that were not asked for.
-        by_status: Number of verdicts by status.
-    """
-
-    pairs: tuple[Pair, ...]
-    verdicts: tuple[Verdict, ...]
-    num_missing: int
-    num_other_judges: int
-    by_status: Mapping[str, int]
 
 
 def read_recorded_verdicts(

@@ -1,19 +1,27 @@
-"""A judge behind an OpenAI-compatible server: what it is asked, and how its replies become answers."""
+"""A judge behind a chat server: what it is asked, and how its replies become answers.
+
+A provider for such a server is a subclass of `ServedJudgeSettings` that says how requests and replies look: its
+`chat_format`. Everything else is here and in `rlaif_dagster.serving`: keys, attempts, limits, budgets, prices.
+"""
 
 import math
 import os
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Final, Self
+
+from pydantic import Field, field_validator, model_validator
 
 from rlaif_dagster.errors import JudgeError
 from rlaif_dagster.judging.calls import Answer, AnswerStatus, Call
 from rlaif_dagster.judging.cutting import cut_texts
-from rlaif_dagster.judging.settings import NO_IDENTITY, OpenAIJudgeSettings, name_judge
+from rlaif_dagster.judging.settings import SPEED_ONLY, AskedJudgeSettings, Opening, TokenBounds, name_judge
 from rlaif_dagster.judging.templates import Template
 from rlaif_dagster.judging.verdicts import HARD_PROBABILITY
 from rlaif_dagster.serving.calls import ChatCall, ChatFailure, ChatOutcome, TokenLogprob
-from rlaif_dagster.serving.exchange import URL_VARIABLE, ChatSettings, Exchange, Remedies, find_url
+from rlaif_dagster.serving.exchange import Exchange, Remedies
+from rlaif_dagster.serving.formats import CHAT_COMPLETIONS, ChatFormat, ChatSettings
 from rlaif_dagster.serving.limits import Budget
+from rlaif_dagster.serving.settings import BudgetSettings, LimitSettings, PriceSettings
 
 MAX_DOUBT: Final = 0.01
 """Most probability, relative to that of the verdict words listed, that those not listed could have."""
@@ -21,10 +29,121 @@ NUM_DECIMALS: Final = 6
 """Scores are rounded to this."""
 
 
+class ServedJudgeSettings(AskedJudgeSettings):
+    """What judges behind a chat server have in common."""
+
+    chat_format: ClassVar[ChatFormat] = CHAT_COMPLETIONS
+    """How requests and replies look."""
+    default_url: ClassVar[str | None] = None
+    """The server, where neither `base_url` nor the environment says it."""
+    url_variable: ClassVar[str | None] = None
+    """The environment variable that holds the server's address where `base_url` does not."""
+
+    model: str = Field(min_length=1)
+    """The model's name at the server."""
+    revision: str | None = Field(default=None, min_length=1)
+    """Any text that names the model's version; change it when the server's model changes."""
+    base_url: str | None = Field(default=None, pattern=r"^https?://")
+    """The server, up to what `chat_format.path` begins with; null for the provider's usual one."""
+    api_key_env: Annotated[str | None, SPEED_ONLY] = Field(default=None, min_length=1)
+    """The environment variable that holds the key; null for a server that asks for none."""
+    temperature: float = Field(default=0.0, ge=0.0, le=5.0, allow_inf_nan=False)
+    max_tokens: int = Field(default=1024, ge=1)
+    """Longest answer, in tokens."""
+    limits: Annotated[LimitSettings, SPEED_ONLY] = LimitSettings()
+    price: Annotated[PriceSettings | None, SPEED_ONLY] = None
+
+    @field_validator("base_url")
+    @classmethod
+    def _refuse_secrets(cls, url: str | None) -> str | None:
+        if url is not None and ("@" in url or "?" in url or "#" in url):
+            raise ValueError(
+                "base_url holds more than an address, and it is recorded; remedy: leave out user, password and "
+                "everything from ? on; the key comes from the environment variable that api_key_env names"
+            )
+        return url
+
+    @model_validator(mode="after")
+    def _require_price(self) -> Self:
+        if self.limits.budget.cost is not None and self.price is None:
+            raise ValueError(
+                "limits.budget.cost is given without a price; remedy: give price, or limit calls or tokens"
+            )
+        return self
+
+    @property
+    def max_tokens_written(self) -> int:
+        """Longest text that it writes, in tokens."""
+        return self.max_tokens
+
+    @property
+    def token_price(self) -> PriceSettings | None:
+        """As `price` says."""
+        return self.price
+
+    @property
+    def run_budget(self) -> BudgetSettings:
+        """As `limits` says."""
+        return self.limits.budget
+
+    def describe(self) -> dict[str, Any]:
+        """What decides what it says; how it would write counts only where it writes."""
+        unread = ("temperature", "max_tokens") if self.reading == "logprob" else ()
+        return {name: value for name, value in super().describe().items() if name not in unread}
+
+    def describe_chat(self) -> ChatSettings:
+        """What all requests have in common."""
+        reads_logprobs = self.reading == "logprob"
+        return ChatSettings(
+            model=self.model,
+            # Probabilities are those of the model itself: not made sharper by a temperature.
+            temperature=1 if reads_logprobs else self.temperature,
+            max_tokens=1 if reads_logprobs else self.max_tokens,
+            reads_first_token=reads_logprobs,
+        )
+
+    def find_url(self, environment: Mapping[str, str]) -> str:
+        """The address that requests are sent to.
+
+        Raises:
+            JudgeError: If nothing says it.
+        """
+        told = self.base_url or environment.get(self.url_variable or "") or self.default_url
+        if not told:
+            raise JudgeError(
+                f"judge {name_judge(self)}: nothing says where its server is.\n"
+                "  remedy: set base_url in inputs/judge.yaml"
+            )
+        return told.rstrip("/") + self.chat_format.path
+
+    def bound_tokens(self, template: Template) -> Callable[[Call], TokenBounds]:
+        """Counts a call's words and the bytes of its request, between which its tokens are; see `graph.fees`."""
+        chat = JudgeChat(self, template, key=None)
+
+        def bound(call: Call) -> TokenBounds:
+            written, _ = chat.write_call(call)
+            request = chat.exchange.encode(written)
+            return TokenBounds(
+                least_read=sum(len(message["content"].split()) for message in written.messages),
+                most_read=request.most_input_tokens,
+                most_written=request.most_output_tokens,
+            )
+
+        return bound
+
+    def open_judge(self, opening: Opening) -> "ServedJudge":
+        """Opens the judge.
+
+        Raises:
+            JudgeError: If there is no key.
+        """
+        return ServedJudge(self, opening.template, budget=opening.budget)
+
+
 class JudgeChat:
     """Puts a judge's calls into words for a chat server, and reads the replies as answers."""
 
-    def __init__(self, settings: OpenAIJudgeSettings, template: Template, *, key: str | None) -> None:
+    def __init__(self, settings: ServedJudgeSettings, template: Template, *, key: str | None) -> None:
         """Takes who is asked, and how.
 
         Args:
@@ -34,23 +153,16 @@ class JudgeChat:
         """
         self._settings = settings
         self._template = template
-        self._reads_logprobs = settings.verdict == "logprob"
+        self._reads_logprobs = settings.reading == "logprob"
         if template.scale is None:
             self._values = {word: HARD_PROBABILITY[name] for name, word in template.verdicts.items()}
         else:
             self._values = {word: float(word) for word in template.words}
         self.exchange = Exchange(
-            ChatSettings(
-                model=settings.model,
-                # Probabilities are those of the model itself: not made sharper by a temperature.
-                temperature=1 if self._reads_logprobs else settings.temperature,
-                max_tokens=1 if self._reads_logprobs else settings.max_tokens,
-                max_tokens_name=settings.max_tokens_name,
-                reads_first_token=self._reads_logprobs,
-                extra=settings.extra_body,
-            ),
+            settings.describe_chat(),
             key=key,
             remedies=_find_remedies(settings),
+            chat_format=settings.chat_format,
         )
 
     def write_call(self, call: Call) -> tuple[ChatCall, bool]:
@@ -98,33 +210,28 @@ class ServedJudge:
 
     def __init__(
         self,
-        settings: OpenAIJudgeSettings,
+        settings: ServedJudgeSettings,
         template: Template,
         *,
-        served_by: OpenAIJudgeSettings | None = None,
         budget: Budget | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         """Takes who is asked.
 
         Args:
-            settings: Who the judge is.
+            settings: Who the judge is, and how it is asked.
             template: Its prompt.
-            served_by: Where its key is, how fast it may be asked, and at what price; None for `settings`.
             budget: What may be spent, over all passes and with other judges; None for one of its own in each pass.
             environment: Holds the key, and perhaps the server's address.
 
         Raises:
-            JudgeError: If there is no key.
+            JudgeError: If there is no key, or no address.
         """
-        today = served_by or settings
-        settings = settings.model_copy(update={name: getattr(today, name) for name in NO_IDENTITY})
         self._settings = settings
         self._budget = budget
         key = read_key(settings.api_key_env, environment, judge=name_judge(settings))
         self._chat = JudgeChat(settings, template, key=key)
-        self._key = key
-        self._url = find_url(settings.base_url, environment)
+        self._url = settings.find_url(environment)
 
     def ask(self, calls: Iterable[Call]) -> Generator[list[Answer], None, None]:
         """Yields one answer for each call, as soon as they are known; those known by then together.
@@ -146,7 +253,7 @@ class ServedJudge:
 
         limits = self._settings.limits
         engine = Engine(
-            Client(self._url, self._chat.exchange, key=self._key, timeout_seconds=limits.timeout_seconds),
+            Client(self._url, self._chat.exchange, timeout_seconds=limits.timeout_seconds),
             self._chat.exchange,
             who=f"judge {name_judge(self._settings)}",
             limits=limits,
@@ -215,10 +322,11 @@ def _describe_top(top: Sequence[TokenLogprob]) -> str:
     return "next token: " + ", ".join(f"{token.token!r} {math.exp(token.logprob):.3g}" for token in likeliest)
 
 
-def _find_remedies(settings: OpenAIJudgeSettings) -> Remedies:
+def _find_remedies(settings: ServedJudgeSettings) -> Remedies:
     variable = settings.api_key_env
+    elsewhere = f" (or {settings.url_variable})" if settings.url_variable else ""
     return Remedies(
-        connection=f"see that the server runs, and check base_url in inputs/judge.yaml (or {URL_VARIABLE})",
+        connection=f"see that the server runs, and check base_url in inputs/judge.yaml{elsewhere}",
         key=f"check the key in {variable}" if variable else "set api_key_env in inputs/judge.yaml",
         request="check model, base_url and extra_body in inputs/judge.yaml, and see what the server says",
         logprobs="set verdict to text in inputs/judge.yaml, or use a server that gives them",

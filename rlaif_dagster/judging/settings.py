@@ -1,10 +1,27 @@
-"""Settings of the judge, spelled as in `inputs/judge.yaml`."""
+"""Settings of the judge, spelled as in `inputs/judge.yaml`: what all judges have in common, and how one is chosen.
 
-from typing import Annotated, Any, Final, Literal, Self
+A *provider* is a subclass of `AskedJudgeSettings`, in a file of its own, that the group of entry points
+`rlaif_dagster.judges` names. Its fields are what a person writes in judge.yaml; its methods and class variables say
+the rest: how the judge is opened, what it costs, which templates it refuses. The package's own are in
+`rlaif_dagster.judging.providers`; docs/extending.md shows how any other distribution adds one.
+"""
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from rlaif_dagster.serving.settings import LimitSettings, PriceSettings
+from pydantic import BaseModel, ConfigDict, Field
+
+from rlaif_dagster.judging.calls import Call, Judge
+from rlaif_dagster.judging.templates import Template
+from rlaif_dagster.judging.verdicts import RecordedResult
+from rlaif_dagster.models import ModelSettings
+from rlaif_dagster.numerics import NumericsSettings
+from rlaif_dagster.plugins import ChosenBy, PlugIns
+from rlaif_dagster.serving.limits import Budget
+from rlaif_dagster.serving.settings import BudgetSettings, PriceSettings
 
 JudgingProtocol = Literal["per_principle", "joint", "one_principle"]
 """One principle at a time; the whole constitution at once; or one principle drawn for each pair."""
@@ -13,22 +30,11 @@ VerdictReading = Literal["logprob", "text"]
 Combine = Literal["mean", "majority", "reliability"]
 """How a jury's verdicts become one; see `rlaif_dagster.judging.jury`."""
 
-NO_IDENTITY: Final = ("api_key_env", "max_tokens_name", "limits", "price", "gates", "human_labels")
-"""Fields that say where, how fast, at what price and with what hopes a judge is asked, and never what it is."""
-_LONGEST_REPLY: Final = "set max_tokens, and max_tokens_name where the server calls it otherwise"
-RESERVED_FIELDS: Final = {
-    "model": "set model",
-    "messages": "set template",
-    "stream": "leave it out: replies are read whole",
-    "n": "set repeats",
-    "best_of": "set repeats",
-    "logprobs": "set verdict to logprob",
-    "max_tokens": _LONGEST_REPLY,
-    "max_completion_tokens": _LONGEST_REPLY,
-    "max_new_tokens": _LONGEST_REPLY,
-    "max_output_tokens": _LONGEST_REPLY,
-}
-"""Fields of a request that other settings decide, with these: what a request says and can cost is known from them."""
+SPEED_ONLY: Final = "speed only"
+"""Marks a field, by `Annotated`, that says where, how fast, at what price and with what hopes a judge is asked, and
+never what it is: no recipe and no fingerprint has it, and a change of it asks nothing again."""
+PLUG_IN: Final = "plug_in"
+"""The field of a description that says which distribution a provider comes from, where that is not this package."""
 
 
 class _Settings(BaseModel):
@@ -69,20 +75,93 @@ class GateSettings(_Settings):
     canary: CanarySettings = CanarySettings()
 
 
-class _GatedSettings(_Settings):
-    """What all judges have in common."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What a judge is opened with.
 
-    gates: GateSettings = GateSettings()
+    Attributes:
+        template: Its prompt.
+        model: The folder of the model that it names, if it names one.
+        numerics: How numbers are computed; None where no judge runs a model here.
+        batch_size: Most calls that a judge that runs here should answer at once.
+        budget: What may be spent, where that is shared with other judges or stages.
+    """
+
+    template: Template
+    model: Path
+    numerics: NumericsSettings | None = None
+    batch_size: int = 128
+    budget: Budget | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenBounds:
+    """What one call takes, told before it is made: tokens read and written, at least or at most."""
+
+    least_read: int
+    most_read: int
+    most_written: int
+
+
+class JudgeSettings(_Settings):
+    """What all providers have in common: judges that are asked, juries, and verdicts that exist already."""
+
+    provider: str
+    """Which kind of judge this is; a subclass says its name by `Literal`."""
+    gates: Annotated[GateSettings, SPEED_ONLY] = GateSettings()
     """What the judge has to show before anything is trained on its verdicts."""
-    human_labels: str | None = Field(default=None, min_length=1)
+    human_labels: Annotated[str | None, SPEED_ONLY] = Field(default=None, min_length=1)
     """A file of people's labels to measure the judge on, a path inside the project."""
 
+    @property
+    def members(self) -> "tuple[AskedJudgeSettings, ...]":
+        """The judges that are asked: the one judge itself, those of a jury, or none for verdicts that exist."""
+        return ()
 
-class _AskedJudgeSettings(_GatedSettings):
-    """What judges that are asked have in common."""
+    @property
+    def combined_by(self) -> Combine:
+        """How verdicts of several judges become one."""
+        return "mean"
+
+    @property
+    def verdicts_file(self) -> str | None:
+        """The file that the verdicts are read from, a path inside the project; None where judges are asked."""
+        return None
+
+    def read_verdicts(
+        self, file: Path, responses: Iterable[Mapping[str, Any]], *, principle_ids: Collection[str]
+    ) -> RecordedResult:
+        """Reads the verdicts of `verdicts_file`.
+
+        Args:
+            file: A copy of the file.
+            responses: Rows with `response_id`, `prompt_id` and `source`.
+            principle_ids: The principles of the constitution.
+
+        Raises:
+            InputError: If a line is wrong, or does not fit the responses.
+        """
+        raise TypeError(f"the provider {self.provider} reads no verdicts from a file")
+
+    def describe(self) -> dict[str, Any]:
+        """What decides what the judge is, says and is called: its fields, and where a plug-in's code comes from."""
+        described = self.model_dump(mode="json", exclude=set(list_speed_fields(type(self))))
+        plug_in = JUDGES.find_plug_in(self.provider)
+        if plug_in is not None and plug_in.origin is not None:
+            described[PLUG_IN] = plug_in.origin
+        return described
+
+
+class AskedJudgeSettings(JudgeSettings):
+    """A judge that answers new questions. A provider has its own `provider`, further fields, and `open_judge`."""
+
+    is_final: ClassVar[bool] = False
+    """Whether an answer without a verdict would come out the same if it were asked for again."""
+    is_free: ClassVar[bool] = False
+    """Whether asking costs no fees. What asking costs is unknown where it is not free and there is no price."""
 
     name: str | None = Field(default=None, min_length=1)
-    """The judge's name in tables; by default the model's."""
+    """The judge's name in tables; by default the model's, or the provider's where there is no field `model`."""
     template: str = Field(default="pairwise", min_length=1)
     """A packaged template or a `.yaml` file inside the project."""
     protocol: JudgingProtocol = "per_principle"
@@ -91,188 +170,86 @@ class _AskedJudgeSettings(_GatedSettings):
     max_answer_chars: int | None = Field(default=None, ge=1)
     """Longer answers are cut to this many characters, and marked, before the judge sees them; null cuts none."""
 
-    def describe(self) -> dict[str, Any]:
-        """The fields that decide what the judge is, says and is called."""
-        written = getattr(self, "verdict", "text") == "text"
-        unread = () if written else ("temperature", "max_new_tokens", "max_tokens")
-        return self.model_dump(mode="json", exclude={*NO_IDENTITY, *unread})
-
-
-class LocalJudgeSettings(_AskedJudgeSettings):
-    """A judge that runs here: any causal language model that transformers opens."""
-
-    provider: Literal["local"]
-    model: str = Field(min_length=1)
-    """`embedded:judge`, a folder inside the project, or a Hugging Face id such as `org/name`."""
-    revision: str | None = None
-    """For a Hugging Face id: the full commit hash."""
-    verdict: VerdictReading = "logprob"
-    temperature: float = Field(default=0.0, ge=0.0, le=5.0, allow_inf_nan=False)
-    """Of written verdicts; 0 is greedy."""
-    max_new_tokens: int = Field(default=256, ge=1)
-    """Longest written verdict, in tokens."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    max_length: int | None = Field(default=None, ge=1)
-    """Longest request in tokens; null for the model's context."""
+    @property
+    def members(self) -> "tuple[AskedJudgeSettings, ...]":
+        """The judge itself."""
+        return (self,)
 
     @property
-    def max_tokens_written(self) -> int:
-        """Longest text that it writes, in tokens."""
-        return self.max_new_tokens
-
-    @model_validator(mode="after")
-    def _refuse_equal_repeats(self) -> Self:
-        if self.repeats > 1 and (self.verdict == "logprob" or self.temperature == 0.0):
-            raise ValueError(
-                f"repeats is {self.repeats}, but this judge says the same each time; "
-                "remedy: set repeats to 1, or verdict to text with a temperature above 0"
-            )
-        return self
-
-
-class OpenAIJudgeSettings(_AskedJudgeSettings):
-    """A judge behind an OpenAI-compatible server: vLLM, Ollama, `transformers serve`, or a cloud API."""
-
-    provider: Literal["openai"]
-    model: str = Field(min_length=1)
-    """The model's name at the server."""
-    revision: str | None = Field(default=None, min_length=1)
-    """Any text that names the model's version; change it when the server's model changes."""
-    base_url: str | None = Field(default=None, pattern=r"^https?://")
-    """The server, up to and with `/v1`; null takes it from the environment variable OPENAI_BASE_URL."""
-    api_key_env: str | None = Field(default="OPENAI_API_KEY", min_length=1)
-    """The environment variable that holds the key; null for a server that asks for none."""
-    verdict: VerdictReading = "text"
-    temperature: float = Field(default=0.0, ge=0.0, le=5.0, allow_inf_nan=False)
-    max_tokens: int = Field(default=1024, ge=1)
-    """Longest answer, in tokens."""
-    max_tokens_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    """What the server calls it."""
-    extra_body: dict[str, JsonValue] = {}
-    """More fields of the request, such as `reasoning_effort`; null leaves one out that is sent otherwise."""
-    limits: LimitSettings = LimitSettings()
-    price: PriceSettings | None = None
+    def reading(self) -> VerdictReading:
+        """How its answers are read."""
+        return "text"
 
     @property
-    def max_tokens_written(self) -> int:
-        """Longest text that it writes, in tokens."""
-        return self.max_tokens
+    def named_model(self) -> ModelSettings | None:
+        """The model that it runs here; its folder is found, copied and known by its digest. None if it runs none."""
+        return None
 
-    @field_validator("base_url")
-    @classmethod
-    def _refuse_secrets(cls, url: str | None) -> str | None:
-        if url is not None and ("@" in url or "?" in url or "#" in url):
-            raise ValueError(
-                "base_url holds more than an address, and it is recorded; remedy: leave out user, password and "
-                "everything from ? on; the key comes from the environment variable that api_key_env names"
-            )
-        return url
+    @property
+    def max_tokens_written(self) -> int | None:
+        """Longest text that it writes, in tokens; None if it writes nothing but verdicts, so is no critic."""
+        return None
 
-    @field_validator("extra_body")
-    @classmethod
-    def _keep_what_is_asked(cls, body: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        taken = sorted(RESERVED_FIELDS.keys() & body)
-        if taken:
-            raise ValueError(
-                f"{taken[0]!r} is not free; remedy: remove it from extra_body; {RESERVED_FIELDS[taken[0]]} "
-                "(extra_body is part of the judge: what was answered with this field in it is asked anew)"
-            )
-        return body
+    @property
+    def token_price(self) -> PriceSettings | None:
+        """What tokens cost, where the settings say it."""
+        return None
 
-    @model_validator(mode="after")
-    def _require_price(self) -> Self:
-        if self.limits.budget.cost is not None and self.price is None:
-            raise ValueError(
-                "limits.budget.cost is given without a price; remedy: give price, or limit calls or tokens"
-            )
-        return self
+    @property
+    def run_budget(self) -> BudgetSettings | None:
+        """What one run may spend; None where nothing can be spent."""
+        return None
 
+    def bound_tokens(self, template: Template) -> Callable[[Call], TokenBounds] | None:
+        """Tells beforehand what tokens a call takes; None where nobody can."""
+        del template
+        return None
 
-class RecordedJudgeSettings(_GatedSettings):
-    """Verdicts that exist already, read from a file (see `rlaif_dagster.judging.recorded`)."""
+    def check_template(self, template: Template) -> None:
+        """Refuses a template that it cannot be asked by.
 
-    provider: Literal["recorded"]
-    verdicts: str = Field(min_length=1)
-    """The verdicts file, a path inside the project."""
-    name: str | None = Field(default=None, min_length=1)
-    """Which judge's rows to take; needed only when the file holds several judges."""
+        Raises:
+            ValueError: If it cannot; the text says what is wrong, then "; remedy: " and what to do.
+        """
 
+    @abstractmethod
+    def open_judge(self, opening: Opening) -> Judge:
+        """Opens the judge, ready to be asked. Heavy libraries are imported here, or when it is first asked.
 
-class PlantedJudgeSettings(_AskedJudgeSettings):
-    """A judge with a known preference and known faults: the self-test of everything downstream."""
+        Raises:
+            JudgeError: If it cannot be asked.
+        """
 
-    provider: Literal["planted"]
-    preference: Literal["latent", "longer", "embedded_world"] = "latent"
-    """`latent`: a quality drawn for each text from its content; `longer`: the longer text; `embedded_world`: gold."""
-    position_bias: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Share of calls that are answered "first" whatever is shown; among those that do not fail."""
-    length_bias: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Share of calls that are answered with the longer text, whatever is better; among the rest."""
-    noise: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Share of calls that are answered with the worse text; among the rest."""
-    failure_rate: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Share of calls that fail; drawn before all other faults."""
-    seed: int = Field(default=0, ge=0)
+    def take_speed(self, today: "AskedJudgeSettings | None") -> Self:
+        """The same judge, asked where, as fast and at the price that other settings of it say."""
+        if today is None:
+            return self
+        return self.model_copy(
+            update={
+                name: getattr(today, name) for name in list_speed_fields(type(self)) if hasattr(today, name)
+            }
+        )
 
 
-AskedJudgeSettings = LocalJudgeSettings | OpenAIJudgeSettings | PlantedJudgeSettings
-"""A judge that answers new questions."""
-
-
-class JurySettings(_GatedSettings):
-    """Several judges, each asked everything."""
-
-    provider: Literal["jury"]
-    judges: list[Annotated[AskedJudgeSettings, Field(discriminator="provider")]] = Field(min_length=2)
-    combine: Combine = "mean"
-    """`mean` of their probabilities; `majority` of their verdicts; `reliability`: votes weighted by the log-odds that
-    a judge is right, estimated from all the judges' verdicts."""
-
-    @model_validator(mode="after")
-    def _check_members(self) -> Self:
-        names = [name_judge(judge) for judge in self.judges]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
-            raise ValueError(f"two judges are called {repeated[0]!r}; remedy: give each a `name`")
-        if any(judge.gates != GateSettings() or judge.human_labels for judge in self.judges):
-            raise ValueError(
-                "a judge has gates or human_labels of its own; remedy: give them once, for the whole jury"
-            )
-        if len({judge.protocol for judge in self.judges}) > 1:
-            raise ValueError(
-                "the judges have different protocols, whose verdicts cannot be combined; "
-                "remedy: give all judges the same `protocol`"
-            )
-        return self
-
-
-JudgeSettings = Annotated[
-    LocalJudgeSettings | OpenAIJudgeSettings | PlantedJudgeSettings | RecordedJudgeSettings | JurySettings,
-    Field(discriminator="provider"),
-]
+JUDGES: Final = PlugIns(group="rlaif_dagster.judges", noun="judge provider", kind=JudgeSettings)
+"""The judge providers of all installed distributions."""
+AnyJudge = Annotated[JudgeSettings, ChosenBy(JUDGES, "provider")]
 """The settings of any judge; `provider` says which."""
+AskedJudge = Annotated[AskedJudgeSettings, ChosenBy(JUDGES, "provider", AskedJudgeSettings)]
+"""The settings of a judge that is asked."""
+
+
+def list_speed_fields(settings: type[JudgeSettings]) -> list[str]:
+    """The fields of a provider that are no part of what its judge is."""
+    return [name for name, info in settings.model_fields.items() if SPEED_ONLY in info.metadata]
 
 
 def name_judge(settings: AskedJudgeSettings) -> str:
     """The judge's name in tables."""
-    if settings.name is not None:
-        return settings.name
-    return "planted" if isinstance(settings, PlantedJudgeSettings) else settings.model
-
-
-def list_members(settings: JudgeSettings) -> tuple[AskedJudgeSettings, ...]:
-    """The judges that are asked: those of a jury, the one judge itself, or none for recorded verdicts."""
-    if isinstance(settings, JurySettings):
-        return tuple(settings.judges)
-    return () if isinstance(settings, RecordedJudgeSettings) else (settings,)
+    return settings.name or getattr(settings, "model", None) or settings.provider
 
 
 def find_protocol(settings: JudgeSettings) -> JudgingProtocol:
     """What a judge, or each judge of a jury, is shown of the constitution; for recorded verdicts by their own rows."""
-    members = list_members(settings)
+    members = settings.members
     return members[0].protocol if members else "per_principle"
-
-
-def find_combine(settings: JudgeSettings) -> Combine:
-    """How verdicts of several judges become one."""
-    return settings.combine if isinstance(settings, JurySettings) else "mean"

@@ -105,6 +105,26 @@ def lean(probability: float) -> Preference:
     return "first" if probability > 0.5 else "second"  # noqa: PLR2004
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedResult:
+    """What a verdicts file holds.
+
+    Attributes:
+        pairs: The pairs judged, sorted by prompt and responses.
+        verdicts: The verdicts, sorted by pair, principle and order.
+        num_missing: Questions (pair, principle, order) whose twin in the other order has a verdict line
+            and which have none.
+        num_other_judges: Lines of judges that were not asked for.
+        by_status: Number of verdicts by status.
+    """
+
+    pairs: tuple[Pair, ...]
+    verdicts: tuple[Verdict, ...]
+    num_missing: int
+    num_other_judges: int
+    by_status: Mapping[str, int]
+
+
 def judgements_schema() -> "pa.Schema":
     """The columns of the `judgements` table."""
     import pyarrow as pa

@@ -5,10 +5,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlaif_dagster.errors import InputError
+from rlaif_dagster.errors import InputError, MissingPlugInError
 from rlaif_dagster.graph.build import Graph, build_graph
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.lineage.ledger import Ledger
+from rlaif_dagster.lineage.plug_ins import add_origin
 from rlaif_dagster.versioning.links import refuse_foreign_links
 from rlaif_dagster.versioning.store import Store
 
@@ -77,7 +78,10 @@ class Project:
         Raises:
             InputError: If one of them is wrong.
         """
-        return ProjectInputs.read(self.root)
+        try:
+            return ProjectInputs.read(self.root)
+        except MissingPlugInError as error:
+            raise add_origin(error, self.ledger) from error
 
     def build_graph(self) -> Graph:
         """Builds the graph from the inputs as they are now.

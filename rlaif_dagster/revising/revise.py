@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from rlaif_dagster.generation.dialogues import AnsweredPrompt
-from rlaif_dagster.judging.calls import Answer, Call, JudgeProfile, answer_type
+from rlaif_dagster.judging.calls import Answer, Call, answer_type
 from rlaif_dagster.judging.constitution import Constitution
+from rlaif_dagster.judging.profile import JudgeProfile
 from rlaif_dagster.judging.questions import draw_principle
 
 if TYPE_CHECKING:

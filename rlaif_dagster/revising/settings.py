@@ -1,10 +1,10 @@
 """Settings of critique and revision, spelled as in the `revision` section of `inputs/pipeline.yaml`."""
 
-from typing import Annotated, Final, Self
+from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rlaif_dagster.judging.settings import LocalJudgeSettings, OpenAIJudgeSettings
+from rlaif_dagster.judging.settings import AskedJudge
 from rlaif_dagster.training.settings import OptimizerSettings
 
 BASE_POLICY: Final = "base_policy"
@@ -24,7 +24,7 @@ class RevisionSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    critic: Annotated[LocalJudgeSettings | OpenAIJudgeSettings, Field(discriminator="provider")]
+    critic: AskedJudge
     """Who criticises and revises, as in judge.yaml with `verdict: text`; the local model `base_policy` is the policy
     itself."""
     num_samples: int = Field(default=1, ge=1)
@@ -38,7 +38,12 @@ class RevisionSettings(BaseModel):
 
     @model_validator(mode="after")
     def _check_critic(self) -> Self:
-        if self.critic.verdict != "text":
+        if self.critic.max_tokens_written is None:
+            raise ValueError(
+                f"a critic writes, but a judge of the provider {self.critic.provider} gives nothing but verdicts; "
+                "remedy: set critic.provider to one whose judges write, such as local or openai"
+            )
+        if self.critic.reading != "text":
             raise ValueError(
                 "critic.verdict is logprob, but a critic writes; remedy: set critic.verdict to text"
             )

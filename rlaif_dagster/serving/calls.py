@@ -50,11 +50,11 @@ class ChatReply:
 
     call_id: str
     text: str | None
-    refusal: str | None
-    finish_reason: str | None
-    first_token: tuple[TokenLogprob, ...]
-    prompt_tokens: int | None
-    completion_tokens: int | None
+    refusal: str | None = None
+    finish_reason: str | None = None
+    first_token: tuple[TokenLogprob, ...] = ()
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""A connection pool to a chat completions server, through aiohttp, whose faults are mapped here and nowhere else."""
+"""A connection pool to a chat server, through aiohttp, whose faults are mapped here and nowhere else."""
 
 import os
 import ssl
@@ -18,20 +18,16 @@ _THIS_MACHINE: Final = ("127.0.0.1", "::1", "localhost")
 class Client:
     """Sends requests."""
 
-    def __init__(self, url: str, exchange: Exchange, *, key: str | None, timeout_seconds: float) -> None:
+    def __init__(self, url: str, exchange: Exchange, *, timeout_seconds: float) -> None:
         """Takes the server; opens nothing yet.
 
         Args:
-            url: The address of chat completions.
-            exchange: Reads the replies.
-            key: Sent as a bearer token.
+            url: The address that requests are sent to.
+            exchange: Says which headers are sent, and reads the replies.
             timeout_seconds: Of one attempt.
         """
         self._url = url
         self._exchange = exchange
-        self._headers = {"Content-Type": "application/json"}
-        if key is not None:
-            self._headers["Authorization"] = f"Bearer {key}"
         self._timeout_seconds = timeout_seconds
         self._proxy = _find_proxy(url)
 
@@ -40,7 +36,7 @@ class Client:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers=self._headers,
+            headers=self._exchange.headers,
             proxy=self._proxy,
             timeout=aiohttp.ClientTimeout(total=self._timeout_seconds),
         )

@@ -1,28 +1,20 @@
-"""What a chat completions server is sent, and what its replies mean; nothing here touches the network."""
+"""What a chat server is sent, and what its replies mean; nothing here touches the network."""
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from rlaif_dagster.serving.calls import ChatCall, ChatFailure, ChatOutcome, ChatReply
+from rlaif_dagster.serving.formats import CHAT_COMPLETIONS, ChatFormat, ChatSettings
 
-from rlaif_dagster.digest import JsonValue
-from rlaif_dagster.serving.calls import ChatCall, ChatFailure, ChatOutcome, ChatReply, TokenLogprob
-
-TOP_LOGPROBS: Final = 20
-"""The likeliest next tokens that are asked for; servers give no more."""
 SHORTEST_SECRET: Final = 8
 """A key of fewer characters, such as `EMPTY`, is a placeholder, and may be a word of the model's."""
 LONGEST_REASON: Final = 300
 """Characters of a server's own words that are kept."""
-
-DEFAULT_URL: Final = "https://api.openai.com/v1"
-URL_VARIABLE: Final = "OPENAI_BASE_URL"
-
 
 FaultKind = Literal["silent", "busy", "passing", "lasting", "fatal"]
 """`silent`: no reply, may pass; `busy`: asked too much, may pass; `passing`: another fault that may pass; `lasting`:
@@ -66,28 +58,6 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChatSettings:
-    """What all calls of an exchange have in common.
-
-    Attributes:
-        model: The model's name at the server.
-        temperature: Divides the logits; 0 takes the likeliest token.
-        max_tokens: Longest reply, in tokens.
-        max_tokens_name: What the server calls it.
-        reads_first_token: If True, the log-probabilities of the first token are asked for, and a server that gives
-            none is of no use.
-        extra: More fields of a request, which replace those above; None leaves a field out.
-    """
-
-    model: str
-    temperature: float
-    max_tokens: int
-    max_tokens_name: str = "max_tokens"
-    reads_first_token: bool = False
-    extra: Mapping[str, JsonValue] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Remedies:
     """What a person does about a fault.
 
@@ -115,36 +85,37 @@ class Remedies:
 class Exchange:
     """Writes calls as requests, and reads replies."""
 
-    def __init__(self, chat: ChatSettings, *, key: str | None, remedies: Remedies) -> None:
+    def __init__(
+        self,
+        chat: ChatSettings,
+        *,
+        key: str | None,
+        remedies: Remedies,
+        chat_format: ChatFormat = CHAT_COMPLETIONS,
+    ) -> None:
         """Takes what all calls have in common.
 
         Args:
             chat: What is asked of the server.
-            key: The key, which is removed from everything that a server says.
+            key: The key, which is sent, and removed from everything that a server says.
             remedies: What to do about faults.
+            chat_format: How requests and replies look.
         """
         self._chat = chat
+        self._format = chat_format
+        self.headers = {"Content-Type": "application/json", **chat_format.write_headers(key)}
         self._secret = key if key is not None and len(key) >= SHORTEST_SECRET else None
         self.remedies = remedies
 
     def encode(self, call: ChatCall) -> Request:
         """Writes a call's request."""
-        chat = self._chat
-        fields = {
-            "model": chat.model,
-            "messages": [dict(message) for message in call.messages],
-            "temperature": chat.temperature,
-            chat.max_tokens_name: chat.max_tokens,
-            **({"logprobs": True, "top_logprobs": TOP_LOGPROBS} if chat.reads_first_token else {}),
-            "seed": call.seed,
-            **chat.extra,
-        }
+        fields = self._format.write(call, self._chat)
         body = json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
         return Request(
             call_id=call.call_id,
             body=body,
             most_input_tokens=len(body),
-            most_output_tokens=chat.max_tokens,
+            most_output_tokens=self._chat.max_tokens,
         )
 
     def read(
@@ -161,10 +132,10 @@ class Exchange:
         """
         if status == 200:  # noqa: PLR2004
             try:
-                completion = _Completion.model_validate_json(body)
-            except ValidationError:
+                reply = self._format.read(request.call_id, body)
+            except (ValueError, LookupError, TypeError, AttributeError):
                 return Fault(kind="passing", reason="the reply is not a chat completion", is_spent=True)
-            return self._take(request, completion)
+            return self._take(reply)
         problem = _Problem.from_body(body)
         said = self.redact(" ".join(problem.message.split()))[:LONGEST_REASON]
         if problem.code == "content_filter":
@@ -181,32 +152,21 @@ class Exchange:
         """Removes the key from a text."""
         return text if self._secret is None else text.replace(self._secret, "[key]")
 
-    def _take(self, request: Request, completion: "_Completion") -> ChatReply | Fault:
-        choice = completion.choices[0]
-        text, refusal = choice.message.content, choice.message.refusal
-        is_answer = not refusal and choice.finish_reason != "content_filter"
-        first_token = choice.list_top() if self._chat.reads_first_token else ()
-        if self._chat.reads_first_token and is_answer and not first_token:
+    def _take(self, reply: ChatReply) -> ChatReply | Fault:
+        is_answer = not reply.refusal and reply.finish_reason != "content_filter"
+        if self._chat.reads_first_token and is_answer and not reply.first_token:
             return Fault(
                 kind="fatal",
                 reason="the server sends no log-probabilities",
                 remedy=self.remedies.logprobs,
                 is_spent=True,
             )
-        return ChatReply(
-            call_id=request.call_id,
-            text=None if text is None else self.redact(text),
-            refusal=self.redact(refusal)[:LONGEST_REASON] if refusal else None,
-            finish_reason=choice.finish_reason,
-            first_token=first_token,
-            prompt_tokens=completion.usage.prompt_tokens,
-            completion_tokens=completion.usage.completion_tokens,
+        return replace(
+            reply,
+            text=None if reply.text is None else self.redact(reply.text),
+            refusal=self.redact(reply.refusal)[:LONGEST_REASON] if reply.refusal else None,
+            first_token=reply.first_token if self._chat.reads_first_token else (),
         )
-
-
-def find_url(base_url: str | None, environment: Mapping[str, str]) -> str:
-    """The address of chat completions at the server in the settings, else in the environment, else OpenAI's."""
-    return (base_url or environment.get(URL_VARIABLE) or DEFAULT_URL).rstrip("/") + "/chat/completions"
 
 
 def read_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
@@ -253,48 +213,3 @@ class _Problem:
                     value = value.get("message", value)
                 return cls(message=value if isinstance(value, str) else json.dumps(value), code=code)
         return cls(message=json.dumps(value), code=None)
-
-
-class _TopToken(BaseModel):
-    token: str
-    logprob: Annotated[float, Field(le=1.0)]  # a little above 0 by rounding at worst
-
-
-class _Token(BaseModel):
-    top_logprobs: list[_TopToken] = []
-
-
-class _Logprobs(BaseModel):
-    content: list[_Token] | None = None
-
-
-class _Message(BaseModel):
-    content: str | None = None
-    refusal: str | None = None
-
-
-class _Choice(BaseModel):
-    message: _Message
-    finish_reason: str | None = None
-    logprobs: _Logprobs | None = None
-
-    def list_top(self) -> tuple[TokenLogprob, ...]:
-        """The likeliest first tokens; none where the server does not say."""
-        tokens = (self.logprobs.content if self.logprobs else None) or []
-        top = tokens[0].top_logprobs if tokens else []
-        return tuple(TokenLogprob(token=token.token, logprob=token.logprob) for token in top)
-
-
-class _Usage(BaseModel):
-    prompt_tokens: Annotated[int, Field(ge=0)] | None = None
-    completion_tokens: Annotated[int, Field(ge=0)] | None = None
-
-
-class _Completion(BaseModel):
-    choices: list[_Choice] = Field(min_length=1)
-    usage: _Usage = _Usage()
-
-    @field_validator("usage", mode="before")
-    @classmethod
-    def _take_null(cls, usage: object) -> object:
-        return {} if usage is None else usage

@@ -112,7 +112,7 @@ PRINCIPLE = "- id: {}\n  text: {}\n"
         ),
         pytest.param(
             replace("judge.yaml", "provider: local", "provider: locl"),
-            ["inputs/judge.yaml", "locl", "'local', 'openai', 'planted', 'recorded', 'jury'"],
+            ["inputs/judge.yaml", "locl", "jury, local, openai, planted, recorded"],
             id="unknown provider",
         ),
         pytest.param(

@@ -8,6 +8,7 @@ as a trainer, is one definition: the library may call any of its methods.
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,6 +47,7 @@ class Source:
     def __init__(self, root: Path, package: str) -> None:
         """Reads no module yet; `root` is the folder that holds the package."""
         self._package = package
+        self._plug_ins = _read_plug_ins(root / "pyproject.toml")
         self._paths = {_name(path, root): path for path in (root / package).rglob("*.py")}
         self._modules: dict[str, Module] = {}
         self._definitions: dict[Key, Definition | None] = {}
@@ -68,8 +70,13 @@ class Source:
             found |= self._all_of(target) if symbol is None else self.resolve(target, symbol)
         return found
 
-    def resolve_module(self, name: str) -> set[Key]:
-        """The definitions of a module that is named in full, as the program of another process is."""
+    def resolve_text(self, name: str) -> set[Key]:
+        """The definitions of a module that is named in full, as the program of another process is.
+
+        The group of the package's entry points stands for all that they name.
+        """
+        if name in self._plug_ins:
+            return set().union(*(self.resolve(*target) for target in self._plug_ins[name]))
         path = self._paths.get(name)
         return set() if path is None or path.name == "__init__.py" else self._all_of(name)
 
@@ -236,11 +243,22 @@ class _Reader(ast.NodeVisitor):
                 self.mentions.add(text)
                 for word in text.split(" | "):  # a type that is named before it is defined
                     self._add(word)
-                self.names |= self._source.resolve_module(text)
+                self.names |= self._source.resolve_text(text)
         self.generic_visit(node)
 
     def _add(self, name: str) -> None:
         self.names |= self._source.resolve(self._module.name, name)
+
+
+def _read_plug_ins(file: Path) -> dict[str, list[Key]]:
+    """The modules and the names in them that each group of a project's entry points names."""
+    if not file.is_file():
+        return {}
+    groups = tomllib.loads(file.read_text(encoding="utf-8"))["project"].get("entry-points", {})
+    return {
+        group: [(module, name) for module, _, name in (text.partition(":") for text in entries.values())]
+        for group, entries in groups.items()
+    }
 
 
 def _name(path: Path, root: Path) -> str:

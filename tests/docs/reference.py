@@ -4,13 +4,15 @@ import dataclasses
 import datetime
 import json
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel, JsonValue, RootModel
 from pydantic.fields import FieldInfo
+
+from rlaif_dagster.plugins import ChosenBy
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -119,15 +121,25 @@ def _describe_range(field: FieldInfo) -> str:
     return ", ".join(limits) or NONE
 
 
-def reach_models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yields each model that a type is made of, itself first; a root model stands for what it wraps."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def reach_models(annotation: Any, metadata: Iterable[Any] = ()) -> Iterator[type[BaseModel]]:
+    """Yields each model that a type is made of, itself first; a root model stands for what it wraps.
+
+    A type that is chosen by name stands for all that can be chosen.
+    """
+    if get_origin(annotation) is Annotated:
+        annotation, *metadata = get_args(annotation)
+    choice = next((item for item in metadata if isinstance(item, ChosenBy)), None)
+    if choice is not None:
+        for model in choice.list_kinds().values():
+            yield from reach_models(model)
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
         if not issubclass(annotation, RootModel):
             yield annotation
         for field in annotation.model_fields.values():
-            yield from reach_models(field.annotation)
-    for argument in get_args(annotation):
-        yield from reach_models(argument)
+            yield from reach_models(field.annotation, field.metadata)
+    else:
+        for argument in get_args(annotation):
+            yield from reach_models(argument)
 
 
 def describe_columns(schema: "pa.Schema") -> list[ColumnRow]:

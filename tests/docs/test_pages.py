@@ -82,7 +82,7 @@ def test_the_table_of_files_has_every_asset_and_every_file(graph: Graph) -> None
         opening.JUDGE_JSON,
         opening.JUDGE_TEMPLATE,
         f"{opening.JUDGE_MODEL}/",
-        sources.JUDGE_VERDICTS,
+        opening.JUDGE_VERDICTS,
         sources.PROMPTS_TABLE,
         responses.RESPONSES_TABLE,
         judging.JUDGEMENTS_TABLE,

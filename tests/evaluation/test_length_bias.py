@@ -8,12 +8,11 @@ from rlaif_dagster.evaluation.sources import SourceWinRate, summarise_source
 from rlaif_dagster.judge_quality.bias import measure_length_preference
 from rlaif_dagster.judge_quality.figures import Figure
 from rlaif_dagster.judge_quality.rows import JudgedRow, PairFacts
-from rlaif_dagster.judging.calls import JudgeProfile
 from rlaif_dagster.judging.constitution import Constitution, Principle
 from rlaif_dagster.judging.pairs import Pair
-from rlaif_dagster.judging.planted import PlantedJudge
+from rlaif_dagster.judging.profile import JudgeProfile
+from rlaif_dagster.judging.providers.planted import PlantedJudge, PlantedJudgeSettings
 from rlaif_dagster.judging.questions import conclude, plan_questions
-from rlaif_dagster.judging.settings import PlantedJudgeSettings
 from rlaif_dagster.judging.templates import load_template
 
 NUM_PROMPTS = 200

@@ -9,9 +9,8 @@ from rlaif_dagster.graph.build import with_ancestors
 from rlaif_dagster.graph.judging import read_bare_verdicts, write_judgements
 from rlaif_dagster.graph.services import NoHistory
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
-from rlaif_dagster.judging.planted import PlantedJudge
+from rlaif_dagster.judging.providers.planted import PlantedJudge, PlantedJudgeSettings
 from rlaif_dagster.judging.reading import Preference
-from rlaif_dagster.judging.settings import PlantedJudgeSettings
 from rlaif_dagster.judging.templates import load_template
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import materialise

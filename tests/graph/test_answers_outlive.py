@@ -63,7 +63,7 @@ def test_an_answer_that_stands_in_no_version_waits_for_the_run_that_wants_it(tmp
 def test_a_stopped_run_is_not_paid_twice_when_another_landed_in_between(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rlaif_dagster.judging.planted import PlantedJudge
+    from rlaif_dagster.judging.providers.planted import PlantedJudge
 
     ask = PlantedJudge.ask
     run_to(project, "judgements")

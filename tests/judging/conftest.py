@@ -6,8 +6,7 @@ from typing import Any, cast
 import pytest
 
 from rlaif_dagster.judging.constitution import Constitution, Principle
-from rlaif_dagster.judging.local import LocalJudge
-from rlaif_dagster.judging.settings import LocalJudgeSettings
+from rlaif_dagster.judging.providers.local import LocalJudge, LocalJudgeSettings
 from rlaif_dagster.judging.templates import Template, load_template
 from rlaif_dagster.numerics import prepare_torch
 

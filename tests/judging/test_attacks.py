@@ -15,9 +15,8 @@ import pytest
 
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.judging.calls import Answer, Call
-from rlaif_dagster.judging.local import LocalJudge
+from rlaif_dagster.judging.providers.local import LocalJudge, LocalJudgeSettings
 from rlaif_dagster.judging.reading import read_rating, read_verdict
-from rlaif_dagster.judging.settings import LocalJudgeSettings
 from rlaif_dagster.judging.templates import (
     PACKAGED_TEMPLATES,
     VARIABLES,

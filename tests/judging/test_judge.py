@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import JudgeError
-from rlaif_dagster.judging.calls import Answer, Call, Judge, JudgeProfile
+from rlaif_dagster.judging.calls import Answer, Call, Judge
 from rlaif_dagster.judging.constitution import Constitution, Principle
 from rlaif_dagster.judging.journal import Journal, open_journal
 from rlaif_dagster.judging.judge import AskedResult, ask_questions, read_verdicts
 from rlaif_dagster.judging.pairs import Pair
+from rlaif_dagster.judging.profile import JudgeProfile
 from rlaif_dagster.judging.questions import Question, conclude, draw_principle, plan_questions
 from rlaif_dagster.judging.templates import Template, load_template
 from rlaif_dagster.judging.verdicts import Verdict, judgements_schema

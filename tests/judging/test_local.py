@@ -14,10 +14,9 @@ from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import InputError, JudgeError
 from rlaif_dagster.inputs.project_inputs import JudgeSource
 from rlaif_dagster.judging.calls import Answer, Call
-from rlaif_dagster.judging.local import LocalJudge
 from rlaif_dagster.judging.local_requests import ChatFormat, Request, form_batches, merge_system_message
 from rlaif_dagster.judging.local_scoring import find_paths
-from rlaif_dagster.judging.settings import LocalJudgeSettings
+from rlaif_dagster.judging.providers.local import LocalJudge, LocalJudgeSettings
 from rlaif_dagster.judging.templates import Template, TemplateMessage, load_template
 
 from .conftest import CHAT_TEMPLATE, make_local_judge

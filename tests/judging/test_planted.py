@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
-from rlaif_dagster.errors import JudgeError
-from rlaif_dagster.judging.calls import Answer, Call, JudgeProfile
+from rlaif_dagster.judging.calls import Answer, Call
 from rlaif_dagster.judging.constitution import Constitution, Principle
 from rlaif_dagster.judging.pairs import Pair
-from rlaif_dagster.judging.planted import PlantedJudge
+from rlaif_dagster.judging.profile import JudgeProfile
+from rlaif_dagster.judging.providers.planted import PlantedJudge, PlantedJudgeSettings
 from rlaif_dagster.judging.questions import conclude, plan_questions
-from rlaif_dagster.judging.settings import PlantedJudgeSettings
 from rlaif_dagster.judging.templates import Template, load_template
 from rlaif_dagster.judging.verdicts import Verdict
 from rlaif_dagster.preferences import PreferenceSettings, PreferencesResult, aggregate_verdicts
@@ -182,7 +181,7 @@ def test_a_template_that_rates_one_answer_is_refused() -> None:
             "ratings": {"lowest": 1, "highest": 10},
         }
     )
-    with pytest.raises(JudgeError, match="compares two answers"):
+    with pytest.raises(ValueError, match="compares two answers"):
         PlantedJudge(make_settings(), rating)
 
 

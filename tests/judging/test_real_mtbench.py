@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from rlaif_dagster.generation.recorded import import_responses
-from rlaif_dagster.judging.recorded import RecordedResult, read_recorded_verdicts
+from rlaif_dagster.judging.recorded import read_recorded_verdicts
+from rlaif_dagster.judging.verdicts import RecordedResult
 from rlaif_dagster.preferences import PreferenceSettings, PreferencesResult, aggregate_verdicts
 from rlaif_dagster.prompts import read_prompt_lines, split_prompts
 from rlaif_dagster.tables import Row

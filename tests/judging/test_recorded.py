@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from rlaif_dagster.errors import InputError
-from rlaif_dagster.judging.recorded import RecordedResult, read_recorded_verdicts
+from rlaif_dagster.judging.recorded import read_recorded_verdicts
+from rlaif_dagster.judging.verdicts import RecordedResult
 from rlaif_dagster.prompts import identify_prompt
 
 PROMPT = identify_prompt("How?")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from rlaif_dagster.judging.calls import Answer, Call
+from rlaif_dagster.judging.providers.openai import OpenAIJudgeSettings
 from rlaif_dagster.judging.served import JudgeChat, read_score
-from rlaif_dagster.judging.settings import OpenAIJudgeSettings
 from rlaif_dagster.judging.templates import Template, TemplateMessage, load_template
 from rlaif_dagster.serving.calls import TokenLogprob
 from rlaif_dagster.serving.exchange import LONGEST_REASON, Fault, Request, read_retry_after

@@ -4,10 +4,12 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from rlaif_dagster.inputs.project_inputs import JudgeFile
-from rlaif_dagster.judging.settings import JudgeSettings, LocalJudgeSettings, RecordedJudgeSettings
+from rlaif_dagster.judging.providers.local import LocalJudgeSettings
+from rlaif_dagster.judging.providers.recorded import RecordedJudgeSettings
+from rlaif_dagster.judging.settings import AnyJudge, JudgeSettings
 from rlaif_dagster.reader import read_yaml
 
-ADAPTER: TypeAdapter[JudgeSettings] = TypeAdapter(JudgeSettings)
+ADAPTER: TypeAdapter[JudgeSettings] = TypeAdapter(AnyJudge)
 
 
 def test_the_shipped_judge_is_the_embedded_one() -> None:

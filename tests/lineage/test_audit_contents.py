@@ -11,8 +11,7 @@ import pytest
 from rlaif_dagster.generation.responses import responses_schema
 from rlaif_dagster.graph.judging import JUDGEMENTS_TABLE
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
-from rlaif_dagster.graph.sources import JUDGE_VERDICTS
-from rlaif_dagster.judging.opening import JUDGE_JSON
+from rlaif_dagster.judging.opening import JUDGE_JSON, JUDGE_VERDICTS
 from rlaif_dagster.judging.verdicts import judgements_schema
 from rlaif_dagster.lineage.auditing.findings import Finding
 from rlaif_dagster.lineage.project import Project
@@ -187,14 +186,12 @@ def make_verdicts(judge: str, answers: Iterable[Mapping[str, Any]], *, keys: str
 
 
 def write_verdicts(project: Project, rows: list[dict[str, Any]], settings: Mapping[str, Any]) -> None:
-    run(
-        project,
-        make_stage(
-            "judge",
-            lambda folder: (folder / JUDGE_JSON).write_text(json.dumps(settings)),
-            setting=json.dumps(settings),
-        ),
-    )
+    def write_judge(folder: Path) -> None:
+        (folder / JUDGE_JSON).write_text(json.dumps(settings))
+        if settings["provider"] == "recorded":
+            (folder / JUDGE_VERDICTS).touch()
+
+    run(project, make_stage("judge", write_judge, setting=json.dumps(settings)))
 
     def write(folder: Path) -> None:
         write_table(folder / JUDGEMENTS_TABLE, rows, judgements_schema())

@@ -7,10 +7,11 @@ import pytest
 from pydantic import ValidationError
 
 from rlaif_dagster.errors import InputError
-from rlaif_dagster.judging.calls import Answer, Call, JudgeProfile
+from rlaif_dagster.judging.calls import Answer, Call
 from rlaif_dagster.judging.constitution import Constitution, Principle
+from rlaif_dagster.judging.profile import JudgeProfile
+from rlaif_dagster.judging.providers.local import LocalJudgeSettings
 from rlaif_dagster.judging.questions import draw_principle
-from rlaif_dagster.judging.settings import LocalJudgeSettings
 from rlaif_dagster.judging.templates import load_template
 from rlaif_dagster.revising.revise import (
     Revision,

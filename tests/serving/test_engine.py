@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 
 from rlaif_dagster.errors import BudgetError, JudgeError
-from rlaif_dagster.judging.calls import Answer, Call, Judge, JudgeProfile
+from rlaif_dagster.judging.calls import Answer, Call, Judge
 from rlaif_dagster.judging.constitution import Constitution, Principle
 from rlaif_dagster.judging.journal import open_journal
 from rlaif_dagster.judging.judge import AskedResult, ask_questions
 from rlaif_dagster.judging.pairs import Pair
+from rlaif_dagster.judging.profile import JudgeProfile
+from rlaif_dagster.judging.providers.openai import OpenAIJudgeSettings
 from rlaif_dagster.judging.questions import Question, plan_questions
 from rlaif_dagster.judging.served import ServedJudge
-from rlaif_dagster.judging.settings import OpenAIJudgeSettings
 from rlaif_dagster.judging.templates import load_template
 from rlaif_dagster.serving.client import _find_proxy
 from rlaif_dagster.serving.engine import SILENT_CALLS

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from rlaif_dagster.judging.calls import Call
-from rlaif_dagster.judging.local import LocalJudge
+from rlaif_dagster.judging.providers.local import LocalJudge, LocalJudgeSettings
+from rlaif_dagster.judging.providers.openai import OpenAIJudgeSettings
 from rlaif_dagster.judging.served import ServedJudge
-from rlaif_dagster.judging.settings import LocalJudgeSettings, OpenAIJudgeSettings
 from rlaif_dagster.judging.templates import load_template
 from rlaif_dagster.models import embedded_path
 from rlaif_dagster.world.questions import list_known_sentences

@@ -90,10 +90,7 @@ def audit_project(
         signatures = check_signatures(project, ledger, records, keys, find_file)
         findings += [*contents.findings, *signatures.findings]
         skipped += [*contents.skipped, *signatures.skipped]
-        try:
-            findings += check_recorded_files(project.root)
-        except InputError as error:
-            skipped.append(f"the names of recorded files: {error.file}: {error.problem}")
+        findings += check_recorded_files(project.root, skipped.append)
         findings += pin_findings
         assets = {
             ledger.records[record_id].asset: ledger.records[record_id]

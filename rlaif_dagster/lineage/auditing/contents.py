@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from rlaif_dagster.graph.judging import JUDGEMENTS_TABLE
 from rlaif_dagster.graph.responses import RESPONSES_TABLE
-from rlaif_dagster.graph.sources import JUDGE_VERDICTS
 from rlaif_dagster.inputs.project_inputs import EVALUATION_JUDGE
 from rlaif_dagster.judging.copies import (
     MIN_TELLING_CHARACTERS,
@@ -20,7 +19,7 @@ from rlaif_dagster.judging.copies import (
     find_copies,
     make_verdict_row,
 )
-from rlaif_dagster.judging.opening import JUDGE_JSON, JURY_FOLDER
+from rlaif_dagster.judging.opening import JUDGE_JSON, JUDGE_VERDICTS, JURY_FOLDER
 from rlaif_dagster.lineage.auditing.findings import Finding
 from rlaif_dagster.lineage.auditing.records import name_version
 from rlaif_dagster.lineage.record import MaterialisationRecord
@@ -182,14 +181,15 @@ def _read_judge_names(judge: MaterialisationRecord | None, find_file: FindFile) 
     """By which names a version's judges stand in tables; None where that cannot be told."""
     if judge is None:
         return None
+    files = {file.path for file in judge.output.files}
+    is_recorded = JUDGE_VERDICTS in files  # its name may be in its rows alone
+    members = {path for path in files if fnmatch(path, f"{JURY_FOLDER}/*/{JUDGE_JSON}")}
     names: set[Any] = set()
-    for file in judge.output.files:
-        if file.path == JUDGE_JSON or fnmatch(file.path, f"{JURY_FOLDER}/*/{JUDGE_JSON}"):
-            settings = find_file(judge, file.path)
-            told = json.loads(settings.read_bytes()) if settings else {}
-            if told.get("provider") != "jury":
-                by_default = "planted" if told.get("provider") == "planted" else told.get("model")
-                names.add(told.get("name") or by_default)
+    for path in members or files & {JUDGE_JSON}:
+        settings = find_file(judge, path)
+        told = json.loads(settings.read_bytes()) if settings else {}
+        by_default = told.get("model") or told.get("provider")
+        names.add(told.get("name") or (None if is_recorded else by_default))
     return names if names and None not in names else None
 
 

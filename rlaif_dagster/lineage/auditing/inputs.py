@@ -1,7 +1,7 @@
 """Recorded files that a person brings: does a file's name say what its rows say?"""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rlaif_dagster.errors import InputError
@@ -9,24 +9,32 @@ from rlaif_dagster.generation.settings import RecordedSamplingSettings
 from rlaif_dagster.inputs.pipeline import PipelineSettings
 from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, JudgeFile
 from rlaif_dagster.judging.model_names import find_contradictions
-from rlaif_dagster.judging.settings import RecordedJudgeSettings
 from rlaif_dagster.lineage.auditing.findings import Finding
 from rlaif_dagster.reader import read_yaml, resolve_inside
 
 
-def check_recorded_files(root: Path) -> Iterator[Finding]:
+def check_recorded_files(root: Path, skip: Callable[[str], None]) -> Iterator[Finding]:
     """Yields recorded files whose names mention another model than their rows.
 
     Args:
         root: The project.
-
-    Raises:
-        InputError: If an input file, or a recorded one, cannot be read.
+        skip: Told what could not be looked at, and why.
     """
+    for check, what in ((_check_verdicts, "verdicts"), (_check_responses, "responses")):
+        try:
+            yield from check(root)
+        except InputError as error:
+            skip(f"the names of recorded files ({what}): {error.file}: {error.problem}")
+
+
+def _check_verdicts(root: Path) -> Iterator[Finding]:
     if (root / JUDGE_FILE).is_file():
         judge = read_yaml(root / JUDGE_FILE, JudgeFile).root
-        if isinstance(judge, RecordedJudgeSettings):
-            yield from _check_file(root, judge.verdicts, "verdicts", "judge", root / JUDGE_FILE)
+        if judge.verdicts_file is not None:
+            yield from _check_file(root, judge.verdicts_file, "verdicts", "judge", root / JUDGE_FILE)
+
+
+def _check_responses(root: Path) -> Iterator[Finding]:
     if (root / PIPELINE_FILE).is_file():
         sampling = read_yaml(root / PIPELINE_FILE, PipelineSettings).sampling
         if isinstance(sampling, RecordedSamplingSettings):

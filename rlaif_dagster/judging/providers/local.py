@@ -4,7 +4,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, cast
+
+from pydantic import Field, model_validator
 
 from rlaif_dagster.errors import JudgeError
 from rlaif_dagster.judging.calls import Answer, Call
@@ -12,8 +14,9 @@ from rlaif_dagster.judging.cutting import ANSWERS, cut_texts, find_limit
 from rlaif_dagster.judging.local_requests import ChatFormat, Request, find_context
 from rlaif_dagster.judging.local_scoring import find_paths, find_words, score_requests
 from rlaif_dagster.judging.local_writing import write_replies
-from rlaif_dagster.judging.settings import LocalJudgeSettings, name_judge
+from rlaif_dagster.judging.settings import AskedJudgeSettings, Opening, VerdictReading, name_judge
 from rlaif_dagster.judging.templates import Template
+from rlaif_dagster.models import ModelSettings
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +27,71 @@ CHUNK_CHARS: Final = 4_000_000
 """Calls, and characters of theirs, that are tokenised and sorted by length at a time."""
 ORDER_TOKENS: Final = 16
 """The order of its answers makes a request longer by less than this."""
+
+
+class LocalJudgeSettings(AskedJudgeSettings):
+    """A judge that runs here: any causal language model that transformers opens."""
+
+    is_final: ClassVar[bool] = True
+    is_free: ClassVar[bool] = True
+
+    provider: Literal["local"]
+    model: str = Field(min_length=1)
+    """`embedded:judge`, a folder inside the project, or a Hugging Face id such as `org/name`."""
+    revision: str | None = None
+    """For a Hugging Face id: the full commit hash."""
+    verdict: VerdictReading = "logprob"
+    temperature: float = Field(default=0.0, ge=0.0, le=5.0, allow_inf_nan=False)
+    """Of written verdicts; 0 is greedy."""
+    max_new_tokens: int = Field(default=256, ge=1)
+    """Longest written verdict, in tokens."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    max_length: int | None = Field(default=None, ge=1)
+    """Longest request in tokens; null for the model's context."""
+
+    @property
+    def reading(self) -> VerdictReading:
+        """As `verdict` says."""
+        return self.verdict
+
+    @property
+    def named_model(self) -> ModelSettings:
+        """Its model."""
+        return ModelSettings(model=self.model, revision=self.revision)
+
+    @property
+    def max_tokens_written(self) -> int:
+        """Longest text that it writes, in tokens."""
+        return self.max_new_tokens
+
+    def describe(self) -> dict[str, Any]:
+        """What decides what it says; how it would write counts only where it writes."""
+        unread = ("temperature", "max_new_tokens") if self.verdict == "logprob" else ()
+        return {name: value for name, value in super().describe().items() if name not in unread}
+
+    def open_judge(self, opening: Opening) -> "LocalJudge":
+        """Opens the judge; its model is opened when it is first asked."""
+        if opening.numerics is None:
+            raise TypeError("a judge that runs a model needs to be told how numbers are computed")
+        from rlaif_dagster.numerics import prepare_torch
+
+        numerics = opening.numerics
+        return LocalJudge(
+            self,
+            opening.template,
+            folder=opening.model,
+            device=prepare_torch(num_threads=numerics.num_threads, device=numerics.device),
+            batch_size=opening.batch_size,
+        )
+
+    @model_validator(mode="after")
+    def _refuse_equal_repeats(self) -> Self:
+        if self.repeats > 1 and (self.verdict == "logprob" or self.temperature == 0.0):
+            raise ValueError(
+                f"repeats is {self.repeats}, but this judge says the same each time; "
+                "remedy: set repeats to 1, or verdict to text with a temperature above 0"
+            )
+        return self
 
 
 class LocalJudge:
@@ -69,7 +137,13 @@ class LocalJudge:
         chat = ChatFormat.find(tokenizer, self._template, judge=self._name)
         answer: Callable[..., Iterator[list[Answer]]]
         if self._settings.verdict == "text":
-            answer = partial(write_replies, model, tokenizer, settings=self._settings)
+            answer = partial(
+                write_replies,
+                model,
+                tokenizer,
+                temperature=self._settings.temperature,
+                max_new_tokens=self._settings.max_new_tokens,
+            )
             num_new = self._settings.max_new_tokens
         else:
             words = find_words(chat, self._template, judge=self._name)

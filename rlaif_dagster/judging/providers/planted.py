@@ -8,15 +8,48 @@ The answer is text in the words of the template, as a model would write it, and 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
-from rlaif_dagster.errors import JudgeError
+from pydantic import Field
+
 from rlaif_dagster.judging.calls import Answer, Call
-from rlaif_dagster.judging.settings import PlantedJudgeSettings, name_judge
+from rlaif_dagster.judging.settings import AskedJudgeSettings, Opening
 from rlaif_dagster.judging.templates import Template
 from rlaif_dagster.seeds import SEED_BITS, derive_seed
 
 _OTHER: Final[Mapping[str, Literal["first", "second"]]] = {"first": "second", "second": "first"}
+
+
+class PlantedJudgeSettings(AskedJudgeSettings):
+    """A judge with a known preference and known faults: the self-test of everything downstream."""
+
+    is_final: ClassVar[bool] = True
+    is_free: ClassVar[bool] = True
+
+    provider: Literal["planted"]
+    preference: Literal["latent", "longer", "embedded_world"] = "latent"
+    """`latent`: a quality drawn for each text from its content; `longer`: the longer text; `embedded_world`: gold."""
+    position_bias: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of calls that are answered "first" whatever is shown; among those that do not fail."""
+    length_bias: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of calls that are answered with the longer text, whatever is better; among the rest."""
+    noise: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of calls that are answered with the worse text; among the rest."""
+    failure_rate: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of calls that fail; drawn before all other faults."""
+    seed: int = Field(default=0, ge=0)
+
+    def check_template(self, template: Template) -> None:
+        """Takes a template that shows two answers: there is no first and second where one is rated."""
+        if template.form != "comparison":
+            raise ValueError(
+                "a planted judge compares two answers, but the template rates one; "
+                "remedy: name a template with `verdicts`, such as pairwise"
+            )
+
+    def open_judge(self, opening: Opening) -> "PlantedJudge":
+        """Opens the judge."""
+        return PlantedJudge(self, opening.template)
 
 
 class PlantedJudge:
@@ -26,13 +59,9 @@ class PlantedJudge:
         """Takes what the judge is made of.
 
         Raises:
-            JudgeError: If the template rates answers one at a time: there is no first and second then.
+            ValueError: If the template rates answers one at a time.
         """
-        if template.form != "comparison":
-            raise JudgeError(
-                f"judge {name_judge(settings)}: a planted judge compares two answers, and its template "
-                f"{template.name!r} rates one.\n  remedy: name a template with `verdicts`"
-            )
+        settings.check_template(template)
         self._settings = settings
         self._template = template
 

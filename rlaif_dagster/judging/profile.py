@@ -1,0 +1,56 @@
+"""Who a judge is, told without opening it."""
+
+from dataclasses import dataclass
+
+from rlaif_dagster.digest import Digest
+from rlaif_dagster.judging.settings import AskedJudgeSettings, JudgingProtocol, VerdictReading, name_judge
+from rlaif_dagster.judging.templates import Template
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeProfile:
+    """Who a judge is; made without opening its model.
+
+    Attributes:
+        name: The name in the `judge` column.
+        fingerprint: Covers all that shapes an answer beside the texts: model, decoding and prompt.
+        template: The judge's prompt.
+        protocol: What it is shown of the constitution.
+        repeats: How often it is asked each question.
+        reading: How its answers are read.
+        is_final: If True, an answer without a verdict would come out the same again.
+    """
+
+    name: str
+    fingerprint: Digest
+    template: Template
+    protocol: JudgingProtocol
+    repeats: int
+    reading: VerdictReading
+    is_final: bool
+
+    @classmethod
+    def from_settings(
+        cls, settings: AskedJudgeSettings, template: Template, *, model: Digest | None
+    ) -> "JudgeProfile":
+        """Profiles a judge.
+
+        Args:
+            settings: Its settings.
+            template: Its prompt.
+            model: The content digest of the model folder of a judge that runs one, else None.
+        """
+        described = settings.describe()
+        for elsewhere in ("name", "template", "protocol", "repeats"):
+            del described[elsewhere]
+        if model is not None:
+            described = {**described, "model": str(model), "revision": None}
+        return cls(
+            name=name_judge(settings),
+            fingerprint=Digest.from_json({"judge": described, "template": str(template.digest)}),
+            template=template,
+            protocol=settings.protocol,
+            repeats=settings.repeats,
+            reading=settings.reading,
+            is_final=settings.is_final,
+        )
