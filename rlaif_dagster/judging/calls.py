@@ -39,6 +39,7 @@ class JudgeProfile:
         repeats: How often it is asked each question.
         reading: How its answers are read.
         is_final: If True, an answer without a verdict would come out the same again.
+        is_local: Whether its model runs here, so that code and libraries shape its answers as well.
     """
 
     name: str
@@ -48,6 +49,7 @@ class JudgeProfile:
     repeats: int
     reading: VerdictReading
     is_final: bool
+    is_local: bool
 
     @classmethod
     def from_settings(
@@ -73,6 +75,7 @@ class JudgeProfile:
             repeats=settings.repeats,
             reading="text" if isinstance(settings, PlantedJudgeSettings) else settings.verdict,
             is_final=isinstance(settings, LocalJudgeSettings | PlantedJudgeSettings),
+            is_local=isinstance(settings, LocalJudgeSettings),
         )
 
 

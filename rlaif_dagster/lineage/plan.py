@@ -10,6 +10,7 @@ cuts off early; in the other it does not. An asset that is computed in the secon
 two worlds give the lower and the upper bound of the price.
 """
 
+import functools
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -196,7 +197,7 @@ class _Planner:
         record = self._find_recallable(stage, recipe) if certain else None
         if record is not None:
             head = self.heads[stage.name]
-            is_head = (head.recipe, head.output.digest) == (record.recipe, record.output.digest)
+            is_head = (head.recipe, head.output.digest) == (str(recipe.digest), record.output.digest)
             return _Outlook(
                 status="fresh" if is_head else "reused",
                 output=self._describe(record),
@@ -214,15 +215,15 @@ class _Planner:
                     inputs=inputs,
                     head=lambda: None if head_record is None else self._view(head_record),
                     journal=find_journal(self.project, recipe),
-                    earlier_versions=lambda: self._view_earlier(stage, recipe),
+                    earlier_versions=functools.partial(self._view_earlier, stage, recipe),
                     counts=self._find_counts(stage, recipe),
                 )
             )
         return _Outlook(status="computed", price=price)
 
     def _find_counts(self, stage: Stage, recipe: Recipe) -> Mapping[str, int] | None:
-        """What the newest version by the same code counted, of those for which the same judge was asked."""
-        for record in find_earlier(self.project, stage, recipe):
+        """What the newest version counted of those for which the same judge was asked."""
+        for record in find_earlier(self.project, stage, recipe, of_any_code=True):
             same_judge = record.recipe_parts.inputs.get("judge") == recipe.inputs.get("judge")
             if same_judge and record.counts.get("judge_calls_asked"):
                 return record.counts
@@ -230,7 +231,7 @@ class _Planner:
 
     def _find_recallable(self, stage: Stage, recipe: Recipe) -> MaterialisationRecord | None:
         store = self.project.store
-        records = find_recallable(self.project, stage, recipe)
+        records = find_recallable(self.project, stage, recipe, fetch=False)
         return next((record for record in records if store.has(record.output.md5) or store.has_remote), None)
 
     def _preview(self, stage: Stage, inputs: Mapping[str, Foreseen]) -> _Outlook:
@@ -271,8 +272,8 @@ class _Planner:
             self.project.store.view(md5, self.views[md5])
         return self.views.get(md5)
 
-    def _view_earlier(self, stage: Stage, recipe: Recipe) -> Iterator[Path]:
-        for record in find_earlier(self.project, stage, recipe):
+    def _view_earlier(self, stage: Stage, recipe: Recipe, *, of_any_code: bool = False) -> Iterator[Path]:
+        for record in find_earlier(self.project, stage, recipe, of_any_code=of_any_code):
             folder = self._view(record)
             if folder is not None:
                 yield folder

@@ -41,6 +41,7 @@ from rlaif_dagster.lineage.record import (
     plain,
 )
 from rlaif_dagster.lineage.services import RunServices, view_version
+from rlaif_dagster.lineage.upgrades import Former, find_former_recipes, stands
 from rlaif_dagster.progress import Progress
 from rlaif_dagster.versioning.git import read_git_state
 from rlaif_dagster.versioning.scratch import (
@@ -54,6 +55,9 @@ OPEN_ROWS = "num_open_rows"
 
 Status = Literal["computed", "reused"]
 Clock = Callable[[], datetime.datetime]
+
+DISTRIBUTION: Final = "rlaif-dagster"
+"""This package, among the libraries in a record."""
 
 NUMERICS_PREFIX: Final = "numerics."
 """Marks the numerics among the versions of libraries in a recipe."""
@@ -106,7 +110,7 @@ def materialise(
     recipe = make_recipe(stage, {name: parent.output.digest for name, parent in parents.items()})
     recalled = None if again else _recall(project, stage, recipe)
     if recalled is not None:
-        record = _land_recalled(project, stage, recalled, parents=parents, run_id=run_id, clock=clock)
+        record = _land_recalled(project, stage, recipe, recalled, parents=parents, run_id=run_id, clock=clock)
         return Outcome(asset=stage.name, status="reused", record=record)
     record = _compute(
         project,
@@ -137,10 +141,10 @@ def confirm(project: Project, stage: Stage) -> MaterialisationRecord | None:
     parents = find_parents(project, stage)
     recipe = make_recipe(stage, {name: parent.output.digest for name, parent in parents.items()})
     head = project.ledger.find_head(stage.name)
-    recalled = next(find_recallable(project, stage, recipe), None)
+    recalled = next(find_recallable(project, stage, recipe, fetch=False), None)
     if head is None or recalled is None or recalled.output.digest != head.output.digest:
         return None
-    if _tell_apart(head) != _tell_apart(_want(recalled, stage, parents)):
+    if _tell_apart(head) != _tell_apart(_want(recalled, stage, recipe, parents)):
         return None
     if project.store.verify(head.output.md5, Digest.parse(head.output.digest)) is None:
         return None
@@ -185,22 +189,39 @@ def make_recipe(stage: Stage, inputs: Mapping[str, str]) -> Recipe:
     )
 
 
+def find_release() -> str:
+    """The release of this package, as records name it."""
+    return _read_version(DISTRIBUTION)
+
+
 @functools.cache
 def _read_version(library: str) -> str:
     """The version of a library; a process works with those that it found first."""
     return importlib.metadata.version(library)
 
 
-def find_recallable(project: Project, stage: Stage, recipe: Recipe) -> Iterator[MaterialisationRecord]:
+def find_recallable(
+    project: Project, stage: Stage, recipe: Recipe, *, fetch: bool = True
+) -> Iterator[MaterialisationRecord]:
     """Yields the records whose versions may stand for a recipe, newest first; whether their bytes are sound is open.
 
-    A version that the stage's checks were not asked of may not.
+    Behind those of the recipe itself come those of the recipe as earlier releases wrote it. A version that the stage's
+    checks were not asked of may not stand for it.
+
+    Args:
+        project: The project.
+        stage: The stage.
+        recipe: The recipe.
+        fetch: Take what has to be looked at from the DVC remote, where it is not here.
     """
-    for record in project.ledger.find_recipe(recipe.digest):
-        if record.counts.get(OPEN_ROWS):
-            return  # the newest try of this recipe left rows open, which are tried again
-        if not list_unasked(stage, record):
-            yield record
+    for former in (Former(recipe=recipe), *find_former_recipes(recipe)):
+        for record in project.ledger.find_recipe(former.recipe.digest):
+            if record.counts.get(OPEN_ROWS):
+                return  # the newest try of this recipe left rows open, which are tried again
+            if list_unasked(stage, record):
+                continue
+            if not former.steps or stands(project, former, record, fetch=fetch):
+                yield record
 
 
 def list_unasked(stage: Stage, record: MaterialisationRecord) -> list[str]:
@@ -219,6 +240,7 @@ def _recall(project: Project, stage: Stage, recipe: Recipe) -> MaterialisationRe
 def _land_recalled(
     project: Project,
     stage: Stage,
+    recipe: Recipe,
     recalled: MaterialisationRecord,
     *,
     parents: Mapping[str, MaterialisationRecord],
@@ -226,7 +248,7 @@ def _land_recalled(
     clock: Clock,
 ) -> MaterialisationRecord:
     head = project.ledger.find_head(recalled.asset)
-    wanted = _want(recalled, stage, parents)
+    wanted = _want(recalled, stage, recipe, parents)
     if head is not None and _tell_apart(head) == _tell_apart(wanted):
         record = head
     else:
@@ -253,10 +275,19 @@ def _land_recalled(
 
 
 def _want(
-    recalled: MaterialisationRecord, stage: Stage, parents: Mapping[str, MaterialisationRecord]
+    recalled: MaterialisationRecord,
+    stage: Stage,
+    recipe: Recipe,
+    parents: Mapping[str, MaterialisationRecord],
 ) -> MaterialisationRecord:
     return recalled.model_copy(
-        update={"overrides": find_overrides(stage, parents), "reason": stage.governance.reason}
+        update={
+            "recipe": str(recipe.digest),
+            "recipe_parts": recipe,
+            "former_recipe": None if recalled.made_by == str(recipe.digest) else recalled.made_by,
+            "overrides": find_overrides(stage, parents),
+            "reason": stage.governance.reason,
+        }
     )
 
 
@@ -389,9 +420,9 @@ def _refer(parents: Mapping[str, MaterialisationRecord]) -> dict[str, VersionRef
 
 def _read_libraries() -> dict[str, str]:
     """The versions of this package and of what it names as its requirements."""
-    names = [Requirement(text).name for text in importlib.metadata.requires("rlaif-dagster") or []]
+    names = [Requirement(text).name for text in importlib.metadata.requires(DISTRIBUTION) or []]
     versions = {}
-    for name in ["rlaif-dagster", *names]:
+    for name in [DISTRIBUTION, *names]:
         with suppress(importlib.metadata.PackageNotFoundError):  # an extra that is not installed
             versions[name] = _read_version(name)
     return versions
