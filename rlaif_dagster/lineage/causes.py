@@ -79,15 +79,22 @@ class CauseFinder:
         if key not in self.found:
             causes = [*self._find_upstream(name, old), *self._find_own(self.graph[name], old)]
             if not causes:
-                expected = self.expected[name].digest
-                reason = "made again, with other bytes" if expected else "its bytes are in no store"
-                if old.counts.get(OPEN_ROWS):
-                    reason = f"{old.counts[OPEN_ROWS]} rows without a result are tried again"
-                if unasked := list_unasked(self.graph[name], old):
-                    reason = f"{_word_upgrade(old)}made before there was the check {', '.join(unasked)}"
-                causes = [Cause(asset=name, path=f"{name}: {reason}", old=old.output.digest, new=expected)]
+                causes = [self._find_other(name, old)]
             self.found[key] = tuple({(cause.asset, cause.path): cause for cause in causes}.values())
         return self.found[key]
+
+    def _find_other(self, name: str, old: MaterialisationRecord) -> Cause:
+        """Why a version is not the one to come although its recipe is."""
+        unasked = list_unasked(self.graph[name], old)
+        if unasked and not old.counts.get(OPEN_ROWS):
+            return Cause(
+                asset=name, path=f"{_word_upgrade(old)}check of {name}", old=None, new=", ".join(unasked)
+            )
+        expected = self.expected[name].digest
+        reason = "made again, with other bytes" if expected else "its bytes are in no store"
+        if old.counts.get(OPEN_ROWS):
+            reason = f"{old.counts[OPEN_ROWS]} rows without a result are tried again"
+        return Cause(asset=name, path=f"{name}: {reason}", old=old.output.digest, new=expected)
 
     def _find_upstream(self, name: str, old: MaterialisationRecord) -> Iterator[Cause]:
         for parent in self.graph[name].inputs:

@@ -12,7 +12,7 @@ two worlds give the lower and the upper bound of the price.
 
 import functools
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -26,7 +26,13 @@ from rlaif_dagster.graph.stage import Stage, StageContext
 from rlaif_dagster.lineage.causes import Cause, CauseFinder
 from rlaif_dagster.lineage.gates import list_failed
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import find_journal, find_recallable, make_recipe, run_checks
+from rlaif_dagster.lineage.recall import (
+    find_journal,
+    find_recallable,
+    list_unasked,
+    make_recipe,
+    run_checks,
+)
 from rlaif_dagster.lineage.record import CheckVerdict, MaterialisationRecord, Recipe
 from rlaif_dagster.lineage.services import find_earlier
 
@@ -194,14 +200,16 @@ class _Planner:
         digests = {name: version.digest for name, version in inputs.items() if version.digest is not None}
         recipe = make_recipe(stage, digests)
         certain = len(digests) == len(inputs)
-        record = self._find_recallable(stage, recipe) if certain else None
+        record = self._find_recallable(recipe) if certain else None
         if record is not None:
             head = self.heads[stage.name]
             is_head = (head.recipe, head.output.digest) == (str(recipe.digest), record.output.digest)
+            unasked = list_unasked(stage, record)
+            checks = (*record.checks, *self._ask_later(stage, record, inputs, unasked))
             return _Outlook(
-                status="fresh" if is_head else "reused",
+                status="fresh" if is_head and not unasked else "reused",
                 output=self._describe(record),
-                failed=list_failed(stage, record.output.digest, record.checks),
+                failed=list_failed(stage, record.output.digest, checks),
             )
         if certain and stage.computing.is_idle(_open(inputs)):
             return replace(self._preview(stage, inputs), status="stopped")
@@ -229,10 +237,23 @@ class _Planner:
                 return record.counts
         return None
 
-    def _find_recallable(self, stage: Stage, recipe: Recipe) -> MaterialisationRecord | None:
+    def _find_recallable(self, recipe: Recipe) -> MaterialisationRecord | None:
         store = self.project.store
-        records = find_recallable(self.project, stage, recipe, fetch=False)
+        records = find_recallable(self.project, recipe, fetch=False)
         return next((record for record in records if store.has(record.output.md5) or store.has_remote), None)
+
+    def _ask_later(
+        self,
+        stage: Stage,
+        record: MaterialisationRecord,
+        inputs: Mapping[str, Foreseen],
+        names: Collection[str],
+    ) -> tuple[CheckVerdict, ...]:
+        """What checks say that there were not yet when a version was made; nothing where its files are not at hand."""
+        output, folders = (self._view(record), _open(inputs)) if names else (None, {})
+        if output is None or len(folders) < len(inputs):
+            return ()
+        return tuple(run_checks(stage, output, folders, names))
 
     def _preview(self, stage: Stage, inputs: Mapping[str, Foreseen]) -> _Outlook:
         """Computes a cheap stage; an outcome that is not known where an input's files are not at hand."""

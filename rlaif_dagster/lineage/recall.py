@@ -13,7 +13,7 @@ next run recalls.
 import datetime
 import functools
 import importlib.metadata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +108,7 @@ def materialise(
     project.store.remove_leftovers()
     parents = find_parents(project, stage)
     recipe = make_recipe(stage, {name: parent.output.digest for name, parent in parents.items()})
-    recalled = None if again else _recall(project, stage, recipe)
+    recalled = None if again else _recall(project, recipe)
     if recalled is not None:
         record = _land_recalled(project, stage, recipe, recalled, parents=parents, run_id=run_id, clock=clock)
         return Outcome(asset=stage.name, status="reused", record=record)
@@ -141,8 +141,10 @@ def confirm(project: Project, stage: Stage) -> MaterialisationRecord | None:
     parents = find_parents(project, stage)
     recipe = make_recipe(stage, {name: parent.output.digest for name, parent in parents.items()})
     head = project.ledger.find_head(stage.name)
-    recalled = next(find_recallable(project, stage, recipe, fetch=False), None)
+    recalled = next(find_recallable(project, recipe, fetch=False), None)
     if head is None or recalled is None or recalled.output.digest != head.output.digest:
+        return None
+    if list_unasked(stage, recalled):
         return None
     if _tell_apart(head) != _tell_apart(_want(recalled, stage, recipe, parents)):
         return None
@@ -201,16 +203,14 @@ def _read_version(library: str) -> str:
 
 
 def find_recallable(
-    project: Project, stage: Stage, recipe: Recipe, *, fetch: bool = True
+    project: Project, recipe: Recipe, *, fetch: bool = True
 ) -> Iterator[MaterialisationRecord]:
     """Yields the records whose versions may stand for a recipe, newest first; whether their bytes are sound is open.
 
-    Behind those of the recipe itself come those of the recipe as earlier releases wrote it. A version that the stage's
-    checks were not asked of may not stand for it.
+    Behind those of the recipe itself come those of the recipe as earlier releases wrote it.
 
     Args:
         project: The project.
-        stage: The stage.
         recipe: The recipe.
         fetch: Take what has to be looked at from the DVC remote, where it is not here.
     """
@@ -218,8 +218,6 @@ def find_recallable(
         for record in project.ledger.find_recipe(former.recipe.digest):
             if record.counts.get(OPEN_ROWS):
                 return  # the newest try of this recipe left rows open, which are tried again
-            if list_unasked(stage, record):
-                continue
             if not former.steps or stands(project, former, record, fetch=fetch):
                 yield record
 
@@ -230,8 +228,8 @@ def list_unasked(stage: Stage, record: MaterialisationRecord) -> list[str]:
     return [check.name for check in stage.governance.checks if check.name not in asked]
 
 
-def _recall(project: Project, stage: Stage, recipe: Recipe) -> MaterialisationRecord | None:
-    for record in find_recallable(project, stage, recipe):
+def _recall(project: Project, recipe: Recipe) -> MaterialisationRecord | None:
+    for record in find_recallable(project, recipe):
         if project.store.verify(record.output.md5, Digest.parse(record.output.digest)) is not None:
             return record
     return None
@@ -249,6 +247,9 @@ def _land_recalled(
 ) -> MaterialisationRecord:
     head = project.ledger.find_head(recalled.asset)
     wanted = _want(recalled, stage, recipe, parents)
+    if unasked := list_unasked(stage, recalled):
+        verdicts = _ask_later(project, stage, recalled, parents, unasked)
+        wanted = wanted.model_copy(update={"checks": (*recalled.checks, *verdicts)})
     if head is not None and _tell_apart(head) == _tell_apart(wanted):
         record = head
     else:
@@ -274,6 +275,22 @@ def _land_recalled(
     return record
 
 
+def _ask_later(
+    project: Project,
+    stage: Stage,
+    recalled: MaterialisationRecord,
+    parents: Mapping[str, MaterialisationRecord],
+    names: Collection[str],
+) -> tuple[CheckVerdict, ...]:
+    """Puts a version to checks that there were not yet when it was made."""
+    with work_folder(project) as work:
+        view_version(project, recalled, work / "output")
+        inputs = {name: work / "inputs" / name for name in parents}
+        for name, parent in parents.items():
+            view_version(project, parent, inputs[name])
+        return tuple(run_checks(stage, work / "output", inputs, names))
+
+
 def _want(
     recalled: MaterialisationRecord,
     stage: Stage,
@@ -293,7 +310,8 @@ def _want(
 
 def _tell_apart(record: MaterialisationRecord) -> tuple[object, ...]:
     """What makes a record of a version worth writing that is the newest already."""
-    return record.recipe, record.output.digest, record.overrides, record.reason
+    checks = frozenset(check.name for check in record.checks)
+    return record.recipe, record.output.digest, checks, record.overrides, record.reason
 
 
 def _append(
@@ -388,9 +406,13 @@ def _run_stage(stage: Stage, context: StageContext) -> StageResult:
         ) from error
 
 
-def run_checks(stage: Stage, output: Path, inputs: Mapping[str, Path]) -> Iterator[CheckVerdict]:
-    """Puts a stage's questions to an output."""
+def run_checks(
+    stage: Stage, output: Path, inputs: Mapping[str, Path], names: Collection[str] | None = None
+) -> Iterator[CheckVerdict]:
+    """Puts a stage's checks, or those of some names, to an output."""
     for check in stage.governance.checks:
+        if names is not None and check.name not in names:
+            continue
         result = check.ask(output, inputs)
         yield CheckVerdict(
             name=check.name, passed=result.passed, blocking=check.blocking, facts=plain(result.facts)

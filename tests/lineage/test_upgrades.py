@@ -38,7 +38,7 @@ def add_step(monkeypatch: pytest.MonkeyPatch) -> AddStep:
         step = FormerRecipe(
             release="0.1.0", before=before, now=now, keeps=keeps, holds=holds, renamed=renamed or {}
         )
-        monkeypatch.setitem(FORMER_RECIPES, "a", (*FORMER_RECIPES.get("a", ()), step))  # type: ignore[arg-type]
+        monkeypatch.setitem(FORMER_RECIPES, "a", (*FORMER_RECIPES.get("a", ()), step))
 
     return add
 
@@ -246,7 +246,7 @@ def test_a_version_reused_by_a_step_that_no_release_knows_is_found(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         step = FormerRecipe(release="0.1.0", before="1", now="2", keeps="version")
-        patch.setitem(FORMER_RECIPES, "a", (step,))  # type: ignore[arg-type]
+        patch.setitem(FORMER_RECIPES, "a", (step,))
         run(make_stage("a", "x"))
         record = run(upgrade(make_stage("a", "x"))).record
     copy = Path(shutil.copytree(project.root, tmp_path / "copy", symlinks=True))

@@ -15,7 +15,14 @@ import tempfile
 from pathlib import Path
 
 import yaml
-from make_project_0_1_0 import PIPELINE, PRINCIPLES, VERBS, WORDS, write_constitution, write_model
+from make_project_0_1_0 import (  # type: ignore[import-not-found]  # beside this script, which runs with 0.1.0
+    PIPELINE,
+    PRINCIPLES,
+    VERBS,
+    WORDS,
+    write_constitution,
+    write_model,
+)
 
 SERVER = Path(__file__).parents[1] / "serving" / "fault_server.py"
 MODEL = '{"name": "%s", "latency": 0, "faults": {}}'
