@@ -26,6 +26,8 @@ from make_project_0_1_0 import (  # type: ignore[import-not-found]  # beside thi
 
 SERVER = Path(__file__).parents[1] / "serving" / "fault_server.py"
 MODEL = '{"name": "%s", "latency": 0, "faults": {}}'
+LONG_ANSWERS = {"temperature": 0.7, "max_new_tokens": 48}
+"""So that no answer is cut, and every version stands after an upgrade."""
 SHOWN = {
     "critique": ("principle", "prompt", "answer"),
     "revision": ("principle", "prompt", "answer", "critique"),
@@ -49,7 +51,8 @@ def write_inputs(project: Path) -> None:
     (inputs / "judge.yaml").write_text(yaml.safe_dump(describe_served("judge", template="compact")))
     pipeline = {
         **PIPELINE,
-        "sampling": {"provider": "local", "num_samples": 3, "max_new_tokens": 16},
+        "sampling": {"provider": "local", "num_samples": 3, **LONG_ANSWERS},
+        "policy": {**PIPELINE["policy"], "max_new_tokens": LONG_ANSWERS["max_new_tokens"]},
         "pairing": {"max_pairs_per_prompt": 2},
         "revision": {
             "critic": describe_served("critic"),
@@ -59,6 +62,7 @@ def write_inputs(project: Path) -> None:
         },
         "evaluation": {
             **PIPELINE["evaluation"],
+            **LONG_ANSWERS,
             "judge": describe_served("other", template="compact"),
             "judge_checkpoints": True,
             "best_of": 2,

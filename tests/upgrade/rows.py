@@ -37,14 +37,16 @@ ANOTHER_DRAW: Final[Mapping[str, frozenset[str]]] = {
     "evaluation/responses.parquet": frozenset(),
     "evaluation/judgements.parquet": frozenset(),
     "evaluation/comparisons.parquet": frozenset(
-        {"prompt_id", "prompt", "category", "index", "base_text", "base_tokens", "base_reward", "base_clean"}
+        {"prompt_id", "prompt", "category", "index", "base_text", "base_tokens", "base_clean"}
     ),
 }
 """Tables with answers that the aligned policy draws anew, and their columns that are the base policy's alone.
 
 The seed of an answer is derived from the digest of its policy's folder, as a part of its key. The folder of
 `aligned_policy` has the column `finish_reason` more in `checkpoints.parquet`, and so another digest with the same
-weights: its held-out answers are other draws of the same policy. The rows of the base policy in `responses.parquet` are
+weights: its held-out answers are other draws of the same policy. Rewards are computed in batches with these, so that
+`base_reward` differs by rounding (at most 2e-7).
+is another one, since it is no longer said to have ended. The rows of the base policy in `responses.parquet` are
 compared as a table of their own.
 """
 BASE_ANSWERS: Final = "evaluation/responses.parquet, of the base policy"
