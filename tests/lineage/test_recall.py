@@ -12,7 +12,7 @@ from rlaif_dagster.errors import CorruptVersionError, GateError, MissingInputErr
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import Outcome, make_recipe, materialise
+from rlaif_dagster.lineage.recall import Outcome, confirm, make_recipe, materialise
 from rlaif_dagster.lineage.services import find_earlier
 from rlaif_dagster.progress import ignore_progress
 from tests.plain_stages import change
@@ -195,8 +195,10 @@ def test_a_version_that_a_new_check_never_saw_is_put_to_it_and_not_made_again(
     (planned,) = make_plan(project, {"a": stage}, priced=False).assets
     assert planned.status == "reused"
     assert [(cause.path, cause.new) for cause in planned.causes] == [("check of a", "gate")]
+    assert confirm(project, stage) is None
     now = run(stage)
     assert (now.status, now.record.output) == ("reused", before.output)
+    assert confirm(project, stage) == now.record
     assert [(check.name, check.passed) for check in now.record.checks] == [("gate", True)]
     assert make_plan(project, {"a": stage}, priced=False).stale == ()
     num_records = len(project.ledger.records())

@@ -43,10 +43,10 @@ ANOTHER_DRAW: Final[Mapping[str, frozenset[str]]] = {
 """Tables with answers that the aligned policy draws anew, and their columns that are the base policy's alone.
 
 The seed of an answer is derived from the digest of its policy's folder, as a part of its key. The folder of
-`aligned_policy` has the column `finish_reason` more in `checkpoints.parquet`, and so another digest with the same
-weights: its held-out answers are other draws of the same policy. Rewards are computed in batches with these, so that
-`base_reward` differs by rounding (at most 2e-7). The rows of the base policy in `responses.parquet` are compared as a
-table of their own.
+`aligned_policy` has the column `finish_reason` more in `checkpoints.parquet`, and a count more in its card, and so
+another digest with the same weights: its held-out answers are other draws of the same policy. Rewards are computed in
+batches with these, so that `base_reward` differs by rounding (at most 2e-7). The rows of the base policy in
+`responses.parquet` are compared as a table of their own.
 """
 BASE_ANSWERS: Final = "evaluation/responses.parquet, of the base policy"
 
