@@ -22,6 +22,8 @@ from tests.lineage.audited_projects import audit
 from tests.serving.fault_server import RunningServer, run_server
 from tests.upgrade.old_projects import RELEASE, bring_up_to_date, unpack, with_libraries_of
 
+pytestmark = pytest.mark.slow
+
 PROJECTS = ("project_0_1_0", "served_project_0_1_0")
 MODELS = {"base_policy", "supervised_policy", "reward_model", "aligned_policy"}
 COMPUTED = {"evaluation", "released_policy"}
