@@ -87,7 +87,11 @@ def has_columns(path: Path, schema: "pa.Schema", names: Sequence[str]) -> bool:
 
 
 def stream_table(
-    path: Path, columns: Sequence[str] | None = None, where: Mapping[str, str] | None = None
+    path: Path,
+    columns: Sequence[str] | None = None,
+    where: Mapping[str, str] | None = None,
+    *,
+    later: Sequence[str] = (),
 ) -> Iterator[Row]:
     """Yields the rows of a parquet file at constant memory.
 
@@ -95,9 +99,10 @@ def stream_table(
         path: The file.
         columns: Which columns; None for all.
         where: What the rows hold in some of these columns; None for all rows.
+        later: Those of the columns that a table of an earlier release may lack; they are null there: not known.
 
     Raises:
-        StorageError: If the file is missing or is not parquet, or lacks a column.
+        StorageError: If the file is missing or is not parquet, or lacks another column.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -105,11 +110,15 @@ def stream_table(
 
     try:
         with parquet.ParquetFile(path) as file:
-            _require_columns(path, file.schema_arrow.names, columns or ())
+            absent = dict.fromkeys(name for name in later if name not in file.schema_arrow.names)
+            if columns is not None:
+                columns = [name for name in columns if name not in absent]
+                _require_columns(path, file.schema_arrow.names, columns)
             for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
                 for name, value in (where or {}).items():
                     batch = batch.filter(pc.equal(batch.column(name), value))  # noqa: PLW2901
-                yield from batch.to_pylist()
+                rows = batch.to_pylist()
+                yield from ({**row, **absent} for row in rows) if absent else rows
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"{path}: the table cannot be read: {error}") from error
 
@@ -132,11 +141,13 @@ class StoredRows:
         path: The file.
         columns: Which columns.
         where: What the rows hold in some of these columns.
+        later: Those of the columns that a table of an earlier release may lack; see `stream_table`.
     """
 
     path: Path
     columns: tuple[str, ...]
     where: Mapping[str, str] = field(default_factory=dict)
+    later: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return sum(1 for _ in stream_table(self.path, tuple(self.where) or self.columns[:1], self.where))
@@ -147,7 +158,7 @@ class StoredRows:
         Raises:
             StorageError: If the file is missing or is not parquet.
         """
-        return stream_table(self.path, self.columns, self.where)
+        return stream_table(self.path, self.columns, self.where, later=self.later)
 
     def to_json(self) -> dict[str, Any]:
         """What another process finds the rows by."""
@@ -156,7 +167,12 @@ class StoredRows:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """`StoredRows.from_json(rows.to_json()) == rows`, through JSON as well."""
-        return cls(path=Path(value["path"]), columns=tuple(value["columns"]), where=value["where"])
+        return cls(
+            path=Path(value["path"]),
+            columns=tuple(value["columns"]),
+            where=value["where"],
+            later=tuple(value["later"]),
+        )
 
 
 class LazyRows(Sequence[Row], Generic[_Value]):

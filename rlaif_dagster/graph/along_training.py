@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from rlaif_dagster.evaluation.along_training import AlongTraining, ScoredAnswer, trace_along_training
 from rlaif_dagster.evaluation.comparison import Source
@@ -12,8 +13,12 @@ from rlaif_dagster.graph.outcomes import decide_by_gold, decide_by_judge
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.prompts import Prompt
-from rlaif_dagster.tables import Row, has_columns, read_table
+from rlaif_dagster.tables import Row, has_columns, stream_table
 from rlaif_dagster.training.results import CHECKPOINTS_TABLE, checkpoints_schema
+
+_COLUMNS: Final = ("step", "prompt_id", "index", "response_id", "text", "reward", "kl")
+_LATER_COLUMNS: Final = ("finish_reason",)
+"""Those that a version of 0.1.0 lacks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +37,15 @@ class CheckpointAnswers:
 
     @classmethod
     def read(cls, policy: Path, prompts: Iterable[Prompt]) -> "CheckpointAnswers | None":
-        """Reads them from a version of `aligned_policy`; one that was made by earlier code has none."""
+        """Reads them from a version of `aligned_policy`; one that was made by code before 0.1.0 has none."""
         schema = checkpoints_schema()
-        if not has_columns(policy / CHECKPOINTS_TABLE, schema, schema.names):
+        if not has_columns(policy / CHECKPOINTS_TABLE, schema, _COLUMNS):
             return None
         (kept_step,) = (c["step"] for c in read_training(policy)["checkpoints"] if c["selected"])
         return cls(
-            rows=tuple(read_table(policy / CHECKPOINTS_TABLE)),
+            rows=tuple(
+                stream_table(policy / CHECKPOINTS_TABLE, (*_COLUMNS, *_LATER_COLUMNS), later=_LATER_COLUMNS)
+            ),
             kept_step=kept_step,
             prompts={prompt.prompt_id: prompt.prompt for prompt in prompts},
         )

@@ -1,13 +1,12 @@
 """What asking judges will spend: the calls that no earlier version answers, and what they use up."""
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rlaif_dagster.graph.fees import Meter, Usage, add_usages
 from rlaif_dagster.graph.judging import read_answers
 from rlaif_dagster.graph.price import UNKNOWN, Price, PriceContext, Range
 from rlaif_dagster.inputs.project_inputs import EVALUATION_JUDGE, JudgeSource, ProjectInputs
-from rlaif_dagster.judging.calls import Call
+from rlaif_dagster.judging.calls import Answer, Call
 from rlaif_dagster.judging.journal import look_into_journal
 from rlaif_dagster.judging.opening import read_judges
 from rlaif_dagster.judging.pairs import Pair
@@ -107,17 +106,26 @@ def count_calls_per_pair(inputs: ProjectInputs, profiles: Sequence[JudgeProfile]
 
 
 def _find_open(calls: Mapping[str, JudgeProfile], context: PriceContext) -> set[str]:
-    """The calls answered neither in the journal nor in earlier versions; no more of these are read than needed."""
-    left = set(calls)
-    known = itertools.chain(
-        [look_into_journal(context.journal)], map(read_answers, context.earlier_versions())
-    )
-    for answers in known:
+    """The calls answered neither in the journal nor in earlier versions; no more of these are read than needed.
+
+    As for `find_earlier_answers`, answers of a judge that runs here count in versions of the same code alone.
+    """
+
+    def take_off(answers: Iterable[Answer], left: set[str]) -> None:
         left -= {
             answer.call_id
             for answer in answers
             if answer.call_id in left and is_settled(answer, calls[answer.call_id])
         }
-        if not left:
-            break
-    return left
+
+    found_open: set[str] = set()
+    kept = list(look_into_journal(context.journal))
+    for is_local in (True, False):
+        left = {name for name, profile in calls.items() if profile.is_local is is_local}
+        take_off(kept, left)
+        for folder in context.earlier_versions(of_any_code=not is_local) if left else ():
+            take_off(read_answers(folder), left)
+            if not left:
+                break
+        found_open |= left
+    return found_open

@@ -8,7 +8,7 @@ from typing import Final
 from rlaif_dagster.evaluation.comparison import Source
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.generation.settings import LocalSamplingSettings
-from rlaif_dagster.graph.judging import Asking, ask_about_pairs, read_answers
+from rlaif_dagster.graph.judging import Asking, ask_about_pairs
 from rlaif_dagster.graph.responses import open_sampler, write_responses
 from rlaif_dagster.graph.specs import forget, identity, spec, speed
 from rlaif_dagster.graph.stage import StageContext
@@ -236,7 +236,6 @@ def judge_answers(
         spec.numerics,
         prompts={p.prompt_id: p.prompt for p in prompts},
         texts={row["response_id"]: row["text"] for row in responses},
-        earlier=lambda: (read_answers(folder) for folder in context.services.earlier_versions()),
     ) as asked:
         verdicts = list(asked.verdicts)
     compared = {pair.pair_id for pair in pairs}

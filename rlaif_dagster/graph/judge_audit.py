@@ -15,6 +15,7 @@ from rlaif_dagster.graph.judging import (
     Asking,
     ask_judges,
     check_judgements,
+    find_earlier_answers,
     has_local_judge,
     read_answers,
     read_bare_verdicts,
@@ -270,11 +271,10 @@ def _ask_more(
             once = replace(by_name[probe.judge], repeats=1)
             yield from plan_questions([probe.pair], rule, [once], prompts=prompts, texts=texts)
 
-    def earlier() -> Iterator[Iterator[Answer]]:
+    def earlier(profile: JudgeProfile) -> Iterator[Iterator[Answer]]:
         if human is not None:
             yield read_answers(context.inputs["judgements"])
-        for folder in context.services.earlier_versions():
-            yield read_answers(folder)
+        yield from find_earlier_answers(context, profile)
 
     if not material.judges:
         yield Asked(verdicts=iter(()), counts={}, costs={}, is_final=True)

@@ -134,7 +134,6 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
         ),
         computing=Computing(
             compute=compute_judgements if inputs.verdicts is None else compute_recorded_judgements,
-            rows_outlive_makers=not is_local,
             cheap=inputs.verdicts is not None,
         ),
         governance=Governance(
@@ -180,7 +179,6 @@ def compute_judgements(context: StageContext, spec: JudgementsSpec) -> StageResu
         spec.numerics,
         prompts={p.prompt_id: p.prompt for p in read_prompts(context.inputs["prompts"])},
         texts={row["response_id"]: row["text"] for row in responses},
-        earlier=lambda: (read_answers(folder) for folder in context.services.earlier_versions()),
     ) as asked:
         statuses: Counter[str] = Counter()
         cut: Counter[bool] = Counter()
@@ -211,9 +209,8 @@ def ask_about_pairs(
     *,
     prompts: Mapping[str, str],
     texts: Mapping[str, str],
-    earlier: Callable[[], Iterable[Iterable[Answer]]] = tuple,
 ) -> Iterator[Asked]:
-    """Asks judges about pairs by the stage's version of `constitution`.
+    """Asks judges about pairs by the stage's version of `constitution`, where no earlier version has their answers.
 
     Args:
         pairs: The pairs.
@@ -223,7 +220,6 @@ def ask_about_pairs(
         numerics: How judges that run here compute.
         prompts: Prompt text by prompt id.
         texts: Response text by response id.
-        earlier: Gives answers that are known from elsewhere.
 
     Raises:
         JudgeError: If a judge cannot answer at all, or may not spend more.
@@ -233,8 +229,31 @@ def ask_about_pairs(
     def plan(profiles: Sequence[JudgeProfile]) -> Iterator[Question]:
         return plan_questions(pairs, constitution, profiles, prompts=prompts, texts=texts)
 
-    with ask_judges(plan, judges, context, asking, numerics, earlier=earlier) as asked:
+    with ask_judges(
+        plan, judges, context, asking, numerics, earlier=functools.partial(find_earlier_answers, context)
+    ) as asked:
         yield asked
+
+
+def find_earlier_answers(
+    context: StageContext,
+    profile: JudgeProfile,
+    *,
+    table: str = JUDGEMENTS_TABLE,
+    schema: "Callable[[], pa.Schema]" = judgements_schema,
+) -> Iterator[Iterator[Answer]]:
+    """Yields the answers that each earlier version holds and that a judge need not be asked for again.
+
+    Answers of a judge that runs here are taken over from versions of the same code and libraries alone; those of any
+    other judge from every version: they were paid for.
+    """
+    for folder in context.services.earlier_versions(of_any_code=not profile.is_local):
+        yield read_answers(folder, table, schema)
+
+
+def _know_nothing(profile: JudgeProfile) -> Iterator[Iterator[Answer]]:
+    del profile
+    return iter(())
 
 
 @contextlib.contextmanager
@@ -245,7 +264,7 @@ def ask_judges(
     asking: Asking,
     numerics: NumericsSettings | None,
     *,
-    earlier: Callable[[], Iterable[Iterable[Answer]]] = tuple,
+    earlier: Callable[[JudgeProfile], Iterable[Iterable[Answer]]] = _know_nothing,
 ) -> Iterator[Asked]:
     """Asks judges what a plan says.
 
@@ -255,7 +274,7 @@ def ask_judges(
         context: The stage's context.
         asking: How fast, where and at what price.
         numerics: How judges that run here compute.
-        earlier: Gives answers that are known from elsewhere.
+        earlier: Gives answers of a judge that are known from elsewhere.
 
     Raises:
         JudgeError: If a judge cannot answer at all, or may not spend more.
@@ -278,7 +297,7 @@ def ask_judges(
                         budget=context.services.find_budget(name, run_budget) if run_budget else None,
                     ),
                     journal,
-                    earlier=earlier,
+                    earlier=functools.partial(earlier, judge.profile),
                     price=today.token_price if today else None,
                     progress=context.services.progress,
                 )

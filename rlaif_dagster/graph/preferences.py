@@ -53,6 +53,8 @@ LEARNED_COLUMNS: Final = (
     "rejected",
 )
 """What reward models and policies learn from, and are measured on."""
+_LATER_COLUMNS: Final = ("finish_reason_a", "finish_reason_b")
+"""Those that a version of 0.1.0 lacks: it is not known whether an answer was cut."""
 
 
 _LATER_THRESHOLDS: Final = frozenset(PlateauSettings.model_fields) - JUDGE_THRESHOLDS
@@ -199,7 +201,12 @@ def _read_people(file: RecordedFile, prompts: Iterable[Row], responses: Sequence
 
 def read_preferences(folder: Path, split: str) -> StoredRows:
     """The rows of one split of a version of the `ai_preferences` asset, as far as models are made of them."""
-    return StoredRows(path=folder / PREFERENCES_TABLE, columns=LEARNED_COLUMNS, where={"split": split})
+    return StoredRows(
+        path=folder / PREFERENCES_TABLE,
+        columns=LEARNED_COLUMNS,
+        where={"split": split},
+        later=_LATER_COLUMNS,
+    )
 
 
 def _check_round_pays(settings: PlateauSettings, confidence: float) -> Check:

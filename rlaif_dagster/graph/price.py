@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from rlaif_dagster.tables import Row
 
@@ -103,6 +103,13 @@ def add_prices(prices: Iterable[Price]) -> Price:
     )
 
 
+class EarlierVersions(Protocol):
+    """As `Services.earlier_versions`."""
+
+    def __call__(self, *, of_any_code: bool = False) -> Iterator[Path]:
+        """Yields folders."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceContext:
     """What a price is reckoned from.
@@ -111,12 +118,12 @@ class PriceContext:
         inputs: What is known of each input.
         head: Gives a folder with the asset's newest version, or None.
         journal: The folder in which a run that was killed may have left answers.
-        earlier_versions: Yields folders of versions whose rows the stage would reuse, newest first.
+        earlier_versions: Yields folders of versions whose rows the stage would reuse, newest first; see `Services`.
         counts: What the newest version for which the same judge was asked counted, or None.
     """
 
     inputs: Mapping[str, Foreseen]
     head: Callable[[], Path | None]
     journal: Path
-    earlier_versions: Callable[[], Iterator[Path]]
+    earlier_versions: EarlierVersions
     counts: Mapping[str, int] | None

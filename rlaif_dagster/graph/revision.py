@@ -10,7 +10,7 @@ from rlaif_dagster.digest import JsonValue
 from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.graph.cards import with_card
 from rlaif_dagster.graph.checks import check_schema
-from rlaif_dagster.graph.judging import Asking, read_answers
+from rlaif_dagster.graph.judging import Asking, find_earlier_answers
 from rlaif_dagster.graph.learning import TRAINING_ENGINE, plan_restart, write_training
 from rlaif_dagster.graph.responses import MODEL_ENGINE, open_sampler, write_responses
 from rlaif_dagster.graph.sources import read_constitution, read_prompts
@@ -200,9 +200,8 @@ def compute_revised_responses(context: StageContext, spec: RevisedResponsesSpec)
                 open_writer,
                 journal,
                 what=f"{kind}s",
-                earlier=lambda: (
-                    read_answers(folder, REVISIONS_TABLE, revisions_schema)
-                    for folder in context.services.earlier_versions()
+                earlier=lambda: find_earlier_answers(
+                    context, profile, table=REVISIONS_TABLE, schema=revisions_schema
                 ),
                 price=today.token_price if today else None,
                 progress=context.services.progress,

@@ -22,8 +22,13 @@ class Services(Protocol):
     def find_budget(self, judge: str, settings: BudgetSettings) -> Budget:
         """What the run may spend on a served judge, all of its assets together."""
 
-    def earlier_versions(self) -> Iterator[Path]:
-        """Yields folders of earlier versions whose rows may be reused, newest first; see `Computing`."""
+    def earlier_versions(self, *, of_any_code: bool = False) -> Iterator[Path]:
+        """Yields folders of earlier versions whose rows may be reused, newest first.
+
+        Args:
+            of_any_code: Yield versions whatever code and libraries made them: for rows whose keys say all that
+                matters.
+        """
 
     def recorded_version(self, digest: Digest) -> Path:
         """Gives the folder of the version of this asset that has a digest.
@@ -44,8 +49,9 @@ class NoHistory:
         """A budget of this computation's own."""
         return self.budgets.of_judge(judge, settings)
 
-    def earlier_versions(self) -> Iterator[Path]:
+    def earlier_versions(self, *, of_any_code: bool = False) -> Iterator[Path]:
         """Yields nothing."""
+        del of_any_code
         return iter(())
 
     def recorded_version(self, digest: Digest) -> Path:

@@ -141,8 +141,6 @@ class Computing:
     Attributes:
         compute: Writes the output, from its context and the stage's spec alone.
         kin: The assets, itself among them, whose earlier versions have rows that it may reuse; itself alone if empty.
-        rows_outlive_makers: If True, rows of earlier versions may be reused whatever code and libraries made them:
-            their keys say all that matters.
         is_idle: Says by the folders of its inputs, as far as they are at hand, whether there is nothing to do but to
             say so: it is cheap then.
         cheap: If True, it runs no model and loads nothing over the network, so that a plan computes it to know what
@@ -151,7 +149,6 @@ class Computing:
 
     compute: Callable[[StageContext, Any], StageResult]
     kin: tuple[str, ...] = ()
-    rows_outlive_makers: bool = False
     is_idle: Callable[[Mapping[str, Path]], bool] = _is_never_idle
     cheap: bool = False
 

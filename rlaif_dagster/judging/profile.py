@@ -19,6 +19,7 @@ class JudgeProfile:
         repeats: How often it is asked each question.
         reading: How its answers are read.
         is_final: If True, an answer without a verdict would come out the same again.
+        is_local: Whether its model runs here, so that code and libraries shape its answers as well.
     """
 
     name: str
@@ -28,6 +29,7 @@ class JudgeProfile:
     repeats: int
     reading: VerdictReading
     is_final: bool
+    is_local: bool
 
     @classmethod
     def from_settings(
@@ -53,4 +55,5 @@ class JudgeProfile:
             repeats=settings.repeats,
             reading=settings.reading,
             is_final=settings.is_final,
+            is_local=settings.named_model is not None,
         )

@@ -8,16 +8,29 @@ when assets in between were brought up to date one by one.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Final
 
 from rlaif_dagster.digest import JsonValue
 from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.graph.changes import Change, diff_values, join_path
 from rlaif_dagster.graph.price import Foreseen
+from rlaif_dagster.graph.specs import list_marks
 from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE
 from rlaif_dagster.lineage.ledger import Ledger
-from rlaif_dagster.lineage.recall import NUMERICS_PREFIX, OPEN_ROWS, list_unasked, make_recipe
+from rlaif_dagster.lineage.recall import (
+    DISTRIBUTION,
+    NUMERICS_PREFIX,
+    OPEN_ROWS,
+    find_release,
+    list_unasked,
+    make_recipe,
+)
 from rlaif_dagster.lineage.record import MaterialisationRecord, Recipe
+from rlaif_dagster.lineage.upgrades import read_settings
+
+UPGRADED: Final = "recipes changed by the upgrade"
+"""Where a change was made that nobody who works on the project made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +39,8 @@ class Cause:
 
     Attributes:
         asset: The asset whose own recipe it changes.
-        path: Where it was made: `FILE: FIELD`, `library NAME`, or `code of ASSET`.
+        path: Where it was made: `FILE: FIELD`, `library NAME`, or `code of ASSET`; behind
+            `recipes changed by the upgrade from RELEASE to RELEASE: ` where that is why.
         old: What stood there, or None.
         new: What stands there, or None.
     """
@@ -65,15 +79,22 @@ class CauseFinder:
         if key not in self.found:
             causes = [*self._find_upstream(name, old), *self._find_own(self.graph[name], old)]
             if not causes:
-                expected = self.expected[name].digest
-                reason = "made again, with other bytes" if expected else "its bytes are in no store"
-                if old.counts.get(OPEN_ROWS):
-                    reason = f"{old.counts[OPEN_ROWS]} rows without a result are tried again"
-                if unasked := list_unasked(self.graph[name], old):
-                    reason = f"made before there was the check {', '.join(unasked)}"
-                causes = [Cause(asset=name, path=f"{name}: {reason}", old=old.output.digest, new=expected)]
+                causes = [self._find_other(name, old)]
             self.found[key] = tuple({(cause.asset, cause.path): cause for cause in causes}.values())
         return self.found[key]
+
+    def _find_other(self, name: str, old: MaterialisationRecord) -> Cause:
+        """Why a version is not the one to come although its recipe is."""
+        unasked = list_unasked(self.graph[name], old)
+        if unasked and not old.counts.get(OPEN_ROWS):
+            return Cause(
+                asset=name, path=f"{_word_upgrade(old)}check of {name}", old=None, new=", ".join(unasked)
+            )
+        expected = self.expected[name].digest
+        reason = "made again, with other bytes" if expected else "its bytes are in no store"
+        if old.counts.get(OPEN_ROWS):
+            reason = f"{old.counts[OPEN_ROWS]} rows without a result are tried again"
+        return Cause(asset=name, path=f"{name}: {reason}", old=old.output.digest, new=expected)
 
     def _find_upstream(self, name: str, old: MaterialisationRecord) -> Iterator[Cause]:
         for parent in self.graph[name].inputs:
@@ -89,22 +110,30 @@ class CauseFinder:
 
     def _find_own(self, stage: Stage, old: MaterialisationRecord) -> Iterator[Cause]:
         before, now = old.recipe_parts, make_recipe(stage, {})
+        settings, renamed = read_settings(before, now)
+        upgrade = _word_upgrade(old)
         changes = [
-            *self._diff_settings(stage, old, now),
-            *diff_values(before.code_version, now.code_version, f"code of {stage.name}"),
+            *self._diff_settings(stage, old, settings, now),
+            *diff_values(before.code_version, now.code_version, f"{upgrade}code of {stage.name}"),
+            *(
+                Change(path=f"{upgrade}setting of {stage.name}", old=then, new=today)
+                for then, today in renamed.items()
+            ),
         ]
         for library in dict.fromkeys((*before.engine, *now.engine)):
-            place = (
-                join_path(f"{PIPELINE_FILE}: numerics", library.removeprefix(NUMERICS_PREFIX))
-                if library.startswith(NUMERICS_PREFIX)
-                else f"library {library}"
-            )
-            changes += diff_values(before.engine.get(library), now.engine.get(library), place)
+            versions = before.engine.get(library), now.engine.get(library)
+            if library.startswith(NUMERICS_PREFIX):
+                place = join_path(f"{PIPELINE_FILE}: numerics", library.removeprefix(NUMERICS_PREFIX))
+            else:
+                place = f"{upgrade if None in versions else ''}library {library}"
+            changes += diff_values(*versions, place)
         for change in changes:
             yield Cause(asset=stage.name, path=change.path, old=change.old, new=change.new)
 
-    def _diff_settings(self, stage: Stage, old: MaterialisationRecord, now: Recipe) -> Iterator[Change]:
-        before, after = old.recipe_parts.settings, now.settings
+    def _diff_settings(
+        self, stage: Stage, old: MaterialisationRecord, before: Any, now: Recipe
+    ) -> Iterator[Change]:
+        after = now.settings
         if before == after:
             return
         if stage.planning.compare is not None:
@@ -112,9 +141,12 @@ class CauseFinder:
             if folders[0] is not None and folders[1] is not None:
                 yield from stage.planning.compare(folders[0], folders[1])
                 return
-        origins = stage.planning.origins
+        origins, marks = stage.planning.origins, list_marks(stage.identity.spec)
         for key in dict.fromkeys((*before, *after)):
             place = origins.get(key) or join_path(origins.get("", f"{PIPELINE_FILE}:"), key)
+            is_optional = key in marks and marks[key].optional
+            if not is_optional and (key not in before or key not in after):
+                place = f"{_word_upgrade(old)}{place}"  # no edit adds or removes such a field
             yield from diff_values(before.get(key), after.get(key), place)
 
     def _find_version(self, asset: str, digest: str) -> MaterialisationRecord | None:
@@ -123,3 +155,9 @@ class CauseFinder:
         if head is not None and head.output.digest == digest:
             return head
         return next((one for one in self.ledger.find_asset(asset) if one.output.digest == digest), None)
+
+
+def _word_upgrade(old: MaterialisationRecord) -> str:
+    """Says that another release of this package wrote a recipe, and which; nothing where it is the same."""
+    before, now = old.libraries.get(DISTRIBUTION), find_release()
+    return "" if before in (None, now) else f"{UPGRADED} from {before} to {now}: "

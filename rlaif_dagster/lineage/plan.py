@@ -10,8 +10,9 @@ cuts off early; in the other it does not. An asset that is computed in the secon
 two worlds give the lower and the upper bound of the price.
 """
 
+import functools
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -25,7 +26,13 @@ from rlaif_dagster.graph.stage import Stage, StageContext
 from rlaif_dagster.lineage.causes import Cause, CauseFinder
 from rlaif_dagster.lineage.gates import list_failed
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import find_journal, find_recallable, make_recipe, run_checks
+from rlaif_dagster.lineage.recall import (
+    find_journal,
+    find_recallable,
+    list_unasked,
+    make_recipe,
+    run_checks,
+)
 from rlaif_dagster.lineage.record import CheckVerdict, MaterialisationRecord, Recipe
 from rlaif_dagster.lineage.services import find_earlier
 
@@ -193,14 +200,16 @@ class _Planner:
         digests = {name: version.digest for name, version in inputs.items() if version.digest is not None}
         recipe = make_recipe(stage, digests)
         certain = len(digests) == len(inputs)
-        record = self._find_recallable(stage, recipe) if certain else None
+        record = self._find_recallable(recipe) if certain else None
         if record is not None:
             head = self.heads[stage.name]
-            is_head = (head.recipe, head.output.digest) == (record.recipe, record.output.digest)
+            is_head = (head.recipe, head.output.digest) == (str(recipe.digest), record.output.digest)
+            unasked = list_unasked(stage, record)
+            checks = (*record.checks, *self._ask_later(stage, record, inputs, unasked))
             return _Outlook(
-                status="fresh" if is_head else "reused",
+                status="fresh" if is_head and not unasked else "reused",
                 output=self._describe(record),
-                failed=list_failed(stage, record.output.digest, record.checks),
+                failed=list_failed(stage, record.output.digest, checks),
             )
         if certain and stage.computing.is_idle(_open(inputs)):
             return replace(self._preview(stage, inputs), status="stopped")
@@ -214,24 +223,37 @@ class _Planner:
                     inputs=inputs,
                     head=lambda: None if head_record is None else self._view(head_record),
                     journal=find_journal(self.project, recipe),
-                    earlier_versions=lambda: self._view_earlier(stage, recipe),
+                    earlier_versions=functools.partial(self._view_earlier, stage, recipe),
                     counts=self._find_counts(stage, recipe),
                 )
             )
         return _Outlook(status="computed", price=price)
 
     def _find_counts(self, stage: Stage, recipe: Recipe) -> Mapping[str, int] | None:
-        """What the newest version by the same code counted, of those for which the same judge was asked."""
-        for record in find_earlier(self.project, stage, recipe):
+        """What the newest version counted of those for which the same judge was asked."""
+        for record in find_earlier(self.project, stage, recipe, of_any_code=True):
             same_judge = record.recipe_parts.inputs.get("judge") == recipe.inputs.get("judge")
             if same_judge and record.counts.get("judge_calls_asked"):
                 return record.counts
         return None
 
-    def _find_recallable(self, stage: Stage, recipe: Recipe) -> MaterialisationRecord | None:
+    def _find_recallable(self, recipe: Recipe) -> MaterialisationRecord | None:
         store = self.project.store
-        records = find_recallable(self.project, stage, recipe)
+        records = find_recallable(self.project, recipe, fetch=False)
         return next((record for record in records if store.has(record.output.md5) or store.has_remote), None)
+
+    def _ask_later(
+        self,
+        stage: Stage,
+        record: MaterialisationRecord,
+        inputs: Mapping[str, Foreseen],
+        names: Collection[str],
+    ) -> tuple[CheckVerdict, ...]:
+        """What checks say that there were not yet when a version was made; nothing where its files are not at hand."""
+        output, folders = (self._view(record), _open(inputs)) if names else (None, {})
+        if output is None or len(folders) < len(inputs):
+            return ()
+        return tuple(run_checks(stage, output, folders, names))
 
     def _preview(self, stage: Stage, inputs: Mapping[str, Foreseen]) -> _Outlook:
         """Computes a cheap stage; an outcome that is not known where an input's files are not at hand."""
@@ -271,8 +293,8 @@ class _Planner:
             self.project.store.view(md5, self.views[md5])
         return self.views.get(md5)
 
-    def _view_earlier(self, stage: Stage, recipe: Recipe) -> Iterator[Path]:
-        for record in find_earlier(self.project, stage, recipe):
+    def _view_earlier(self, stage: Stage, recipe: Recipe, *, of_any_code: bool = False) -> Iterator[Path]:
+        for record in find_earlier(self.project, stage, recipe, of_any_code=of_any_code):
             folder = self._view(record)
             if folder is not None:
                 yield folder

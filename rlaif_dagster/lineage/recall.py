@@ -13,7 +13,7 @@ next run recalls.
 import datetime
 import functools
 import importlib.metadata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,7 @@ from rlaif_dagster.lineage.record import (
     plain,
 )
 from rlaif_dagster.lineage.services import RunServices, view_version
+from rlaif_dagster.lineage.upgrades import Former, find_former_recipes, stands
 from rlaif_dagster.progress import Progress
 from rlaif_dagster.versioning.git import read_git_state
 from rlaif_dagster.versioning.scratch import (
@@ -54,6 +55,9 @@ OPEN_ROWS = "num_open_rows"
 
 Status = Literal["computed", "reused"]
 Clock = Callable[[], datetime.datetime]
+
+DISTRIBUTION: Final = "rlaif-dagster"
+"""This package, among the libraries in a record."""
 
 NUMERICS_PREFIX: Final = "numerics."
 """Marks the numerics among the versions of libraries in a recipe."""
@@ -104,9 +108,9 @@ def materialise(
     project.store.remove_leftovers()
     parents = find_parents(project, stage)
     recipe = make_recipe(stage, {name: parent.output.digest for name, parent in parents.items()})
-    recalled = None if again else _recall(project, stage, recipe)
+    recalled = None if again else _recall(project, recipe)
     if recalled is not None:
-        record = _land_recalled(project, stage, recalled, parents=parents, run_id=run_id, clock=clock)
+        record = _land_recalled(project, stage, recipe, recalled, parents=parents, run_id=run_id, clock=clock)
         return Outcome(asset=stage.name, status="reused", record=record)
     record = _compute(
         project,
@@ -137,10 +141,12 @@ def confirm(project: Project, stage: Stage) -> MaterialisationRecord | None:
     parents = find_parents(project, stage)
     recipe = make_recipe(stage, {name: parent.output.digest for name, parent in parents.items()})
     head = project.ledger.find_head(stage.name)
-    recalled = next(find_recallable(project, stage, recipe), None)
+    recalled = next(find_recallable(project, recipe, fetch=False), None)
     if head is None or recalled is None or recalled.output.digest != head.output.digest:
         return None
-    if _tell_apart(head) != _tell_apart(_want(recalled, stage, parents)):
+    if list_unasked(stage, recalled):
+        return None
+    if _tell_apart(head) != _tell_apart(_want(recalled, stage, recipe, parents)):
         return None
     if project.store.verify(head.output.md5, Digest.parse(head.output.digest)) is None:
         return None
@@ -185,22 +191,35 @@ def make_recipe(stage: Stage, inputs: Mapping[str, str]) -> Recipe:
     )
 
 
+def find_release() -> str:
+    """The release of this package, as records name it."""
+    return _read_version(DISTRIBUTION)
+
+
 @functools.cache
 def _read_version(library: str) -> str:
     """The version of a library; a process works with those that it found first."""
     return importlib.metadata.version(library)
 
 
-def find_recallable(project: Project, stage: Stage, recipe: Recipe) -> Iterator[MaterialisationRecord]:
+def find_recallable(
+    project: Project, recipe: Recipe, *, fetch: bool = True
+) -> Iterator[MaterialisationRecord]:
     """Yields the records whose versions may stand for a recipe, newest first; whether their bytes are sound is open.
 
-    A version that the stage's checks were not asked of may not.
+    Behind those of the recipe itself come those of the recipe as earlier releases wrote it.
+
+    Args:
+        project: The project.
+        recipe: The recipe.
+        fetch: Take what has to be looked at from the DVC remote, where it is not here.
     """
-    for record in project.ledger.find_recipe(recipe.digest):
-        if record.counts.get(OPEN_ROWS):
-            return  # the newest try of this recipe left rows open, which are tried again
-        if not list_unasked(stage, record):
-            yield record
+    for former in (Former(recipe=recipe), *find_former_recipes(recipe)):
+        for record in project.ledger.find_recipe(former.recipe.digest):
+            if record.counts.get(OPEN_ROWS):
+                return  # the newest try of this recipe left rows open, which are tried again
+            if not former.steps or stands(project, former, record, fetch=fetch):
+                yield record
 
 
 def list_unasked(stage: Stage, record: MaterialisationRecord) -> list[str]:
@@ -209,8 +228,8 @@ def list_unasked(stage: Stage, record: MaterialisationRecord) -> list[str]:
     return [check.name for check in stage.governance.checks if check.name not in asked]
 
 
-def _recall(project: Project, stage: Stage, recipe: Recipe) -> MaterialisationRecord | None:
-    for record in find_recallable(project, stage, recipe):
+def _recall(project: Project, recipe: Recipe) -> MaterialisationRecord | None:
+    for record in find_recallable(project, recipe):
         if project.store.verify(record.output.md5, Digest.parse(record.output.digest)) is not None:
             return record
     return None
@@ -219,6 +238,7 @@ def _recall(project: Project, stage: Stage, recipe: Recipe) -> MaterialisationRe
 def _land_recalled(
     project: Project,
     stage: Stage,
+    recipe: Recipe,
     recalled: MaterialisationRecord,
     *,
     parents: Mapping[str, MaterialisationRecord],
@@ -226,7 +246,10 @@ def _land_recalled(
     clock: Clock,
 ) -> MaterialisationRecord:
     head = project.ledger.find_head(recalled.asset)
-    wanted = _want(recalled, stage, parents)
+    wanted = _want(recalled, stage, recipe, parents)
+    if unasked := list_unasked(stage, recalled):
+        verdicts = _ask_later(project, stage, recalled, parents, unasked)
+        wanted = wanted.model_copy(update={"checks": (*recalled.checks, *verdicts)})
     if head is not None and _tell_apart(head) == _tell_apart(wanted):
         record = head
     else:
@@ -252,17 +275,43 @@ def _land_recalled(
     return record
 
 
+def _ask_later(
+    project: Project,
+    stage: Stage,
+    recalled: MaterialisationRecord,
+    parents: Mapping[str, MaterialisationRecord],
+    names: Collection[str],
+) -> tuple[CheckVerdict, ...]:
+    """Puts a version to checks that there were not yet when it was made."""
+    with work_folder(project) as work:
+        view_version(project, recalled, work / "output")
+        inputs = {name: work / "inputs" / name for name in parents}
+        for name, parent in parents.items():
+            view_version(project, parent, inputs[name])
+        return tuple(run_checks(stage, work / "output", inputs, names))
+
+
 def _want(
-    recalled: MaterialisationRecord, stage: Stage, parents: Mapping[str, MaterialisationRecord]
+    recalled: MaterialisationRecord,
+    stage: Stage,
+    recipe: Recipe,
+    parents: Mapping[str, MaterialisationRecord],
 ) -> MaterialisationRecord:
     return recalled.model_copy(
-        update={"overrides": find_overrides(stage, parents), "reason": stage.governance.reason}
+        update={
+            "recipe": str(recipe.digest),
+            "recipe_parts": recipe,
+            "former_recipe": None if recalled.made_by == str(recipe.digest) else recalled.made_by,
+            "overrides": find_overrides(stage, parents),
+            "reason": stage.governance.reason,
+        }
     )
 
 
 def _tell_apart(record: MaterialisationRecord) -> tuple[object, ...]:
     """What makes a record of a version worth writing that is the newest already."""
-    return record.recipe, record.output.digest, record.overrides, record.reason
+    checks = frozenset(check.name for check in record.checks)
+    return record.recipe, record.output.digest, checks, record.overrides, record.reason
 
 
 def _append(
@@ -357,9 +406,13 @@ def _run_stage(stage: Stage, context: StageContext) -> StageResult:
         ) from error
 
 
-def run_checks(stage: Stage, output: Path, inputs: Mapping[str, Path]) -> Iterator[CheckVerdict]:
-    """Puts a stage's questions to an output."""
+def run_checks(
+    stage: Stage, output: Path, inputs: Mapping[str, Path], names: Collection[str] | None = None
+) -> Iterator[CheckVerdict]:
+    """Puts a stage's checks, or those of some names, to an output."""
     for check in stage.governance.checks:
+        if names is not None and check.name not in names:
+            continue
         result = check.ask(output, inputs)
         yield CheckVerdict(
             name=check.name, passed=result.passed, blocking=check.blocking, facts=plain(result.facts)
@@ -389,9 +442,9 @@ def _refer(parents: Mapping[str, MaterialisationRecord]) -> dict[str, VersionRef
 
 def _read_libraries() -> dict[str, str]:
     """The versions of this package and of what it names as its requirements."""
-    names = [Requirement(text).name for text in importlib.metadata.requires("rlaif-dagster") or []]
+    names = [Requirement(text).name for text in importlib.metadata.requires(DISTRIBUTION) or []]
     versions = {}
-    for name in ["rlaif-dagster", *names]:
+    for name in [DISTRIBUTION, *names]:
         with suppress(importlib.metadata.PackageNotFoundError):  # an extra that is not installed
             versions[name] = _read_version(name)
     return versions

@@ -78,8 +78,9 @@ class MaterialisationRecord(_Value):
     `previous` names the records that were newest when this one was written: the records form a hash chain, in which a
     changed or missing record shows. `sequence` is one more than the highest among `previous`. Times are UTC.
 
-    The last two fields are left out of the wire form while they are empty, so that records of earlier versions of this
-    package keep their bytes.
+    The last three fields are left out of the wire form while they are empty, so that records of earlier versions of
+    this package keep their bytes. `former_recipe` is the recipe by which the version was made, where an earlier release
+    wrote it otherwise than `recipe`; see `lineage.upgrades`.
     """
 
     format: Literal[1] = 1
@@ -102,6 +103,7 @@ class MaterialisationRecord(_Value):
     reused_from: str | None
     overrides: tuple[Override, ...] = Field(default=(), exclude_if=lambda overrides: not overrides)
     reason: str | None = Field(default=None, exclude_if=lambda reason: reason is None)
+    former_recipe: str | None = Field(default=None, exclude_if=lambda recipe: recipe is None)
 
     def to_bytes(self) -> bytes:
         """The wire form: canonical JSON."""
@@ -116,6 +118,11 @@ class MaterialisationRecord(_Value):
     def failed_gates(self) -> tuple[str, ...]:
         """Names of the blocking checks that failed."""
         return tuple(check.name for check in self.checks if check.blocking and not check.passed)
+
+    @property
+    def made_by(self) -> str:
+        """The recipe by which the version was made, as it was written then."""
+        return self.former_recipe or self.recipe
 
     @property
     def is_stopped(self) -> bool:

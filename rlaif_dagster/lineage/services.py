@@ -13,6 +13,7 @@ from rlaif_dagster.lineage.record import (
     MaterialisationRecord,
     Recipe,
 )
+from rlaif_dagster.lineage.upgrades import find_former_recipes
 from rlaif_dagster.progress import Progress
 from rlaif_dagster.serving.limits import Budget
 from rlaif_dagster.serving.settings import BudgetSettings
@@ -29,14 +30,26 @@ def view_version(project: Project, record: MaterialisationRecord, folder: Path) 
     project.store.view(record.output.md5, folder)
 
 
-def find_earlier(project: Project, stage: Stage, recipe: Recipe) -> Iterator[MaterialisationRecord]:
-    """Yields the earlier versions whose rows may be reused and that are here, each once, of each asset newest first."""
+def find_earlier(
+    project: Project, stage: Stage, recipe: Recipe, *, of_any_code: bool = False
+) -> Iterator[MaterialisationRecord]:
+    """Yields the earlier versions whose rows may be reused and that are here, each once, of each asset newest first.
+
+    Args:
+        project: The project.
+        stage: The stage.
+        recipe: Its recipe; versions of its code and libraries are yielded, and of earlier code whose rows still stand.
+        of_any_code: Yield versions whatever code and libraries made them.
+    """
     ledger = project.ledger
     seen: set[str] = set()
     for asset in stage.computing.kin or (stage.name,):
         alike = recipe.model_copy(update={"asset": asset})
+        makers = (alike, *(former.recipe for former in find_former_recipes(alike, for_rows=True)))
         for record in (
-            ledger.find_asset(asset) if stage.computing.rows_outlive_makers else ledger.find_made_alike(alike)
+            ledger.find_asset(asset)
+            if of_any_code
+            else (record for maker in makers for record in ledger.find_made_alike(maker))
         ):
             if record.output.md5 in seen or record.is_stopped or not project.store.has(record.output.md5):
                 continue
@@ -59,9 +72,9 @@ class RunServices:
         """What the run may spend on a served judge."""
         return self.budgets.of_judge(judge, settings)
 
-    def earlier_versions(self) -> Iterator[Path]:
+    def earlier_versions(self, *, of_any_code: bool = False) -> Iterator[Path]:
         """Yields views of the versions whose rows may be reused, newest first."""
-        for record in find_earlier(self.project, self.stage, self.recipe):
+        for record in find_earlier(self.project, self.stage, self.recipe, of_any_code=of_any_code):
             view = self.work / "earlier" / record.output.md5
             try:
                 if not view.exists():  # else it was asked for before

@@ -13,6 +13,7 @@ from rlaif_dagster.cli.init import init_command
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.tables import read_table
 from tests.conftest import edit_yaml, run_assets, run_rlaif
+from tests.upgrade.rows import GOLDEN, describe_run, find_differences
 
 pytestmark = pytest.mark.slow
 
@@ -63,6 +64,11 @@ def test_the_aligned_policy_wins_by_gold_on_held_out_prompts(metrics: dict[str, 
 
 def test_the_reward_model_orders_held_out_pairs(metrics: dict[str, Any]) -> None:
     assert metrics["reward_model_accuracy"]["value"] >= 0.80
+
+
+def test_weights_and_rows_are_those_of_0_1_0(project: Path) -> None:
+    """Cards, reports and names may be others; which rows may, and why, stands in `tests.upgrade.rows`."""
+    assert find_differences(describe_run(project), json.loads(GOLDEN.read_text())) == []
 
 
 def test_the_text_stays_clean(metrics: dict[str, Any]) -> None:

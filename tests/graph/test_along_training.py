@@ -22,6 +22,7 @@ from rlaif_dagster.graph.learning import TRAINING_JSON
 from rlaif_dagster.graph.price import Foreseen, PriceContext
 from rlaif_dagster.graph.pricing import price_evaluation
 from rlaif_dagster.graph.release import build_released_policy
+from rlaif_dagster.graph.services import NoHistory
 from rlaif_dagster.graph.sources import PROMPTS_TABLE
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.inputs.release import ReleaseSettings
@@ -217,7 +218,7 @@ def test_a_plan_counts_the_calls_once_there_is_a_table_and_says_that_it_cannot_b
                 },
                 head=lambda: None,
                 journal=tmp_path / "journal",
-                earlier_versions=lambda: iter(()),
+                earlier_versions=NoHistory().earlier_versions,
                 counts=None,
             ),
         )

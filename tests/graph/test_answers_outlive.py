@@ -86,18 +86,20 @@ def test_a_stopped_run_is_not_paid_twice_when_another_landed_in_between(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("asset", ["judgements", "judge_audit"])
 def test_an_upgrade_of_a_library_asks_a_judge_that_is_not_local_nothing(
-    project: Path, monkeypatch: pytest.MonkeyPatch
+    asset: str, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_to(project, "judgements")
+    before = run_to(project, asset)[asset].counts
     real = importlib.metadata.version
     monkeypatch.setattr(
         importlib.metadata, "version", lambda name: "99.0" if name == "pyarrow" else real(name)
     )
     monkeypatch.setattr(recall, "_read_version", importlib.metadata.version)
-    record = run_to(project, "judgements")["judgements"]
+    record = run_to(project, asset)[asset]
     assert record.recipe_parts.engine["pyarrow"] == "99.0"
     assert record.counts["judge_calls_asked"] == 0
+    assert record.counts["judge_calls_reused"] == before["judge_calls_asked"] > 0
 
 
 def test_a_canary_of_old_judgements_says_what_to_run_first(project: Path) -> None:

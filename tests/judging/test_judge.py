@@ -58,6 +58,7 @@ def make_profile(template: Template, **changes: Any) -> JudgeProfile:
         "repeats": 1,
         "reading": "text",
         "is_final": False,
+        "is_local": False,
     }
     return JudgeProfile(**{**fields, **changes})
 

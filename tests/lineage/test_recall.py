@@ -12,8 +12,9 @@ from rlaif_dagster.errors import CorruptVersionError, GateError, MissingInputErr
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import Outcome, make_recipe
+from rlaif_dagster.lineage.recall import Outcome, confirm, make_recipe, materialise
 from rlaif_dagster.lineage.services import find_earlier
+from rlaif_dagster.progress import ignore_progress
 from tests.plain_stages import change
 
 from .conftest import MakeStage
@@ -185,20 +186,42 @@ def test_the_record_says_what_was_read_written_and_found(
     assert stored["previous"] == [project.ledger.records()[0].record_id]
 
 
-def test_a_version_that_a_new_check_never_saw_is_computed_again(
+def test_a_version_that_a_new_check_never_saw_is_put_to_it_and_not_made_again(
     make_stage: MakeStage, run: Run, computed: list[str], project: Project
 ) -> None:
-    """Its rows may be taken over; but nobody has put the question to it, and Dagster waits for the answer."""
+    """Nobody has asked, and Dagster waits for the answer."""
     before = run(make_stage("a", "x")).record
     stage = make_stage("a", "x", gate=True)
     (planned,) = make_plan(project, {"a": stage}, priced=False).assets
-    assert planned.status == "computed"
-    assert [cause.path for cause in planned.causes] == ["a: made before there was the check gate"]
+    assert planned.status == "reused"
+    assert [(cause.path, cause.new) for cause in planned.causes] == [("check of a", "gate")]
+    assert confirm(project, stage) is None
     now = run(stage)
-    assert (now.status, now.record.output) == ("computed", before.output)
-    assert [check.name for check in now.record.checks] == ["gate"]
+    assert (now.status, now.record.output) == ("reused", before.output)
+    assert confirm(project, stage) == now.record
+    assert [(check.name, check.passed) for check in now.record.checks] == [("gate", True)]
+    assert make_plan(project, {"a": stage}, priced=False).stale == ()
+    num_records = len(project.ledger.records())
     assert run(stage).status == run(make_stage("a", "x")).status == "reused"
-    assert computed == ["a", "a"]
+    assert len(project.ledger.records()) == num_records
+    assert computed == ["a"]
+
+
+def test_a_new_check_that_fails_blocks_what_reads_a_version_of_before(
+    make_stage: MakeStage, run: Run, project: Project
+) -> None:
+    run(make_stage("parent", "z"))
+    run(make_stage("a", "x", ("parent",)))
+    graph = {
+        "parent": make_stage("parent", "z"),
+        "a": make_stage("a", "x", ("parent",), gate=False),
+        "b": make_stage("b", "", ("a",)),
+    }
+    planned = {item.asset: item.status for item in make_plan(project, graph).assets}
+    assert planned == {"parent": "fresh", "a": "reused", "b": "blocked"}
+    assert run(graph["a"]).status == "reused"
+    with pytest.raises(GateError, match="gate"):
+        run(graph["b"])
 
 
 def test_earlier_versions_are_offered_newest_first(make_stage: MakeStage, run: Run) -> None:
@@ -219,7 +242,7 @@ def test_earlier_versions_are_offered_newest_first(make_stage: MakeStage, run: R
 
 
 def test_a_try_with_open_rows_is_never_passed_over_for_an_older_one(
-    make_stage: MakeStage, run: Run, computed: list[str]
+    make_stage: MakeStage, run: Run, computed: list[str], project: Project
 ) -> None:
     """The newest try of a recipe counts: what it left open is tried again, though an older try left nothing."""
     good = make_stage("a", "x")
@@ -229,10 +252,7 @@ def test_a_try_with_open_rows_is_never_passed_over_for_an_older_one(
     )
     assert run(good).status == "computed"
     assert run(good).status == "reused"
-    again = change(
-        half, checks=make_stage("a", "x", gate=True).governance.checks
-    )  # the first was not asked this
-    assert run(again).status == "computed"
+    assert materialise(project, half, progress=ignore_progress, again=True).status == "computed"
     assert run(good).status == "computed"
     assert run(good).status == "reused"
     assert computed == ["a"] * 3

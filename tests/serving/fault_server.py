@@ -35,6 +35,12 @@ def draw(*what: object) -> float:
     return int.from_bytes(hashlib.sha256(repr(what).encode()).digest()[:8]) / 2**64
 
 
+def find_reply(message: str) -> str:
+    """What is said of a message: an answer that it shows alone, as a critic's, is said again as it is."""
+    shown = next((line for line in message.splitlines() if line.startswith("Answer: ")), None)
+    return find_verdict(message) if shown is None else shown.removeprefix("Answer: ")
+
+
 def find_verdict(message: str) -> str:
     """The longer answer of a `compact` message; A if they are equally long."""
     lines = message.splitlines()
@@ -96,7 +102,7 @@ class FaultServer:
         return [{}, {"Retry-After": "1"}, {"Retry-After": formatdate(time() + 1, usegmt=True)}][kind]
 
     def _answer(self, asked: Mapping[str, Any], *, malformed: bool) -> dict[str, Any]:
-        text = "Hard to say." if malformed else find_verdict(asked["messages"][-1]["content"])
+        text = "Hard to say." if malformed else find_reply(asked["messages"][-1]["content"])
         return {
             "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
             "usage": {"prompt_tokens": INPUT_TOKENS, "completion_tokens": OUTPUT_TOKENS},

@@ -17,7 +17,7 @@ KINDS: Final[Mapping[str, str]] = MappingProxyType(
         "record-output": "a record's output digest is not that of its list of files",
         "record-input": "a record read a version that no earlier record made, or that a check had blocked",
         "record-override": "a record rests on an override of a check that passed, or of a version that it did not read",
-        "record-reuse": "a record's reused version is not what the named record made",
+        "record-reuse": "a record's reused version was made by another record, or by another recipe, than it names",
         "object-changed": "an object of the store does not hash to its name, or is no readable file",
         "object-missing": "an object that a version needs is not in the store; it may be in the remote",
         "object-unknown": "an object of the store belongs to no recorded version",

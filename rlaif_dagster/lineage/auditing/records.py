@@ -15,6 +15,7 @@ from rlaif_dagster.lineage.collecting.notes import FOLDER as NOTES
 from rlaif_dagster.lineage.collecting.notes import CollectionNote
 from rlaif_dagster.lineage.ledger import SUFFIX
 from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.upgrades import find_former_recipes
 from rlaif_dagster.versioning.tree import check_asset, check_tree_md5, is_plain_path
 
 _RECORD_NAME = re.compile(r"[0-9a-f]{64}" + re.escape(SUFFIX))
@@ -206,6 +207,15 @@ def _check_record(record: MaterialisationRecord, place: str) -> Iterator[Finding
         )
     if record.asset != parts.asset:
         yield contradict("record-recipe", f"asset {record.asset}", f"{parts.asset}, as in the recipe")
+    if record.former_recipe is not None:
+        former = [str(one.recipe.digest) for one in find_former_recipes(parts)]
+        if record.reused_from is None or record.former_recipe not in former:
+            yield contradict(
+                "record-reuse",
+                f"a version made by recipe {record.former_recipe}"
+                + ("" if record.reused_from else ", reused from nowhere"),
+                f"one that was reused, and made by {' or '.join(former) or 'the recipe itself'}",
+            )
     read = {name: version.digest for name, version in record.inputs.items()}
     if read != parts.inputs:
         yield contradict("record-recipe", f"inputs {read}", f"{parts.inputs}, as in the recipe")
@@ -245,20 +255,20 @@ def _check_links(
     origin = records.get(record.reused_from) if record.reused_from is not None else None
     if origin is not None and (
         origin.asset,
-        origin.recipe,
+        origin.made_by,
         origin.output,
         origin.sequence < record.sequence,
     ) != (
         record.asset,
-        record.recipe,
+        record.made_by,
         record.output,
         True,
     ):
         yield Finding(
             kind="record-reuse",
             place=place,
-            found=f"{name_version(record)} by recipe {record.recipe}",
-            expected=f"{name_version(origin)} by recipe {origin.recipe}, as in {record.reused_from}, before it",
+            found=f"{name_version(record)} made by recipe {record.made_by}",
+            expected=f"{name_version(origin)} made by recipe {origin.made_by}, as in {record.reused_from}, before it",
             remedy=_FORGED,
         )
 
