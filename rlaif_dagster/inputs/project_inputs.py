@@ -9,7 +9,6 @@ from pydantic import RootModel
 
 from rlaif_dagster.digest import Digest, JsonValue
 from rlaif_dagster.errors import InputError
-from rlaif_dagster.generation.settings import RecordedSamplingSettings
 from rlaif_dagster.inputs.overrides import Override, read_overrides
 from rlaif_dagster.inputs.pipeline import PipelineSettings
 from rlaif_dagster.inputs.release import Hold
@@ -234,7 +233,7 @@ class ProjectInputs:
             pipeline.evaluation.no_regression, constitution, prompt_lines, file=pipeline_file
         )
         if pipeline.rounds > 1 and (
-            isinstance(sampling, RecordedSamplingSettings) or isinstance(judge, RecordedJudgeSettings)
+            sampling.recorded_file is not None or isinstance(judge, RecordedJudgeSettings)
         ):
             raise InputError(
                 f"there are {pipeline.rounds} rounds, but recorded responses or verdicts say nothing of what the "
@@ -277,9 +276,9 @@ class ProjectInputs:
                 field="reward_model.base",
             ),
             responses=RecordedFile.find(
-                root, sampling.responses, file=pipeline_file, field="sampling.responses"
+                root, sampling.recorded_file, file=pipeline_file, field="sampling.responses"
             )
-            if isinstance(sampling, RecordedSamplingSettings)
+            if sampling.recorded_file is not None
             else None,
             hold=Hold.read(root),
             overrides=read_overrides(root),

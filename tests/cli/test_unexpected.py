@@ -12,7 +12,8 @@ import pytest
 from rlaif_dagster.cli.unexpected import MAX_LOGS
 
 IN_COMMAND = """
-from rlaif_dagster.cli.main import ProjectOption, app, main
+from rlaif_dagster.cli.command import ProjectOption
+from rlaif_dagster.cli.main import app, main
 
 @app.command()
 def crash(project: ProjectOption) -> None:
@@ -22,7 +23,8 @@ main()
 """
 IN_ASSET = """
 import dagster
-from rlaif_dagster.cli.main import ProjectOption, app, main
+from rlaif_dagster.cli.command import ProjectOption
+from rlaif_dagster.cli.main import app, main
 from rlaif_dagster.errors import JudgeError
 
 @dagster.asset
@@ -39,7 +41,8 @@ main()
 """
 IN_RESOURCE = """
 import dagster
-from rlaif_dagster.cli.main import ProjectOption, app, main
+from rlaif_dagster.cli.command import ProjectOption
+from rlaif_dagster.cli.main import app, main
 from rlaif_dagster.errors import JudgeError
 
 @dagster.resource

@@ -21,13 +21,9 @@ from rlaif_dagster.numerics import prepare_torch
 from rlaif_dagster.progress import Progress, ignore_progress
 from rlaif_dagster.project_template import TEMPLATE_ROOT
 from rlaif_dagster.tables import Row, StoredRows
-from rlaif_dagster.training.settings import (
-    DpoSettings,
-    LaunchSettings,
-    OnlineSettings,
-    OptimizerSettings,
-    RewardModelSettings,
-)
+from rlaif_dagster.training.methods.dpo import DpoSettings
+from rlaif_dagster.training.methods.online import OnlineSettings
+from rlaif_dagster.training.settings import LaunchSettings, OptimizerSettings, RewardModelSettings
 from tests.training.preferences import shorter_is_better, split_rows
 
 PROCESSES = multiprocessing.get_context("forkserver")
