@@ -96,7 +96,7 @@ def test_a_command_that_fails_unexpectedly_says_one_line_and_keeps_the_traceback
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith(
-        f"unexpected error: KeyError: 'first line\\nsecond line', at {default_project.parent}/crashing.py:6; report "
+        f"unexpected error: KeyError: 'first line\\nsecond line', at {default_project.parent}/crashing.py:7; report "
     )
     assert "rlaif-dagster 0." in line
     assert "transformers 5." in line
