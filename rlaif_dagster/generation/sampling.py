@@ -56,7 +56,7 @@ def sample_responses(
         root_seed: The project's seed; each response derives its own from its key.
         policy_digest: The policy's identity: part of each key, and the rows' `source`.
         device: Where the policy runs.
-        batch_size: Responses decoded at once; it changes no text (see `generation.decoding`).
+        batch_size: Responses decoded at once; it changes no text (see `decoding`).
         known: Rows of earlier runs by `response_id`; their text is taken over.
         keep: Given the new rows as they come, to keep them should this run be killed.
         progress: Told the number of responses sampled.
