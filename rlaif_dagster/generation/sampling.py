@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from rlaif_dagster.errors import ModelError
 from rlaif_dagster.generation.dialogues import Completion, encode_prompt
 from rlaif_dagster.generation.finish import find_finish_reason
-from rlaif_dagster.generation.journal import Keep
 from rlaif_dagster.generation.responses import ResponseKey
 from rlaif_dagster.generation.settings import PolicySampling
 from rlaif_dagster.progress import Progress, ignore_progress
@@ -17,6 +16,8 @@ from rlaif_dagster.tables import Row
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from rlaif_dagster.generation.journal import Keep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,7 @@ def sample_responses(
     device: "torch.device",
     batch_size: int = 64,
     known: Mapping[str, Row] | None = None,
-    keep: Keep = lambda rows: None,
+    keep: "Keep" = lambda rows: None,
     progress: Progress = ignore_progress,
 ) -> SamplingResult:
     """Samples `num_samples` responses a prompt; the model is opened only if one of them is not known.

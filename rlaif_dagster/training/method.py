@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rlaif_dagster.progress import Progress
 from rlaif_dagster.tables import Rows
-from rlaif_dagster.training.rewards import RewardModel
 from rlaif_dagster.training.settings import AlignmentSettings, GuardSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, TrainerCallback
+
+    from rlaif_dagster.training.rewards import RewardModel
 
 S = TypeVar("S", bound=AlignmentSettings)
 
@@ -30,7 +31,7 @@ class Material:
 
     policy: Any
     tokenizer: "PreTrainedTokenizerBase"
-    reward_model: RewardModel
+    reward_model: "RewardModel"
     rows: Rows
     seed: int
     reference: Any | None = None

@@ -28,7 +28,7 @@ from tests.training.preferences import shorter_is_better, split_rows
 
 PROCESSES = multiprocessing.get_context("forkserver")
 """Processes are forked from a server that has made the imports and nothing else."""
-PROCESSES.set_forkserver_preload(["tests.training.processes", "rlaif_dagster.training.methods.online"])
+PROCESSES.set_forkserver_preload(["tests.training.processes", "rlaif_dagster.training.sampled_trainers"])
 
 NUM_STEPS, RESTART_STEPS, KILLED_AT = 6, 4, 5
 POLICY: dict[str, Any] = {

@@ -17,11 +17,12 @@ from rlaif_dagster.progress import Progress, ignore_progress
 from rlaif_dagster.tables import Rows
 from rlaif_dagster.training.method import Material, Method, Plan, Wording
 from rlaif_dagster.training.pairs import LN_2, SIDES, encode_pairs, read_answer
-from rlaif_dagster.training.rewards import RewardModel
 from rlaif_dagster.training.settings import HeldSettings
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
+
+    from rlaif_dagster.training.rewards import RewardModel
 
 _NO_PREFERENCE = 0.5
 
@@ -112,7 +113,7 @@ def plan_dpo(material: Material, settings: DpoSettings, progress: Progress = ign
     )
 
 
-def filter_by_reward(reward_model: RewardModel, rows: Rows, *, threshold: float | None) -> list[bool]:
+def filter_by_reward(reward_model: "RewardModel", rows: Rows, *, threshold: float | None) -> list[bool]:
     """Says of each pair whether it is kept: whether the reward model does not confidently contradict it.
 
     Args:
