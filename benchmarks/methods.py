@@ -25,13 +25,14 @@ from pydantic import TypeAdapter
 from benchmarks.methods_report import report
 from benchmarks.projects import finish, start_rlaif
 from rlaif_dagster.cli.init import init_command
-from rlaif_dagster.generation.settings import LocalSamplingSettings
+from rlaif_dagster.generation.samplers.local import LocalSamplingSettings
 from rlaif_dagster.graph.preferences import read_preferences
 from rlaif_dagster.graph.sources import read_constitution, read_prompts
 from rlaif_dagster.numerics import prepare_torch
 from rlaif_dagster.seeds import derive_seed
 from rlaif_dagster.tables import Row
-from rlaif_dagster.training.settings import PolicySettings, RewardModelSettings
+from rlaif_dagster.training.methods import PolicySettings
+from rlaif_dagster.training.settings import RewardModelSettings
 
 FEEDBACK: Final[dict[str, Any]] = {
     "pairing": {"max_pairs_per_prompt": 12},

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from rlaif_dagster.embedded.corpus import list_unseen_questions, open_random
+from rlaif_dagster.generation.samplers.local import LocalSamplingSettings
 from rlaif_dagster.generation.sampling import complete_prompts
-from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.models import embedded_path, open_causal_lm
 from rlaif_dagster.numerics import prepare_torch
 from rlaif_dagster.world import lexicon

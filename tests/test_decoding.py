@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from rlaif_dagster.decoding import choose_tokens
 from rlaif_dagster.errors import ModelError
 from rlaif_dagster.generation.dialogues import encode_prompt
+from rlaif_dagster.generation.samplers.local import LocalSamplingSettings
 from rlaif_dagster.generation.sampling import complete_prompts
-from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.models import open_causal_lm
 from tests.training.tiny_models import PROMPTS
 

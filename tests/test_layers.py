@@ -23,6 +23,7 @@ ORDER = (
         "processes",
         "removal",
         "extras",
+        "registry",
         "pages",
         "tables",
         "drawing",

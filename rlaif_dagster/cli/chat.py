@@ -11,7 +11,7 @@ from rich.prompt import Prompt
 from rich.text import Text
 
 from rlaif_dagster.errors import MissingInputError
-from rlaif_dagster.generation.settings import LocalSamplingSettings
+from rlaif_dagster.generation.samplers.local import LocalSamplingSettings
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.recall import work_folder
 from rlaif_dagster.lineage.record import MaterialisationRecord

@@ -8,18 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import typer
 from typer.core import TyperGroup
 
-KEEPING: Final = frozenset({"run", "canary", "push", "pull", "gc", "rollback", "release"})
-"""Commands whose work is kept as far as it came, so that the same command goes on from there."""
 _SIGNAL_EXIT: Final = 128
 
 
 class StoppableCommands(TyperGroup):
-    """The commands of `rlaif`; each can be stopped at any moment."""
+    """Commands of which each can be stopped at any moment."""
+
+    keeping: ClassVar[frozenset[str]] = frozenset()
+    """Commands whose work is kept as far as it came, so that the same command goes on from there."""
 
     def invoke(self, ctx: Any) -> Any:
         """Runs a command; where it is stopped, says so in one sentence.
@@ -35,7 +36,7 @@ class StoppableCommands(TyperGroup):
             except KeyboardInterrupt:
                 _end_at_once_from_now_on()
                 sentence = "stopped"
-                if ctx.invoked_subcommand in KEEPING:
+                if ctx.invoked_subcommand in self.keeping:
                     sentence += "; what was finished is kept, and the next run goes on from there"
                 print(sentence, file=sys.stderr)  # noqa: T201 - the command's own error stream
                 number = signal.SIGTERM if signal.SIGTERM in received.read() else signal.SIGINT

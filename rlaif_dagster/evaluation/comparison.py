@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from rlaif_dagster.generation.responses import FinishReason
+from rlaif_dagster.generation.finish import FinishReason
 from rlaif_dagster.stats.intervals import Estimate, clustered_mean, clustered_proportion
 
 Source = Literal["judge", "independent_judge", "gold", "reward_model"]

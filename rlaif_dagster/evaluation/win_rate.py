@@ -23,7 +23,7 @@ from rlaif_dagster.evaluation.groups import (
 from rlaif_dagster.evaluation.over_optimisation import OverOptimisation
 from rlaif_dagster.evaluation.refusals import Answered, is_refusal, measure_refusals
 from rlaif_dagster.evaluation.sources import JudgeGap, SourceWinRate, find_judge_gaps, summarise_sources
-from rlaif_dagster.generation.responses import FinishReason
+from rlaif_dagster.generation.finish import FinishReason
 from rlaif_dagster.stats.intervals import Estimate
 from rlaif_dagster.stats.pairing import PairedFigure
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from rlaif_dagster.generation.dialogues import Completion
 from rlaif_dagster.generation.sampling import complete_prompts
-from rlaif_dagster.generation.settings import LocalSamplingSettings
+from rlaif_dagster.generation.settings import PolicySampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -15,7 +15,7 @@ def reply(
     tokenizer: "PreTrainedTokenizerBase",
     prompt: str,
     *,
-    settings: LocalSamplingSettings,
+    settings: PolicySampling,
     seed: int,
 ) -> Completion:
     """Answers a prompt, by the same code that samples responses.

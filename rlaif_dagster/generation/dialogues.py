@@ -7,7 +7,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final, overload
 
 from rlaif_dagster.errors import ModelError
-from rlaif_dagster.generation.responses import FinishReason
+from rlaif_dagster.generation.finish import FinishReason
 from rlaif_dagster.tables import Row
 
 if TYPE_CHECKING:

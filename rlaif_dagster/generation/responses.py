@@ -1,11 +1,11 @@
 """A response: its identity by content, its row, and the table of responses."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from rlaif_dagster.digest import Digest, JsonValue
-from rlaif_dagster.generation.settings import LocalSamplingSettings
+from rlaif_dagster.generation.settings import PolicySampling
 from rlaif_dagster.prompts import normalise_prompt
 from rlaif_dagster.seeds import derive_seed
 from rlaif_dagster.tables import Row
@@ -13,21 +13,8 @@ from rlaif_dagster.tables import Row
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FinishReason = Literal["stop", "length"]
-"""`stop`: the policy ended the turn itself; `length`: it was cut at `max_new_tokens`."""
-
 MOST_CUT: Final = 0.05
 """A larger share of cut answers is warned of."""
-
-
-def find_finish_reason(token_ids: Sequence[int], ends: Collection[int]) -> FinishReason:
-    """Says how a response ended.
-
-    Args:
-        token_ids: Its tokens, at least one.
-        ends: The tokens that end a turn.
-    """
-    return "stop" if token_ids[-1] in ends else "length"
 
 
 def measure_share_cut(rows: Iterable[Row]) -> float | None:
@@ -55,7 +42,7 @@ class ResponseKey:
 
     prompt: str
     policy: str
-    settings: LocalSamplingSettings
+    settings: PolicySampling
     root_seed: int
     index: int
 

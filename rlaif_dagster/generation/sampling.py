@@ -3,19 +3,21 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from rlaif_dagster.errors import ModelError
 from rlaif_dagster.generation.dialogues import Completion, encode_prompt
-from rlaif_dagster.generation.journal import Keep
-from rlaif_dagster.generation.responses import ResponseKey, find_finish_reason
-from rlaif_dagster.generation.settings import LocalSamplingSettings
+from rlaif_dagster.generation.finish import find_finish_reason
+from rlaif_dagster.generation.responses import ResponseKey
+from rlaif_dagster.generation.settings import PolicySampling
 from rlaif_dagster.progress import Progress, ignore_progress
 from rlaif_dagster.tables import Row
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from rlaif_dagster.generation.journal import Keep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +38,14 @@ class SamplingResult:
 def sample_responses(
     model_path: Path,
     prompts: Iterable[Row],
-    settings: LocalSamplingSettings,
+    settings: PolicySampling,
     *,
     root_seed: int,
     policy_digest: str,
     device: "torch.device",
     batch_size: int = 64,
     known: Mapping[str, Row] | None = None,
-    keep: Keep = lambda rows: None,
+    keep: "Keep" = lambda rows: None,
     progress: Progress = ignore_progress,
 ) -> SamplingResult:
     """Samples `num_samples` responses a prompt; the model is opened only if one of them is not known.
@@ -55,7 +57,7 @@ def sample_responses(
         root_seed: The project's seed; each response derives its own from its key.
         policy_digest: The policy's identity: part of each key, and the rows' `source`.
         device: Where the policy runs.
-        batch_size: Responses decoded at once; it changes no text (see `generation.decoding`).
+        batch_size: Responses decoded at once; it changes no text (see `decoding`).
         known: Rows of earlier runs by `response_id`; their text is taken over.
         keep: Given the new rows as they come, to keep them should this run be killed.
         progress: Told the number of responses sampled.
@@ -90,9 +92,18 @@ def sample_responses(
                 "source": policy_digest,
                 "index": key.index,
             }
-    for completions in _complete_missing(
-        model_path, [key for _, key in missing], settings, device=device, batch_size=batch_size
-    ):
+    batches = (
+        settings.complete(
+            model_path,
+            [key.prompt for _, key in missing],
+            seeds=[key.seed for _, key in missing],
+            device=device,
+            batch_size=batch_size,
+        )
+        if missing
+        else ()
+    )
+    for completions in batches:
         sampled: list[Row] = [
             {
                 "response_id": missing[place][1].response_id,
@@ -115,41 +126,13 @@ def sample_responses(
     )
 
 
-def _complete_missing(
-    model_path: Path,
-    keys: Sequence[ResponseKey],
-    settings: LocalSamplingSettings,
-    *,
-    device: "torch.device",
-    batch_size: int,
-) -> Iterator[Mapping[int, Completion]]:
-    """Opens the policy, here or behind its server, and yields completions by place as they come."""
-    if not keys:
-        return
-    prompts, seeds = [key.prompt for key in keys], [key.seed for key in keys]
-    if settings.server_command is not None:
-        from rlaif_dagster.generation.served import complete_by_server
-
-        yield from complete_by_server(
-            model_path, prompts, seeds=seeds, settings=settings, concurrency=batch_size
-        )
-        return
-    from rlaif_dagster.models import open_causal_lm
-
-    model, tokenizer = open_causal_lm(model_path, dtype=settings.dtype)
-    cast("torch.nn.Module", model).to(device)
-    yield from complete_batches(
-        model, tokenizer, prompts, seeds=seeds, settings=settings, batch_size=batch_size
-    )
-
-
 def complete_prompts(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
     prompts: Sequence[str],
     *,
     seeds: Sequence[int],
-    settings: LocalSamplingSettings,
+    settings: PolicySampling,
     batch_size: int,
     progress: Progress = ignore_progress,
 ) -> list[Completion]:
@@ -169,7 +152,7 @@ def complete_batches(
     prompts: Sequence[str],
     *,
     seeds: Sequence[int],
-    settings: LocalSamplingSettings,
+    settings: PolicySampling,
     batch_size: int,
 ) -> Iterator[Mapping[int, Completion]]:
     """Answers each prompt once, with its own seed; `settings.num_samples` is not looked at.
@@ -217,7 +200,7 @@ def complete_batches(
 
 
 def _require_room(
-    model: "PreTrainedModel", encoded: Mapping[str, Sequence[int]], settings: LocalSamplingSettings
+    model: "PreTrainedModel", encoded: Mapping[str, Sequence[int]], settings: PolicySampling
 ) -> None:
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     for prompt, token_ids in sorted(encoded.items()):

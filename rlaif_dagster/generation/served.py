@@ -8,7 +8,7 @@ from typing import Final
 from rlaif_dagster.errors import ModelError
 from rlaif_dagster.generation.dialogues import Completion
 from rlaif_dagster.generation.server import serve_policy
-from rlaif_dagster.generation.settings import LocalSamplingSettings
+from rlaif_dagster.generation.settings import PolicySampling
 from rlaif_dagster.serving.calls import ChatCall, ChatFailure, ChatReply
 from rlaif_dagster.serving.client import Client
 from rlaif_dagster.serving.engine import Engine
@@ -26,7 +26,7 @@ _SEED_BITS: Final = 31
 _REMEDY: Final = "see what the server said, and check sampling in inputs/pipeline.yaml"
 
 
-def make_exchange(model: str, settings: LocalSamplingSettings) -> Exchange:
+def make_exchange(model: str, settings: PolicySampling) -> Exchange:
     """What a policy's server is asked, by the policy's name at the server and how to sample."""
     return Exchange(
         ChatSettings(
@@ -41,20 +41,22 @@ def make_exchange(model: str, settings: LocalSamplingSettings) -> Exchange:
 
 
 def complete_by_server(
+    command: Sequence[str],
     folder: Path,
     prompts: Sequence[str],
     *,
     seeds: Sequence[int],
-    settings: LocalSamplingSettings,
+    settings: PolicySampling,
     concurrency: int,
 ) -> Iterator[Mapping[int, Completion]]:
     """Starts a policy's server and answers each prompt once, with its own seed.
 
     Args:
+        command: What serves the folder; see `generation.server`.
         folder: The policy's folder.
         prompts: The users' texts.
         seeds: One a prompt.
-        settings: The server's command; temperature, top-p and the largest number of new tokens.
+        settings: Temperature, top-p and the largest number of new tokens.
         concurrency: Most requests under way.
 
     Yields:
@@ -64,8 +66,6 @@ def complete_by_server(
         ModelError: If the server does not come up, or a response cannot be had from it.
         JudgeError: If the server cannot be asked at all.
     """
-    if settings.server_command is None:
-        raise TypeError("the settings name no server")
     calls = (
         ChatCall(
             call_id=str(place), messages=[{"role": "user", "content": prompt}], seed=seed % 2**_SEED_BITS
@@ -74,9 +74,7 @@ def complete_by_server(
     )
     with (
         tempfile.TemporaryDirectory() as scratch,
-        serve_policy(
-            settings.server_command, folder, log=Path(scratch) / "server.log", ready_seconds=READY_SECONDS
-        ) as url,
+        serve_policy(command, folder, log=Path(scratch) / "server.log", ready_seconds=READY_SECONDS) as url,
     ):
         exchange = make_exchange(str(folder), settings)
         engine = Engine(

@@ -1,18 +1,36 @@
-"""How responses come about: sampled from a local policy, or read from a recorded file."""
+"""What every way of getting responses says of itself; each is a module of `generation.samplers`."""
 
-from typing import Annotated, Literal, Self
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rlaif_dagster.digest import JsonValue
 
+if TYPE_CHECKING:
+    import torch
 
-class LocalSamplingSettings(BaseModel):
-    """Sampling from the project's own policy."""
+    from rlaif_dagster.generation.dialogues import Completion
+
+
+class ResponsesSettings(BaseModel):
+    """How responses come about; `provider` is the name of the way."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    provider: Literal["local"] = "local"
+    provider: str
+
+    @property
+    def recorded_file(self) -> str | None:
+        """The file inside the project that holds the responses; None where a policy is sampled."""
+        return None
+
+
+class PolicySampling(ResponsesSettings, ABC):
+    """Sampling from the project's own policy."""
+
     num_samples: int = Field(default=4, ge=1)
     """Responses a prompt. Raising it keeps those that are there."""
     temperature: float = Field(default=1.0, ge=0, allow_inf_nan=False)
@@ -20,28 +38,6 @@ class LocalSamplingSettings(BaseModel):
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Nucleus sampling (Holtzman et al. 2020): the smallest set of tokens with this probability is kept."""
     max_new_tokens: int = Field(default=64, ge=1)
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Precision of the policy while it samples; a server's own options say its."""
-    server_command: tuple[str, ...] | None = None
-    """A program that serves the folder `{model}` at `{port}` of `{host}` in the OpenAI way, such as vLLM; it is
-    started to sample, and ended. Null samples in this process."""
-
-    @field_validator("server_command", mode="before")
-    @classmethod
-    def _take_list(cls, command: object) -> object:
-        return tuple(command) if isinstance(command, list) else command
-
-    @field_validator("server_command")
-    @classmethod
-    def _require_places(cls, command: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        words = " ".join(command) if command is not None else "{model} {port}"
-        missing = [place for place in ("{model}", "{port}") if place not in words]
-        if missing:
-            raise ValueError(
-                f"{missing[0]} is not in it; remedy: write the command as in "
-                '["vllm", "serve", "{model}", "--host", "{host}", "--port", "{port}"]'
-            )
-        return command
 
     @model_validator(mode="after")
     def _refuse_repeated_greedy_answers(self) -> Self:
@@ -52,30 +48,37 @@ class LocalSamplingSettings(BaseModel):
             )
         return self
 
+    @property
+    def server(self) -> tuple[str, ...] | None:
+        """The command of a server that samples a policy's folder; None where there is none."""
+        return None
+
+    @abstractmethod
     def key(self) -> JsonValue:
         """What decides a single response; `num_samples` does not."""
-        return {
-            "temperature": self.temperature,
-            "top_p": self.top_p,
-            "max_new_tokens": self.max_new_tokens,
-            **(
-                {"dtype": self.dtype}
-                if self.server_command is None
-                else {"server": list(self.server_command)}
-            ),
-        }
 
+    @abstractmethod
+    def complete(
+        self,
+        model_path: Path,
+        prompts: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        device: "torch.device",
+        batch_size: int,
+    ) -> "Iterator[Mapping[int, Completion]]":
+        """Answers each prompt once, with its own seed.
 
-class RecordedSamplingSettings(BaseModel):
-    """Responses that already exist."""
+        Args:
+            model_path: The policy's folder.
+            prompts: The users' texts, at least one.
+            seeds: One a prompt.
+            device: Where the policy runs.
+            batch_size: Prompts answered at once.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+        Yields:
+            The completions of one batch by the places of their prompts.
 
-    provider: Literal["recorded"]
-    responses: str
-    """A JSONL file inside the project; see `generation.recorded`."""
-
-
-SamplingSettings = Annotated[
-    LocalSamplingSettings | RecordedSamplingSettings, Field(discriminator="provider")
-]
+        Raises:
+            ModelError: If the policy cannot be opened or served, or has too short a context for a prompt.
+        """

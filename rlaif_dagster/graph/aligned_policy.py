@@ -1,13 +1,12 @@
 """The stage of the aligned policy."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from rlaif_dagster.digest import JsonValue
 from rlaif_dagster.graph.cards import with_card
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.learning import (
-    LN_2,
     TRAINING_ENGINE,
     Launch,
     train,
@@ -28,30 +27,11 @@ from rlaif_dagster.graph.stage import (
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.numerics import NumericsSettings
 from rlaif_dagster.tables import write_table
+from rlaif_dagster.training.methods import PolicySettings, find_method
 from rlaif_dagster.training.results import CHECKPOINTS_TABLE, checkpoints_schema, tabulate_checkpoints
-from rlaif_dagster.training.settings import PolicySettings
 
 if TYPE_CHECKING:
     from rlaif_dagster.training.results import PolicyResult
-
-METHODS: Final = {
-    "dpo": "TRL's DPOTrainer with a soft target for each pair; pairs that the reward model confidently contradicts "
-    "are dropped.",
-    "rloo": "TRL's RLOOTrainer on its own answers, scored by the reward model.",
-    "grpo": "TRL's GRPOTrainer on its own answers, scored by the reward model.",
-    "best_of_n": "TRL's SFTTrainer on the best of n answers by the reward model.",
-}
-"""What each method of aligning a policy is."""
-
-LOSS_LABELS: Final = {
-    "sigmoid": ("DPO loss (nats per pair)", LN_2),
-    "robust": ("robust DPO loss (nats per pair)", LN_2),
-    "ipo": ("IPO loss per pair", None),
-    "rloo": ("RLOO loss per answer", None),
-    "grpo": ("GRPO loss per token", None),
-    "best_of_n": ("loss (nats per token)", None),
-}
-"""How each loss is labelled in a plot, and what a model that knows nothing has."""
 
 
 @spec
@@ -95,8 +75,8 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
             checks=(check_schema(CHECKPOINTS_TABLE, checkpoints_schema, key=("step", "prompt_id", "index")),)
         ),
         planning=Planning(
-            description=f"The base policy, aligned by {METHODS[settings.method]} The reward model picks the "
-            "checkpoint.",
+            description=f"The base policy, aligned by {find_method(settings).word(settings).trainer} "
+            "The reward model picks the checkpoint.",
             kinds=("huggingface", "pytorch"),
         ),
     )
@@ -130,8 +110,9 @@ def compute_aligned_policy(context: StageContext, spec: AlignedPolicySpec) -> St
         tabulate_checkpoints(result.checkpoints, {row["prompt"]: row["prompt_id"] for row in rows}),
         checkpoints_schema(),
     )
+    wording = find_method(settings).word(settings)
     curve = Curve(
-        label="training pairs" if settings.method == "dpo" else "training answers",
+        label=wording.learned_from,
         points=tuple(CurvePoint(step=int(step["step"]), value=step["loss"]) for step in result.steps),
     )
     checkpoints = [
@@ -146,7 +127,6 @@ def compute_aligned_policy(context: StageContext, spec: AlignedPolicySpec) -> St
     metrics: dict[str, JsonValue] = {"chosen_step": result.chosen_step, **result.metrics}
     if result.stopped:
         metrics["stopped"] = result.stopped
-    label, chance = LOSS_LABELS[getattr(settings, "loss", settings.method)]
     write_training(
         context.output,
         {
@@ -155,7 +135,7 @@ def compute_aligned_policy(context: StageContext, spec: AlignedPolicySpec) -> St
             **({"stopped": result.stopped} if result.stopped else {}),
         },
         {
-            "loss": plots.draw_loss_curves([curve], ylabel=label, chance=chance),
+            "loss": plots.draw_loss_curves([curve], ylabel=wording.loss, chance=wording.chance),
             "checkpoints": plots.draw_checkpoints(checkpoints),
         },
     )

@@ -7,7 +7,8 @@ from typing import Final
 
 from rlaif_dagster.evaluation.comparison import Source
 from rlaif_dagster.evaluation.settings import EvaluationSettings
-from rlaif_dagster.generation.settings import LocalSamplingSettings
+from rlaif_dagster.generation.samplers.local import LocalSamplingSettings
+from rlaif_dagster.generation.settings import PolicySampling
 from rlaif_dagster.graph.judging import Asking, ask_about_pairs
 from rlaif_dagster.graph.responses import open_sampler, write_responses
 from rlaif_dagster.graph.specs import forget, identity, spec, speed
@@ -142,7 +143,7 @@ class EvaluationSpec:
             trusted = "independent_judge"
         return cls(
             evaluation=forget(pipeline.evaluation, _JUDGE),
-            server_command=sampling.server_command if isinstance(sampling, LocalSamplingSettings) else None,
+            server_command=sampling.server if isinstance(sampling, PolicySampling) else None,
             seed=pipeline.seed,
             judges=judges,
             trusted_judge=trusted,

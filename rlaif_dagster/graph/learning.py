@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 TRAINING_JSON: Final = "training.json"
 """What training looked like: beside a model's files, for the report and the plots."""
 TRAINING_ENGINE: Final = (*MODEL_ENGINE, "trl", "peft", "accelerate", "datasets", "matplotlib")
-LN_2: Final = 0.6931471805599453
-"""Loss of a model that knows nothing, in nats per pair."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Final
 
 from rlaif_dagster.generation.journal import look_into_responses
 from rlaif_dagster.generation.responses import ResponseKey, responses_schema
-from rlaif_dagster.generation.settings import LocalSamplingSettings
+from rlaif_dagster.generation.settings import PolicySampling
 from rlaif_dagster.graph.along_training import CheckpointAnswers
 from rlaif_dagster.graph.call_prices import count_calls_per_pair, price_calls, price_pairs, profile_judges
 from rlaif_dagster.graph.fees import Meter, Usage, find_longest
@@ -35,7 +35,7 @@ _UNKNOWN_DIGEST: Final = "unknown"
 def price_responses(inputs: ProjectInputs, context: PriceContext) -> Price:
     """The price of `sampled_responses`: each response whose key no earlier version has is sampled."""
     settings = inputs.pipeline.sampling
-    if not isinstance(settings, LocalSamplingSettings):
+    if not isinstance(settings, PolicySampling):
         return NOTHING
     prompts = _read_prompts(context)
     if prompts is None:
@@ -62,7 +62,7 @@ def price_revisions(inputs: ProjectInputs, context: PriceContext) -> Price:
     settings = inputs.pipeline.revision
     prompts = _read_prompts(context)
     sampling = inputs.pipeline.sampling
-    if settings is None or not isinstance(sampling, LocalSamplingSettings) or prompts is None:
+    if settings is None or not isinstance(sampling, PolicySampling) or prompts is None:
         return Price(rows_sampled=UNKNOWN, judge_calls=UNKNOWN)
     rows = _name_responses(
         [prompt for prompt in prompts if prompt.split == "train"],
@@ -267,7 +267,7 @@ def _read_responses(responses: Foreseen) -> Sequence[Row] | None:
 
 
 def _name_responses(
-    prompts: Iterable[Prompt], policy: str, settings: LocalSamplingSettings, *, root_seed: int
+    prompts: Iterable[Prompt], policy: str, settings: PolicySampling, *, root_seed: int
 ) -> list[Row]:
     """The ids of the responses that a policy gives, with their prompts'."""
     return [

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from rlaif_dagster.generation.responses import measure_share_cut, responses_schema
-from rlaif_dagster.generation.settings import LocalSamplingSettings
+from rlaif_dagster.generation.settings import PolicySampling
 from rlaif_dagster.graph.checks import check_cut, check_schema
 from rlaif_dagster.graph.rounds import FIRST_RESPONSES
 from rlaif_dagster.graph.sources import TABLE_ENGINE, read_prompts
@@ -40,7 +40,7 @@ MODEL_ENGINE: Final = ("torch", "transformers", "tokenizers", "safetensors", *TA
 class SampledResponsesSpec:
     """How responses are sampled, and from which policy."""
 
-    sampling: LocalSamplingSettings = identity()
+    sampling: PolicySampling = identity()
     seed: int = identity()
     policy: str = identity(said_by="inputs")
     numerics: NumericsSettings = identity(said_by="numerics")
@@ -58,7 +58,7 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
     """The stage of the responses: sampled from the base policy, or recorded."""
     pipeline, policy = inputs.pipeline, inputs.first_policy
     spec: SampledResponsesSpec | RecordedResponsesSpec
-    if isinstance(pipeline.sampling, LocalSamplingSettings):
+    if isinstance(pipeline.sampling, PolicySampling):
         spec = SampledResponsesSpec(
             sampling=pipeline.sampling,
             seed=pipeline.seed,
@@ -116,7 +116,7 @@ def compute_sampled_responses(context: StageContext, spec: SampledResponsesSpec)
 
 def compute_recorded_responses(context: StageContext, spec: RecordedResponsesSpec) -> StageResult:
     """Imports the responses."""
-    from rlaif_dagster.generation.recorded import import_responses
+    from rlaif_dagster.generation.samplers.recorded import import_responses
 
     prompts = [{"prompt_id": p.prompt_id} for p in read_prompts(context.inputs["prompts"])]
     result = import_responses(spec.responses.path, prompts)
@@ -135,9 +135,7 @@ class Sampler(Protocol):
         ModelError: If the policy cannot be opened or served, or has too short a context for a prompt.
     """
 
-    def __call__(
-        self, policy: str, prompts: Iterable[Prompt], settings: LocalSamplingSettings
-    ) -> "SamplingResult":
+    def __call__(self, policy: str, prompts: Iterable[Prompt], settings: PolicySampling) -> "SamplingResult":
         """Samples `settings.num_samples` responses to each prompt."""
 
 
@@ -159,9 +157,7 @@ def open_sampler(
 
     with open_responses(context.journal, lambda: _read_known_responses(context)) as (known, keep):
 
-        def sample(
-            policy: str, prompts: Iterable[Prompt], settings: LocalSamplingSettings
-        ) -> "SamplingResult":
+        def sample(policy: str, prompts: Iterable[Prompt], settings: PolicySampling) -> "SamplingResult":
             return sample_responses(
                 context.inputs[policy],
                 [{"prompt_id": p.prompt_id, "prompt": p.prompt} for p in prompts],

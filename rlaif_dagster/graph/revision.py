@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rlaif_dagster.digest import JsonValue
-from rlaif_dagster.generation.settings import LocalSamplingSettings
+from rlaif_dagster.generation.settings import PolicySampling
 from rlaif_dagster.graph.cards import with_card
 from rlaif_dagster.graph.checks import check_schema
 from rlaif_dagster.graph.judging import Asking, find_earlier_answers
@@ -106,7 +106,7 @@ class RevisedResponsesSpec:
         asking: How the critic is asked.
     """
 
-    sampling: LocalSamplingSettings = identity(without=_NUM_SAMPLES)
+    sampling: PolicySampling = identity(without=_NUM_SAMPLES)
     num_samples: int = identity()
     rounds: int = identity()
     seed: int = identity()
@@ -115,7 +115,7 @@ class RevisedResponsesSpec:
     asking: Asking = speed()
 
     @property
-    def sampling_of_revised(self) -> LocalSamplingSettings:
+    def sampling_of_revised(self) -> PolicySampling:
         """How the answers are sampled that are revised."""
         return self.sampling.model_copy(update={"num_samples": self.num_samples})
 
@@ -123,7 +123,7 @@ class RevisedResponsesSpec:
 def build_revised_responses(inputs: ProjectInputs) -> Stage:
     """The stage of the revised answers."""
     settings, sampling = inputs.pipeline.revision, inputs.pipeline.sampling
-    if settings is None or not isinstance(sampling, LocalSamplingSettings):
+    if settings is None or not isinstance(sampling, PolicySampling):
         raise TypeError("only answers that the policy samples can be revised")
     return Stage(
         identity=Identity(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from rlaif_dagster.graph.cards import with_card
 from rlaif_dagster.graph.learning import (
-    LN_2,
     TRAINING_ENGINE,
     Launch,
     read_training,
@@ -30,6 +29,7 @@ from rlaif_dagster.graph.stage import (
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.models import ModelSource, copy_model
 from rlaif_dagster.numerics import NumericsSettings
+from rlaif_dagster.training.pairs import LN_2
 from rlaif_dagster.training.settings import RewardModelSettings
 from rlaif_dagster.weights import REWARD_BASE, inspect_model
 

@@ -3,7 +3,8 @@
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rlaif_dagster.evaluation.settings import EvaluationSettings
-from rlaif_dagster.generation.settings import LocalSamplingSettings, SamplingSettings
+from rlaif_dagster.generation.samplers import SamplingSettings
+from rlaif_dagster.generation.samplers.local import LocalSamplingSettings
 from rlaif_dagster.inputs.cron import is_cron
 from rlaif_dagster.inputs.release import ReleaseSettings
 from rlaif_dagster.judging.pairs import PairingSettings
@@ -13,7 +14,9 @@ from rlaif_dagster.preferences import PreferenceSettings
 from rlaif_dagster.prompts import PromptsSettings
 from rlaif_dagster.revising.settings import RevisionSettings
 from rlaif_dagster.rounds.plateau import PlateauSettings
-from rlaif_dagster.training.settings import DpoSettings, LaunchSettings, PolicySettings, RewardModelSettings
+from rlaif_dagster.training.methods import PolicySettings
+from rlaif_dagster.training.methods.dpo import DpoSettings
+from rlaif_dagster.training.settings import LaunchSettings, RewardModelSettings
 
 
 class ExecutionSettings(BaseModel):

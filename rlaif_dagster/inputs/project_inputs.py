@@ -9,7 +9,6 @@ from pydantic import RootModel
 
 from rlaif_dagster.digest import Digest, JsonValue
 from rlaif_dagster.errors import InputError
-from rlaif_dagster.generation.settings import RecordedSamplingSettings
 from rlaif_dagster.inputs.overrides import Override, read_overrides
 from rlaif_dagster.inputs.pipeline import PipelineSettings
 from rlaif_dagster.inputs.release import Hold
@@ -225,9 +224,7 @@ class ProjectInputs:
         _require_known_groups(
             pipeline.evaluation.no_regression, constitution, prompt_lines, file=pipeline_file
         )
-        if pipeline.rounds > 1 and (
-            isinstance(sampling, RecordedSamplingSettings) or verdicts_file is not None
-        ):
+        if pipeline.rounds > 1 and (sampling.recorded_file is not None or verdicts_file is not None):
             raise InputError(
                 f"there are {pipeline.rounds} rounds, but recorded responses or verdicts say nothing of what the "
                 "policy of a later round answers",
@@ -269,9 +266,9 @@ class ProjectInputs:
                 field="reward_model.base",
             ),
             responses=RecordedFile.find(
-                root, sampling.responses, file=pipeline_file, field="sampling.responses"
+                root, sampling.recorded_file, file=pipeline_file, field="sampling.responses"
             )
-            if isinstance(sampling, RecordedSamplingSettings)
+            if sampling.recorded_file is not None
             else None,
             hold=Hold.read(root),
             overrides=read_overrides(root),

@@ -26,7 +26,7 @@ from transformers import TrainerCallback
 
 from rlaif_dagster.generation.dialogues import Dialogue, encode_prompt
 from rlaif_dagster.generation.sampling import complete_prompts
-from rlaif_dagster.generation.settings import LocalSamplingSettings
+from rlaif_dagster.generation.settings import PolicySampling
 from rlaif_dagster.seeds import derive_seed
 from rlaif_dagster.training.kl import KlEstimate, compute_k3, compute_log_probs
 from rlaif_dagster.training.results import CheckpointAnswer, PolicyCheckpoint
@@ -59,7 +59,7 @@ class CheckpointProbe:
     """
 
     questions: tuple[ProbeQuestion, ...]
-    sampling: LocalSamplingSettings
+    sampling: PolicySampling
     tokenizer: Any
     reward_model: RewardModel
     reference: Any | None

@@ -21,11 +21,12 @@ from rlaif_dagster.errors import ModelError, TrainingError
 from rlaif_dagster.processes import die_with_parent
 from rlaif_dagster.progress import Progress, ignore_progress
 from rlaif_dagster.tables import StoredRows
+from rlaif_dagster.training.methods import PolicySettings
 from rlaif_dagster.training.policy import train_policy
 from rlaif_dagster.training.restarts import Restart, hold_workspace
 from rlaif_dagster.training.results import PolicyResult
 from rlaif_dagster.training.reward_model import RewardModelResult, train_reward_model
-from rlaif_dagster.training.settings import OptimizerSettings, PolicySettings, RewardModelSettings
+from rlaif_dagster.training.settings import OptimizerSettings, RewardModelSettings
 
 if TYPE_CHECKING:
     import torch

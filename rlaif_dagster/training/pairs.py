@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SIDES: Final = ("a", "b")
 """The answers of a pair."""
+LN_2: Final = 0.6931471805599453
+"""Loss of a model that knows nothing, in nats per pair."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,28 +7,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlaif_dagster.errors import TrainingError
-from rlaif_dagster.generation.settings import LocalSamplingSettings
+from rlaif_dagster.generation.samplers.local import LocalSamplingSettings
 from rlaif_dagster.models import open_causal_lm
 from rlaif_dagster.progress import Progress, ignore_progress
 from rlaif_dagster.tables import Rows
+from rlaif_dagster.training.method import Material
+from rlaif_dagster.training.methods import find_method
 from rlaif_dagster.training.pairs import require_training_rows
 from rlaif_dagster.training.restarts import Restart
 from rlaif_dagster.training.results import PolicyResult
 from rlaif_dagster.training.rewards import RewardModel
-from rlaif_dagster.training.settings import BestOfNSettings, DpoSettings, OnlineSettings, PolicySettings
+from rlaif_dagster.training.settings import AlignmentSettings
 
 if TYPE_CHECKING:
     import torch
 
     from rlaif_dagster.training.checkpoints import CheckpointCallback, CheckpointProbe
-    from rlaif_dagster.training.methods.method import Material, Plan
 
 
 def train_policy(
     base_policy_path: Path,
     reward_model_path: Path,
     rows: Rows,
-    settings: PolicySettings,
+    settings: AlignmentSettings,
     *,
     seed: int,
     device: "torch.device",
@@ -59,7 +60,6 @@ def train_policy(
     """
     require_training_rows(rows, what="policy")
     from rlaif_dagster.training import checkpoints, trainers
-    from rlaif_dagster.training.methods.method import Material
 
     policy, tokenizer = trainers.open_policy_to_train(base_policy_path, settings, seed=seed, device=device)
     reference = None
@@ -73,7 +73,7 @@ def train_policy(
         seed=seed,
         reference=reference,
     )
-    plan = _plan_method(material, settings, progress)
+    plan = find_method(settings).plan(material, settings, progress)
     if reference is None and settings.lora is None:  # else it is the policy with its adapters off
         reference = _open_reference(base_policy_path, settings, device)
     probe = _make_probe(material, settings, reference)
@@ -82,7 +82,7 @@ def train_policy(
             probe,
             every=settings.checkpoint_steps,
             folder=Path(folder),
-            guard=settings.guard if isinstance(settings, OnlineSettings) else None,
+            guard=plan.guard,
         )
         trainer = plan.make_trainer(
             trainers.training_arguments(
@@ -97,7 +97,6 @@ def train_policy(
             raise TrainingError(f"{error}{kept}") from error
         _save_chosen(trainer, keeper, tokenizer, output, dtype=settings.dtype)
     return PolicyResult(
-        method=settings.method,
         counts=plan.counts,
         metrics=plan.metrics,
         steps=tuple(
@@ -114,19 +113,7 @@ def train_policy(
     )
 
 
-def _plan_method(material: "Material", settings: PolicySettings, progress: Progress) -> "Plan":
-    from rlaif_dagster.training.methods import best_of_n, dpo, online
-
-    match settings:
-        case DpoSettings():
-            return dpo.plan_dpo(material, settings)
-        case OnlineSettings():
-            return online.plan_online(material, settings)
-        case BestOfNSettings():
-            return best_of_n.plan_best_of_n(material, settings, progress)
-
-
-def _make_probe(material: "Material", settings: PolicySettings, reference: Any | None) -> "CheckpointProbe":
+def _make_probe(material: Material, settings: AlignmentSettings, reference: Any | None) -> "CheckpointProbe":
     from rlaif_dagster.training import checkpoints
 
     return checkpoints.CheckpointProbe(
@@ -164,7 +151,7 @@ def _keep_last_good(
     return f"\n  kept: the policy after step {keeper.chosen.step}, in {folder}, until a training comes to its end"
 
 
-def _open_reference(path: Path, settings: PolicySettings, device: "torch.device") -> Any:
+def _open_reference(path: Path, settings: AlignmentSettings, device: "torch.device") -> Any:
     reference, _ = open_causal_lm(path, dtype=settings.dtype)
     on_device: Any = reference
     return on_device.to(device)

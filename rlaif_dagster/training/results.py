@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
-from rlaif_dagster.generation.responses import FinishReason, identify_recorded_response
+from rlaif_dagster.generation.finish import FinishReason
+from rlaif_dagster.generation.responses import identify_recorded_response
 from rlaif_dagster.tables import Row
 
 if TYPE_CHECKING:
@@ -64,7 +65,6 @@ class PolicyResult:
     """An aligned policy.
 
     Attributes:
-        method: How it was trained.
         counts: What it was trained on and what was left out, by name.
         metrics: Further figures of the method, by name.
         steps: Each step's number from 1, its mean loss and the method's own figures.
@@ -73,7 +73,6 @@ class PolicyResult:
         stopped: Why training ended before its last step, or None.
     """
 
-    method: str
     counts: Mapping[str, int]
     metrics: Mapping[str, float]
     steps: tuple[Mapping[str, float], ...]

@@ -1,8 +1,8 @@
-"""Settings of the reward model and of the policy, named as the field names them."""
+"""Settings of the reward model, and what every method of aligning a policy takes (its own: `training.methods`)."""
 
-from typing import Annotated, Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class LoraSettings(BaseModel):
@@ -85,30 +85,6 @@ class HeldSettings(AlignmentSettings):
     """The reference policy of a later round: the one that the round started from, or that of the first round."""
 
 
-class DpoSettings(HeldSettings):
-    """Direct preference optimisation (Rafailov et al. 2023) with per-pair soft targets."""
-
-    method: Literal["dpo"] = "dpo"
-    loss: Literal["sigmoid", "ipo", "robust"] = "sigmoid"
-    """See `training.losses`."""
-    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
-    """For the robust loss: the share of labels taken to be wrong."""
-    beta: float = Field(default=0.1, gt=0, allow_inf_nan=False)
-    """How strongly the policy is held to the reference policy."""
-    reward_filter: float | None = Field(default=0.95, gt=0.5, lt=1)
-    """A pair is dropped when the reward model gives at least this probability to the answer that the label
-    does not prefer; null keeps every pair."""
-
-    @model_validator(mode="after")
-    def _check_smoothing(self) -> Self:
-        if (self.loss == "robust") != (self.label_smoothing > 0):
-            raise ValueError(
-                f"loss is {self.loss} with label_smoothing {self.label_smoothing}; "
-                "remedy: give a label_smoothing above 0 to the loss robust, and to no other"
-            )
-        return self
-
-
 class GuardSettings(BaseModel):
     """What stops a policy that games its reward model: signs that need no ground truth."""
 
@@ -118,43 +94,6 @@ class GuardSettings(BaseModel):
     """Mean tokens of an answer against the base policy's, upwards or downwards; null does not look."""
     max_disagreement_ratio: float | None = Field(default=3.0, gt=1, allow_inf_nan=False)
     """Mean spread of an ensemble's scores against that on the base policy's answers; null does not look."""
-
-
-class OnlineSettings(HeldSettings):
-    """Reinforcement learning on answers that the policy samples as it learns, scored by the reward model.
-
-    `rloo` is REINFORCE with the mean of a prompt's other answers as baseline (Ahmadian et al. 2024), `grpo` group
-    relative policy optimisation (Shao et al. 2024).
-    """
-
-    method: Literal["rloo", "grpo"]
-    beta: float = Field(default=0.05, ge=0, allow_inf_nan=False)
-    """Weight of the KL divergence from the reference policy, in rewards a nat."""
-    num_generations: int = Field(default=4, ge=2)
-    """Answers to each prompt that are compared with one another."""
-    guard: GuardSettings = GuardSettings()
-
-    @model_validator(mode="after")
-    def _check_groups(self) -> Self:
-        size = self.batch_size * self.gradient_accumulation_steps
-        if size % self.num_generations:
-            raise ValueError(
-                f"a step has {size} answers, which {self.num_generations} to a prompt do not divide; "
-                "remedy: make batch_size a multiple of num_generations"
-            )
-        return self
-
-
-class BestOfNSettings(AlignmentSettings):
-    """The best of n answers by the reward model, distilled by supervised fine-tuning."""
-
-    method: Literal["best_of_n"]
-    n: int = Field(default=8, ge=2)
-    """Answers sampled to each training prompt."""
-
-
-PolicySettings = Annotated[DpoSettings | OnlineSettings | BestOfNSettings, Field(discriminator="method")]
-"""The methods of aligning a policy."""
 
 
 class LaunchSettings(BaseModel):

@@ -50,7 +50,7 @@ def take_up_sharding(trainer: Any) -> None:
     if not trainer.takes_shards:
         raise TrainingError(
             f"a policy that samples as it learns cannot have sharded weights here.\n{_REMEDY}ask for no FSDP, or set "
-            "`policy.method` to dpo or best_of_n"
+            "`policy.method` to one that does not, such as dpo"
         )
     if state.mixed_precision != "no" or hasattr(trainer.model, "peft_config"):
         raise TrainingError(

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.generation.dialogues import AnsweredPrompt, encode_dialogues
 from rlaif_dagster.progress import Progress, ignore_progress
-from rlaif_dagster.training.restarts import Restart
 from rlaif_dagster.training.settings import OptimizerSettings
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase, TrainerCallback
 
+    from rlaif_dagster.training.restarts import Restart
     from rlaif_dagster.training.trainers import PlainSftTrainer
 
 _NO_LABEL = -100
@@ -117,7 +117,7 @@ def train_supervised_policy(
     device: "torch.device",
     output: Path,
     scratch: Path,
-    restart: Restart | None = None,
+    restart: "Restart | None" = None,
     progress: Progress = ignore_progress,
 ) -> SupervisedResult:
     """Fine-tunes a policy on answers and writes its folder, which `AutoModelForCausalLM` opens.

@@ -136,7 +136,10 @@ import signal, sys, typer
 from rlaif_dagster.cli.bars import show_progress
 from rlaif_dagster.cli.stopping import StoppableCommands
 
-app = typer.Typer(cls=StoppableCommands)
+class Commands(StoppableCommands):
+    keeping = frozenset({"run"})
+
+app = typer.Typer(cls=Commands)
 app.callback()(lambda: None)
 
 @app.command()

@@ -12,7 +12,8 @@ import pytest
 from rlaif_dagster.cli.unexpected import MAX_LOGS
 
 IN_COMMAND = """
-from rlaif_dagster.cli.main import ProjectOption, app, main
+from rlaif_dagster.cli.command import ProjectOption
+from rlaif_dagster.cli.main import app, main
 
 @app.command()
 def crash(project: ProjectOption) -> None:
@@ -22,7 +23,8 @@ main()
 """
 IN_ASSET = """
 import dagster
-from rlaif_dagster.cli.main import ProjectOption, app, main
+from rlaif_dagster.cli.command import ProjectOption
+from rlaif_dagster.cli.main import app, main
 from rlaif_dagster.errors import JudgeError
 
 @dagster.asset
@@ -39,7 +41,8 @@ main()
 """
 IN_RESOURCE = """
 import dagster
-from rlaif_dagster.cli.main import ProjectOption, app, main
+from rlaif_dagster.cli.command import ProjectOption
+from rlaif_dagster.cli.main import app, main
 from rlaif_dagster.errors import JudgeError
 
 @dagster.resource
@@ -93,7 +96,7 @@ def test_a_command_that_fails_unexpectedly_says_one_line_and_keeps_the_traceback
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith(
-        f"unexpected error: KeyError: 'first line\\nsecond line', at {default_project.parent}/crashing.py:6; report "
+        f"unexpected error: KeyError: 'first line\\nsecond line', at {default_project.parent}/crashing.py:7; report "
     )
     assert "rlaif-dagster 0." in line
     assert "transformers 5." in line

@@ -70,6 +70,11 @@ class Source:
             found |= self._all_of(target) if symbol is None else self.resolve(target, symbol)
         return found
 
+    def resolve_registry(self, package: str, name: str) -> set[Key]:
+        """What each module of a package defines under a name, as `rlaif_dagster.registry.collect` finds it."""
+        modules = {module for module in self._paths if module.rpartition(".")[0] == package}
+        return {key for module in modules for key in self.resolve(module, name)}
+
     def resolve_text(self, name: str) -> set[Key]:
         """The definitions of a module that is named in full, as the program of another process is.
 
@@ -233,6 +238,11 @@ class _Reader(ast.NodeVisitor):
                 return
             case ast.Attribute(attr=attribute):
                 self.mentions.add(attribute)
+            case ast.Call(
+                func=ast.Name(id="collect"),
+                args=[ast.Constant(value=str(package)), ast.Constant(value=str(name))],
+            ):
+                self.names |= self._source.resolve_registry(package, name)
             case ast.keyword(arg=str(name)):
                 self.mentions.add(name)
             case ast.MatchClass(kwd_attrs=names):

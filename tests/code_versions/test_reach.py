@@ -18,10 +18,15 @@ FILES = {
         from trl import Trainer
         from rlaif_dagster import losses
         from rlaif_dagster.judge import Judge, Settings as JudgeSettings
+        from rlaif_dagster.registry import collect
         from rlaif_dagster.rows import LIMIT, FIRST, read_rows, write_rows
 
         PROGRAM = "rlaif_dagster.worker"
         METHODS = {"dpo": losses.dpo}
+        if TYPE_CHECKING:
+            Found = int
+        else:
+            Found = collect("rlaif_dagster.methods", "SETTINGS")
 
         class Soft(Trainer):
             scale = 2
@@ -32,7 +37,7 @@ FILES = {
         def build(inputs: JudgeSettings):
             from rlaif_dagster.late import finish
             run(key=read_rows, then=finish, open=[Judge, Soft, PROGRAM])
-            return inputs.model + LIMIT + FIRST
+            return inputs.model + LIMIT + FIRST + Found
 
         def run(**more):
             return more["open"][0]().ask(), getattr(more, "by_text")
@@ -95,6 +100,10 @@ FILES = {
         """,
     "late.py": "def finish():\n    return 1\n",
     "worker.py": "def main():\n    return 1\n",
+    "registry.py": "def collect(package, name):\n    return package, name\n",
+    "methods/__init__.py": "",
+    "methods/rloo.py": "def plan():\n    return 1\n\nSETTINGS = 2\nMETHOD = plan\n",
+    "methods/ipo.py": "LOSS = 4\n",
 }
 
 Edit = tuple[str, str, str]
@@ -136,6 +145,15 @@ CHANGES: dict[str, tuple[Edit, str]] = {
         "changed: judge.Settings.model",
     ),
     "a template": (("page.jinja", "{{", "- {{"), "changed: rlaif_dagster/page.jinja"),
+    "what a registry finds": (
+        ("methods/rloo.py", "SETTINGS = 2", "SETTINGS = 3"),
+        "changed: methods.rloo.SETTINGS",
+    ),
+    "another module that a registry finds": (
+        ("methods/ipo.py", "LOSS", "SETTINGS"),
+        "reached now: methods.ipo.SETTINGS",
+    ),
+    "another registry": (("build.py", '"SETTINGS"', '"METHOD"'), "reached now: methods.rloo.METHOD"),
     "another function": (("build.py", "= {", "= {'ipo': losses.ipo, "), "reached now: losses.ipo"),
     "one function less": (("build.py", "read_rows, then", "1, then"), "no longer reached: rows.read_rows"),
 }
@@ -154,6 +172,7 @@ HARMLESS: dict[str, Edit] = {
     "another function of a module that is used": ("losses.py", "return 2", "return 3"),
     "a method that nothing mentions": ("judge.py", "return 3", "return 4"),
     "a field that nothing mentions": ("judge.py", "unread: int = 1", "unread: int = 2"),
+    "what a registry does not ask for": ("methods/rloo.py", "return 1", "return 2"),
     "another template": ("other.jinja", "{{", "- {{"),
 }
 
@@ -162,6 +181,7 @@ def write_package(root: Path, edits: dict[str, str] | None = None) -> None:
     package = root / "rlaif_dagster"
     package.mkdir(exist_ok=True)
     for name, text in {**FILES, **(edits or {})}.items():
+        (package / name).parent.mkdir(exist_ok=True)
         (package / name).write_text(dedent(text))
 
 

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel
 
 from rlaif_dagster.digest import FolderManifest
-from rlaif_dagster.generation.recorded import RecordedResponseLine, import_responses
+from rlaif_dagster.generation.samplers.recorded import RecordedResponseLine, import_responses
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.inputs.overrides import OverridesFile
 from rlaif_dagster.inputs.pipeline import PipelineSettings

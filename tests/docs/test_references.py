@@ -3,7 +3,7 @@
 import pytest
 from pydantic import BaseModel
 
-from rlaif_dagster.generation.recorded import RecordedResponseLine
+from rlaif_dagster.generation.samplers.recorded import RecordedResponseLine
 from rlaif_dagster.inputs.overrides import OverridesFile
 from rlaif_dagster.inputs.pipeline import PipelineSettings
 from rlaif_dagster.inputs.project_inputs import JudgeFile

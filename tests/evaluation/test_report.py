@@ -23,7 +23,7 @@ from rlaif_dagster.evaluation.facts import PrincipleFact, RunFacts, TrainingCurv
 from rlaif_dagster.evaluation.report import choose_examples, render_report
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics, summarise
-from rlaif_dagster.generation.responses import FinishReason
+from rlaif_dagster.generation.finish import FinishReason
 from rlaif_dagster.pages import show_hidden_characters
 from rlaif_dagster.stats.intervals import clustered_mean, clustered_proportion
 from rlaif_dagster.tables import write_table

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from rlaif_dagster.errors import InputError
-from rlaif_dagster.generation.recorded import import_responses
 from rlaif_dagster.generation.responses import measure_share_cut, responses_schema
+from rlaif_dagster.generation.samplers.recorded import import_responses
 from rlaif_dagster.prompts import identify_prompt
 from rlaif_dagster.tables import write_table
 

@@ -7,8 +7,8 @@ import torch
 
 from rlaif_dagster.generation.chat import reply
 from rlaif_dagster.generation.responses import ResponseKey, responses_schema
+from rlaif_dagster.generation.samplers.local import LocalSamplingSettings
 from rlaif_dagster.generation.sampling import SamplingResult, sample_responses
-from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.models import open_causal_lm
 from rlaif_dagster.tables import Row, read_table, write_table
 from tests.training.tiny_models import PROMPTS

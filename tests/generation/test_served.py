@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from rlaif_dagster.errors import ModelError
 from rlaif_dagster.generation.responses import ResponseKey
+from rlaif_dagster.generation.samplers.local import LocalSamplingSettings
 from rlaif_dagster.generation.sampling import SamplingResult, sample_responses
 from rlaif_dagster.generation.server import serve_policy
-from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.tables import Row
 from tests.training.tiny_models import PROMPTS
 

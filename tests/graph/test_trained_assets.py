@@ -24,7 +24,10 @@ from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.lineage.curves import showing_curves
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.revising.settings import SupervisedSettings
-from rlaif_dagster.training.settings import BestOfNSettings, DpoSettings, OnlineSettings, RewardModelSettings
+from rlaif_dagster.training.methods.best_of_n import BestOfNSettings
+from rlaif_dagster.training.methods.dpo import DpoSettings
+from rlaif_dagster.training.methods.online import OnlineSettings
+from rlaif_dagster.training.settings import RewardModelSettings
 from rlaif_dagster.versioning.store import init_store
 from tests.code_versions.stages import read_inputs_with_everything
 from tests.training.preferences import shorter_is_better

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rlaif_dagster.generation.recorded import import_responses
+from rlaif_dagster.generation.samplers.recorded import import_responses
 from rlaif_dagster.judging.recorded import read_recorded_verdicts
 from rlaif_dagster.judging.verdicts import RecordedResult
 from rlaif_dagster.preferences import PreferenceSettings, PreferencesResult, aggregate_verdicts

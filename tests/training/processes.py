@@ -21,18 +21,14 @@ from rlaif_dagster.numerics import prepare_torch
 from rlaif_dagster.progress import Progress, ignore_progress
 from rlaif_dagster.project_template import TEMPLATE_ROOT
 from rlaif_dagster.tables import Row, StoredRows
-from rlaif_dagster.training.settings import (
-    DpoSettings,
-    LaunchSettings,
-    OnlineSettings,
-    OptimizerSettings,
-    RewardModelSettings,
-)
+from rlaif_dagster.training.methods.dpo import DpoSettings
+from rlaif_dagster.training.methods.online import OnlineSettings
+from rlaif_dagster.training.settings import LaunchSettings, OptimizerSettings, RewardModelSettings
 from tests.training.preferences import shorter_is_better, split_rows
 
 PROCESSES = multiprocessing.get_context("forkserver")
 """Processes are forked from a server that has made the imports and nothing else."""
-PROCESSES.set_forkserver_preload(["tests.training.processes", "rlaif_dagster.training.methods.online"])
+PROCESSES.set_forkserver_preload(["tests.training.processes", "rlaif_dagster.training.sampled_trainers"])
 
 NUM_STEPS, RESTART_STEPS, KILLED_AT = 6, 4, 5
 POLICY: dict[str, Any] = {

@@ -9,19 +9,19 @@ import torch
 
 from rlaif_dagster.decoding import end_tokens
 from rlaif_dagster.generation.dialogues import AnsweredPrompt, Completion, encode_dialogues, encode_prompt
+from rlaif_dagster.generation.samplers.local import LocalSamplingSettings
 from rlaif_dagster.generation.sampling import complete_prompts
-from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.models import open_causal_lm
 from rlaif_dagster.training.checkpoints import CheckpointProbe, choose_probe_questions
 from rlaif_dagster.training.examples import show_dpo_pairs, show_reward_pairs
 from rlaif_dagster.training.kl import estimate_kl, measure_log_likelihoods, measure_log_ratios
-from rlaif_dagster.training.methods.best_of_n import plan_best_of_n, sample_and_score
-from rlaif_dagster.training.methods.method import Material
-from rlaif_dagster.training.methods.online import plan_online
+from rlaif_dagster.training.method import Material
+from rlaif_dagster.training.methods.best_of_n import BestOfNSettings, plan_best_of_n, sample_and_score
+from rlaif_dagster.training.methods.dpo import DpoSettings
+from rlaif_dagster.training.methods.online import OnlineSettings, plan_online
 from rlaif_dagster.training.pairs import encode_pairs
 from rlaif_dagster.training.reward_model import evaluate_reward_model
 from rlaif_dagster.training.rewards import RewardModel, open_reward_model, score_responses
-from rlaif_dagster.training.settings import BestOfNSettings, DpoSettings, OnlineSettings
 from rlaif_dagster.training.supervised import encode_answers
 from rlaif_dagster.training.trainers import training_arguments
 from tests.training.preferences import make_row

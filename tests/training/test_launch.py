@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from rlaif_dagster.digest import FolderManifest
 from rlaif_dagster.errors import TrainingError
-from rlaif_dagster.training.methods.sampled import SampledRlooTrainer
+from rlaif_dagster.training.sampled_trainers import SampledRlooTrainer
 from rlaif_dagster.training.sharding import take_up_sharding
 from rlaif_dagster.training.trainers import QuietTrainer
 from tests.docs.pages import read_examples

@@ -27,9 +27,10 @@ from rlaif_dagster.training.losses import (
     soft_ipo_loss,
     soft_robust_dpo_loss,
 )
+from rlaif_dagster.training.methods.dpo import DpoSettings
 from rlaif_dagster.training.pairs import encode_pairs
 from rlaif_dagster.training.rewards import open_reward_model
-from rlaif_dagster.training.settings import DpoSettings, RewardModelSettings
+from rlaif_dagster.training.settings import RewardModelSettings
 from rlaif_dagster.training.trainers import SoftDpoTrainer, SoftRewardTrainer, training_arguments
 from tests.training.preferences import shorter_is_better
 

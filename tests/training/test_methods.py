@@ -16,20 +16,16 @@ from rlaif_dagster.digest import FolderManifest
 from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.models import open_causal_lm
 from rlaif_dagster.training.checkpoints import find_hacking
-from rlaif_dagster.training.methods.best_of_n import sample_and_score
-from rlaif_dagster.training.methods.method import Material
+from rlaif_dagster.training.method import Material
+from rlaif_dagster.training.methods import PolicySettings
+from rlaif_dagster.training.methods.best_of_n import BestOfNSettings, sample_and_score
+from rlaif_dagster.training.methods.dpo import DpoSettings
+from rlaif_dagster.training.methods.online import OnlineSettings
 from rlaif_dagster.training.policy import train_policy
 from rlaif_dagster.training.restarts import Restart
 from rlaif_dagster.training.results import PolicyCheckpoint, PolicyResult
 from rlaif_dagster.training.rewards import RewardModel
-from rlaif_dagster.training.settings import (
-    BestOfNSettings,
-    DpoSettings,
-    GuardSettings,
-    LoraSettings,
-    OnlineSettings,
-    PolicySettings,
-)
+from rlaif_dagster.training.settings import GuardSettings, LoraSettings
 from tests.training.test_training import TRAIN, train_reward
 
 CPU = torch.device("cpu")

@@ -10,8 +10,8 @@ import torch
 from rlaif_dagster.digest import FolderManifest
 from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.generation.dialogues import AnsweredPrompt, encode_dialogues
+from rlaif_dagster.generation.samplers.local import LocalSamplingSettings
 from rlaif_dagster.generation.sampling import sample_responses
-from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.models import open_causal_lm
 from rlaif_dagster.revising.settings import SupervisedSettings
 from rlaif_dagster.training.settings import LoraSettings

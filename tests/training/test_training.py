@@ -13,11 +13,11 @@ from rlaif_dagster.digest import FolderManifest
 from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.evaluation.along_training import ScoredAnswer, trace_along_training
 from rlaif_dagster.evaluation.comparison import decide
+from rlaif_dagster.generation.samplers.local import LocalSamplingSettings
 from rlaif_dagster.generation.sampling import sample_responses
-from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.tables import Rows
 from rlaif_dagster.training.checkpoints import choose_checkpoint
-from rlaif_dagster.training.methods.dpo import filter_by_reward
+from rlaif_dagster.training.methods.dpo import DpoSettings, filter_by_reward
 from rlaif_dagster.training.policy import train_policy
 from rlaif_dagster.training.results import CheckpointAnswer, PolicyCheckpoint, PolicyResult
 from rlaif_dagster.training.reward_model import (
@@ -26,7 +26,7 @@ from rlaif_dagster.training.reward_model import (
     train_reward_model,
 )
 from rlaif_dagster.training.rewards import RewardModel
-from rlaif_dagster.training.settings import DpoSettings, LoraSettings, RewardModelSettings
+from rlaif_dagster.training.settings import LoraSettings, RewardModelSettings
 from tests.live_rows import PassedRows
 from tests.training.preferences import make_row, shorter_is_better, split_rows
 from tests.training.tiny_models import PROMPTS

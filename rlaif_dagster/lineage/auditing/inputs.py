@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rlaif_dagster.errors import InputError
-from rlaif_dagster.generation.settings import RecordedSamplingSettings
 from rlaif_dagster.inputs.pipeline import PipelineSettings
 from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, JudgeFile
 from rlaif_dagster.judging.model_names import find_contradictions
@@ -37,9 +36,9 @@ def _check_verdicts(root: Path) -> Iterator[Finding]:
 def _check_responses(root: Path) -> Iterator[Finding]:
     if (root / PIPELINE_FILE).is_file():
         sampling = read_yaml(root / PIPELINE_FILE, PipelineSettings).sampling
-        if isinstance(sampling, RecordedSamplingSettings):
+        if sampling.recorded_file is not None:
             yield from _check_file(
-                root, sampling.responses, "sampling.responses", "source", root / PIPELINE_FILE
+                root, sampling.recorded_file, "sampling.responses", "source", root / PIPELINE_FILE
             )
 
 

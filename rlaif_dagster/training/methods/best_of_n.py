@@ -1,25 +1,36 @@
 """Best of n: of n answers of the base policy to each prompt the reward model's best is learned by fine-tuning.
 
 The policy that always gives the best of n stands at KL(best of n || base) <= log n - (n - 1) / n (Stiennon et al. 2020,
-appendix G.3; an inequality by Beirami et al. 2024). Needs torch: import it lazily.
+appendix G.3; an inequality by Beirami et al. 2024). torch and trl are imported inside the functions that are called.
 """
 
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from transformers import TrainerCallback
+from pydantic import Field
 
 from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.generation.dialogues import AnsweredPrompt
+from rlaif_dagster.generation.samplers.local import LocalSamplingSettings
 from rlaif_dagster.generation.sampling import complete_prompts
-from rlaif_dagster.generation.settings import LocalSamplingSettings
 from rlaif_dagster.progress import Progress, ignore_progress
 from rlaif_dagster.seeds import derive_seed
-from rlaif_dagster.training.methods.method import Material, Plan
-from rlaif_dagster.training.settings import BestOfNSettings
+from rlaif_dagster.training.method import Material, Method, Plan, Wording
+from rlaif_dagster.training.settings import AlignmentSettings
 from rlaif_dagster.training.supervised import encode_answers, make_sft_trainer
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+
+class BestOfNSettings(AlignmentSettings):
+    """The best of n answers by the reward model, distilled by supervised fine-tuning."""
+
+    method: Literal["best_of_n"]
+    n: int = Field(default=8, ge=2)
+    """Answers sampled to each training prompt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +58,7 @@ def plan_best_of_n(
             "  remedy: raise `policy.max_length`"
         )
 
-    def make_trainer(arguments: Mapping[str, Any], callbacks: Sequence[TrainerCallback]) -> Any:
+    def make_trainer(arguments: Mapping[str, Any], callbacks: "Sequence[TrainerCallback]") -> Any:
         return make_sft_trainer(
             material.policy,
             material.tokenizer,
@@ -94,3 +105,17 @@ def sample_and_score(
         RewardedAnswer(answer=answer, reward=reward) for answer, reward in zip(answers, rewards, strict=True)
     ]
     return [scored[start : start + settings.n] for start in range(0, len(scored), settings.n)]
+
+
+def word_best_of_n(settings: BestOfNSettings) -> Wording:
+    """How people are told of a training."""
+    del settings
+    return Wording(
+        trainer="TRL's SFTTrainer on the best of n answers by the reward model.",
+        learned_from="training answers",
+        loss="loss (nats per token)",
+    )
+
+
+SETTINGS: Final = BestOfNSettings
+METHOD: Final = Method(settings=BestOfNSettings, plan=plan_best_of_n, word=word_best_of_n)

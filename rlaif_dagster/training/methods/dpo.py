@@ -1,36 +1,68 @@
-"""Direct preference optimisation on soft labels, with the reward model as filter. Needs trl: import it lazily.
+"""Direct preference optimisation on soft labels, with the reward model as filter.
 
 A pair is dropped when the reward model gives at least `reward_filter` probability to the answer that the label does
 not prefer: the label is then an outlier among the labels that the reward model generalises from. The labels themselves
-stay the judge's soft labels.
+stay the judge's soft labels. torch and trl are imported inside the functions.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from itertools import compress
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from transformers import TrainerCallback
-from trl import DPOConfig
-from trl.trainer.dpo_trainer import DataCollatorForPreference
+from pydantic import Field, model_validator
 
 from rlaif_dagster.errors import TrainingError
+from rlaif_dagster.progress import Progress, ignore_progress
 from rlaif_dagster.tables import Rows
-from rlaif_dagster.training import examples, trainers
-from rlaif_dagster.training.methods.method import Material, Plan
-from rlaif_dagster.training.pairs import SIDES, encode_pairs, read_answer
-from rlaif_dagster.training.rewards import RewardModel
-from rlaif_dagster.training.settings import DpoSettings
+from rlaif_dagster.training.method import Material, Method, Plan, Wording
+from rlaif_dagster.training.pairs import LN_2, SIDES, encode_pairs, read_answer
+from rlaif_dagster.training.settings import HeldSettings
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+    from rlaif_dagster.training.rewards import RewardModel
 
 _NO_PREFERENCE = 0.5
 
 
-def plan_dpo(material: Material, settings: DpoSettings) -> Plan:
+class DpoSettings(HeldSettings):
+    """Direct preference optimisation (Rafailov et al. 2023) with per-pair soft targets."""
+
+    method: Literal["dpo"] = "dpo"
+    loss: Literal["sigmoid", "ipo", "robust"] = "sigmoid"
+    """See `training.losses`."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """For the robust loss: the share of labels taken to be wrong."""
+    beta: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+    """How strongly the policy is held to the reference policy."""
+    reward_filter: float | None = Field(default=0.95, gt=0.5, lt=1)
+    """A pair is dropped when the reward model gives at least this probability to the answer that the label
+    does not prefer; null keeps every pair."""
+
+    @model_validator(mode="after")
+    def _check_smoothing(self) -> Self:
+        if (self.loss == "robust") != (self.label_smoothing > 0):
+            raise ValueError(
+                f"loss is {self.loss} with label_smoothing {self.label_smoothing}; "
+                "remedy: give a label_smoothing above 0 to the loss robust, and to no other"
+            )
+        return self
+
+
+def plan_dpo(material: Material, settings: DpoSettings, progress: Progress = ignore_progress) -> Plan:
     """Filters and encodes the pairs, and measures them by the reference policy.
 
     Raises:
         TrainingError: If no pair is left.
     """
+    from trl import DPOConfig
+    from trl.trainer.dpo_trainer import DataCollatorForPreference
+
+    from rlaif_dagster.training import examples, trainers
+
+    del progress  # only the trainer takes long
     rows, tokenizer = material.rows, material.tokenizer
     is_kept = filter_by_reward(material.reward_model, rows, threshold=settings.reward_filter)
     encoded = encode_pairs(tokenizer, compress(rows, is_kept), max_length=settings.max_length)
@@ -47,7 +79,7 @@ def plan_dpo(material: Material, settings: DpoSettings) -> Plan:
     reference = material.policy if material.reference is None else material.reference
     show = examples.show_dpo_pairs(encoded, reference, settings=settings)
 
-    def make_trainer(arguments: Mapping[str, Any], callbacks: Sequence[TrainerCallback]) -> Any:
+    def make_trainer(arguments: Mapping[str, Any], callbacks: "Sequence[TrainerCallback]") -> Any:
         return trainers.SoftDpoTrainer(
             model=material.policy,
             args=DPOConfig(
@@ -81,7 +113,7 @@ def plan_dpo(material: Material, settings: DpoSettings) -> Plan:
     )
 
 
-def filter_by_reward(reward_model: RewardModel, rows: Rows, *, threshold: float | None) -> list[bool]:
+def filter_by_reward(reward_model: "RewardModel", rows: Rows, *, threshold: float | None) -> list[bool]:
     """Says of each pair whether it is kept: whether the reward model does not confidently contradict it.
 
     Args:
@@ -100,3 +132,26 @@ def filter_by_reward(reward_model: RewardModel, rows: Rows, *, threshold: float 
         against = reward_b - reward_a if row["p_a"] > _NO_PREFERENCE else reward_a - reward_b
         is_kept.append(row["p_a"] == _NO_PREFERENCE or against < limit)
     return is_kept
+
+
+_LOSSES: Final = {
+    "sigmoid": ("DPO loss (nats per pair)", LN_2),
+    "robust": ("robust DPO loss (nats per pair)", LN_2),
+    "ipo": ("IPO loss per pair", None),
+}
+
+
+def word_dpo(settings: DpoSettings) -> Wording:
+    """How people are told of a training."""
+    loss, chance = _LOSSES[settings.loss]
+    return Wording(
+        trainer="TRL's DPOTrainer with a soft target for each pair; pairs that the reward model confidently "
+        "contradicts are dropped.",
+        learned_from="training pairs",
+        loss=loss,
+        chance=chance,
+    )
+
+
+SETTINGS: Final = DpoSettings
+METHOD: Final = Method(settings=DpoSettings, plan=plan_dpo, word=word_dpo)

@@ -1,38 +1,66 @@
-"""Reinforcement learning against the reward model by TRL's RLOOTrainer and GRPOTrainer. Needs trl: import it lazily.
+"""Reinforcement learning against the reward model by TRL's RLOOTrainer and GRPOTrainer.
 
-Each step samples answers to some training prompts (`methods.sampled`), scores them, and learns from how an
+Each step samples answers to some training prompts (`training.sampled_trainers`), scores them, and learns from how an
 answer compares with the others to its prompt. Both hold the policy to the reference policy by beta: RLOO takes beta
 times the log-ratio of a whole answer off its reward, GRPO adds beta times the KL estimate of each token to the loss.
+torch and trl are imported inside the functions.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from datasets import Dataset
-from transformers import TrainerCallback
-from trl import GRPOConfig, RLOOConfig
+from pydantic import Field, model_validator
 
-from rlaif_dagster.decoding import end_tokens
 from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.generation.dialogues import AnsweredPrompt, encode_prompt
-from rlaif_dagster.generation.responses import find_finish_reason
-from rlaif_dagster.training import trainers
-from rlaif_dagster.training.methods.method import Material, Plan
-from rlaif_dagster.training.methods.sampled import SampledGrpoTrainer, SampledRlooTrainer
-from rlaif_dagster.training.settings import OnlineSettings
+from rlaif_dagster.generation.finish import find_finish_reason
+from rlaif_dagster.progress import Progress, ignore_progress
+from rlaif_dagster.training.method import Material, Method, Plan, Wording
+from rlaif_dagster.training.settings import GuardSettings, HeldSettings
 
-_KINDS = {
-    "rloo": (SampledRlooTrainer, RLOOConfig),
-    "grpo": (SampledGrpoTrainer, GRPOConfig),
-}
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
 
 
-def plan_online(material: Material, settings: OnlineSettings) -> Plan:
+class OnlineSettings(HeldSettings):
+    """Reinforcement learning on answers that the policy samples as it learns, scored by the reward model.
+
+    `rloo` is REINFORCE with the mean of a prompt's other answers as baseline (Ahmadian et al. 2024), `grpo` group
+    relative policy optimisation (Shao et al. 2024).
+    """
+
+    method: Literal["rloo", "grpo"]
+    beta: float = Field(default=0.05, ge=0, allow_inf_nan=False)
+    """Weight of the KL divergence from the reference policy, in rewards a nat."""
+    num_generations: int = Field(default=4, ge=2)
+    """Answers to each prompt that are compared with one another."""
+    guard: GuardSettings = GuardSettings()
+
+    @model_validator(mode="after")
+    def _check_groups(self) -> Self:
+        size = self.batch_size * self.gradient_accumulation_steps
+        if size % self.num_generations:
+            raise ValueError(
+                f"a step has {size} answers, which {self.num_generations} to a prompt do not divide; "
+                "remedy: make batch_size a multiple of num_generations"
+            )
+        return self
+
+
+def plan_online(material: Material, settings: OnlineSettings, progress: Progress = ignore_progress) -> Plan:
     """Takes the training prompts that leave room for an answer.
 
     Raises:
         TrainingError: If no prompt does.
     """
+    from datasets import Dataset
+    from trl import GRPOConfig, RLOOConfig
+
+    from rlaif_dagster.decoding import end_tokens
+    from rlaif_dagster.training import trainers
+    from rlaif_dagster.training.sampled_trainers import SampledGrpoTrainer, SampledRlooTrainer
+
+    del progress  # only the trainer takes long
     room = settings.max_length - settings.max_new_tokens
     prompts = [p for p in material.prompts if len(encode_prompt(material.tokenizer, p)) <= room]
     if not prompts:
@@ -53,9 +81,10 @@ def plan_online(material: Material, settings: OnlineSettings) -> Plan:
             for prompt, text, token_ids in zip(prompts, completions, completion_ids, strict=True)
         ).means
 
-    trainer_type, config_type = _KINDS[settings.method]
+    kinds = {"rloo": (SampledRlooTrainer, RLOOConfig), "grpo": (SampledGrpoTrainer, GRPOConfig)}
+    trainer_type, config_type = kinds[settings.method]
 
-    def make_trainer(arguments: Mapping[str, Any], callbacks: Sequence[TrainerCallback]) -> Any:
+    def make_trainer(arguments: Mapping[str, Any], callbacks: "Sequence[TrainerCallback]") -> Any:
         trainer = trainer_type(
             model=material.policy,
             reward_funcs=reward,
@@ -82,4 +111,21 @@ def plan_online(material: Material, settings: OnlineSettings) -> Plan:
         },
         figures={"reward": "reward", "num_tokens": "completions/mean_length", "entropy": "entropy"}
         | ({"kl": "kl"} if settings.beta else {}),
+        guard=settings.guard,
     )
+
+
+_LOSSES: Final = {"rloo": "RLOO loss per answer", "grpo": "GRPO loss per token"}
+
+
+def word_online(settings: OnlineSettings) -> Wording:
+    """How people are told of a training."""
+    return Wording(
+        trainer=f"TRL's {settings.method.upper()}Trainer on its own answers, scored by the reward model.",
+        learned_from="training answers",
+        loss=_LOSSES[settings.method],
+    )
+
+
+SETTINGS: Final = OnlineSettings
+METHOD: Final = Method(settings=OnlineSettings, plan=plan_online, word=word_online)

@@ -15,14 +15,30 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from rlaif_dagster.errors import InputError
-from rlaif_dagster.generation.responses import FinishReason, identify_recorded_response
+from rlaif_dagster.generation.finish import FinishReason
+from rlaif_dagster.generation.responses import identify_recorded_response
+from rlaif_dagster.generation.settings import ResponsesSettings
 from rlaif_dagster.prompts import identify_prompt
 from rlaif_dagster.reader import read_jsonl
 from rlaif_dagster.tables import Row
+
+
+class RecordedSamplingSettings(ResponsesSettings):
+    """Responses that already exist."""
+
+    provider: Literal["recorded"]
+    responses: str
+    """A JSONL file inside the project."""
+
+    @property
+    def recorded_file(self) -> str | None:
+        """The file inside the project that holds the responses."""
+        return self.responses
 
 
 class RecordedResponseLine(BaseModel):
@@ -139,3 +155,6 @@ def _find_prompt(line: RecordedResponseLine, known: set[str], *, file: Path, num
             remedy="add the prompt to the prompts file, or correct this field",
         )
     return prompt_id
+
+
+SETTINGS: Final = RecordedSamplingSettings

@@ -31,7 +31,7 @@ class EpochOrder(Sampler[int]):
 
 
 class SampledTrainer(QuietTrainer):
-    """What TRL's online trainers have here: answers are sampled as everywhere else (`generation.decoding`).
+    """What TRL's online trainers have here: answers are sampled as everywhere else (`decoding`).
 
     Each answer has a seed of its own, by step and place, so no generator's state decides it. Prompts are plain texts.
     """

@@ -1,0 +1,15 @@
+"""`rlaif canary`."""
+
+from pathlib import Path
+
+from rlaif_dagster.cli.command import Command, JsonOption, ProjectOption, Section
+
+
+def canary(project: ProjectOption = Path(), json: JsonOption = False) -> None:
+    """Ask the judge some of its questions again, and say whether it still answers as it did."""
+    from rlaif_dagster.cli.canary import canary_command
+
+    canary_command(project, as_json=json)
+
+
+COMMAND = Command(function=canary, section=Section.JUDGE, keeps_work=True)
