@@ -42,12 +42,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "judging/questions": ("tests/judging/test_judge.py", "tests/judging/test_jury.py"),
     "judging/served": ("tests/judging/test_served.py",),
     "serving/exchange": ("tests/serving/test_engine.py", "tests/judging/test_served.py"),
-    "evaluation/win_rate": (
-        "tests/evaluation/test_win_rate.py",
-        "tests/evaluation/test_refusals.py",
-        "tests/evaluation/test_report.py",
-        "tests/evaluation/test_groups.py",
-    ),
+    "evaluation/win_rate": ("tests/evaluation/test_win_rate.py", "tests/evaluation/test_refusals.py"),
     "evaluation/length_control": (
         "tests/evaluation/test_length_control.py",
         "tests/evaluation/test_length_bias.py",
