@@ -258,12 +258,10 @@ def read_equivalent(module: str) -> dict[tuple[str, str, str], str]:
     for entry in listed:
         if not entry["reason"].strip():
             raise MutationError(
-                f"{EQUIVALENT_FILE.name}: {entry['line']!r} gives no reason: say why no test can notice it"
+                f"{EQUIVALENT_FILE.name}: {entry} gives no reason: say why no test can notice it"
             )
         if entry["module"] == module:
-            reasons |= {
-                (entry["function"], entry["line"], text): entry["reason"] for text in entry["becomes"]
-            }
+            reasons |= {(entry["function"], line, text): entry["reason"] for line, text in entry["changes"]}
     return reasons
 
 

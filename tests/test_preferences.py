@@ -247,6 +247,16 @@ def test_how_two_hard_verdicts_agree(pair: list[Preference]) -> None:
         ("unparsed", [verdict("ab", 0.9), verdict("ba", None)]),
         ("missing_order", [verdict("ab", 0.9)]),
         ("missing_order", [verdict("ab", 0.9, "brief"), *(verdict(o, 0.5, "kind") for o in ("ab", "ba"))]),
+        # A verdict that lacks nothing, or that was given another time, is no gap though another one failed.
+        (
+            "missing_order",
+            [
+                verdict("ab", 0.9, "brief"),
+                *(verdict(o, 0.5, "kind") for o in ("ab", "ba")),
+                verdict("ab", None, "kind", judge="k", status="failed"),
+            ],
+        ),
+        ("missing_order", [verdict("ab", 0.9), verdict("ab", None, repeat=1, status="failed")]),
         ("missing_principle", [verdict("ab", 0.9, "brief"), verdict("ba", 0.1, "brief")]),
         ("inconsistent", [verdict("ab", 0.9), verdict("ba", 0.8)]),
         ("near_tie", [verdict("ab", 0.52), verdict("ba", 0.46)]),
@@ -267,6 +277,25 @@ def test_what_is_kept_is_marked() -> None:
     assert (row["consistent"], row["near_tie"], row["p_a"]) == (False, True, 0.51)
     (row,) = aggregate(verdict("ab", 0.9), verdict("ba", 0.88), near_tie_margin=0.01).rows
     assert not row["near_tie"]
+
+
+def test_at_exactly_one_half_the_answer_that_is_named_first_is_chosen() -> None:
+    (row,) = aggregate(verdict("ab", "tie"), verdict("ba", "tie")).rows
+    assert (row["p_a"], row["chosen"], row["rejected"]) == (0.5, "answer 1", "answer 2")
+
+
+def test_only_what_may_be_unknown_may_be_empty_in_the_table() -> None:
+    schema = preferences_schema()
+    assert {field.name for field in schema if field.nullable} == {
+        "finish_reason_a",
+        "finish_reason_b",
+        "p_a_ab",
+        "p_a_ba",
+        "consistent",
+        "judge_agreement",
+    }
+    principle = schema.field("principles").type.value_type
+    assert {field.name for field in principle if field.nullable} == {"principle_id"}
 
 
 def test_one_order_can_be_enough_where_that_is_asked_for() -> None:
