@@ -301,10 +301,14 @@ def test_pairs_are_counted_under_each_reason_and_each_way_in_which_orders_agree(
 def test_the_whole_constitution_counts_as_one_principle_without_a_name() -> None:
     (row,) = aggregate(verdict("ab", 0.8), verdict("ba", 0.2)).rows
     assert row["principles"] == [{"principle_id": None, "p_a": 0.8, "weight": 1.0}]
-    cells = [(principle, order) for principle in ("x", None, "b") for order in ORDERS]
+    cells = [(principle, order) for principle in ("x", None, "B") for order in ORDERS]
     mixed = [verdict(order, 0.9 if order == "ab" else 0.1, principle) for principle, order in cells]
     (row,) = aggregate(*mixed, constitution=None).rows
-    assert [principle["principle_id"] for principle in row["principles"]] == [None, "b", "x"]
+    assert [(rule["principle_id"], rule["weight"]) for rule in row["principles"]] == [
+        (None, 1.0),
+        ("B", 1.0),
+        ("x", 1.0),
+    ]
 
 
 def test_at_exactly_one_half_the_answer_that_is_named_first_is_chosen() -> None:

@@ -86,12 +86,15 @@ def test_the_seed_chooses_among_capped_pairs() -> None:
 
 
 def test_the_same_pairs_are_chosen_in_every_version() -> None:
-    """Judges were paid for the verdicts on them: 4 of 28 pairs, 4 of 21, and all of 3."""
-    table = rows({"p": list("abcdefgh"), "q": list("abcdefg"), "r": list("abc")})
+    """Judges were paid for the verdicts on them: 4 of 28 pairs, 4 of 21, 4 of 10, and all of 3."""
+    table = rows({"p": list("abcdefgh"), "q": list("abcdefg"), "r": list("abc"), "s": list("abcde")})
     result = form_pairs(table, PairingSettings(max_pairs_per_prompt=4), 1)
     chosen = [pair.response_a + pair.response_b[1] for pair in result.pairs]
-    assert chosen == ["p02", "p15", "p36", "p47", "q02", "q16", "q24", "q35", "r01", "r02", "r12"]
-    assert result.num_capped == 41
+    assert chosen == [
+        *("p02", "p15", "p36", "p47", "q02", "q16", "q24", "q35"),
+        *("r01", "r02", "r12", "s02", "s14", "s23", "s34"),
+    ]
+    assert result.num_capped == 47
 
 
 def test_the_first_id_stands_for_identical_texts() -> None:
