@@ -251,6 +251,19 @@ def test_each_figure_lies_above_or_below_the_threshold_of_its_setting() -> None:
     assert signals[1:4] == watch_judge(PAIRS, make_audit(ACCURACY, "some"), settings, confidence=0.95)
 
 
+def test_the_gain_of_a_later_round_is_over_the_round_before() -> None:
+    """Both were won then and are won now: no gain; over the base policy it would be one half."""
+    first, *_ = watch_round(ROUND, ROUND, PAIRS, AUDIT, PlateauSettings(), confidence=0.95)
+    assert (first.name, first.value) == ("gain", 0.0)
+
+
+def test_disagreement_is_with_the_labels_where_the_truth_is_that_of_the_world() -> None:
+    audit = make_audit({**ACCURACY, "value": 0.1}, "some")
+    audit |= {"truth": "gold", "labels": {"judges": {"some": {"accuracy": ACCURACY}}}}
+    (_, disagreement, _) = watch_judge([], audit, PlateauSettings(), confidence=0.95)
+    assert disagreement.value == pytest.approx(0.2)
+
+
 def test_what_nobody_asks_for_is_measured_and_stops_nothing() -> None:
     settings = PlateauSettings(
         min_gap=None,
