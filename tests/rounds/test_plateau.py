@@ -354,7 +354,8 @@ def test_a_gain_pairs_the_answers_of_one_prompt_by_their_number() -> None:
     now = [compare("x", 0.1), compare("x", 0.9, index=1), compare("y", 0.9), compare("z", 0.9)]
     gain = measure_gain(now, before, confidence=0.95)
     assert gain is not None
-    assert (gain.value, gain.n, gain.num_clusters) == (pytest.approx(0.5 / 3), 3, 2)
+    assert gain.value == pytest.approx(0.5 / 3)
+    assert (gain.n, gain.num_clusters) == (3, 2)
 
 
 def test_a_gain_stays_within_what_is_possible() -> None:
@@ -368,7 +369,8 @@ def test_a_gain_stays_within_what_is_possible() -> None:
     assert gain.low == pytest.approx(1 - 2 * 0.561497, abs=5e-6)
     losses = measure_gain(before, now, confidence=0.95)
     assert losses is not None
-    assert (losses.low, losses.high) == (-1.0, pytest.approx(2 * 0.561497 - 1, abs=5e-6))
+    assert losses.low == -1.0
+    assert losses.high == pytest.approx(2 * 0.561497 - 1, abs=5e-6)
 
 
 def test_the_gap_of_two_prompts_is_no_surer_than_two() -> None:
