@@ -153,8 +153,8 @@ def test_one_round_and_several_have_recipes_of_their_own(default_project: Path) 
     assert one.identity.settings == {"require": ["win_rate_over_half"], "required": {}}
     several = build(default_project, rounds=2)
     assert (several.identity.code_version, several.inputs) == ("2", ("evaluation", "round_2/evaluation"))
-    assert several.identity.settings["rounds"] == 2
-    assert several.identity.settings["confidence"] == 0.95
+    settings: Any = several.identity.settings
+    assert (settings["rounds"], settings["confidence"]) == (2, 0.95)
 
 
 def test_a_release_waits_for_the_checks_that_are_required_in_order_of_their_names(
@@ -169,8 +169,10 @@ def test_a_release_waits_for_the_checks_that_are_required_in_order_of_their_name
     assert stage.governance.requires == {"evaluation": required}
     assert list(stage.governance.requires["evaluation"]) == list(required)
     assert stage.governance.reason is None
-    assert stage.identity.settings["require"] == list(required)
-    assert stage.identity.settings["required"] == {"not_over_optimised": "a measurement"}
+    assert stage.identity.settings == {
+        "require": list(required),
+        "required": {"not_over_optimised": "a measurement"},
+    }
 
 
 def test_a_required_check_that_the_evaluation_does_not_have_is_refused(default_project: Path) -> None:
