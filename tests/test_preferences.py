@@ -247,6 +247,16 @@ def test_how_two_hard_verdicts_agree(pair: list[Preference]) -> None:
         ("unparsed", [verdict("ab", 0.9), verdict("ba", None)]),
         ("missing_order", [verdict("ab", 0.9)]),
         ("missing_order", [verdict("ab", 0.9, "brief"), *(verdict(o, 0.5, "kind") for o in ("ab", "ba"))]),
+        # A verdict that lacks nothing, or that was given another time, is no gap though another one failed.
+        (
+            "missing_order",
+            [
+                verdict("ab", 0.9, "brief"),
+                *(verdict(o, 0.5, "kind") for o in ("ab", "ba")),
+                verdict("ab", None, "kind", judge="k", status="failed"),
+            ],
+        ),
+        ("missing_order", [verdict("ab", 0.9), verdict("ab", None, repeat=1, status="failed")]),
         ("missing_principle", [verdict("ab", 0.9, "brief"), verdict("ba", 0.1, "brief")]),
         ("inconsistent", [verdict("ab", 0.9), verdict("ba", 0.8)]),
         ("near_tie", [verdict("ab", 0.52), verdict("ba", 0.46)]),
@@ -267,6 +277,57 @@ def test_what_is_kept_is_marked() -> None:
     assert (row["consistent"], row["near_tie"], row["p_a"]) == (False, True, 0.51)
     (row,) = aggregate(verdict("ab", 0.9), verdict("ba", 0.88), near_tie_margin=0.01).rows
     assert not row["near_tie"]
+
+
+def test_pairs_are_counted_under_each_reason_and_each_way_in_which_orders_agree() -> None:
+    """Two of each: dropped before and after they have a label, consistent, labelled by people as well."""
+    pairs = [
+        Pair.from_responses("p", *names.split())
+        for names in ("r0 r1", "r0 r2", "r0 r3", "r0 r4", "r1 r2", "r1 r3")
+    ]
+    verdicts = [
+        *(verdict(order, None, pair=pair, status="failed") for pair in pairs[:2] for order in ORDERS),
+        *(verdict(order, 0.5, pair=pair) for pair in pairs[2:4] for order in ORDERS),
+        *(verdict(o, p, pair=pair) for pair in pairs[4:] for o, p in zip(ORDERS, (0.9, 0.1), strict=True)),
+    ]
+    people = {pair.pair_id: 1.0 for pair in pairs[4:]}
+    result = aggregate(*verdicts, keep_near_ties=False, human=people, human_weight=1.0)
+    assert (result.num_pairs, len(result.rows), result.num_human) == (6, 2, 2)
+    assert {name: count for name, count in result.dropped.items() if count} == {"failed": 2, "near_tie": 2}
+    assert result.consistent == 4
+    assert aggregate(*verdicts, human=people).num_human == 0  # people weigh nothing
+
+
+def test_the_whole_constitution_counts_as_one_principle_without_a_name() -> None:
+    (row,) = aggregate(verdict("ab", 0.8), verdict("ba", 0.2)).rows
+    assert row["principles"] == [{"principle_id": None, "p_a": 0.8, "weight": 1.0}]
+    cells = [(principle, order) for principle in ("x", None, "B") for order in ORDERS]
+    mixed = [verdict(order, 0.9 if order == "ab" else 0.1, principle) for principle, order in cells]
+    (row,) = aggregate(*mixed, constitution=None).rows
+    assert [(rule["principle_id"], rule["weight"]) for rule in row["principles"]] == [
+        (None, 1.0),
+        ("B", 1.0),
+        ("x", 1.0),
+    ]
+
+
+def test_at_exactly_one_half_the_answer_that_is_named_first_is_chosen() -> None:
+    (row,) = aggregate(verdict("ab", "tie"), verdict("ba", "tie")).rows
+    assert (row["p_a"], row["chosen"], row["rejected"]) == (0.5, "answer 1", "answer 2")
+
+
+def test_only_what_may_be_unknown_may_be_empty_in_the_table() -> None:
+    schema = preferences_schema()
+    assert {field.name for field in schema if field.nullable} == {
+        "finish_reason_a",
+        "finish_reason_b",
+        "p_a_ab",
+        "p_a_ba",
+        "consistent",
+        "judge_agreement",
+    }
+    principle = schema.field("principles").type.value_type
+    assert {field.name for field in principle if field.nullable} == {"principle_id"}
 
 
 def test_one_order_can_be_enough_where_that_is_asked_for() -> None:

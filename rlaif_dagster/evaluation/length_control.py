@@ -21,6 +21,7 @@ are longer for a good reason, it takes that reason out as well.
 """
 
 import math
+import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -107,11 +108,15 @@ def _fit(
     import numpy as np
     from statsmodels.genmod.families import Binomial
     from statsmodels.genmod.generalized_linear_model import GLM
+    from statsmodels.tools.sm_exceptions import PerfectSeparationWarning
 
     design = np.column_stack([np.ones(len(wins)), terms])
     prior = np.eye(2)
     model = GLM([*wins, 0.5, 0.5], np.vstack([design, prior]), family=Binomial())
-    fitted = model.fit(maxiter=_MAX_STEPS, tol=1e-12, tol_criterion="params")
+    with warnings.catch_warnings():
+        # Ties alone are predicted perfectly, by one half; the prior identifies the parameters all the same.
+        warnings.simplefilter("ignore", PerfectSeparationWarning)
+        fitted = model.fit(maxiter=_MAX_STEPS, tol=1e-12, tol_criterion="params")
     expected = fitted.fittedvalues
     bread = np.linalg.inv((model.exog.T * (expected * (1.0 - expected))) @ model.exog)
     scores = design * (np.asarray(wins) - expected[: len(wins)])[:, None]

@@ -196,7 +196,7 @@ def _judge_number(name: str, label: str, value: float | None, threshold: float |
 
 def _read_audit(audit: Mapping[str, Any], settings: PlateauSettings) -> Iterator[Signal]:
     """The figures of each judge: how often it is wrong, and whether it is right more often than the policy."""
-    section = {"gold": "labels", "human": "human"}.get(audit["truth"], "labels")
+    section = "human" if audit["truth"] == "human" else "labels"
     judges = list(audit["verdicts"]["judges"])
     for judge in judges:
         suffix = f" {judge}" if len(judges) > 1 else ""

@@ -40,9 +40,9 @@ def test_the_fit_solves_the_equations_of_the_model_and_its_prior(
     phi = found.length_effect.value
     terms = [math.tanh(difference / found.length_scale) for _, difference, _ in rows]
     left = [y - sigmoid(theta + phi * x) for (y, _, _), x in zip(rows, terms, strict=True)]
-    assert sum(left) + 0.5 - sigmoid(theta) == pytest.approx(0, abs=1e-7)
+    assert sum(left) + 0.5 - sigmoid(theta) == pytest.approx(0, abs=1e-10)
     slope = sum(x * rest for x, rest in zip(terms, left, strict=True))
-    assert slope + 0.5 - sigmoid(phi) == pytest.approx(0, abs=1e-7)
+    assert slope + 0.5 - sigmoid(phi) == pytest.approx(0, abs=1e-10)
 
 
 @given(rows=ROWS, unit=st.sampled_from([0.25, 8.0]))
@@ -159,6 +159,48 @@ def test_length_differences_that_are_equal_but_for_rounding_are_one_difference(s
 )
 def test_what_lengths_do_not_show_is_none(rows: list[tuple[float, float, str]]) -> None:
     assert fit(rows) is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "about_theta", "about_phi"),
+    [
+        # Each row its own prompt: theta 0.8^2 x 4 x 0.25 x 4/3 = 0.853333, phi not below its floor; t(3) = 3.182446.
+        ([(1.0, 10, "a"), (0.0, 10, "b"), (1.0, -10, "c"), (0.0, -10, "d")], 2.939818, 3.493135),
+        # The rows of each prompt cancel out: the floor; t(1) = 12.706205.
+        ([(1.0, 10, "a"), (0.0, 10, "a"), (1.0, -10, "b"), (0.0, -10, "b")], 11.364775, 13.946656),
+        # Ties alone: two prompts count as two and not as four, so twice the floor.
+        ([(0.5, 10, "a"), (0.5, 10, "a"), (0.5, -10, "b"), (0.5, -10, "b")], 16.072219, 19.723550),
+    ],
+    ids=["independent", "alike", "ties"],
+)
+def test_the_interval_is_the_one_worked_by_hand(
+    rows: list[tuple[float, float, str]], about_theta: float, about_phi: float
+) -> None:
+    """Longer and shorter answers win half each: theta = phi = 0, and every win probability is 1/2.
+
+    t = tanh(1) = 0.761594. The information is (4 + 1) / 4 for theta and (4 t^2 + 1) / 4 = 0.830026 for phi, with the
+    prior's half observations: floors 0.8 and 1.204782.
+    """
+    found = fit(rows)
+    assert found is not None
+    assert found.length_scale == 10.0
+    assert interval(found) == pytest.approx([sigmoid(-about_theta), 0.5, sigmoid(about_theta)], rel=1e-5)
+    assert (found.length_effect.low, found.length_effect.high) == pytest.approx(
+        (-about_phi, about_phi), rel=1e-6
+    )
+    assert (found.win_rate.n, found.win_rate.num_clusters) == (4, len({cluster for _, _, cluster in rows}))
+
+
+def test_three_comparisons_of_two_prompts_are_enough() -> None:
+    found = fit([(1.0, 1.0, "a"), (0.0, 2.0, "a"), (1.0, 4.0, "b")])
+    assert found is not None
+    assert (found.win_rate.n, found.win_rate.num_clusters) == (3, 2)
+
+
+def test_arguments_of_different_lengths_are_refused() -> None:
+    for wins, differences, clusters in (([1.0] * 3, [1, 2, 3, 4], "abc"), ([1.0] * 3, [1, 2, 3], "abcd")):
+        with pytest.raises(ValueError, match="is longer than"):
+            control_length(wins, differences, clusters)
 
 
 def test_an_outcome_out_of_range_is_refused() -> None:

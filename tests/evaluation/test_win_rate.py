@@ -1,6 +1,8 @@
 """Laws of the win rates."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.evaluation.comparison import Comparison, PrincipleOutcome
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics, summarise
 from rlaif_dagster.stats.intervals import Estimate
-from tests.evaluation.made_up import make_comparisons
+from tests.evaluation.made_up import make_comparisons, make_curve, make_training
 
 PROBABILITIES = st.none() | st.sampled_from([0.0, 0.25, 0.5, 0.625, 1.0])
 OUTCOMES = st.none() | st.sampled_from([0.0, 0.5, 1.0])
@@ -228,6 +230,103 @@ def test_groups_are_summarised_apart() -> None:
     alone = summarise([row for row in rows if row.category == "how-to"])
     assert metrics.by_category[1].judge == alone.win_rate_judge
     assert [group.name for group in metrics.by_principle] == ["concise", "harmless", "helpful", "honest"]
+
+
+def test_every_interval_has_the_confidence_that_is_asked_for() -> None:
+    """Of the same data the interval at 50 % lies within that at 95 %, and is shorter."""
+    rows = make_comparisons(num_prompts=24, with_independent=True)
+    half, usual = (
+        dict(list_intervals(summarise(rows, confidence=confidence).to_json())) for confidence in (0.5, 0.95)
+    )
+    assert half.keys() == usual.keys()
+    assert {name.split(".")[0] for name in usual} == {
+        *("win_rate_judge", "soft_win_rate_judge", "win_rate_gold", "win_rate_reward_model"),
+        *("by_category", "by_principle", "by_source", "judge_gaps", "group_tests", "diversity", "refusals"),
+        *("order_consistency", "judge_gold_agreement", "longer_wins_judge", "token_difference"),
+        *("base_tokens", "aligned_tokens", "base_cut", "aligned_cut", "base_clean", "aligned_clean"),
+        *("base_characters", "aligned_characters", "base_reward", "aligned_reward"),
+    }
+    for name, (low, high) in half.items():
+        assert usual[name][0] <= low <= high <= usual[name][1], name
+        assert high - low < usual[name][1] - usual[name][0] or usual[name][0] == usual[name][1], name
+
+
+def list_intervals(value: Any, name: str = "") -> Iterator[tuple[str, tuple[float, float]]]:
+    """The intervals anywhere in the metrics, by where they stand."""
+    if isinstance(value, dict):
+        if value.get("low") is not None:
+            yield name, (value["low"], value["high"])
+        for key, inner in value.items():
+            yield from list_intervals(inner, f"{name}.{key}" if name else key)
+    elif isinstance(value, list | tuple):
+        for place, inner in enumerate(value):
+            yield from list_intervals(inner, f"{name}.{place}")
+
+
+def test_what_was_measured_elsewhere_stands_in_the_metrics_as_it_was_given() -> None:
+    estimates = [
+        Estimate(value=number, low=None, high=None, n=3, num_clusters=1) for number in (1.0, 2.0, 3.0)
+    ]
+    curve, training = make_curve(), make_training()
+    metrics = summarise(
+        [make_comparison()],
+        confidence=0.9,
+        kl=estimates[0],
+        reward_model_accuracy=estimates[1],
+        longer_wins_accuracy=estimates[2],
+        over_optimisation=curve,
+        along_training=training,
+    )
+    assert [metrics.kl, metrics.reward_model_accuracy, metrics.longer_wins_accuracy] == estimates
+    assert (metrics.over_optimisation, metrics.along_training) == (curve, training)
+    assert metrics.confidence == 0.9
+    assert summarise([make_comparison()]).confidence == 0.95
+
+
+def test_prompts_comparisons_and_cut_answers_are_counted() -> None:
+    """Two prompts with three comparisons; of the answers of which it is known 1 of 2 and 2 of 3 were cut."""
+    rows = [
+        make_comparison(base_finish_reason="length", aligned_finish_reason="length"),
+        make_comparison(index=1, base_finish_reason="stop", aligned_finish_reason="length"),
+        make_comparison(prompt_id="p1", base_finish_reason=None, aligned_finish_reason="stop"),
+    ]
+    metrics = summarise(rows)
+    assert (metrics.num_prompts, metrics.num_comparisons, metrics.num_identical) == (2, 3, 0)
+    assert (_value(metrics.base_cut), _value(metrics.aligned_cut)) == (1 / 2, 2 / 3)
+    assert metrics.base_cut is not None
+    assert metrics.base_cut.n == 2
+
+
+def test_rewards_and_lengths_are_means_over_the_answers_of_which_they_are_known() -> None:
+    """Rewards (1 + 3) / 2 and (2 + 6) / 2; the longer answer wins 1 of 2, the tie half, equal lengths do not count."""
+    rows = [
+        make_comparison(base_reward=1.0, aligned_reward=2.0, base_tokens=4, aligned_tokens=9, p_judge=0.9),
+        make_comparison(
+            index=1, base_reward=3.0, aligned_reward=6.0, base_tokens=9, aligned_tokens=4, p_judge=0.5
+        ),
+        make_comparison(prompt_id="p1", base_tokens=4, aligned_tokens=4, p_judge=0.9),
+        make_comparison(prompt_id="p2", base_tokens=None, aligned_tokens=4, p_judge=0.9),
+        make_comparison(prompt_id="p3", base_tokens=1, aligned_tokens=None, p_judge=0.9),
+        make_comparison(prompt_id="p4", base_tokens=1, aligned_tokens=2, p_judge=None),
+    ]
+    metrics = summarise(rows)
+    assert (_value(metrics.base_reward), _value(metrics.aligned_reward)) == (2.0, 4.0)
+    assert _value(metrics.longer_wins_judge) == 0.75
+    assert metrics.longer_wins_judge is not None
+    assert metrics.longer_wins_judge.n == 2
+    assert _value(metrics.token_difference) == pytest.approx((5 - 5 + 0 + 1) / 4)
+    assert (_value(metrics.base_tokens), _value(metrics.aligned_tokens)) == (19 / 5, 23 / 5)
+
+
+def test_the_diversity_of_each_policy_is_that_of_its_own_answers() -> None:
+    """Two answers to one prompt: the base policy's are the same, the aligned policy's are not."""
+    rows = [
+        make_comparison(base_text="yes", aligned_text="maybe"),
+        make_comparison(index=1, base_text="yes", aligned_text="no"),
+        make_comparison(prompt_id="p1", base_text="once", aligned_text="once"),
+    ]
+    figures = {figure.name: (figure.base.value, figure.aligned.value) for figure in summarise(rows).diversity}
+    assert figures["distinct_answers"] == (0.5, 1.0)
 
 
 @pytest.mark.parametrize("wrong", [{"p_judge": 1.2}, {"p_judge_ab": -0.1}, {"gold": 0.7}])

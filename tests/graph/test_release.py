@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from rlaif_dagster.digest import Digest, canonical_json
+from rlaif_dagster.errors import InputError
 from rlaif_dagster.evaluation.comparison import Comparison
 from rlaif_dagster.evaluation.evaluate import COMPARISONS_FILE, COMPARISONS_SCHEMA
 from rlaif_dagster.graph.release import build_released_policy, read_release
 from rlaif_dagster.graph.rounds import Stop
 from rlaif_dagster.graph.services import NoHistory
-from rlaif_dagster.graph.stage import StageContext
+from rlaif_dagster.graph.stage import Stage, StageContext
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.tables import write_table
 from tests.conftest import edit_yaml
@@ -24,10 +25,11 @@ NUM_PROMPTS = 100
 
 @dataclass(frozen=True)
 class Round:
-    """What was measured of a round: prompts won of 100, and the lower end of the win rate that its check reads."""
+    """What was measured of a round: prompts won, the lower end that its check reads, and prompts judged of 100."""
 
     won: int
     low: float = 0.55
+    num_judged: int = NUM_PROMPTS
 
 
 def name_evaluation(number: int) -> str:
@@ -46,13 +48,15 @@ def write_round(folder: Path, number: int, measured: Round) -> None:
             prompt="?",
             base_text="a",
             aligned_text="b",
-            p_judge=0.9 if place < measured.won else 0.1,
+            p_judge=None if place >= measured.num_judged else 0.9 if place < measured.won else 0.1,
         )
         for place in range(NUM_PROMPTS)
     ]
     write_table(folder / COMPARISONS_FILE, map(asdict, rows), COMPARISONS_SCHEMA)
     win_rate = {"value": measured.won / 100, "low": measured.low, "high": 1.0, "n": 100, "num_clusters": 100}
-    (folder / "metrics.json").write_bytes(canonical_json({"win_rate_judge": win_rate}))
+    (folder / "metrics.json").write_bytes(
+        canonical_json({"win_rate_judge": win_rate, "by_category": [], "by_principle": [], "group_tests": []})
+    )
     policy = str(digest_of(f"policy {number}"))
     (folder / "inputs.json").write_bytes(canonical_json({"aligned_policy": policy, "prompts": "the same"}))
 
@@ -134,3 +138,127 @@ def test_all_that_a_release_names_is_of_the_chosen_round(
     assert released["made_from"] == {"prompts": "the same"}
     assert released["figures"]["win_rate_judge"]["value"] == rounds[chosen].won / 100
     assert json.loads((default_project / "released" / "release.json").read_bytes()) == released
+
+
+def build(project: Path, **pipeline: Any) -> Stage:
+    edit_yaml(project / "inputs" / "pipeline.yaml", lambda settings: settings.update(pipeline))
+    return build_released_policy(ProjectInputs.read(project))
+
+
+def test_one_round_and_several_have_recipes_of_their_own(default_project: Path) -> None:
+    """One round knows nothing of rounds, so that a project that never had several keeps its recipe."""
+    one = build(default_project, release={"require": ["win_rate_over_half"]})
+    assert one.identity.name == "released_policy"
+    assert (one.identity.code_version, one.inputs) == ("1", ("evaluation",))
+    assert one.identity.settings == {"require": ["win_rate_over_half"], "required": {}}
+    several = build(default_project, rounds=2)
+    assert (several.identity.code_version, several.inputs) == ("2", ("evaluation", "round_2/evaluation"))
+    settings: Any = several.identity.settings
+    assert (settings["rounds"], settings["confidence"]) == (2, 0.95)
+
+
+def test_a_release_waits_for_the_checks_that_are_required_in_order_of_their_names(
+    default_project: Path,
+) -> None:
+    stage = build(
+        default_project,
+        evaluation={"judge_checkpoints": True},
+        release={"require": ["win_rate_over_half", "not_over_optimised", "win_rate_over_half"]},
+    )
+    required = {"not_over_optimised": "a measurement", "win_rate_over_half": None}
+    assert stage.governance.requires == {"evaluation": required}
+    assert list(stage.governance.requires["evaluation"]) == list(required)
+    assert stage.governance.reason is None
+    assert stage.identity.settings == {
+        "require": list(required),
+        "required": {"not_over_optimised": "a measurement"},
+    }
+
+
+def test_a_required_check_that_the_evaluation_does_not_have_is_refused(default_project: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        build(default_project, release={"require": ["win_rate_over_half", "beauty"]})
+    assert caught.value.problem == "the evaluation has no check 'beauty'"
+    assert (caught.value.file, caught.value.field) == (Path("inputs/pipeline.yaml"), "release.require")
+    assert caught.value.remedy.startswith("name some of schema, win_rate_over_half, no_regression, ")
+
+
+def test_a_required_check_that_nothing_measures_is_refused(default_project: Path) -> None:
+    with pytest.raises(InputError, match="nothing measures what the required check") as caught:
+        build(default_project, evaluation={}, release={"require": ["not_over_optimised"]})
+    assert caught.value.remedy == "set evaluation.judge_checkpoints to true, or take the check out"
+    build(default_project, evaluation={}, release={"require": ["win_rate_over_half"]})
+
+
+def test_a_held_release_is_copied_byte_for_byte_and_waits_for_no_check(
+    default_project: Path, tmp_path: Path
+) -> None:
+    held = tmp_path / "held"
+    (held / "more").mkdir(parents=True)
+    (held / "release.json").write_text('{"policy": "sha256:1"}')
+    (held / "more" / "file").write_bytes(b"\x00\x01")
+    digest = digest_of("held")
+    hold = {"release": str(digest), "reason": "the new one is rude"}
+    (default_project / "inputs" / "release.yaml").write_text(json.dumps({"hold": hold}))
+
+    class History(NoHistory):
+        def recorded_version(self, digest: Digest) -> Path:
+            return {digest_of("held"): held}[digest]
+
+    stage = build(default_project)
+    assert (stage.governance.requires, stage.governance.reason) == ({}, "the new one is rude")
+    assert stage.identity.settings == {"hold": str(digest)}
+    output = tmp_path / "output"
+    output.mkdir()
+    result = stage.compute(
+        StageContext(
+            inputs={},
+            digests={},
+            output=output,
+            scratch=output,
+            journal=output,
+            attempt="test",
+            services=History(),
+        )
+    )
+    assert result.metrics == {"policy": "sha256:1"}
+    assert (output / "more" / "file").read_bytes() == b"\x00\x01"
+    assert (output / "release.json").read_bytes() == (held / "release.json").read_bytes()
+    (default_project / "inputs" / "release.yaml").unlink()
+    with pytest.raises(InputError, match="hold was changed"):
+        stage.governance.confirm()
+
+
+def test_a_change_of_the_release_is_traced_to_what_a_person_edited(default_project: Path) -> None:
+    origins = build(default_project, rounds=2).planning.origins
+    assert origins == {
+        "": "inputs/pipeline.yaml: release",
+        "required": "inputs/pipeline.yaml: evaluation",
+        "rounds": "inputs/pipeline.yaml: rounds",
+        "confidence": "inputs/pipeline.yaml: evaluation.confidence",
+        "hold": "inputs/release.yaml: hold.release",
+    }
+
+
+def test_what_is_told_of_each_round_is_its_win_rate_and_why_it_is_chosen(default_project: Path) -> None:
+    """60 and 90 of 100: Wilson's interval of the second is 0.825 to 0.945 but for the t quantile on 99 degrees."""
+    released = release(default_project, {1: Round(60), 2: Round(90)})
+    assert released["reason"] == "round 2 has the best win rate, 0.900"
+    assert [round_["round"] for round_ in released["rounds"]] == [1, 2]
+    second = released["rounds"][1]["win_rate"]
+    assert (second["value"], second["n"], second["num_clusters"]) == (0.9, 100, 100)
+    assert (second["low"], second["high"]) == (pytest.approx(0.825, abs=2e-3), pytest.approx(0.945, abs=2e-3))
+
+
+def test_where_no_round_was_judged_the_first_stands(default_project: Path) -> None:
+    stop = Stop(by="round 1 was the last", reasons=("no gain",))
+    released = release(default_project, {1: Round(0, num_judged=0), 2: stop})
+    assert (released["round"], released["asset"]) == (1, "aligned_policy")
+    assert released["reason"] == "no round was judged, so the first stands"
+    assert [round_["win_rate"] for round_ in released["rounds"]] == [None, None]
+
+
+def test_a_release_holds_the_figures_of_the_whole_and_not_of_groups(default_project: Path) -> None:
+    released = release(default_project, {1: Round(60)})
+    assert set(released["figures"]) == {"win_rate_judge"}
+    assert "round" not in released

@@ -1,3 +1,4 @@
+import hashlib
 import itertools
 from collections import Counter
 from typing import Any
@@ -54,6 +55,8 @@ def test_a_cap_is_kept_evenly_whatever_the_order_of_rows_and_the_other_prompts(
     result = form_pairs(table, settings, seed)
     random.shuffle(table)
     assert form_pairs(table, settings, seed) == result
+    every = [len(set(answers)) * (len(set(answers)) - 1) // 2 for answers in texts.values()]
+    assert repr(result.num_capped) == repr(sum(every) - len(result.pairs))  # a whole number, as rows are
     for prompt, answers in texts.items():
         own = tuple(pair for pair in result.pairs if pair.prompt_id == prompt)
         assert form_pairs(rows({prompt: answers}), settings, seed).pairs == own
@@ -82,6 +85,18 @@ def test_the_seed_chooses_among_capped_pairs() -> None:
     assert len({form_pairs(table, settings, seed).pairs for seed in range(5)}) > 1
 
 
+def test_the_same_pairs_are_chosen_in_every_version() -> None:
+    """Judges were paid for the verdicts on them: 4 of 28 pairs, 4 of 21, 4 of 10, and all of 3."""
+    table = rows({"p": list("abcdefgh"), "q": list("abcdefg"), "r": list("abc"), "s": list("abcde")})
+    result = form_pairs(table, PairingSettings(max_pairs_per_prompt=4), 1)
+    chosen = [pair.response_a + pair.response_b[1] for pair in result.pairs]
+    assert chosen == [
+        *("p02", "p15", "p36", "p47", "q02", "q16", "q24", "q35"),
+        *("r01", "r02", "r12", "s02", "s14", "s23", "s34"),
+    ]
+    assert result.num_capped == 47
+
+
 def test_the_first_id_stands_for_identical_texts() -> None:
     result = form_pairs(rows({"p": ["x", "y", "x"]}), PairingSettings(), 0)
     assert [(pair.response_a, pair.response_b) for pair in result.pairs] == [("p0", "p1")]
@@ -89,7 +104,9 @@ def test_the_first_id_stands_for_identical_texts() -> None:
 
 
 def test_a_pair_has_one_name_whichever_way_its_responses_are_given() -> None:
-    assert Pair.from_responses("p", "r2", "r1") == Pair.from_responses("p", "r1", "r2")
+    pair = Pair.from_responses("p", "r2", "r1")
+    assert pair == Pair.from_responses("p", "r1", "r2")
+    assert pair.pair_id == hashlib.sha256(b'["p","r1","r2"]').hexdigest()[:16]
     with pytest.raises(ValueError, match="not before"):
         Pair(pair_id="x", prompt_id="p", response_a="r2", response_b="r1")
     with pytest.raises(ValueError, match="not before"):

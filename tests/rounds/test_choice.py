@@ -4,6 +4,7 @@ import pytest
 
 from rlaif_dagster.evaluation.comparison import Comparison
 from rlaif_dagster.rounds.choice import choose_round
+from rlaif_dagster.stats.intervals import clustered_proportion
 
 
 def win(num_won: int, num_prompts: int) -> list[Comparison]:
@@ -28,6 +29,7 @@ def win(num_won: int, num_prompts: int) -> list[Comparison]:
         ((60, 87, 90), 2),
         ((90, 88, 70), 1),
         ((70, 90, 90), 2),
+        ((80, 90, 80), 2),
     ],
 )
 def test_the_earliest_round_within_one_standard_error_of_the_best(
@@ -38,7 +40,8 @@ def test_the_earliest_round_within_one_standard_error_of_the_best(
     )
     assert choice is not None
     assert choice.round == chosen
-    assert choice.reason.startswith(f"round {chosen} has the ")
+    is_best = num_won[chosen - 1] == max(num_won)
+    assert choice.reason.startswith(f"round {chosen} has the {'best win rate' if is_best else 'win rate'}")
     assert choice.win_rates[1].value == num_won[0] / 100
 
 
@@ -58,6 +61,20 @@ def test_exactly_one_standard_error_from_the_best_is_within_it(
     choice = choose_round(rounds, confidence=0.95)
     assert choice is not None
     assert choice.round == 1
+
+
+def test_where_one_prompt_leaves_no_standard_error_only_what_is_as_good_is_within_it() -> None:
+    choice = choose_round({1: win(0, 1), 2: win(1, 1), 3: win(1, 1)}, confidence=0.95)
+    assert choice is not None
+    assert choice.round == 2
+
+
+def test_win_rates_have_intervals_of_the_confidence_that_is_asked_for() -> None:
+    wins, prompts = [1.0] * 6 + [0.0] * 4, list(range(10))
+    for confidence in (0.5, 0.95):
+        choice = choose_round({1: win(6, 10)}, confidence=confidence)
+        assert choice is not None
+        assert choice.win_rates == {1: clustered_proportion(wins, prompts, confidence=confidence)}
 
 
 def test_rounds_that_were_not_judged_are_no_choice() -> None:

@@ -1,5 +1,6 @@
 """The figures of a round by numbers worked by hand, and the one rule by which they pass."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,10 +9,12 @@ from rlaif_dagster.evaluation.comparison import Comparison
 from rlaif_dagster.rounds.plateau import (
     PlateauSettings,
     Signal,
+    list_reasons,
     measure_diversity,
     measure_gain,
     measure_gap,
     measure_length_growth,
+    watch_judge,
     watch_round,
 )
 from rlaif_dagster.rounds.report import render_rounds
@@ -191,3 +194,198 @@ def test_disagreement_is_the_rest_of_accuracy_and_each_judge_of_a_jury_is_held_t
     good = signals["disagreement good"]
     assert (good.value, good.low, good.high) == pytest.approx((0.2, 0.1, 0.3))
     assert (good.passes, signals["disagreement poor"].passes) == (True, False)
+
+
+def make_audit(accuracy: dict[str, Any], *judges: str) -> dict[str, Any]:
+    """An audit whose judges are this right by people, and right by 0.3 more often than the policy."""
+    stronger = {"value": 0.3, "low": 0.2, "high": 0.4, "n": 10}
+    return {
+        "truth": "human",
+        "verdicts": {"judges": {judge: {} for judge in judges}},
+        "labels": {"judges": {}},
+        "human": {"judges": {judge: {"accuracy": accuracy} for judge in judges}},
+        "policy": {"judge_minus_policy": dict.fromkeys(judges, stronger)},
+    }
+
+
+ROUND = [compare("x", 0.9, tokens=(4, 6)), compare("y", 0.9, tokens=(2, 6))]
+PAIRS = [{"p_a": 0.9, "prompt_id": "x"}, {"p_a": 0.4, "prompt_id": "y"}]
+ACCURACY = {"value": 0.8, "low": 0.7, "high": 0.9, "n": 10}
+
+
+def test_what_speaks_against_a_round_says_the_figure_its_interval_and_what_was_asked() -> None:
+    """Gain 1 - 1/2 for both; gap (0.8 + 0.2) / 2; 1 - 0.8; 12 over 6 tokens; all word pairs differ, over 1 of 2."""
+    settings = PlateauSettings(
+        min_gain=0.9, min_gap=0.75, max_disagreement=0.1, max_length_growth=1.5, min_diversity=2.0
+    )
+    rows = [*ROUND[:1], replace(ROUND[1], aligned_text="a d e")]
+    audit = make_audit(ACCURACY, "some")
+    audit["policy"]["judge_minus_policy"]["some"] = {"value": -0.1, "low": -0.25, "high": 0.05, "n": 10}
+    signals = watch_round(rows, None, PAIRS, audit, settings, confidence=0.95)
+    assert list_reasons(signals) == [
+        "gain over the round before 0.500 (-0.486 to 0.829), has to lie above 0.9",
+        "chosen-rejected gap 0.500 (0.004 to 0.996), has to lie above 0.75",
+        "share in which the judge contradicts people 0.200 (0.100 to 0.300), has to lie below 0.1",
+        "judge right more often than the policy that it judged, by -0.100 (-0.250 to 0.050), has to lie above 0",
+        "tokens over the base policy's 2.000 (-6.471 to 10.471), has to lie below 1.5",
+        "diversity over the base policy's 2.000, has to lie above 2",
+    ]
+
+
+def test_each_figure_lies_above_or_below_the_threshold_of_its_setting() -> None:
+    settings = PlateauSettings(
+        min_gain=0.1, min_gap=0.2, max_disagreement=0.3, max_length_growth=4.0, min_diversity=0.6
+    )
+    signals = watch_round(ROUND, None, PAIRS, make_audit(ACCURACY, "some"), settings, confidence=0.95)
+    assert [(s.name, s.threshold, s.is_floor, s.is_needed) for s in signals] == [
+        ("gain", 0.1, True, True),
+        ("gap", 0.2, True, False),
+        ("disagreement", 0.3, False, False),
+        ("judge_minus_policy", 0.0, True, False),
+        ("length", 4.0, False, False),
+        ("diversity", 0.6, True, False),
+    ]
+    (_, _, _, stronger, _, diversity) = signals
+    assert (stronger.value, stronger.low, stronger.high) == (0.3, 0.2, 0.4)
+    assert diversity.low == diversity.value == diversity.high
+    assert signals[1:4] == watch_judge(PAIRS, make_audit(ACCURACY, "some"), settings, confidence=0.95)
+
+
+def test_the_gain_of_a_later_round_is_over_the_round_before() -> None:
+    """Both were won then and are won now: no gain; over the base policy it would be one half."""
+    first, *_ = watch_round(ROUND, ROUND, PAIRS, AUDIT, PlateauSettings(), confidence=0.95)
+    assert (first.name, first.value) == ("gain", 0.0)
+
+
+def test_disagreement_is_with_the_labels_where_the_truth_is_that_of_the_world() -> None:
+    audit = make_audit({**ACCURACY, "value": 0.1}, "some")
+    audit |= {"truth": "gold", "labels": {"judges": {"some": {"accuracy": ACCURACY}}}}
+    (_, disagreement, _) = watch_judge([], audit, PlateauSettings(), confidence=0.95)
+    assert disagreement.value == pytest.approx(0.2)
+
+
+def test_what_nobody_asks_for_is_measured_and_stops_nothing() -> None:
+    settings = PlateauSettings(
+        min_gap=None,
+        max_disagreement=None,
+        max_length_growth=None,
+        min_diversity=None,
+        stronger_than_policy=False,
+    )
+    signals = watch_round(ROUND, None, PAIRS, make_audit(ACCURACY, "some"), settings, confidence=0.95)
+    assert {signal.name for signal in signals if signal.threshold is None and signal.value is not None} == {
+        "gap",
+        "disagreement",
+        "judge_minus_policy",
+        "length",
+        "diversity",
+    }
+    assert {signal.passes for signal in signals[1:]} == {None}
+
+
+def test_every_interval_that_is_made_here_has_the_confidence_that_is_asked_for() -> None:
+    audit, settings = make_audit(ACCURACY, "some"), PlateauSettings()
+    for confidence in (0.5, 0.95):
+        signals = {
+            signal.name: (signal.low, signal.high)
+            for signal in watch_round(ROUND, None, PAIRS, audit, settings, confidence=confidence)
+        }
+        expected = {
+            "gain": measure_gain(ROUND, None, confidence=confidence),
+            "gap": measure_gap(PAIRS, confidence=confidence),
+            "length": measure_length_growth(ROUND, confidence=confidence),
+        }
+        for name, estimate in expected.items():
+            assert estimate is not None
+            assert signals[name] == (estimate.low, estimate.high)
+    assert len({measure_length_growth(ROUND, confidence=c) for c in (0.5, 0.95)}) == 2
+    assert len({measure_gap(PAIRS, confidence=c) for c in (0.5, 0.95)}) == 2
+    assert len({measure_gain(ROUND, None, confidence=c) for c in (0.5, 0.95)}) == 2
+
+
+def test_each_judge_of_a_jury_has_figures_with_its_name() -> None:
+    audit = make_audit(ACCURACY, "one", "other")
+    signals = watch_judge([], audit, PlateauSettings(), confidence=0.95)
+    assert [signal.name for signal in signals] == [
+        "gap",
+        "disagreement one",
+        "judge_minus_policy one",
+        "disagreement other",
+        "judge_minus_policy other",
+    ]
+    assert signals[1].label == "share in which the judge one contradicts people"
+    assert signals[2].label == "judge one right more often than the policy that it judged, by"
+
+
+def test_without_a_truth_nobody_knows_how_often_the_judge_is_wrong() -> None:
+    """Whatever the labels' own section says."""
+    audit = make_audit(ACCURACY, "some") | {"truth": None}
+    audit["labels"] = audit["human"]
+    signals = {signal.name: signal for signal in watch_judge([], audit, PlateauSettings(), confidence=0.95)}
+    assert signals["disagreement"].value is None
+    assert signals["judge_minus_policy"].value == 0.3
+
+
+def test_a_figure_whose_interval_is_unknown_stays_without_one() -> None:
+    accuracy = {"value": 0.8, "low": None, "high": None, "n": 10}
+    (_, disagreement, _) = watch_judge([], make_audit(accuracy, "some"), PlateauSettings(), confidence=0.95)
+    assert disagreement.value == pytest.approx(0.2)
+    assert (disagreement.low, disagreement.high) == (None, None)
+
+
+def test_a_figure_is_written_with_whether_it_passes() -> None:
+    signal = Signal(name="n", label="l", value=0.5, low=0.4, high=0.6, threshold=0.3, is_floor=True)
+    assert signal.to_json() == {
+        "name": "n",
+        "label": "l",
+        "value": 0.5,
+        "low": 0.4,
+        "high": 0.6,
+        "threshold": 0.3,
+        "is_floor": True,
+        "is_needed": False,
+        "passes": True,
+    }
+
+
+def test_a_gain_pairs_the_answers_of_one_prompt_by_their_number() -> None:
+    """Of x the first answer was won before and the second is won now: -1 and +1, and not 0 twice."""
+    before = [compare("x", 0.9), compare("x", 0.1, index=1), compare("y", 0.5)]
+    now = [compare("x", 0.1), compare("x", 0.9, index=1), compare("y", 0.9), compare("z", 0.9)]
+    gain = measure_gain(now, before, confidence=0.95)
+    assert gain is not None
+    assert gain.value == pytest.approx(0.5 / 3)
+    assert (gain.n, gain.num_clusters) == (3, 2)
+
+
+def test_a_gain_stays_within_what_is_possible() -> None:
+    """All lost before and all won now: 1, and no more."""
+    before = [compare(prompt, 0.1) for prompt in "xyz"]
+    now = [compare(prompt, 0.9) for prompt in "xyz"]
+    gain = measure_gain(now, before, confidence=0.95)
+    assert gain is not None
+    assert (gain.value, gain.high) == (1.0, 1.0)
+    # Wilson's upper bound for 0 of 3, 3.841459 / 6.841459 = 0.561497, times the distance 2 to the other end.
+    assert gain.low == pytest.approx(1 - 2 * 0.561497, abs=5e-6)
+    losses = measure_gain(before, now, confidence=0.95)
+    assert losses is not None
+    assert losses.low == -1.0
+    assert losses.high == pytest.approx(2 * 0.561497 - 1, abs=5e-6)
+
+
+def test_the_gap_of_two_prompts_is_no_surer_than_two() -> None:
+    """Pairs of one prompt are one cluster."""
+    gap = measure_gap([*PAIRS, *PAIRS], confidence=0.95)
+    once = measure_gap(PAIRS, confidence=0.95)
+    assert gap is not None
+    assert once is not None
+    assert (gap.low, gap.high) == pytest.approx((once.low, once.high))
+    assert gap.num_clusters == 2
+
+
+def test_answers_without_any_token_of_the_base_policy_have_no_length_growth() -> None:
+    assert measure_length_growth([compare("x", 0.9, tokens=(0, 3))], confidence=0.95) is None
+
+
+def test_answers_without_two_words_are_not_diverse() -> None:
+    assert measure_diversity([compare("x", 0.9, base="a b", aligned="a")]) == 0.0
