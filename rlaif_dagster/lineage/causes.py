@@ -16,7 +16,7 @@ from rlaif_dagster.graph.price import Foreseen
 from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE
 from rlaif_dagster.lineage.ledger import Ledger
-from rlaif_dagster.lineage.recall import NUMERICS_PREFIX, OPEN_ROWS, list_unasked, make_recipe
+from rlaif_dagster.lineage.recall import NUMERICS_PREFIX, count_retried, list_unasked, make_recipe
 from rlaif_dagster.lineage.record import MaterialisationRecord, Recipe
 
 
@@ -67,8 +67,8 @@ class CauseFinder:
             if not causes:
                 expected = self.expected[name].digest
                 reason = "made again, with other bytes" if expected else "its bytes are in no store"
-                if old.counts.get(OPEN_ROWS):
-                    reason = f"{old.counts[OPEN_ROWS]} rows without a result are tried again"
+                if num_retried := count_retried(self.graph[name], old):
+                    reason = f"{num_retried} rows without a result are tried again"
                 if unasked := list_unasked(self.graph[name], old):
                     reason = f"made before there was the check {', '.join(unasked)}"
                 causes = [Cause(asset=name, path=f"{name}: {reason}", old=old.output.digest, new=expected)]

@@ -52,6 +52,9 @@ from rlaif_dagster.versioning.scratch import (
 OPEN_ROWS = "num_open_rows"
 """The count, in a record, of rows that the next run tries again; left out where there are none."""
 
+UNPARSED_ROWS = "num_unparsed_rows"
+"""The count of rows that the next run tries again where that is asked for; left out where there are none."""
+
 Status = Literal["computed", "reused"]
 Clock = Callable[[], datetime.datetime]
 
@@ -197,10 +200,16 @@ def find_recallable(project: Project, stage: Stage, recipe: Recipe) -> Iterator[
     A version that the stage's checks were not asked of may not.
     """
     for record in project.ledger.find_recipe(recipe.digest):
-        if record.counts.get(OPEN_ROWS):
+        if count_retried(stage, record):
             return  # the newest try of this recipe left rows open, which are tried again
         if not list_unasked(stage, record):
             yield record
+
+
+def count_retried(stage: Stage, record: MaterialisationRecord) -> int:
+    """The rows of a version without a result that the next run tries again."""
+    unparsed = record.counts.get(UNPARSED_ROWS, 0) if stage.computing.retries_unparsed else 0
+    return record.counts.get(OPEN_ROWS, 0) + unparsed
 
 
 def list_unasked(stage: Stage, record: MaterialisationRecord) -> list[str]:
@@ -324,7 +333,11 @@ def _compute(
             inputs=_refer(parents),
             output=describe_output(version.manifest, version.md5),
             rows=result.rows,
-            counts={**result.counts, **({OPEN_ROWS: result.num_open} if result.num_open else {})},
+            counts={
+                **result.counts,
+                **({OPEN_ROWS: result.num_open} if result.num_open else {}),
+                **({UNPARSED_ROWS: result.num_unparsed} if result.num_unparsed else {}),
+            },
             metrics=plain({**result.metrics, **result.notes}),
             checks=checks,
             libraries=_read_libraries(),
