@@ -139,12 +139,30 @@ def time_bare(url: str, num_calls: int, concurrency: int) -> tuple[float, float]
     return time.perf_counter() - started[0], time.process_time() - started[1]
 
 
-def measure(way: str, num_calls: int, concurrency: int) -> dict[str, float]:
-    """Runs one way in a new process against a new server; returns `seconds`, `cpu_seconds` and `peak_mb`."""
-    with (
-        tempfile.TemporaryDirectory() as name,
-        run_server(Path(name, "log"), name_model("usual", latency=LATENCY_SECONDS)) as server,
-    ):
+def measure(
+    way: str,
+    num_calls: int,
+    concurrency: int,
+    *,
+    latency: float = LATENCY_SECONDS,
+    spread: float = 0.5,
+    slots: int = sys.maxsize,
+) -> dict[str, float]:
+    """Runs one way in a new process against a new server.
+
+    Args:
+        way: `engine` or `bare`.
+        num_calls: How many calls.
+        concurrency: Most under way.
+        latency: The server's mean seconds for a call.
+        spread: The share by which they differ.
+        slots: How many calls the server works on at once.
+
+    Returns:
+        `seconds`, `cpu_seconds`, `peak_mb`, and the `requests` that the server saw.
+    """
+    manner = name_model("usual", latency=latency, spread=spread, slots=slots)
+    with tempfile.TemporaryDirectory() as name, run_server(Path(name, "log"), manner) as server:
         arguments = ["--one", way, server.url, str(num_calls), str(concurrency)]
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.judging_engine", *arguments],
@@ -152,8 +170,8 @@ def measure(way: str, num_calls: int, concurrency: int) -> dict[str, float]:
             stdout=subprocess.PIPE,
             text=True,
         )
-    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return figures
+        figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        return {**figures, "requests": len(server.read_log())}
 
 
 def print_one(way: str, url: str, num_calls: int, concurrency: int) -> None:

@@ -67,6 +67,20 @@ def identify_recorded_response(*, prompt_id: str, source: str, text: str) -> str
     return Digest.from_json(["recorded", prompt_id, source, text]).sha256[:_ID_LENGTH]
 
 
+def failed_responses_schema() -> "pa.Schema":
+    """The columns of the table of responses that a policy's server did not give; `status` is `failed` or `refused`."""
+    import pyarrow as pa
+
+    texts = ("response_id", "prompt_id", "source", "status", "reason")
+    return pa.schema(
+        [
+            *(pa.field(name, pa.string(), nullable=False) for name in texts),
+            pa.field("index", pa.int64(), nullable=False),
+            pa.field("seed", pa.int64(), nullable=False),
+        ]
+    )
+
+
 def responses_schema() -> "pa.Schema":
     """The columns of the `sampled_responses` table.
 

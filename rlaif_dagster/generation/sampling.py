@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from rlaif_dagster.errors import ModelError
 from rlaif_dagster.generation.dialogues import Completion, encode_prompt
@@ -25,14 +25,31 @@ class SamplingResult:
     """Rows of the `sampled_responses` table, sorted by prompt and index.
 
     Attributes:
-        rows: All responses asked for.
+        rows: The responses.
         num_sampled: How many the policy gave now.
         num_reused: How many were known.
+        failed: Rows of responses that a policy's server did not give, with `status` and `reason`.
     """
 
     rows: tuple[Row, ...]
     num_sampled: int
     num_reused: int
+    failed: tuple[Row, ...] = ()
+
+    def require_all(self) -> Self:
+        """The same, if no response failed.
+
+        Raises:
+            ModelError: If one did.
+        """
+        if self.failed:
+            raise ModelError(
+                f"the policy's server gave no response to {len(self.failed)} of {len(self.rows) + len(self.failed)} "
+                f"requests, the first to the prompt {self.failed[0]['prompt_id']}: {self.failed[0]['reason']}.\n"
+                "  remedy: see what the server said, and check sampling in inputs/pipeline.yaml; then run again: what "
+                "was sampled is kept"
+            )
+        return self
 
 
 def sample_responses(
@@ -80,6 +97,7 @@ def sample_responses(
         for index in range(settings.num_samples)
     ]
     rows: dict[str, Row] = {}
+    failed: list[Row] = []
     missing: list[tuple[str, ResponseKey]] = []
     for prompt_id, key in keys:
         row = (known or {}).get(key.response_id)
@@ -104,26 +122,36 @@ def sample_responses(
         else ()
     )
     for completions in batches:
-        sampled: list[Row] = [
-            {
-                "response_id": missing[place][1].response_id,
-                "prompt_id": missing[place][0],
+        sampled: list[Row] = []
+        for place, completion in completions.items():
+            prompt_id, key = missing[place]
+            identity = {
+                "response_id": key.response_id,
+                "prompt_id": prompt_id,
                 "source": policy_digest,
-                "index": missing[place][1].index,
-                "seed": missing[place][1].seed,
-                "text": completion.text,
-                "num_tokens": completion.num_tokens,
-                "finish_reason": completion.finish_reason,
+                "index": key.index,
+                "seed": key.seed,
             }
-            for place, completion in completions.items()
-        ]
+            if isinstance(completion, Completion):
+                written = {"text": completion.text, "num_tokens": completion.num_tokens}
+                sampled.append({**identity, **written, "finish_reason": completion.finish_reason})
+            else:
+                failed.append({**identity, "status": completion.kind, "reason": completion.reason})
         keep(sampled)
         rows.update({row["response_id"]: row for row in sampled})
-        progress("responses", len(rows) - (len(keys) - len(missing)), len(missing))
-    ordered = sorted(rows.values(), key=lambda row: (row["prompt_id"], row["index"]))
+        num_known = len(keys) - len(missing)
+        progress("responses", len(rows) + len(failed) - num_known, len(missing))
+    num_sampled = len(missing) - len(failed)
     return SamplingResult(
-        rows=tuple(ordered), num_sampled=len(missing), num_reused=len(ordered) - len(missing)
+        rows=_sort(rows.values()),
+        num_sampled=num_sampled,
+        num_reused=len(rows) - num_sampled,
+        failed=_sort(failed),
     )
+
+
+def _sort(rows: Iterable[Row]) -> tuple[Row, ...]:
+    return tuple(sorted(rows, key=lambda row: (row["prompt_id"], row["index"])))
 
 
 def complete_prompts(

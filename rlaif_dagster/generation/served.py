@@ -5,11 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from rlaif_dagster.errors import ModelError
 from rlaif_dagster.generation.dialogues import Completion
 from rlaif_dagster.generation.server import serve_policy
 from rlaif_dagster.generation.settings import PolicySampling
-from rlaif_dagster.serving.calls import ChatCall, ChatFailure, ChatReply
+from rlaif_dagster.serving.calls import ChatCall, ChatFailure, ChatOutcome, FailureKind
 from rlaif_dagster.serving.client import Client
 from rlaif_dagster.serving.engine import Engine
 from rlaif_dagster.serving.exchange import Exchange, Remedies
@@ -48,7 +47,7 @@ def complete_by_server(
     seeds: Sequence[int],
     settings: PolicySampling,
     concurrency: int,
-) -> Iterator[Mapping[int, Completion]]:
+) -> Iterator[Mapping[int, Completion | ChatFailure]]:
     """Starts a policy's server and answers each prompt once, with its own seed.
 
     Args:
@@ -60,10 +59,10 @@ def complete_by_server(
         concurrency: Most requests under way.
 
     Yields:
-        A completion by the place of its prompt, as it comes.
+        A completion by the place of its prompt, as it comes, or why there is none.
 
     Raises:
-        ModelError: If the server does not come up, or a response cannot be had from it.
+        ModelError: If the server does not come up.
         JudgeError: If the server cannot be asked at all.
     """
     calls = (
@@ -78,7 +77,7 @@ def complete_by_server(
     ):
         exchange = make_exchange(str(folder), settings)
         engine = Engine(
-            Client(url + CHAT_COMPLETIONS.path, exchange, timeout_seconds=TIMEOUT_SECONDS),
+            Client(url + CHAT_COMPLETIONS.path, exchange),
             exchange,
             who="the policy's server",
             limits=LimitSettings(concurrency=min(concurrency, 4096), timeout_seconds=TIMEOUT_SECONDS),
@@ -86,22 +85,29 @@ def complete_by_server(
             budget=Budget(BudgetSettings()),
         )
         for outcomes in engine.ask(calls):
-            yield {
-                int(outcome.call_id): _take_reply(outcome)
-                for outcome in outcomes
-                if isinstance(outcome, ChatReply)
-            }
-            for outcome in outcomes:
-                if isinstance(outcome, ChatFailure):
-                    raise ModelError(
-                        f"the policy's server gave no response to {prompts[int(outcome.call_id)][:60]!r}: "
-                        f"{outcome.reason}.\n  remedy: {_REMEDY}; then run again: what was sampled is kept"
-                    )
+            yield {int(outcome.call_id): read_completion(outcome) for outcome in outcomes}
 
 
-def _take_reply(reply: ChatReply) -> Completion:
-    return Completion(
-        text=reply.text or "",
-        num_tokens=reply.completion_tokens,
-        finish_reason="length" if reply.finish_reason == "length" else "stop",
-    )
+def read_completion(outcome: ChatOutcome) -> Completion | ChatFailure:
+    """What a policy answered; a reply that is not an answer of its own, whole or cut at the limit, is a failure.
+
+    An answer of no words is one only if the server says that the policy ended it there.
+    """
+    if isinstance(outcome, ChatFailure):
+        return outcome
+    kind: FailureKind = "failed"
+    if outcome.refusal or outcome.finish_reason == "content_filter":
+        kind, problem = "refused", outcome.refusal or "content filter"
+    elif outcome.text is None:
+        problem = "the reply has no text"
+    elif outcome.finish_reason not in ("stop", "length", None):
+        problem = f"the reply ended with {outcome.finish_reason}"
+    elif not outcome.text and outcome.finish_reason != "stop":
+        problem = "the reply is empty, and does not say that it ended"
+    else:
+        return Completion(
+            text=outcome.text,
+            num_tokens=outcome.completion_tokens,
+            finish_reason="length" if outcome.finish_reason == "length" else "stop",
+        )
+    return ChatFailure(call_id=outcome.call_id, kind=kind, reason=problem)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from rlaif_dagster.generation.dialogues import Completion
+    from rlaif_dagster.serving.calls import ChatFailure
 
 
 class ResponsesSettings(BaseModel):
@@ -66,7 +67,7 @@ class PolicySampling(ResponsesSettings, ABC):
         seeds: Sequence[int],
         device: "torch.device",
         batch_size: int,
-    ) -> "Iterator[Mapping[int, Completion]]":
+    ) -> "Iterator[Mapping[int, Completion | ChatFailure]]":
         """Answers each prompt once, with its own seed.
 
         Args:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rlaif_dagster.graph.fees import Meter, Usage, add_usages
-from rlaif_dagster.graph.judging import read_answers
+from rlaif_dagster.graph.judging import Asking, read_answers
 from rlaif_dagster.graph.price import UNKNOWN, Price, PriceContext, Range
 from rlaif_dagster.inputs.project_inputs import EVALUATION_JUDGE, JudgeSource, ProjectInputs
 from rlaif_dagster.judging.calls import Answer, Call
@@ -37,11 +37,11 @@ def price_pairs(
         return ((question.judge, call) for question in questions for call in question.calls)
 
     calls = {call.call_id: by_name[name] for name, call in list_calls()}
-    new = _find_open(calls, context)
+    sources = _find_sources(inputs, judge)
+    new = _find_open(calls, context, Asking.of_judges((one.settings for one in sources), batch_size=1))
     most = (
         None if num_open_pairs is None else len(new) + num_open_pairs * count_calls_per_pair(inputs, profiles)
     )
-    sources = _find_sources(inputs, judge)
     usage, meter = None, Meter(sources)
     if meter.tells:
         asked = {call.call_id: (name, call) for name, call in list_calls() if call.call_id in new}
@@ -105,7 +105,7 @@ def count_calls_per_pair(inputs: ProjectInputs, profiles: Sequence[JudgeProfile]
     return len({call.call_id for question in questions for call in question.calls})
 
 
-def _find_open(calls: Mapping[str, JudgeProfile], context: PriceContext) -> set[str]:
+def _find_open(calls: Mapping[str, JudgeProfile], context: PriceContext, asking: Asking) -> set[str]:
     """The calls answered neither in the journal nor in earlier versions; no more of these are read than needed.
 
     As for `find_earlier_answers`, answers of a judge that runs here count in versions of the same code alone.
@@ -115,7 +115,12 @@ def _find_open(calls: Mapping[str, JudgeProfile], context: PriceContext) -> set[
         left -= {
             answer.call_id
             for answer in answers
-            if answer.call_id in left and is_settled(answer, calls[answer.call_id])
+            if answer.call_id in left
+            and is_settled(
+                answer,
+                calls[answer.call_id],
+                retry_unparsed=asking.retries_unparsed(calls[answer.call_id].name),
+            )
         }
 
     found_open: set[str] = set()

@@ -9,7 +9,7 @@ from rlaif_dagster.evaluation.comparison import Source
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.generation.samplers.local import LocalSamplingSettings
 from rlaif_dagster.generation.settings import PolicySampling
-from rlaif_dagster.graph.judging import Asking, ask_about_pairs
+from rlaif_dagster.graph.judging import Asking, Left, ask_about_pairs
 from rlaif_dagster.graph.responses import open_sampler, write_responses
 from rlaif_dagster.graph.specs import forget, identity, spec, speed
 from rlaif_dagster.graph.stage import StageContext
@@ -99,6 +99,7 @@ class HeldOutVerdicts:
         counts: What was asked and reused.
         costs: What it cost.
         num_open: How many verdicts another try may get.
+        num_unparsed: How many verdicts another try may get that is paid for again.
     """
 
     verdicts: Sequence[Verdict] = ()
@@ -106,6 +107,7 @@ class HeldOutVerdicts:
     counts: Mapping[str, int] = field(default_factory=dict)
     costs: Mapping[str, float] = field(default_factory=dict)
     num_open: int = 0
+    num_unparsed: int = 0
 
 
 @spec
@@ -191,7 +193,7 @@ def answer_held_out(context: StageContext, prompts: Sequence[Prompt], spec: Eval
     counts: Counter[str] = Counter()
     with open_sampler(context, seed=spec.seed, numerics=spec.numerics, batch_size=spec.batch_size) as sample:
         for policy in MEASURED_POLICIES:
-            result = sample(policy, prompts, spec.sampling_of(policy))
+            result = sample(policy, prompts, spec.sampling_of(policy)).require_all()
             by_policy.append({(row["prompt_id"], row["index"]): row for row in result.rows})
             answers.update((row["response_id"], row) for row in result.rows)
             counts.update(num_sampled=result.num_sampled, num_reused=result.num_reused)
@@ -238,7 +240,8 @@ def judge_answers(
         prompts={p.prompt_id: p.prompt for p in prompts},
         texts={row["response_id"]: row["text"] for row in responses},
     ) as asked:
-        verdicts = list(asked.verdicts)
+        left = Left(is_final=asked.is_final)
+        verdicts = list(left.see(asked.verdicts))
     compared = {pair.pair_id for pair in pairs}
     preferences = aggregate_verdicts(
         verdicts,
@@ -256,5 +259,6 @@ def judge_answers(
         by_pair={row["pair_id"]: row for row in preferences.rows},
         counts=asked.counts,
         costs=asked.costs,
-        num_open=0 if asked.is_final else sum(verdict.status != "ok" for verdict in verdicts),
+        num_open=left.num_missing,
+        num_unparsed=left.num_unparsed,
     )

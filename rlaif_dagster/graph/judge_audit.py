@@ -1,7 +1,6 @@
 """The stage that measures the judge, and whose gates keep a bad judge's verdicts from being trained on."""
 
 import contextlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -199,7 +198,6 @@ def compute_judge_audit(context: StageContext, spec: JudgeAuditSpec) -> StageRes
         )
     (context.output / AUDIT_JSON).write_bytes(canonical_json(audit))
     write_plots(context.output, draw_audit(audit))
-    statuses = Counter(verdict.status for verdict in more)
     return StageResult(
         rows=num_rows,
         counts={
@@ -215,7 +213,7 @@ def compute_judge_audit(context: StageContext, spec: JudgeAuditSpec) -> StageRes
                 for name in SHOWN
             },
         },
-        num_open=0 if asked.is_final else statuses["failed"],
+        num_open=0 if asked.is_final else sum(verdict.is_missing for verdict in more),
     )
 
 

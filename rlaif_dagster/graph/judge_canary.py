@@ -202,7 +202,7 @@ def compute_judge_canary(context: StageContext, spec: JudgeCanarySpec) -> StageR
         rows=len(verdicts),
         counts=asked.counts,
         metrics={**asked.costs, "changed": {judge: found["changed"] for judge, found in compared.items()}},
-        num_open=0 if asked.is_final else sum(verdict.status == "failed" for verdict in verdicts),
+        num_open=0 if asked.is_final else sum(verdict.is_missing for verdict in verdicts),
     )
 
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.graph.checks import check_schema
+from rlaif_dagster.graph.coverage import check_coverage
 from rlaif_dagster.graph.responses import MODEL_ENGINE, view_responses
 from rlaif_dagster.graph.sources import TABLE_ENGINE, read_constitution, read_prompts
 from rlaif_dagster.graph.specs import identity, spec, speed
 from rlaif_dagster.graph.stage import (
     Check,
-    CheckResult,
     Computing,
     Governance,
     Identity,
@@ -61,6 +61,29 @@ class Asked:
     is_final: bool
 
 
+@dataclass(slots=True, kw_only=True)
+class Left:
+    """Counts the verdicts that another try may get.
+
+    Attributes:
+        is_final: If True, there are none: an answer without a verdict would come out the same again.
+        num_missing: Those to which no reply came.
+        num_unparsed: Those whose reply, which may have been paid for, holds no verdict.
+    """
+
+    is_final: bool
+    num_missing: int = 0
+    num_unparsed: int = 0
+
+    def see(self, verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
+        """Counts verdicts as they pass."""
+        for verdict in verdicts:
+            if verdict.status != "ok" and not self.is_final:
+                self.num_missing += verdict.is_missing
+                self.num_unparsed += not verdict.is_missing
+            yield verdict
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
     """How fast, where and at what price judges are asked.
@@ -85,6 +108,12 @@ class Asking:
     def of_judges(cls, judges: Iterable[AskedJudgeSettings], *, batch_size: int) -> "Asking":
         """How these judges are asked."""
         return cls(today={name_judge(one): one for one in judges}, batch_size=batch_size)
+
+    def retries_unparsed(self, judge: str | None = None) -> bool:
+        """Whether a judge, or any, is asked again where its reply holds no verdict."""
+        return any(
+            settings.retries_unparsed for name, settings in self.today.items() if judge in (None, name)
+        )
 
 
 @spec
@@ -134,18 +163,13 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
         ),
         computing=Computing(
             compute=compute_judgements if inputs.verdicts is None else compute_recorded_judgements,
+            retries_unparsed=isinstance(spec, JudgementsSpec) and spec.asking.retries_unparsed(),
             cheap=inputs.verdicts is not None,
         ),
         governance=Governance(
             checks=(
                 check_judgements(),
-                Check(
-                    name="coverage",
-                    description="Of the questions at least `gates.min_coverage` in judge.yaml have a usable verdict.",
-                    blocking=True,
-                    run=functools.partial(_check_coverage, min_coverage),
-                    required=min_coverage,
-                ),
+                check_coverage(JUDGEMENTS_TABLE, min_coverage),
             ),
         ),
         planning=Planning(
@@ -182,7 +206,8 @@ def compute_judgements(context: StageContext, spec: JudgementsSpec) -> StageResu
     ) as asked:
         statuses: Counter[str] = Counter()
         cut: Counter[bool] = Counter()
-        write_judgements(context.output, _count(asked.verdicts, statuses, cut))
+        left = Left(is_final=asked.is_final)
+        write_judgements(context.output, _count(left.see(asked.verdicts), statuses, cut))
     return StageResult(
         rows=statuses.total(),
         counts={
@@ -195,7 +220,8 @@ def compute_judgements(context: StageContext, spec: JudgementsSpec) -> StageResu
             **{f"num_{status}": count for status, count in sorted(statuses.items())},
         },
         metrics=asked.costs,
-        num_open=0 if asked.is_final else statuses.total() - statuses["ok"],
+        num_open=left.num_missing,
+        num_unparsed=left.num_unparsed,
     )
 
 
@@ -299,6 +325,7 @@ def ask_judges(
                     journal,
                     earlier=functools.partial(earlier, judge.profile),
                     price=today.token_price if today else None,
+                    retry_unparsed=asking.retries_unparsed(name),
                     progress=context.services.progress,
                 )
             )
@@ -367,19 +394,5 @@ def compute_recorded_judgements(context: StageContext, spec: RecordedJudgementsS
             "num_missing": result.num_missing,
             "num_other_judges": result.num_other_judges,
             **{f"num_{status}": count for status, count in result.by_status.items()},
-        },
-    )
-
-
-def _check_coverage(required: float, output: Path, inputs: Mapping[str, Path]) -> CheckResult:
-    del inputs
-    statuses = Counter(row["status"] for row in stream_table(output / JUDGEMENTS_TABLE, ["status"]))
-    coverage = statuses["ok"] / statuses.total() if statuses else 0.0
-    return CheckResult(
-        passed=coverage >= required,
-        facts={
-            "coverage": coverage,
-            "num_ok": statuses["ok"],
-            "num_asked": statuses.total(),
         },
     )

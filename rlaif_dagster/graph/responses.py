@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from rlaif_dagster.generation.responses import measure_share_cut, responses_schema
+from rlaif_dagster.generation.responses import failed_responses_schema, measure_share_cut, responses_schema
 from rlaif_dagster.generation.settings import PolicySampling
 from rlaif_dagster.graph.checks import check_cut, check_schema
 from rlaif_dagster.graph.rounds import FIRST_RESPONSES
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from rlaif_dagster.generation.sampling import SamplingResult
 
 RESPONSES_TABLE: Final = "responses.parquet"
+FAILED_TABLE: Final = "failed.parquet"
+"""The responses that a policy's server did not give; there is none where all were given."""
 
 MODEL_ENGINE: Final = ("torch", "transformers", "tokenizers", "safetensors", *TABLE_ENGINE)
 """What decides the bytes of a table that a model filled."""
@@ -107,10 +109,16 @@ def compute_sampled_responses(context: StageContext, spec: SampledResponsesSpec)
     """Samples the responses."""
     with open_sampler(context, seed=spec.seed, numerics=spec.numerics, batch_size=spec.batch_size) as sample:
         result = sample(spec.policy, read_prompts(context.inputs["prompts"]), spec.sampling)
+    counts = {"num_sampled": result.num_sampled, "num_reused": result.num_reused}
+    if result.failed:  # only a server fails at some; a table that others lack would change their versions
+        counts["num_failed"] = write_table(
+            context.output / FAILED_TABLE, result.failed, failed_responses_schema()
+        )
     return StageResult(
         rows=write_responses(context.output, result.rows),
-        counts={"num_sampled": result.num_sampled, "num_reused": result.num_reused},
+        counts=counts,
         metrics={"share_cut": measure_share_cut(result.rows)},
+        num_open=len(result.failed),
     )
 
 

@@ -125,6 +125,7 @@ def build_revised_responses(inputs: ProjectInputs) -> Stage:
     settings, sampling = inputs.pipeline.revision, inputs.pipeline.sampling
     if settings is None or not isinstance(sampling, PolicySampling):
         raise TypeError("only answers that the policy samples can be revised")
+    asking = Asking.of_judges([settings.critic], batch_size=inputs.pipeline.execution.judging_batch_size)
     return Stage(
         identity=Identity(
             name="revised_responses",
@@ -137,13 +138,11 @@ def build_revised_responses(inputs: ProjectInputs) -> Stage:
                 seed=inputs.pipeline.seed,
                 numerics=inputs.pipeline.numerics,
                 batch_size=inputs.pipeline.execution.sampling_batch_size,
-                asking=Asking.of_judges(
-                    [settings.critic], batch_size=inputs.pipeline.execution.judging_batch_size
-                ),
+                asking=asking,
             ),
             engine=MODEL_ENGINE,
         ),
-        computing=Computing(compute=compute_revised_responses),
+        computing=Computing(compute=compute_revised_responses, retries_unparsed=asking.retries_unparsed()),
         governance=Governance(
             checks=(
                 check_schema(REVISIONS_TABLE, revisions_schema, key=("response_id", "round")),
@@ -167,7 +166,7 @@ def compute_revised_responses(context: StageContext, spec: RevisedResponsesSpec)
     """Samples the answers, and has them criticised and revised."""
     prompts = [p for p in read_prompts(context.inputs["prompts"]) if p.split == "train"]
     with open_sampler(context, seed=spec.seed, numerics=spec.numerics, batch_size=spec.batch_size) as sample:
-        responses = sample(BASE_POLICY, prompts, spec.sampling_of_revised)
+        responses = sample(BASE_POLICY, prompts, spec.sampling_of_revised).require_all()
     write_responses(context.output, responses.rows)
     stored = _read_critic(context)
     critic = stored["critique"].settings
@@ -204,6 +203,7 @@ def compute_revised_responses(context: StageContext, spec: RevisedResponsesSpec)
                     context, profile, table=REVISIONS_TABLE, schema=revisions_schema
                 ),
                 price=today.token_price if today else None,
+                retry_unparsed=spec.asking.retries_unparsed(name),
                 progress=context.services.progress,
             )
             tally.add(result)
@@ -220,6 +220,7 @@ def compute_revised_responses(context: StageContext, spec: RevisedResponsesSpec)
     write_table(context.output / REVISIONS_TABLE, map(Revision.to_row, revisions), revisions_schema())
     statuses = Counter(f"num_{revision.status}" for revision in revisions)
     is_final = stored["critique"].profile.is_final
+    num_missing = sum(any(answer.is_missing for answer in revision.answers) for revision in revisions)
     return StageResult(
         rows=len(revisions),
         counts={
@@ -229,7 +230,8 @@ def compute_revised_responses(context: StageContext, spec: RevisedResponsesSpec)
             **dict(sorted(statuses.items())),
         },
         metrics=tally.costs,
-        num_open=0 if is_final else statuses.total() - statuses["num_ok"],
+        num_open=0 if is_final else num_missing,
+        num_unparsed=0 if is_final else statuses.total() - statuses["num_ok"] - num_missing,
     )
 
 

@@ -53,6 +53,7 @@ class StageResult:
         metrics: Figures of the result, by name.
         notes: What the record says beside the metrics, and the version's own card does not.
         num_open: Rows without a result that another try may get; as long as there are any, the next run tries again.
+        num_unparsed: Rows without a result whose next try would be paid for again; made only if the stage asks for it.
     """
 
     rows: int | None = None
@@ -60,6 +61,7 @@ class StageResult:
     metrics: Mapping[str, JsonValue] = field(default_factory=dict)
     notes: Mapping[str, JsonValue] = field(default_factory=dict)
     num_open: int = 0
+    num_unparsed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +143,7 @@ class Computing:
     Attributes:
         compute: Writes the output, from its context and the stage's spec alone.
         kin: The assets, itself among them, whose earlier versions have rows that it may reuse; itself alone if empty.
+        retries_unparsed: If True, rows that a version counts as `num_unparsed` are tried again.
         is_idle: Says by the folders of its inputs, as far as they are at hand, whether there is nothing to do but to
             say so: it is cheap then.
         cheap: If True, it runs no model and loads nothing over the network, so that a plan computes it to know what
@@ -149,6 +152,7 @@ class Computing:
 
     compute: Callable[[StageContext, Any], StageResult]
     kin: tuple[str, ...] = ()
+    retries_unparsed: bool = False
     is_idle: Callable[[Mapping[str, Path]], bool] = _is_never_idle
     cheap: bool = False
 

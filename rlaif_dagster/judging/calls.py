@@ -69,6 +69,11 @@ class Answer:
         if self.status == "ok" and self.text is None and self.score is None:
             raise ValueError(f"call {self.call_id}: the status is ok, but nothing was answered")
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether no reply came at all; one that was cut off came, and has a text, be it empty."""
+        return self.status == "failed" and self.text is None
+
 
 def answer_type() -> "pa.StructType":
     """An answer as a column's type."""

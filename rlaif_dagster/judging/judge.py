@@ -74,6 +74,7 @@ def ask_questions(
     *,
     earlier: Callable[[], Iterable[Iterable[Answer]]] = tuple,
     price: PriceSettings | None = None,
+    retry_unparsed: bool = False,
     progress: Progress = ignore_progress,
 ) -> AskedResult:
     """Sees that every call of one judge's questions has an answer in the journal: see `answer_calls`.
@@ -85,6 +86,7 @@ def ask_questions(
         journal: Where answers are kept.
         earlier: Gives answers known from elsewhere.
         price: What tokens cost.
+        retry_unparsed: Whether replies that hold no verdict are asked for again; see `is_settled`.
         progress: Told how far the judge is, and what was spent.
     """
 
@@ -99,6 +101,7 @@ def ask_questions(
         what=f"verdicts of {profile.name}",
         earlier=earlier,
         price=price,
+        retry_unparsed=retry_unparsed,
         progress=progress,
     )
 
@@ -112,13 +115,13 @@ def answer_calls(
     what: str,
     earlier: Callable[[], Iterable[Iterable[Answer]]] = tuple,
     price: PriceSettings | None = None,
+    retry_unparsed: bool = False,
     progress: Progress = ignore_progress,
 ) -> AskedResult:
     """Sees that every call has an answer in the journal.
 
-    Answers that hold what they were asked for are taken from the journal, then from earlier versions, as far as any
-    are missing; the judge is asked the rest, each call once, and opened only for that. Failed, refused and unparsed
-    answers are asked again.
+    Answers that settle a call (see `is_settled`) are taken from the journal, then from earlier versions, as far as any
+    are missing; the judge is asked the rest, each call once, and opened only for that.
 
     Args:
         calls: Gives the calls, the same each time; they may be more than fit into memory.
@@ -128,6 +131,7 @@ def answer_calls(
         what: A noun for the answers, for people.
         earlier: Gives answers known from elsewhere, one batch after the other; taken only while calls are open.
         price: What tokens cost.
+        retry_unparsed: Whether replies that hold no verdict are asked for again; see `is_settled`.
         progress: Told how far the judge is, and what was spent.
 
     Raises:
@@ -135,9 +139,13 @@ def answer_calls(
     """
     journal.want(call.call_id for call in calls())
     num_wanted = journal.count_open()
-    journal.settle(answer for answer in journal.find_known() if is_settled(answer, profile))
+
+    def settles(answer: Answer) -> bool:
+        return is_settled(answer, profile, retry_unparsed=retry_unparsed)
+
+    journal.settle(filter(settles, journal.find_known()))
     for answers in earlier() if journal.count_open() else ():
-        journal.settle(answer for answer in answers if is_settled(answer, profile))
+        journal.settle(filter(settles, answers))
         if not journal.count_open():
             break
     num_open = journal.count_open()

@@ -141,8 +141,17 @@ def conclude(question: Question, judge: JudgeProfile, answers: Sequence[Answer])
     )
 
 
-def is_settled(answer: Answer, judge: JudgeProfile) -> bool:
-    """Says whether an answer holds what it was asked for, so that it need not be asked again."""
+def is_settled(answer: Answer, judge: JudgeProfile, *, retry_unparsed: bool) -> bool:
+    """Says whether a call is not asked again.
+
+    Args:
+        answer: What came of it.
+        judge: Who was asked.
+        retry_unparsed: If True, an answer has to hold what it was asked for; if False, it is enough that a judge that
+            may say something else the next time, and is paid for it, said anything.
+    """
+    if not (retry_unparsed or judge.is_final):
+        return not answer.is_missing
     if judge.template.writes is not None:
         return bool(answer.text and answer.text.strip())
     return answer.status == "ok" and read_value(judge, answer) is not None

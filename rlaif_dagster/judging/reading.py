@@ -10,8 +10,9 @@ concludes, not wherever a word stands:
 
 White space, markdown's emphasis, quotes, brackets and a full stop around a word do not count, and neither does the
 case of ASCII letters; "Answer A" is "A", and "7/10" is 7 on a scale up to 10. Nothing else is guessed at: not
-look-alike or full-width letters, not JSON, not LaTeX, not "Not A" or "A, I think". A leading `<think>…</think>` is
-passed over.
+look-alike or full-width letters, not JSON, not LaTeX, not "Not A" or "A, I think".
+
+Reasoning between the marks that models write it in is passed over (see `drop_reasoning`).
 
 Known trade-off (accepted): text that is quoted without any sign of it, on the very last line, is taken for the judge's.
 """
@@ -23,7 +24,20 @@ from typing import Final, Literal, Protocol
 Preference = Literal["first", "second", "tie"]
 """Which of two answers shown is better."""
 
-_THOUGHT: Final = re.compile(r"\A\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
+_OPENED: Final = re.compile(
+    r"""^[ \t]*(?:<(?:think|thinking|thought|thoughts|reasoning|reason|reflection|analysis|scratchpad|seed:think)>
+    |\[THINK\]|\[REASONING\]|◁think▷|<\|(?:begin_of_thought|START_THINKING|think)\|>|<unused94>)""",
+    re.IGNORECASE | re.MULTILINE | re.VERBOSE,
+)
+_CLOSED: Final = re.compile(
+    r"""</(?:think|thinking|thought|thoughts|reasoning|reason|reflection|analysis|scratchpad|seed:think)>
+    |\[/THINK\]|\[/REASONING\]|◁/think▷|<\|(?:end_of_thought|END_THINKING|/think)\|>|<unused95>""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_CHANNEL: Final = re.compile(r"<\|channel\|>\s*(\w*)[^<]*<\|message\|>")
+_BARE_CHANNEL: Final = re.compile(r"\Aanalysis.*assistantfinal", re.DOTALL)
+_ANSWER_MARK: Final = re.compile(r"<\|(?:(?:START|END)_RESPONSE|(?:begin|end)_of_solution)\|>")
+_CHANNEL_END: Final = re.compile(r"(?:<\|(?:return|end)\|>\s*)+\Z")
 _BEFORE: Final = " \n\"'`“‘[({"
 _AFTER: Final = " \n\"'`”’])}."
 _ANSWER: Final = re.compile(r"\Aanswer:?\s+")
@@ -74,9 +88,33 @@ def read_rating(text: str, template: Spelling) -> float | None:
     return float(said) if said in template.words else None
 
 
+def drop_reasoning(text: str) -> str:
+    """What a judge says when it has thought: the text without reasoning, and without the marks of what follows it.
+
+    Reasoning ends with the last closing mark, whether or not there is an opening one, which many chat formats write
+    themselves. Where a line opens reasoning that nothing closes, the judge has not come to a conclusion, and what is
+    left is empty. In the format of gpt-oss only the channel `final` is said.
+
+    Args:
+        text: What a judge wrote.
+    """
+    channels = list(_CHANNEL.finditer(text))
+    if channels:
+        if channels[-1][1] != "final":
+            return ""
+        text = _CHANNEL_END.sub("", text[channels[-1].end() :])
+    text = _BARE_CHANNEL.sub("", text)  # the same, from a server that drops the marks
+    closings = list(_CLOSED.finditer(text))
+    if closings:
+        text = text[closings[-1].end() :]
+    if _OPENED.search(text):
+        return ""
+    return _ANSWER_MARK.sub("", text)
+
+
 def _find_statement(text: str, verdict_line: str | None) -> str | None:
     """The words that state the verdict: the whole reply, or the rest of the line that ends it."""
-    text = _THOUGHT.sub("", text)
+    text = drop_reasoning(text)
     if verdict_line is None:
         return _spell(text)
     lines = list(_read_lines(text, _fold(verdict_line)))

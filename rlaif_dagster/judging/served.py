@@ -86,6 +86,11 @@ class ServedJudgeSettings(AskedJudgeSettings):
         """As `limits` says."""
         return self.limits.budget
 
+    @property
+    def retries_unparsed(self) -> bool:
+        """As `limits` says."""
+        return self.limits.retry_unparsed
+
     def describe(self) -> dict[str, Any]:
         """What decides what it says; how it would write counts only where it writes."""
         unread = ("temperature", "max_tokens") if self.reading == "logprob" else ()
@@ -174,7 +179,14 @@ class JudgeChat:
     def read_outcome(self, outcome: ChatOutcome, *, was_cut: bool) -> Answer:
         """Reads the verdict, from the probabilities or from the text."""
         if isinstance(outcome, ChatFailure):
-            return Answer(call_id=outcome.call_id, status=outcome.kind, reason=outcome.reason, cut=was_cut)
+            return Answer(
+                call_id=outcome.call_id,
+                status=outcome.kind,
+                reason=outcome.reason,
+                input_tokens=outcome.prompt_tokens,
+                output_tokens=outcome.completion_tokens,
+                cut=was_cut,
+            )
         status: AnswerStatus = "ok"
         text, score, reason = outcome.text, None, None
         if outcome.refusal:
@@ -185,7 +197,7 @@ class JudgeChat:
             score = read_score(outcome.first_token, self._values)
             text = None if score is not None else self.exchange.redact(_describe_top(outcome.first_token))
         elif outcome.finish_reason == "length" and not self._is_verdict(text):
-            status, reason = "failed", "the answer was cut off at max_tokens"
+            status, reason, text = "failed", "the answer was cut off at max_tokens", text or ""
         if status == "ok" and score is None:
             text = text or ""
         return Answer(
@@ -253,7 +265,7 @@ class ServedJudge:
 
         limits = self._settings.limits
         engine = Engine(
-            Client(self._url, self._chat.exchange, timeout_seconds=limits.timeout_seconds),
+            Client(self._url, self._chat.exchange),
             self._chat.exchange,
             who=f"judge {name_judge(self._settings)}",
             limits=limits,

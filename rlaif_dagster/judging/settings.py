@@ -200,6 +200,11 @@ class AskedJudgeSettings(JudgeSettings):
         """What one run may spend; None where nothing can be spent."""
         return None
 
+    @property
+    def retries_unparsed(self) -> bool:
+        """Whether questions whose reply holds no verdict are asked again, where that may give another reply."""
+        return False
+
     def bound_tokens(self, template: Template) -> Callable[[Call], TokenBounds] | None:
         """Tells beforehand what tokens a call takes; None where nobody can."""
         del template

@@ -74,6 +74,11 @@ class Verdict:
         )
 
     @property
+    def is_missing(self) -> bool:
+        """Whether a reply is missing that another try may get."""
+        return any(answer.is_missing for answer in self.answers)
+
+    @property
     def probability_first(self) -> float | None:
         """P(the answer shown first is better): the judge's own, or 1, 0 or 0.5 for a verdict without one."""
         if self.verdict is None:

@@ -21,7 +21,7 @@ from rlaif_dagster.lineage.ledger import Ledger
 from rlaif_dagster.lineage.recall import (
     DISTRIBUTION,
     NUMERICS_PREFIX,
-    OPEN_ROWS,
+    count_retried,
     find_release,
     list_unasked,
     make_recipe,
@@ -86,14 +86,15 @@ class CauseFinder:
     def _find_other(self, name: str, old: MaterialisationRecord) -> Cause:
         """Why a version is not the one to come although its recipe is."""
         unasked = list_unasked(self.graph[name], old)
-        if unasked and not old.counts.get(OPEN_ROWS):
+        num_retried = count_retried(self.graph[name], old)
+        if unasked and not num_retried:
             return Cause(
                 asset=name, path=f"{_word_upgrade(old)}check of {name}", old=None, new=", ".join(unasked)
             )
         expected = self.expected[name].digest
         reason = "made again, with other bytes" if expected else "its bytes are in no store"
-        if old.counts.get(OPEN_ROWS):
-            reason = f"{old.counts[OPEN_ROWS]} rows without a result are tried again"
+        if num_retried:
+            reason = f"{num_retried} rows without a result are tried again"
         return Cause(asset=name, path=f"{name}: {reason}", old=old.output.digest, new=expected)
 
     def _find_upstream(self, name: str, old: MaterialisationRecord) -> Iterator[Cause]:

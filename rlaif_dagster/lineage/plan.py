@@ -200,7 +200,7 @@ class _Planner:
         digests = {name: version.digest for name, version in inputs.items() if version.digest is not None}
         recipe = make_recipe(stage, digests)
         certain = len(digests) == len(inputs)
-        record = self._find_recallable(recipe) if certain else None
+        record = self._find_recallable(stage, recipe) if certain else None
         if record is not None:
             head = self.heads[stage.name]
             is_head = (head.recipe, head.output.digest) == (str(recipe.digest), record.output.digest)
@@ -237,9 +237,9 @@ class _Planner:
                 return record.counts
         return None
 
-    def _find_recallable(self, recipe: Recipe) -> MaterialisationRecord | None:
+    def _find_recallable(self, stage: Stage, recipe: Recipe) -> MaterialisationRecord | None:
         store = self.project.store
-        records = find_recallable(self.project, recipe, fetch=False)
+        records = find_recallable(self.project, stage, recipe, fetch=False)
         return next((record for record in records if store.has(record.output.md5) or store.has_remote), None)
 
     def _ask_later(

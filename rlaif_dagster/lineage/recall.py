@@ -53,6 +53,9 @@ from rlaif_dagster.versioning.scratch import (
 OPEN_ROWS = "num_open_rows"
 """The count, in a record, of rows that the next run tries again; left out where there are none."""
 
+UNPARSED_ROWS = "num_unparsed_rows"
+"""The count of rows that the next run tries again where that is asked for; left out where there are none."""
+
 Status = Literal["computed", "reused"]
 Clock = Callable[[], datetime.datetime]
 
@@ -108,7 +111,7 @@ def materialise(
     project.store.remove_leftovers()
     parents = find_parents(project, stage)
     recipe = make_recipe(stage, {name: parent.output.digest for name, parent in parents.items()})
-    recalled = None if again else _recall(project, recipe)
+    recalled = None if again else _recall(project, stage, recipe)
     if recalled is not None:
         record = _land_recalled(project, stage, recipe, recalled, parents=parents, run_id=run_id, clock=clock)
         return Outcome(asset=stage.name, status="reused", record=record)
@@ -141,7 +144,7 @@ def confirm(project: Project, stage: Stage) -> MaterialisationRecord | None:
     parents = find_parents(project, stage)
     recipe = make_recipe(stage, {name: parent.output.digest for name, parent in parents.items()})
     head = project.ledger.find_head(stage.name)
-    recalled = next(find_recallable(project, recipe, fetch=False), None)
+    recalled = next(find_recallable(project, stage, recipe, fetch=False), None)
     if head is None or recalled is None or recalled.output.digest != head.output.digest:
         return None
     if list_unasked(stage, recalled):
@@ -203,7 +206,7 @@ def _read_version(library: str) -> str:
 
 
 def find_recallable(
-    project: Project, recipe: Recipe, *, fetch: bool = True
+    project: Project, stage: Stage, recipe: Recipe, *, fetch: bool = True
 ) -> Iterator[MaterialisationRecord]:
     """Yields the records whose versions may stand for a recipe, newest first; whether their bytes are sound is open.
 
@@ -211,15 +214,22 @@ def find_recallable(
 
     Args:
         project: The project.
+        stage: The asset's stage, which says which rows are tried again.
         recipe: The recipe.
         fetch: Take what has to be looked at from the DVC remote, where it is not here.
     """
     for former in (Former(recipe=recipe), *find_former_recipes(recipe)):
         for record in project.ledger.find_recipe(former.recipe.digest):
-            if record.counts.get(OPEN_ROWS):
+            if count_retried(stage, record):
                 return  # the newest try of this recipe left rows open, which are tried again
             if not former.steps or stands(project, former, record, fetch=fetch):
                 yield record
+
+
+def count_retried(stage: Stage, record: MaterialisationRecord) -> int:
+    """The rows of a version without a result that the next run tries again."""
+    unparsed = record.counts.get(UNPARSED_ROWS, 0) if stage.computing.retries_unparsed else 0
+    return record.counts.get(OPEN_ROWS, 0) + unparsed
 
 
 def list_unasked(stage: Stage, record: MaterialisationRecord) -> list[str]:
@@ -228,8 +238,8 @@ def list_unasked(stage: Stage, record: MaterialisationRecord) -> list[str]:
     return [check.name for check in stage.governance.checks if check.name not in asked]
 
 
-def _recall(project: Project, recipe: Recipe) -> MaterialisationRecord | None:
-    for record in find_recallable(project, recipe):
+def _recall(project: Project, stage: Stage, recipe: Recipe) -> MaterialisationRecord | None:
+    for record in find_recallable(project, stage, recipe):
         if project.store.verify(record.output.md5, Digest.parse(record.output.digest)) is not None:
             return record
     return None
@@ -373,7 +383,11 @@ def _compute(
             inputs=_refer(parents),
             output=describe_output(version.manifest, version.md5),
             rows=result.rows,
-            counts={**result.counts, **({OPEN_ROWS: result.num_open} if result.num_open else {})},
+            counts={
+                **result.counts,
+                **({OPEN_ROWS: result.num_open} if result.num_open else {}),
+                **({UNPARSED_ROWS: result.num_unparsed} if result.num_unparsed else {}),
+            },
             metrics=plain({**result.metrics, **result.notes}),
             checks=checks,
             libraries=_read_libraries(),

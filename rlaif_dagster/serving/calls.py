@@ -7,6 +7,10 @@ from typing import Literal
 Message = Mapping[str, str]
 """One turn of a conversation: `role` and `content`."""
 
+FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "error"]
+"""How a text ended: the model ended it; it reached the length limit; a filter ended it; the model asked for a tool;
+the server broke off. Servers have more than one word for each."""
+
 FailureKind = Literal["failed", "refused"]
 """`failed`: no reply came; `refused`: the server would not let the model answer."""
 
@@ -40,18 +44,18 @@ class ChatReply:
 
     Attributes:
         call_id: The call.
-        text: What the model wrote, if it wrote.
+        text: What the model wrote, if it wrote; without reasoning that the server tells apart.
         refusal: Why the model would not answer, in its own words, if it says so.
-        finish_reason: How the text ended, as the server says: `stop`, `length`, `content_filter` or another word.
+        finish_reason: How the text ended; None where the server does not say.
         first_token: The likeliest first tokens, if they were asked for.
-        prompt_tokens: Tokens read, if the server counts them.
-        completion_tokens: Tokens written, if the server counts them.
+        prompt_tokens: Tokens read in all attempts at the call, if the server counts them.
+        completion_tokens: Tokens written in all attempts, if the server counts them.
     """
 
     call_id: str
     text: str | None
     refusal: str | None = None
-    finish_reason: str | None = None
+    finish_reason: FinishReason | None = None
     first_token: tuple[TokenLogprob, ...] = ()
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -65,11 +69,15 @@ class ChatFailure:
         call_id: The call.
         kind: Whether the server failed or refused.
         reason: For people; without keys.
+        prompt_tokens: Tokens read in all attempts at the call, if the server counts them.
+        completion_tokens: Tokens written in all attempts, if the server counts them.
     """
 
     call_id: str
     kind: FailureKind
     reason: str
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
 
 
 ChatOutcome = ChatReply | ChatFailure

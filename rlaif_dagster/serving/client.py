@@ -10,25 +10,30 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from rlaif_dagster.serving.calls import ChatOutcome
-from rlaif_dagster.serving.exchange import Exchange, Fault, Request
+from rlaif_dagster.serving.exchange import Exchange, Request
+from rlaif_dagster.serving.faults import Fault
 
+MOST_REPLY_BYTES: Final = 16 * 2**20
+"""A larger reply is not read to its end."""
 _THIS_MACHINE: Final = ("127.0.0.1", "::1", "localhost")
+
+
+class _TooLargeError(Exception):
+    """A reply is larger than any completion."""
 
 
 class Client:
     """Sends requests."""
 
-    def __init__(self, url: str, exchange: Exchange, *, timeout_seconds: float) -> None:
+    def __init__(self, url: str, exchange: Exchange) -> None:
         """Takes the server; opens nothing yet.
 
         Args:
             url: The address that requests are sent to.
             exchange: Says which headers are sent, and reads the replies.
-            timeout_seconds: Of one attempt.
         """
         self._url = url
         self._exchange = exchange
-        self._timeout_seconds = timeout_seconds
         self._proxy = _find_proxy(url)
 
     async def open(self) -> None:
@@ -38,7 +43,7 @@ class Client:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=self._exchange.headers,
             proxy=self._proxy,
-            timeout=aiohttp.ClientTimeout(total=self._timeout_seconds),
+            timeout=aiohttp.ClientTimeout(total=None),  # the engine knows how long to wait
         )
 
     async def close(self) -> None:
@@ -46,14 +51,15 @@ class Client:
         await self._session.close()
 
     async def send(self, request: Request) -> ChatOutcome | Fault:
-        """Makes one attempt."""
+        """Makes one attempt; waits for the reply as long as it takes."""
         remedy = self._exchange.remedies.connection
         try:
             async with self._session.post(self._url, data=request.body, allow_redirects=False) as reply:
-                body = await reply.read()
-        except TimeoutError:
-            reason = f"no answer within {self._timeout_seconds:g} s"
-            return Fault(kind="silent", reason=reason, remedy=remedy, is_spent=True)
+                body = await _read_body(reply)
+        except _TooLargeError:
+            return Fault(
+                kind="passing", reason=f"the reply has more than {MOST_REPLY_BYTES:,} bytes", is_spent=True
+            )
         except (aiohttp.ClientSSLError, aiohttp.InvalidURL) as error:
             return Fault(kind="fatal", reason=_describe(error), remedy=remedy)
         except (aiohttp.ClientError, OSError) as error:
@@ -65,6 +71,17 @@ class Client:
                 is_spent=was_sent,
             )
         return self._exchange.read(request, reply.status, reply.headers, body, datetime.now(UTC))
+
+
+async def _read_body(reply: aiohttp.ClientResponse) -> bytes:
+    """The whole body, unpacked, where it is not too large."""
+    parts, size = [], 0
+    async for part in reply.content.iter_any():
+        size += len(part)
+        if size > MOST_REPLY_BYTES:
+            raise _TooLargeError
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _describe(error: Exception) -> str:

@@ -2,9 +2,18 @@
 
 Workers make attempts on an event loop, which runs until one ends. An attempt starts when the window has a
 place, the pace allows it and the budget can bear the most it may cost. A fault that may pass is tried again after a
-wait that doubles, with jitter; a call that the server refused as too much keeps its place in the window while it
-waits, so that a server that refuses everything is left in peace, and one that refuses few calls is not. Calls are
-taken as places come free, and answers are handed on at once: memory does not grow with their number.
+wait that doubles, with jitter; a call that the server refused as too much, or did not answer in time, keeps its place
+in the window while it waits, so that a server that refuses everything is left in peace, and one that refuses few
+calls is not. Calls are taken as places come free, and answers are handed on at once: memory does not grow with their
+number.
+
+**Time.** An attempt's time runs from when it was sent, or from the last reply to an attempt that was sent before it:
+until then it may stand in a queue, and a call that stands in a queue is not lost, and is not sent again. So the time
+limit bounds what the server takes for a call, and not what it takes for all those before it.
+
+**First calls.** The first calls are sent a few at a time, for a moment, since a server that refuses what every call
+asks for says so at once. As long as nothing was answered, such a refusal has one call sent at a time, and a few of them
+stop the engine.
 
 Known trade-offs (accepted): what a cancelled or timed-out request cost is not known, and is taken to be the most
 that it can; while answers are being kept, no reply is read.
@@ -14,15 +23,18 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from rlaif_dagster.errors import BudgetError, JudgeError
 from rlaif_dagster.seeds import SEED_BITS, derive_seed
-from rlaif_dagster.serving.calls import ChatCall, ChatFailure, ChatOutcome
+from rlaif_dagster.serving.calls import ChatCall, ChatFailure, ChatOutcome, ChatReply
 from rlaif_dagster.serving.client import Client
-from rlaif_dagster.serving.exchange import Exchange, Fault, Request
+from rlaif_dagster.serving.exchange import Exchange, Request
+from rlaif_dagster.serving.faults import Fault
 from rlaif_dagster.serving.limits import Budget, Pace, Spend, Window
+from rlaif_dagster.serving.patience import Patience
+from rlaif_dagster.serving.replies import NO_USAGE, Usage
 from rlaif_dagster.serving.settings import LimitSettings, PriceSettings
 
 FIRST_WAIT_SECONDS: Final = 1.0
@@ -32,15 +44,32 @@ LONGEST_ASKED_WAIT_SECONDS: Final = 600.0
 """A server that asks to wait for longer is not waited for."""
 SILENT_CALLS: Final = 100
 """Calls in a row that may fail before the server is taken to be down."""
+FATAL_REPLIES: Final = 3
+"""So many replies in a row that say that no call can be answered are believed, where calls were answered before."""
+FIRST_AT_ONCE: Final = 4
+"""Calls under way in the first `FIRST_SECONDS`, unless one is answered; then four times as many every 5 ms."""
+FIRST_SECONDS: Final = 0.02
+LOOKS: Final = 20
+"""How often, within the time limit, it is looked for attempts that are late."""
 
 
 @dataclass(slots=True, kw_only=True)
 class _Attempt:
-    """A call between its first attempt and its answer."""
+    """A call between its first attempt and its answer.
+
+    Attributes:
+        request: The call.
+        most: What an attempt can cost at most.
+        num_made: Attempts made.
+        num_late: Those that were not answered in time.
+        usage: What those before took, by the server's own count.
+    """
 
     request: Request
     most: Spend
     num_made: int = 0
+    num_late: int = 0
+    usage: Usage = NO_USAGE
 
 
 class _Claim(NamedTuple):
@@ -92,6 +121,11 @@ class Engine:
         self._num_counted = self._num_reserved = 1
         self._ready: deque[_Attempt] = deque()
         self._workers: set[asyncio.Task[None]] = set()
+        self._scopes: dict[int, asyncio.Timeout] = {}
+        self._next_number = 0
+        self._patience = Patience(limits.timeout_seconds)
+        self._paused = 0.0
+        self._num_opened = FIRST_AT_ONCE
         self._num_under_way = 0
         self._num_waiting = 0
         self._num_held = 0
@@ -99,7 +133,7 @@ class Engine:
         self._is_idle = False
         self._stopping = asyncio.Event()
         self._was_heard = self._has_answered = False
-        self._num_failed = 0
+        self._num_failed = self._num_alike = 0
         self._stopped: JudgeError | None = None
         self._crash: BaseException | None = None
 
@@ -115,6 +149,10 @@ class Engine:
         loop.set_exception_handler(self._see_error)
         try:
             loop.run_until_complete(self._client.open())
+            watch = loop.create_task(self._watch())
+            self._workers.add(watch)
+            watch.add_done_callback(self._end)
+            loop.call_later(FIRST_SECONDS, self._open_up)
             while True:
                 while claim := self._claim():
                     task = loop.create_task(self._work(claim))
@@ -122,7 +160,9 @@ class Engine:
                     task.add_done_callback(self._end)
                 if self._finished:
                     finished, self._finished = self._finished, []
+                    paused_at = time.monotonic()
                     yield finished
+                    self._paused += time.monotonic() - paused_at
                 elif self._crash is not None:
                     raise self._crash
                 elif self._num_under_way or (self._num_waiting and not self._stopped):
@@ -154,7 +194,7 @@ class Engine:
 
     def _claim(self) -> _Claim | None:
         """The next attempt, if there is room for one."""
-        if self._stopped is not None or self._num_under_way + self._num_held >= self._window.size:
+        if self._stopped is not None or self._num_under_way + self._num_held >= self._find_room():
             return None
         attempt = self._take()
         if attempt is None:
@@ -169,6 +209,29 @@ class Engine:
         now = time.monotonic()
         delay = max(self._request_pace.book(1, now), self._token_pace.book(foreseen, now))
         return _Claim(attempt, foreseen, delay)
+
+    def _find_room(self) -> int:
+        """How many calls may be under way."""
+        if self._has_answered:
+            return self._window.size
+        return 1 if self._num_alike else min(self._num_opened, self._window.size)
+
+    def _open_up(self) -> None:
+        self._num_opened *= 4
+        if not self._has_answered and self._num_opened < self._window.size:
+            self._loop.call_later(0.005, self._open_up)
+        self._wake_up()
+
+    def _tell_time(self) -> float:
+        """Seconds in which replies could be read."""
+        return time.monotonic() - self._paused
+
+    async def _watch(self) -> None:
+        """Ends attempts whose time is over."""
+        while True:
+            await asyncio.sleep(self._patience.seconds / LOOKS)
+            for number in self._patience.find_late(self._tell_time()):
+                self._scopes[number].reschedule(self._loop.time())
 
     def _take(self) -> _Attempt | None:
         if self._ready:
@@ -188,11 +251,39 @@ class Engine:
             self._budget.settle(attempt.most, Spend())
             return
         attempt.num_made += 1
-        outcome = await self._client.send(attempt.request)
+        number, self._next_number = self._next_number, self._next_number + 1
+        under_way = self._patience.start(number, self._tell_time(), num_late=attempt.num_late)
+        is_silent = False
+        try:
+            async with asyncio.timeout(None) as self._scopes[number]:
+                outcome = await self._client.send(attempt.request)
+        except TimeoutError:
+            is_silent = self._patience.is_silent(number)
+            outcome = self._find_late(self._patience.allow(number))
+        finally:
+            del self._scopes[number]
+        seconds = None
+        if isinstance(outcome, Fault) and outcome.kind in ("silent", "late"):
+            self._patience.end(number)
+        else:
+            is_answer = not isinstance(outcome, Fault)
+            taken = self._patience.end_by_reply(number, self._tell_time(), is_answer=is_answer)
+            seconds = taken if is_answer else None
+        self._window.end(number, next_number=self._next_number, under_way=under_way, seconds=seconds)
+        if is_silent:
+            self._window.close()
         if isinstance(outcome, Fault):
             self._take_fault(attempt, outcome, foreseen)
         else:
             self._take_outcome(attempt, outcome, foreseen)
+
+    def _find_late(self, seconds: float) -> Fault:
+        return Fault(
+            kind="late",
+            reason=f"no answer within {seconds:g} s",
+            remedy=f"{self._exchange.remedies.connection}; a slow server needs more limits.timeout_seconds",
+            is_spent=True,
+        )
 
     async def _wait_or_stop(self, delay: float) -> bool:
         """Waits; True if the engine was stopped before."""
@@ -224,34 +315,46 @@ class Engine:
 
     def _take_outcome(self, attempt: _Attempt, outcome: ChatOutcome, foreseen: float) -> None:
         self._was_heard = self._has_answered = True
-        self._num_failed = 0
+        self._num_failed = self._num_alike = 0
         self._window.widen()
-        used = self._count(outcome)
+        usage = Usage(prompt_tokens=outcome.prompt_tokens, completion_tokens=outcome.completion_tokens)
+        used = self._count(usage)
         if used is not None:
             self._num_counted += used.tokens
             self._num_reserved += attempt.most.tokens
             self._token_pace.correct(used.tokens - foreseen)
-        self._budget.settle(attempt.most, attempt.most if used is None else used)
+        # A reply that does not say what it took may have taken the most; a refusal that does not took nothing.
+        unknown = attempt.most if isinstance(outcome, ChatReply) else Spend()
+        self._budget.settle(attempt.most, unknown if used is None else used)
+        self._finish(attempt, outcome, usage)
+
+    def _finish(self, attempt: _Attempt, outcome: ChatOutcome, usage: Usage) -> None:
+        """Hands on an outcome, with what all attempts took."""
+        if attempt.usage is not NO_USAGE:
+            whole = attempt.usage + usage
+            outcome = replace(
+                outcome, prompt_tokens=whole.prompt_tokens, completion_tokens=whole.completion_tokens
+            )
         self._finished.append(outcome)
 
-    def _count(self, outcome: ChatOutcome) -> Spend | None:
-        """What a call took by the server's own count; None if it does not say."""
-        if (
-            isinstance(outcome, ChatFailure)
-            or outcome.prompt_tokens is None
-            or outcome.completion_tokens is None
-        ):
+    def _count(self, usage: Usage) -> Spend | None:
+        """What an attempt took by the server's own count; None if it does not say."""
+        if usage.prompt_tokens is None or usage.completion_tokens is None:
             return None
-        return Spend.of_call(outcome.prompt_tokens, outcome.completion_tokens, self._price)
+        return Spend.of_call(usage.prompt_tokens, usage.completion_tokens, self._price)
 
     def _take_fault(self, attempt: _Attempt, fault: Fault, foreseen: float) -> None:
-        self._was_heard |= fault.kind != "silent"
-        self._budget.settle(attempt.most, attempt.most if fault.is_spent else Spend())
+        self._was_heard |= fault.kind not in ("silent", "late")
+        used = self._count(fault.usage) or (attempt.most if fault.is_spent else Spend())
+        self._budget.settle(attempt.most, used)
+        attempt.usage += fault.usage
         if not fault.is_spent:
-            self._token_pace.correct(-foreseen)
-        if fault.kind == "busy":
+            self._token_pace.correct(used.tokens - foreseen)
+        if fault.kind in ("busy", "late"):
             self._window.narrow()
-        if fault.kind == "fatal":
+        if fault.kind == "late":
+            attempt.num_late += 1
+        if self._is_hopeless(fault):
             self._stop(fault.reason, fault.remedy)
         elif (fault.wait_seconds or 0.0) > LONGEST_ASKED_WAIT_SECONDS:
             self._stop(f"the server asks to wait {fault.wait_seconds:.0f} s ({fault.reason})", "wait as long")
@@ -260,11 +363,20 @@ class Engine:
         else:
             self._wait(attempt, fault)
 
+    def _is_hopeless(self, fault: Fault) -> bool:
+        """Whether a fault shows that no call can be answered."""
+        if fault.kind == "fatal":
+            self._num_alike += 1
+            return not self._has_answered or self._num_alike >= FATAL_REPLIES
+        if fault.stops_after is None or self._has_answered:
+            return False
+        self._num_alike += 1
+        return self._num_alike >= fault.stops_after
+
     def _fail(self, attempt: _Attempt, fault: Fault) -> None:
         many = f" (the last of {attempt.num_made} attempts)" if attempt.num_made > 1 else ""
-        self._finished.append(
-            ChatFailure(call_id=attempt.request.call_id, kind="failed", reason=fault.reason + many)
-        )
+        failure = ChatFailure(call_id=attempt.request.call_id, kind="failed", reason=fault.reason + many)
+        self._finish(attempt, failure, NO_USAGE)
         if fault.kind != "lasting" or not self._has_answered:
             self._num_failed += 1
         if not self._was_heard:
@@ -276,7 +388,7 @@ class Engine:
         chance = derive_seed(0, "wait", attempt.request.call_id, attempt.num_made) / 2**SEED_BITS
         doubled = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** (attempt.num_made - 1))
         seconds = fault.wait_seconds * (1 + chance / 10) if fault.wait_seconds else doubled * (1 + chance) / 2
-        is_held = fault.kind == "busy"
+        is_held = fault.kind in ("busy", "late")
         self._num_waiting += 1
         self._num_held += is_held
         self._loop.call_later(seconds, self._return, attempt, is_held)
@@ -284,7 +396,10 @@ class Engine:
     def _return(self, attempt: _Attempt, is_held: bool) -> None:
         self._num_waiting -= 1
         self._num_held -= is_held
-        self._ready.append(attempt)
+        if self._was_heard:
+            self._ready.append(attempt)
+        else:  # one call that fails to the end shows that nobody is there
+            self._ready.appendleft(attempt)
         self._wake_up()
 
     def _stop(self, reason: str, remedy: str) -> None:

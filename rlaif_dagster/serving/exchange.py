@@ -6,38 +6,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final, Literal
+from typing import Final
 
 from rlaif_dagster.serving.calls import ChatCall, ChatFailure, ChatOutcome, ChatReply
+from rlaif_dagster.serving.faults import SEVERAL_REFUSALS, Fault, classify, find_status, is_refusal
 from rlaif_dagster.serving.formats import CHAT_COMPLETIONS, ChatFormat, ChatSettings
+from rlaif_dagster.serving.problems import Problem
+from rlaif_dagster.serving.replies import NO_USAGE, Usage, read_reply
 
 SHORTEST_SECRET: Final = 8
 """A key of fewer characters, such as `EMPTY`, is a placeholder, and may be a word of the model's."""
 LONGEST_REASON: Final = 300
 """Characters of a server's own words that are kept."""
 
-FaultKind = Literal["silent", "busy", "passing", "lasting", "fatal"]
-"""`silent`: no reply, may pass; `busy`: asked too much, may pass; `passing`: another fault that may pass; `lasting`:
-this call cannot succeed; `fatal`: no call can."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """Why an attempt gave no answer.
-
-    Attributes:
-        kind: What is to be done about it.
-        reason: For people; without keys.
-        remedy: What to do where it does not pass.
-        wait_seconds: How long the server asks to wait, where it does.
-        is_spent: Whether the attempt may have been billed.
-    """
-
-    kind: FaultKind
-    reason: str
-    remedy: str = "see what the server says"
-    wait_seconds: float | None = None
-    is_spent: bool = False
+_FORMS: Final = {
+    "completion": "the reply is no chat completion",
+    "error": "an error inside HTTP 200",
+    "empty": "the reply is empty",
+    "web page": "the reply is a web page",
+    "text": "the reply is no chat completion",
+    "broken": "the reply breaks off",
+    "other": "the reply is no chat completion",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +65,8 @@ class Remedies:
     logprobs: str = "use a server that gives them"
     budget: str = "allow more"
 
-    def find(self, status: int) -> str:
-        """The remedy for an HTTP status."""
+    def find(self, status: int | None) -> str:
+        """The remedy for an HTTP status, or for what an error inside HTTP 200 means."""
         if status in (401, 403):
             return self.key
         return "pay, or use another key" if status == 402 else self.request  # noqa: PLR2004
@@ -130,41 +120,70 @@ class Exchange:
             body: The body.
             now: The time, for a `Retry-After` that is a date.
         """
-        if status == 200:  # noqa: PLR2004
+        body = body if self._secret is None else body.replace(self._secret.encode(), b"[key]")
+        if 200 <= status < 300:  # noqa: PLR2004
             try:
-                reply = self._format.read(request.call_id, body)
+                return self._take(request, self._format.read(request.call_id, body))
             except (ValueError, LookupError, TypeError, AttributeError):
-                return Fault(kind="passing", reason="the reply is not a chat completion", is_spent=True)
-            return self._take(reply)
-        problem = _Problem.from_body(body)
-        said = self.redact(" ".join(problem.message.split()))[:LONGEST_REASON]
-        if problem.code == "content_filter":
-            return ChatFailure(call_id=request.call_id, kind="refused", reason=f"content filter: {said}")
-        kind = _classify(status, problem.code)
+                return self._explain(request, status, headers, body, now)
+        return self._explain(request, status, headers, body, now)
+
+    def _explain(
+        self, request: Request, status: int, headers: Mapping[str, str], body: bytes, now: datetime
+    ) -> ChatFailure | Fault:
+        """What a reply means that is no completion."""
+        reply = read_reply(body)
+        problem = reply.said if isinstance(reply.said, Problem) else Problem(words="")
+        meant = find_status(status, problem)
+        said = self.redact(problem.words)[:LONGEST_REASON]
+        if is_refusal(meant, problem):
+            return ChatFailure(
+                call_id=request.call_id,
+                kind="refused",
+                reason=f"content filter: {said}",
+                prompt_tokens=reply.usage.prompt_tokens,
+                completion_tokens=reply.usage.completion_tokens,
+            )
+        kind, stops_after = classify(meant, problem, json.loads(request.body))
+        is_success = status < 300  # noqa: PLR2004
+        what = _FORMS[reply.form] if is_success else f"HTTP {status}"
+        if is_success and reply.form == "error" and meant is not None:
+            what += f" (code {meant})"
         return Fault(
             kind=kind,
-            reason=f"HTTP {status}" + (f": {said}" if said else ""),
-            remedy=self.remedies.find(status),
+            reason=what + (f": {said}" if said else ""),
+            remedy=self.remedies.find(meant),
             wait_seconds=read_retry_after(headers, now) if kind in ("busy", "passing") else None,
+            usage=reply.usage,
+            is_spent=is_success and reply.form == "broken" and reply.usage == NO_USAGE,
+            stops_after=stops_after,
         )
 
     def redact(self, text: str) -> str:
         """Removes the key from a text."""
         return text if self._secret is None else text.replace(self._secret, "[key]")
 
-    def _take(self, reply: ChatReply) -> ChatReply | Fault:
-        is_answer = not reply.refusal and reply.finish_reason != "content_filter"
+    def _take(self, request: Request, reply: ChatReply) -> ChatReply | Fault:
+        usage = Usage(prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens)
+        finish = reply.finish_reason
+        if finish is None and (reply.completion_tokens or 0) >= request.most_output_tokens:
+            finish = "length"
+        if finish == "error":
+            return Fault(kind="passing", reason="the server broke off its reply", usage=usage)
+        is_answer = not reply.refusal and finish != "content_filter"
         if self._chat.reads_first_token and is_answer and not reply.first_token:
             return Fault(
-                kind="fatal",
+                kind="passing",
                 reason="the server sends no log-probabilities",
                 remedy=self.remedies.logprobs,
-                is_spent=True,
+                usage=usage,
+                stops_after=SEVERAL_REFUSALS,
             )
         return replace(
             reply,
             text=None if reply.text is None else self.redact(reply.text),
             refusal=self.redact(reply.refusal)[:LONGEST_REASON] if reply.refusal else None,
+            finish_reason=finish,
             first_token=reply.first_token if self._chat.reads_first_token else (),
         )
 
@@ -181,35 +200,3 @@ def read_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
             return None
         seconds = ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds()
     return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
-def _classify(status: int, code: str | None) -> FaultKind:
-    if code == "insufficient_quota" or status < 400 or status in (401, 402, 403, 404, 405):  # noqa: PLR2004
-        return "fatal"
-    if status == 429:  # noqa: PLR2004
-        return "busy"
-    return "passing" if status >= 500 or status in (408, 409, 425) else "lasting"  # noqa: PLR2004
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Problem:
-    """What an error body says; servers differ in where they say it."""
-
-    message: str
-    code: str | None
-
-    @classmethod
-    def from_body(cls, body: bytes) -> "_Problem":
-        try:
-            value = json.loads(body)
-        except ValueError:
-            return cls(message=body.decode("utf-8", "replace"), code=None)
-        for name in ("error", "detail", "message"):
-            if isinstance(value, dict) and name in value:
-                code = value.get("code")
-                value = value[name]
-                if isinstance(value, dict):
-                    code = value.get("code", code)
-                    value = value.get("message", value)
-                return cls(message=value if isinstance(value, str) else json.dumps(value), code=code)
-        return cls(message=json.dumps(value), code=None)

@@ -6,11 +6,13 @@ are the same for all.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Final, Protocol
+from typing import Final, Protocol
 
-from pydantic import BaseModel, Field, JsonValue, field_validator
+from pydantic import JsonValue
 
-from rlaif_dagster.serving.calls import ChatCall, ChatReply, TokenLogprob
+from rlaif_dagster.serving.calls import ChatCall, ChatReply
+from rlaif_dagster.serving.problems import Problem
+from rlaif_dagster.serving.replies import read_reply
 
 TOP_LOGPROBS: Final = 20
 """The likeliest next tokens that are asked for; servers give no more."""
@@ -25,8 +27,8 @@ class ChatSettings:
         temperature: Divides the logits; 0 takes the likeliest token.
         max_tokens: Longest reply, in tokens.
         max_tokens_name: What the server calls it.
-        reads_first_token: If True, the log-probabilities of the first token are asked for, and a server that gives
-            none is of no use.
+        reads_first_token: If True, the log-probabilities of the first token are asked for, and a server that never
+            gives any is of no use.
         extra: More fields of a request, which replace those above; None leaves a field out.
     """
 
@@ -52,7 +54,10 @@ class ChatFormat(Protocol):
         """The fields of a request's body; one that is None is left out."""
 
     def read(self, call_id: str, body: bytes) -> ChatReply:
-        """Reads the body of a reply with the status 200; a ValueError, KeyError or the like says that it is none."""
+        """Reads the body of a reply with the status 200; a ValueError, KeyError or the like says that it is none.
+
+        What it says is wrong is then found as for every server: see `rlaif_dagster.serving.problems`.
+        """
 
 
 class ChatCompletions:
@@ -77,67 +82,23 @@ class ChatCompletions:
         }
 
     def read(self, call_id: str, body: bytes) -> ChatReply:
-        """Reads a completion.
+        """Reads a completion, in any of the ways in which servers write them.
 
         Raises:
             ValueError: If it is none.
         """
-        completion = _Completion.model_validate_json(body)
-        choice = completion.choices[0]
+        reply = read_reply(body)
+        if isinstance(reply.said, Problem):
+            raise ValueError(reply.said.words)  # noqa: TRY004 - what was sent is wrong, no type here
         return ChatReply(
             call_id=call_id,
-            text=choice.message.content,
-            refusal=choice.message.refusal,
-            finish_reason=choice.finish_reason,
-            first_token=choice.list_top(),
-            prompt_tokens=completion.usage.prompt_tokens,
-            completion_tokens=completion.usage.completion_tokens,
+            text=reply.said.text,
+            refusal=reply.said.refusal,
+            finish_reason=reply.said.finish_reason,
+            first_token=reply.said.top,
+            prompt_tokens=reply.usage.prompt_tokens,
+            completion_tokens=reply.usage.completion_tokens,
         )
 
 
 CHAT_COMPLETIONS: Final = ChatCompletions()
-
-
-class _TopToken(BaseModel):
-    token: str
-    logprob: Annotated[float, Field(le=1.0)]  # a little above 0 by rounding at worst
-
-
-class _Token(BaseModel):
-    top_logprobs: list[_TopToken] = []
-
-
-class _Logprobs(BaseModel):
-    content: list[_Token] | None = None
-
-
-class _Message(BaseModel):
-    content: str | None = None
-    refusal: str | None = None
-
-
-class _Choice(BaseModel):
-    message: _Message
-    finish_reason: str | None = None
-    logprobs: _Logprobs | None = None
-
-    def list_top(self) -> tuple[TokenLogprob, ...]:
-        """The likeliest first tokens; none where the server does not say."""
-        tokens = (self.logprobs.content if self.logprobs else None) or []
-        top = tokens[0].top_logprobs if tokens else []
-        return tuple(TokenLogprob(token=token.token, logprob=token.logprob) for token in top)
-
-
-class _Usage(BaseModel):
-    prompt_tokens: Annotated[int, Field(ge=0)] | None = None
-    completion_tokens: Annotated[int, Field(ge=0)] | None = None
-
-
-class _Completion(BaseModel):
-    choices: list[_Choice] = Field(min_length=1)
-    usage: _Usage = _Usage()
-
-    @field_validator("usage", mode="before")
-    @classmethod
-    def _take_null(cls, usage: object) -> object:
-        return {} if usage is None else usage

@@ -43,7 +43,9 @@ class LimitSettings(_Settings):
     requests_per_minute: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
     tokens_per_minute: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
     timeout_seconds: float = Field(default=60.0, gt=0.0, allow_inf_nan=False)
-    """Of one attempt."""
+    """What the server may take for one call; waiting behind calls that were sent before does not count."""
     max_attempts: int = Field(default=6, ge=1, le=100)
     """Attempts at one call, where the fault may pass."""
+    retry_unparsed: bool = False
+    """Whether questions whose reply holds no verdict (unparsed, refused, cut off) are asked, and paid for, again."""
     budget: BudgetSettings = BudgetSettings()

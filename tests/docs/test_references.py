@@ -62,6 +62,7 @@ def test_every_table_on_disk_has_a_reference() -> None:
     assert described == {
         "rlaif_dagster.prompts.prompts_schema",
         "rlaif_dagster.generation.responses.responses_schema",
+        "rlaif_dagster.generation.responses.failed_responses_schema",
         "rlaif_dagster.judging.verdicts.judgements_schema",
         "rlaif_dagster.preferences.preferences_schema",
         "rlaif_dagster.evaluation.evaluate.COMPARISONS_SCHEMA",

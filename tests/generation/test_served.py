@@ -58,6 +58,44 @@ def test_a_real_server_says_what_the_policy_says_here(policy_path: Path) -> None
     assert not {row["response_id"] for row in rows} & {row["response_id"] for row in expected}
 
 
+_ODD_SERVER = """
+import http.server, json, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.reply({})
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        odd = asked["messages"][0]["content"] == sys.argv[2]
+        message = {"content": None, "reasoning_content": "hm"} if odd else {"content": "Yes."}
+        self.reply({"choices": [{"message": message, "finish_reason": "stop"}]})
+    def reply(self, value):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(value).encode())
+    def log_message(self, *_):
+        pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+@pytest.mark.slow
+def test_a_reply_that_is_no_answer_is_a_row_that_says_why_and_never_an_empty_answer(
+    policy_path: Path,
+) -> None:
+    odd = ROWS[1]["prompt"]
+    command = (sys.executable, "-c", _ODD_SERVER, "{port}", odd, "{model}")
+    kept: list[Row] = []
+    result = sample(policy_path, LocalSamplingSettings(num_samples=2, server_command=command), kept)
+    assert [row["prompt_id"] for row in result.rows] == ["p0", "p0", "p2", "p2"]
+    assert {row["text"] for row in result.rows} == {"Yes."}
+    assert (len(kept), result.num_sampled, result.num_reused) == (4, 4, 0)
+    assert [(row["prompt_id"], row["index"], row["status"], row["reason"]) for row in result.failed] == [
+        ("p1", index, "failed", "the reply has no text") for index in range(2)
+    ]
+    with pytest.raises(ModelError, match=r"no response to 2 of 6 requests.*p1: the reply has no text"):
+        result.require_all()
+
+
 @pytest.mark.slow
 def test_a_server_that_ends_is_named_with_what_it_said(policy_path: Path) -> None:
     command = (sys.executable, "-c", "import sys; sys.exit('no GPU here')", "{model}", "{port}")

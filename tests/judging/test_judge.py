@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import JudgeError
-from rlaif_dagster.judging.calls import Answer, Call, Judge
+from rlaif_dagster.judging.calls import Answer, AnswerStatus, Call, Judge
 from rlaif_dagster.judging.constitution import Constitution, Principle
 from rlaif_dagster.judging.journal import Journal, open_journal
 from rlaif_dagster.judging.judge import AskedResult, ask_questions, read_verdicts
@@ -207,15 +207,27 @@ def test_failures_are_rows_and_are_retried_alone(
     assert {verdict.status for verdict in verdicts} == {"ok"}
 
 
-def test_an_answer_without_a_verdict_is_asked_again(
-    profile: JudgeProfile, constitution: Constitution, journal: Journal
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [("ok", "Both are good."), ("ok", ""), ("refused", None), ("failed", "Verdi"), ("failed", "")],
+)
+def test_a_reply_without_a_verdict_is_paid_for_again_only_if_that_is_asked_for(
+    profile: JudgeProfile,
+    constitution: Constitution,
+    journal: Journal,
+    status: AnswerStatus,
+    text: str | None,
 ) -> None:
+    """A reply that was cut off has failed with what was written, were it nothing; where none came, there is no text."""
     questions = plan(constitution, profile)
-    unclear = [
-        Answer(call_id=call.call_id, status="ok", text="Both are good.") for call in list_calls(questions)
-    ]
-    result, _ = ask(questions, profile, LongerWins(), journal, earlier=lambda: [unclear])
+    unclear = [Answer(call_id=call.call_id, status=status, text=text) for call in list_calls(questions)]
+    result, verdicts = ask(questions, profile, LongerWins(), journal, earlier=lambda: [unclear])
+    assert result.num_asked == 0
+    assert {verdict.status for verdict in verdicts} == {"unparsed" if status == "ok" else status}
+    assert not any(verdict.is_missing for verdict in verdicts)
+    result, verdicts = ask(questions, profile, LongerWins(), journal, retry_unparsed=True)
     assert result.num_asked == 8
+    assert {verdict.status for verdict in verdicts} == {"ok"}
 
 
 def test_the_same_question_in_two_pairs_is_asked_once(

@@ -13,7 +13,9 @@ from rlaif_dagster.judging.providers.openai import OpenAIJudgeSettings
 from rlaif_dagster.judging.served import JudgeChat, read_score
 from rlaif_dagster.judging.templates import Template, TemplateMessage, load_template
 from rlaif_dagster.serving.calls import TokenLogprob
-from rlaif_dagster.serving.exchange import LONGEST_REASON, Fault, Request, read_retry_after
+from rlaif_dagster.serving.exchange import LONGEST_REASON, Request, read_retry_after
+from rlaif_dagster.serving.faults import Fault
+from rlaif_dagster.serving.replies import NO_USAGE, Usage
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 CALL = Call(
@@ -194,8 +196,14 @@ def test_a_filtered_request_is_a_refusal() -> None:
     "body",
     [b"", b"<html>", b"[]", b"null", b'{"choices": []}', b'{"choices": [{}]}', b'{"error": {}}', b'"\xff"'],
 )
-def test_what_is_no_completion_may_pass_and_may_be_billed(body: bytes) -> None:
+def test_what_is_no_completion_may_pass_and_costs_nothing(body: bytes) -> None:
     fault = read(make_chat(), body)
+    assert isinstance(fault, Fault)
+    assert (fault.kind, fault.is_spent, fault.usage) == ("passing", False, NO_USAGE)
+
+
+def test_a_reply_that_breaks_off_may_have_been_billed() -> None:
+    fault = read(make_chat(), json.dumps(complete("A")).encode()[:40])
     assert isinstance(fault, Fault)
     assert (fault.kind, fault.is_spent) == ("passing", True)
 
@@ -204,9 +212,9 @@ def test_what_is_no_completion_may_pass_and_may_be_billed(body: bytes) -> None:
     ("status", "kind"),
     [
         *((status, "fatal") for status in (301, 302, 307, 401, 402, 403, 404, 405)),
-        *((status, "passing") for status in (408, 409, 425, 500, 502, 503, 504, 529)),
+        *((status, "passing") for status in (408, 409, 425, 500, 502, 504)),
         *((status, "lasting") for status in (400, 413, 415, 422, 451)),
-        (429, "busy"),
+        *((status, "busy") for status in (429, 503, 529)),
     ],
 )
 def test_every_status_is_tried_again_only_if_it_may_pass(status: int, kind: str) -> None:
@@ -325,10 +333,12 @@ def test_probabilities_without_a_verdict_are_unparsed_not_a_guess() -> None:
     assert read_verdict(answer.text or "", load_template("compact")) is None
 
 
-def test_a_server_without_probabilities_can_answer_no_call() -> None:
+def test_a_reply_without_probabilities_may_pass_and_costs_what_it_took() -> None:
+    """A server that gives none ten times before it gave any gives none at all."""
     fault = read(make_chat(verdict="logprob"), complete("A"))
     assert isinstance(fault, Fault)
-    assert fault.kind == "fatal"
+    assert (fault.kind, fault.stops_after) == ("passing", 10)
+    assert fault.usage == Usage(prompt_tokens=7, completion_tokens=2)
     assert "verdict to text" in fault.remedy
 
 

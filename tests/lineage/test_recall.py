@@ -258,6 +258,22 @@ def test_a_try_with_open_rows_is_never_passed_over_for_an_older_one(
     assert computed == ["a"] * 3
 
 
+def test_rows_that_would_be_paid_for_again_are_tried_again_only_where_that_is_asked_for(
+    make_stage: MakeStage, run: Run, computed: list[str]
+) -> None:
+    good = make_stage("a", "x")
+    stage = change(
+        good,
+        compute=lambda context: replace(good.computing.compute(context, good.identity.spec), num_unparsed=1),
+    )
+    assert run(stage).record.counts["num_unparsed_rows"] == 1
+    assert run(stage).status == "reused"
+    retrying = replace(stage, computing=replace(stage.computing, retries_unparsed=True))
+    assert [run(retrying).status for _ in range(2)] == ["computed"] * 2
+    assert run(stage).status == "reused"
+    assert computed == ["a"] * 3
+
+
 def test_a_version_of_a_round_that_was_stopped_is_no_earlier_version(
     make_stage: MakeStage, run: Run, project: Project
 ) -> None:

@@ -57,9 +57,20 @@ def choose(faults: Mapping[str, float], chance: float) -> str:
     return "ok"
 
 
-def name_model(name: str, *, latency: float = 0.0, **faults: float) -> str:
-    """A model that behaves so: mean latency in seconds, spread evenly by a half, and shares of faults."""
-    return json.dumps({"name": name, "latency": latency, "faults": faults})
+def name_model(
+    name: str, *, latency: float = 0.0, spread: float = 0.5, slots: float = sys.maxsize, **faults: float
+) -> str:
+    """A model that behaves so.
+
+    Args:
+        name: Its name.
+        latency: Mean seconds for a call, once it has a slot.
+        spread: The share of them by which a call may take less or more, evenly.
+        slots: How many calls are worked on at once; the others stand in a queue, and none leaves it.
+        faults: Shares of faults.
+    """
+    manner = {"name": name, "latency": latency, "spread": spread, "slots": slots, "faults": faults}
+    return json.dumps(manner)
 
 
 class FaultServer:
@@ -69,6 +80,7 @@ class FaultServer:
         self._log = log
         self._usual = options.usual
         self._attempts: Counter[str] = Counter()
+        self._slots: dict[str, asyncio.Semaphore] = {}
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.read()
@@ -78,7 +90,9 @@ class FaultServer:
         attempt = self._attempts[name]
         manner = json.loads(asked["model"] if asked["model"].startswith("{") else self._usual)
         served = choose(manner["faults"], draw("fault", name, attempt))
-        await asyncio.sleep(manner["latency"] * (0.5 + draw("latency", name, attempt)))
+        async with self._slots.setdefault(asked["model"], asyncio.Semaphore(manner["slots"])):
+            stretch = 2 * draw("latency", name, attempt) - 1
+            await asyncio.sleep(manner["latency"] * (1 + manner["spread"] * stretch))
         line = {"model": asked["model"], "request": name, "attempt": attempt, "served": served}
         self._log.write(json.dumps(line) + "\n")
         if served == "hang":

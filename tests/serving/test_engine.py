@@ -24,6 +24,7 @@ from rlaif_dagster.judging.served import ServedJudge
 from rlaif_dagster.judging.templates import load_template
 from rlaif_dagster.serving.client import _find_proxy
 from rlaif_dagster.serving.engine import SILENT_CALLS
+from rlaif_dagster.serving.faults import SEVERAL_REFUSALS
 from tests.serving.fault_server import (
     FAULTS,
     INPUT_TOKENS,
@@ -115,11 +116,42 @@ def test_what_cannot_pass_is_not_tried_again(server: RunningServer) -> None:
     assert {(answer.status, answer.reason) for answer in answers} == {("failed", "HTTP 400: 400 for None")}
 
 
-def test_a_judge_that_fails_at_everything_is_stopped(server: RunningServer) -> None:
+def test_a_judge_that_refuses_every_call_is_stopped_after_a_few(server: RunningServer) -> None:
+    """Ten refusals that name no parameter, and nothing else, are no chance."""
     model = name_model("many", **{"400": 1.0})
-    with pytest.raises(JudgeError, match=f"{SILENT_CALLS} calls in a row failed, the last with: HTTP 400"):
+    with pytest.raises(JudgeError, match=r": HTTP 400: 400 for None\.\n"):
         list(chain.from_iterable(make_judge(server, model, limits={"concurrency": 8}).ask(make_calls(1000))))
-    assert server.count_served(model)["400"] <= SILENT_CALLS + 8
+    assert server.count_served(model)["400"] <= SEVERAL_REFUSALS + 8
+
+
+@pytest.mark.slow
+def test_a_judge_that_fails_at_everything_is_stopped(server: RunningServer) -> None:
+    model = name_model("down", **{"500": 1.0})
+    limits = {"concurrency": 64, "max_attempts": 1}
+    with pytest.raises(JudgeError, match=f"{SILENT_CALLS} calls in a row failed, the last with: HTTP 500"):
+        list(chain.from_iterable(make_judge(server, model, limits=limits).ask(make_calls(1000))))
+    assert server.count_served(model)["500"] <= SILENT_CALLS + 64
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slots", [1, 4])
+def test_no_call_is_sent_again_into_the_queue_that_the_engine_made(server: RunningServer, slots: int) -> None:
+    """Of 64 calls sent at once, the last waits for 64 / slots x 0.1 s, far longer than the time limit for one."""
+    model = name_model(f"{slots} slots", latency=0.1, slots=slots)
+    limits = {"timeout_seconds": 0.6}
+    answers = list(chain.from_iterable(make_judge(server, model, limits=limits).ask(make_calls(80))))
+    assert {answer.status for answer in answers} == {"ok"}
+    assert server.count_served(model) == {"ok": 80}
+
+
+@pytest.mark.slow
+def test_a_server_that_takes_longer_than_the_time_limit_is_waited_for_longer(server: RunningServer) -> None:
+    """The first attempts are late; one call at a time is then given twice the time, and the others are, too."""
+    model = name_model("slow", latency=1.2, spread=0.0)
+    limits = {"timeout_seconds": 1.0}
+    answers = list(chain.from_iterable(make_judge(server, model, limits=limits).ask(make_calls(12))))
+    assert {answer.status for answer in answers} == {"ok"}
+    assert server.count_served(model)["ok"] <= 2 * 12
 
 
 @pytest.mark.parametrize("status", ["401", "403"])

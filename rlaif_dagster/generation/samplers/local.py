@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from rlaif_dagster.generation.dialogues import Completion
+    from rlaif_dagster.serving.calls import ChatFailure
 
 
 class LocalSamplingSettings(PolicySampling):
@@ -71,7 +72,7 @@ class LocalSamplingSettings(PolicySampling):
         seeds: Sequence[int],
         device: "torch.device",
         batch_size: int,
-    ) -> "Iterator[Mapping[int, Completion]]":
+    ) -> "Iterator[Mapping[int, Completion | ChatFailure]]":
         """Answers each prompt once, with its own seed; see `PolicySampling.complete`."""
         from rlaif_dagster.generation.sampling import complete_batches
         from rlaif_dagster.generation.served import complete_by_server

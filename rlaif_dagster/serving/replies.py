@@ -1,0 +1,343 @@
+"""What a server's reply says, whatever form it has: a completion, or the server's own words about what is wrong.
+
+Servers that call themselves OpenAI-compatible differ in nearly everything but the main case. So nothing is required
+here but what is needed: a field that is missing, or of another type, is taken as not given, and never as an error.
+
+- **Body**: JSON, with or without a byte order mark; event streams (`data: {…}`) and JSON lines, though no stream was
+  asked for, are joined. Anything else (HTML, plain text, half a JSON) is no completion, and its words are kept.
+- **Errors** with any HTTP status: see `rlaif_dagster.serving.problems`.
+- **Text**: a string, or parts, of which reasoning and unknown ones are left out.
+- **Usage**: numbers in several places and spellings.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+from pydantic_core import from_json
+
+from rlaif_dagster.serving.calls import FinishReason, TokenLogprob
+from rlaif_dagster.serving.problems import (
+    LONGEST_WORDS,
+    Problem,
+    clean_text,
+    find_first_choice,
+    find_problem,
+    shorten_words,
+)
+
+MOST_TOKENS: Final = 10**12
+"""A count above this is none."""
+_FINISHES: Final[Mapping[FinishReason, str]] = {
+    "stop": "stop eos eos_token end end_turn stop_sequence stop_token stop_str complete completed done finished finish "
+    "finish_reason_stop normal success",
+    "length": "length max_tokens max_length max_new_tokens max_output_tokens max_completion_tokens model_length "
+    "token_limit limit truncated model_context_window_exceeded context_length",
+    "content_filter": "content_filter content_filtered content-filter safety recitation prohibited_content blocklist "
+    "blocked spii refusal guardrail_intervened sensitive moderation language image_safety error_toxic "
+    "data_inspection_failed",
+    "tool_calls": "tool_calls tool_call tool_use function_call tool_code tools",
+    "error": "error failed failure abort aborted cancel cancelled canceled network_error insufficient_system_resource "
+    "malformed_function_call malformed_response timeout unload",
+}
+"""The words that servers have for each; case does not count."""
+_FINISH: Final[Mapping[str, FinishReason]] = {
+    said: finish for finish, words in _FINISHES.items() for said in words.split()
+}
+_THOUGHTS: Final = ("think", "reason", "summary", "analysis")
+_READ: Final = ("prompt_tokens", "input_tokens", "promptTokenCount", "prompt_eval_count")
+_WRITTEN: Final = ("completion_tokens", "output_tokens", "candidatesTokenCount", "eval_count")
+_WHOLE: Final = ("total_tokens", "totalTokenCount")
+_TAGS: Final = re.compile(r"<(script|style|head)\b.*?</\1\s*>|<[^<>]{1,400}>", re.DOTALL | re.IGNORECASE)
+_TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title", re.DOTALL | re.IGNORECASE)
+_STREAM: Final = re.compile(r"\A\s*(?:(?::|event:|id:|retry:)[^\n]*\n\s*)*data:")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens by the server's own count; None where it does not say."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """Both together, as far as counted."""
+        return Usage(
+            prompt_tokens=_add(self.prompt_tokens, other.prompt_tokens),
+            completion_tokens=_add(self.completion_tokens, other.completion_tokens),
+        )
+
+
+NO_USAGE: Final = Usage()
+"""Nothing that the server says."""
+
+
+def _add(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one if other is None else one + other
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continuation:
+    """What a model wrote.
+
+    Attributes:
+        text: Without reasoning that stands apart; None where nothing was written.
+        refusal: The model's own refusal.
+        finish_reason: How it ended; None where that is not said or not known.
+        top: The likeliest first tokens; empty where they are not said.
+    """
+
+    text: str | None
+    refusal: str | None
+    finish_reason: FinishReason | None
+    top: tuple[TokenLogprob, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A body that was read: a completion, a problem, or (where it is neither) a problem in its own words.
+
+    Attributes:
+        said: What it says.
+        usage: What it took.
+        form: What the body is, where it is no JSON of a completion or an error.
+    """
+
+    said: Continuation | Problem
+    usage: Usage = NO_USAGE
+    form: Literal["completion", "error", "empty", "web page", "text", "broken", "other"] = "completion"
+
+
+def read_reply(body: bytes) -> Reply:
+    """Reads a reply's body; nothing that a server sends makes it fail."""
+    try:
+        value = from_json(body)  # fast, and enough for nearly all
+    except ValueError:
+        text = _decode(body)
+        if not text:
+            return Reply(said=Problem(words=""), form="empty")
+        value = _read_json(text)
+        if value is None:
+            return _read_words(text)
+    usage = find_usage(value)
+    error = find_problem(value)
+    if error is not None:
+        said = error if error.words else replace(error, words=shorten_words(_decode(body)))
+        return Reply(said=said, usage=usage, form="error")
+    completion = _find_completion(value)
+    if completion is None:
+        return Reply(said=Problem(words=shorten_words(_decode(body))), usage=usage, form="other")
+    return Reply(said=completion, usage=usage)
+
+
+def _decode(body: bytes) -> str:
+    return body.decode("utf-8-sig", "replace").strip()
+
+
+def _read_json(text: str) -> object:
+    """The value, or what the chunks of a stream say together; None where it is neither."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        chunks = list(_read_chunks(text))
+    return _join(chunks) if chunks else None
+
+
+def _read_chunks(text: str) -> Iterator[Mapping[str, Any]]:
+    """The JSON objects of an event stream, or of JSON lines."""
+    is_stream = _STREAM.match(text) is not None
+    for line in text.splitlines():
+        data = line.strip()
+        if is_stream:
+            if not data.startswith("data:"):
+                continue
+            data = data.removeprefix("data:").strip()
+        try:
+            chunk = json.loads(data)
+        except (ValueError, RecursionError):
+            if not is_stream and data:
+                return  # no JSON lines
+            continue  # `[DONE]`, or a line that was torn
+        if isinstance(chunk, dict):
+            yield chunk
+
+
+def _join(chunks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The chunks of a stream as one completion."""
+    whole: dict[str, Any] = {}
+    message: dict[str, Any] = {}
+    choice: dict[str, Any] = {"message": message}
+    for chunk in chunks:
+        whole.update(
+            {name: value for name, value in chunk.items() if name != "choices" and value is not None}
+        )
+        first = find_first_choice(chunk)
+        if first is None:
+            continue
+        whole["choices"] = [choice]
+        delta = first.get("delta", first.get("message"))
+        for name, value in (delta if isinstance(delta, dict) else {}).items():
+            if isinstance(value, str) and isinstance(message.get(name, ""), str) and name != "role":
+                message[name] = message.get(name, "") + value
+            elif isinstance(value, list) and isinstance(message.get(name, []), list):
+                message.setdefault(name, []).extend(value)
+            elif value is not None:
+                message[name] = value
+        logprobs = first.get("logprobs")
+        if logprobs and "logprobs" not in choice:
+            choice["logprobs"] = logprobs
+        choice.update({name: first[name] for name in ("finish_reason", "error", "text") if first.get(name)})
+    return whole
+
+
+def _find_completion(value: object) -> Continuation | None:
+    """The first choice; None where there is none."""
+    first = find_first_choice(value) if isinstance(value, dict) else None
+    if first is None:
+        return None
+    message = first.get("message", first.get("delta"))
+    if not isinstance(message, dict):
+        if not isinstance(first.get("text"), str):
+            return None
+        message = {"content": first["text"]}
+    text, refusal = _read_content(message.get("content"))
+    said = message.get("refusal")
+    return Continuation(
+        text=None if text is None else clean_text(text),
+        refusal=clean_text(said) if isinstance(said, str) and said.strip() else refusal,
+        finish_reason=_read_finish(first.get("finish_reason", first.get("stop_reason"))),
+        top=tuple(_list_top(first.get("logprobs"))),
+    )
+
+
+def _read_content(content: object) -> tuple[str | None, str | None]:
+    """Text and refusal."""
+    if isinstance(content, str):
+        return content, None
+    if isinstance(content, int | float) and not isinstance(content, bool):
+        return str(content), None
+    parts = [content] if isinstance(content, dict) else content if isinstance(content, list) else []
+    texts, refusals = [], []
+    for part in parts:
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, dict):
+            kind = str(part.get("type", "text")).lower()
+            text = part.get("text")
+            if isinstance(text, dict):
+                text = text.get("value")
+            if isinstance(part.get("refusal"), str):
+                refusals.append(part["refusal"])
+            elif (
+                isinstance(text, str)
+                and not any(mark in kind for mark in _THOUGHTS)
+                and not part.get("thought")
+            ):
+                texts.append(text)
+    return "".join(texts) if texts else None, clean_text(" ".join(refusals)) or None
+
+
+def _read_finish(said: object) -> FinishReason | None:
+    if isinstance(said, dict):
+        said = said.get("type")
+    return _FINISH.get(said.strip().lower()) if isinstance(said, str) else None
+
+
+def _list_top(logprobs: object) -> Iterator[TokenLogprob]:
+    """The likeliest first tokens, in any of the shapes in which servers give them."""
+    if isinstance(logprobs, list):
+        logprobs = {"content": logprobs}
+    if not isinstance(logprobs, dict):
+        return
+    content = logprobs.get("content")
+    if isinstance(content, list) and content and isinstance(content[0], dict):
+        yield from _list_one(content[0], content[0].get("top_logprobs"))
+        return
+    tokens, chances, tops = (
+        value if isinstance(value, list) else []
+        for value in map(logprobs.get, ("tokens", "token_logprobs", "top_logprobs"))
+    )
+    first = {"token": tokens[0], "logprob": chances[0]} if tokens and chances else {}
+    yield from _list_one(first, tops[0] if tops else None)
+
+
+def _list_one(token: Mapping[str, Any], top: object) -> Iterator[TokenLogprob]:
+    """The tokens listed for one place, else the one that was taken."""
+    if isinstance(top, dict):
+        top = [{"token": name, "logprob": chance} for name, chance in top.items()]
+    listed = [entry for entry in top if isinstance(entry, dict)] if isinstance(top, list) else []
+    read = [known for known in map(_read_token, listed) if known is not None]
+    yield from read or filter(None, [_read_token(token)])
+
+
+def _read_token(entry: Mapping[str, Any]) -> TokenLogprob | None:
+    chance = entry.get("logprob")
+    if isinstance(chance, bool) or not isinstance(chance, int | float):
+        return None
+    if not math.isfinite(chance) or chance > 1.0:  # a little above 0 by rounding at worst
+        return None
+    raw, token = entry.get("bytes"), entry.get("token")
+    if isinstance(raw, list) and raw and all(type(one) is int and 0 <= one < 256 for one in raw):  # noqa: PLR2004
+        token = bytes(raw).decode("utf-8", "replace")
+    if not isinstance(token, str):
+        return None
+    # Vocabularies spell the blank before a word in their own ways, and some servers give that spelling.
+    return TokenLogprob(
+        token=clean_text(token.replace("\u2581", " ").replace("\u0120", " ")), logprob=float(chance)
+    )
+
+
+def find_usage(value: object) -> Usage:
+    """Reads what a reply took."""
+    counts = next(_find_counts(value), None)
+    if counts is None:
+        return NO_USAGE
+    read = _count(counts, _READ)
+    written = _count(counts, _WRITTEN)
+    whole = _count(counts, _WHOLE)
+    if whole is not None and read is not None:  # some servers count reasoning in the total alone
+        written = max(written or 0, whole - read)
+    elif whole is not None and written is not None:
+        read = max(0, whole - written)
+    return Usage(prompt_tokens=read, completion_tokens=written)
+
+
+def _find_counts(value: object) -> Iterator[Mapping[str, Any]]:
+    """The places where servers put their counts."""
+    if isinstance(value, list):
+        value = next((one for one in value if isinstance(one, dict)), None)
+    if isinstance(value, dict):
+        for place in (value, value.get("x_groq"), find_first_choice(value), value.get("error")):
+            for name in ("usage", "usageMetadata"):
+                if isinstance(place, dict) and isinstance(place.get(name), dict):
+                    yield place[name]
+
+
+def _count(counts: Mapping[str, Any], names: Iterable[str]) -> int | None:
+    for name in names:
+        value = counts.get(name)
+        if isinstance(value, str):
+            try:
+                value = float(value)
+            except ValueError:
+                continue
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS:
+            return math.ceil(value)
+    return None
+
+
+def _read_words(text: str) -> Reply:
+    """The words of a body that is no JSON."""
+    if text.startswith("<"):
+        text = text[: 10 * LONGEST_WORDS]
+        title = _TITLE.search(text)
+        words = _TAGS.sub(" ", text)
+        return Reply(
+            said=Problem(words=shorten_words(f"{title[1] if title else ''} {words}" if title else words)),
+            form="web page",
+        )
+    is_broken = text[0] in "{[" or _STREAM.match(text) is not None
+    return Reply(said=Problem(words=shorten_words(text)), form="broken" if is_broken else "text")
