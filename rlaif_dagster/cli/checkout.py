@@ -1,4 +1,4 @@
-"""`rlaif checkout`: a past version, or the whole project as it was."""
+"""`rlaif checkout`: copies a past version, or the whole project as it was, into a folder."""
 
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from rlaif_dagster.lineage.time_travel import checkout_project, checkout_version
 
 
 def checkout_command(root: Path, version: str, folder: Path, *, whole: bool) -> None:
-    """Copies it and says what it is.
+    """Copies the version and prints what it is.
 
     Raises:
-        RlaifError: If it does not exist, cannot be had, or the folder is there already.
+        RlaifError: If the version does not exist or is not available, or the folder exists already.
     """
     project = Project.open(root, uses_remote=True)
     console = Console()

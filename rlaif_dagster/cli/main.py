@@ -11,9 +11,9 @@ from rlaif_dagster.cli.stopping import StoppableCommands
 from rlaif_dagster.errors import RlaifError
 
 EXIT_ERROR = 2
-"""Exit code when something is wrong that the person can fix; nothing was changed."""
+"""Exit code when something is wrong that the user can fix; nothing was changed."""
 EXIT_UNEXPECTED = 1
-"""Exit code of an error that this package did not foresee."""
+"""Exit code of an unexpected error."""
 
 app = typer.Typer(
     name="rlaif",
@@ -26,7 +26,7 @@ app = typer.Typer(
 
 
 class Invocation:
-    """What `main` has to know of a command that failed.
+    """What `main` needs to know about a command that failed.
 
     Attributes:
         project: The project's folder.
@@ -56,7 +56,9 @@ ProjectOption = Annotated[
 
 def _require_reason(text: str) -> str:
     if not text.strip():
-        raise typer.BadParameter("the reason is empty: say why, for whoever reads the record in a year")
+        raise typer.BadParameter(
+            "the reason is empty: write why, for the person who reads the record in a year"
+        )
     return text
 
 
@@ -65,7 +67,7 @@ ReasonOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, as the last line.")]
 RemoteOption = Annotated[
-    bool, typer.Option("--remote", help="May read from the DVC remote what is missing here.")
+    bool, typer.Option("--remote", help="Allow reading from the DVC remote what is missing locally.")
 ]
 
 
@@ -73,12 +75,12 @@ RemoteOption = Annotated[
 def run(
     assets: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ASSET]...", help="Assets to bring up to date; all if none."),
+        typer.Argument(metavar="[ASSET]...", help="Assets to bring up to date; default: all."),
     ] = None,
     project: ProjectOption = Path(),
     json: JsonOption = False,
 ) -> None:
-    """Bring assets, and what they are made from, up to date with the inputs."""
+    """Bring assets, and everything they are made from, up to date with the inputs."""
     from rlaif_dagster.cli.run import run_command
 
     run_command(project, assets or [], as_json=json)
@@ -88,7 +90,7 @@ def run(
 def plan(
     assets: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ASSET]...", help="Assets that would be brought up to date; all if none."),
+        typer.Argument(metavar="[ASSET]...", help="Assets to plan for; default: all."),
     ] = None,
     project: ProjectOption = Path(),
     json: JsonOption = False,
@@ -109,7 +111,7 @@ def status(project: ProjectOption = Path(), json: JsonOption = False) -> None:
 
 @app.command()
 def releases(project: ProjectOption = Path(), json: JsonOption = False) -> None:
-    """List the released policies: when and why each was promoted, and which one stands."""
+    """List the released policies: when and why each was released, and which one is current."""
     from rlaif_dagster.cli.release import releases_command
 
     releases_command(project, as_json=json)
@@ -122,7 +124,7 @@ def rollback(
         str | None,
         typer.Argument(
             metavar="[RELEASE]",
-            help="Its number, the first digits of its digest, or -2 for two before the one that stands; -1 if none.",
+            help="Its number, the first digits of its digest, or -N for the Nth before the current one; default: -1.",
         ),
     ] = None,
     project: ProjectOption = Path(),
@@ -136,7 +138,7 @@ def rollback(
 
 @app.command()
 def release(project: ProjectOption = Path(), json: JsonOption = False) -> None:
-    """End the hold of a rollback, and promote the newest evaluated policy."""
+    """End the hold of a rollback, and release the newest evaluated policy."""
     from rlaif_dagster.cli.release import release_command
 
     release_command(project, as_json=json)
@@ -146,7 +148,7 @@ ReleaseArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="[RELEASE]",
-        help="Its number, or the first digits of its digest; the one that stands if none.",
+        help="Its number, or the first digits of its digest; default: the current release.",
     ),
 ]
 
@@ -159,7 +161,7 @@ def sign(
     release: ReleaseArgument = None,
     project: ProjectOption = Path(),
 ) -> None:
-    """Sign a release: its policy's bytes, why it was released, and the history up to it."""
+    """Sign a release: the policy's bytes, the reasons for the release, and the history up to it."""
     from rlaif_dagster.cli.sign import sign_command
 
     sign_command(project, release, key)
@@ -167,13 +169,13 @@ def sign(
 
 @app.command()
 def verify(
-    key: Annotated[Path, typer.Option("--key", metavar="FILE", help="The public key (PEM) of who signed.")],
+    key: Annotated[Path, typer.Option("--key", metavar="FILE", help="The signer's public key (PEM).")],
     release: ReleaseArgument = None,
     project: ProjectOption = Path(),
     remote: RemoteOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Verify who signed a release, and that it is still what was signed; say what that proves.
+    """Verify who signed a release and that it is unchanged since; say what that proves.
 
     Exit code 0: the signature holds; 1: it does not; 2: it could not be verified.
     """
@@ -186,12 +188,12 @@ def verify(
 def report(
     release: ReleaseArgument = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Where to; printed if not given.")
+        Path | None, typer.Option("--out", metavar="FILE", help="The file to write; default: print it.")
     ] = None,
     project: ProjectOption = Path(),
     remote: RemoteOption = False,
 ) -> None:
-    """Write one self-contained HTML page about a release, with how to verify each of its figures."""
+    """Write one self-contained HTML page about a release, which says how to verify each figure."""
     from rlaif_dagster.cli.report import report_command
 
     report_command(project, release, out, remote=remote)
@@ -204,7 +206,7 @@ def override(
     reason: ReasonOption,
     project: ProjectOption = Path(),
 ) -> None:
-    """Let a failed check of an asset's newest version pass; every record that is built on it says so."""
+    """Let an asset's newest version pass a failed check. The record of everything built on it says so."""
     from rlaif_dagster.cli.release import override_command
 
     override_command(project, asset, check, reason)
@@ -215,22 +217,25 @@ def audit(
     target: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ASSET[@DIGEST]]", help="The version whose making is audited; everything if none."
+            metavar="[ASSET[@DIGEST]]",
+            help="Audit only this version and what it was made from; default: everything.",
         ),
     ] = None,
     key: Annotated[
         list[Path] | None,
         typer.Option(
-            "--key", metavar="FILE", help="A signer's public key (PEM), to verify signatures; repeatable."
+            "--key",
+            metavar="FILE",
+            help="A signer's public key (PEM), to verify signatures; can be repeated.",
         ),
     ] = None,
     project: ProjectOption = Path(),
     remote: RemoteOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Re-hash every byte and hold ledger, store, data.dvc, data/ and Dagster's log against each other; change nothing.
+    """Re-hash every byte and compare ledger, store, data.dvc, data/ and Dagster's log. Change nothing.
 
-    Exit code 0: nothing disagrees; 1: findings; 2: the audit could not run.
+    Exit code 0: everything agrees; 1: findings; 2: the audit could not run.
     """
     from rlaif_dagster.cli.audit import audit_command
 
@@ -246,7 +251,9 @@ def checkout(
     folder: Annotated[
         Path, typer.Argument(metavar="DEST", help="A folder that does not exist, or is empty.")
     ],
-    whole: Annotated[bool, typer.Option("--all", help="The whole project as it was at a revision.")] = False,
+    whole: Annotated[
+        bool, typer.Option("--all", help="Copy the whole project as it was at a revision.")
+    ] = False,
     project: ProjectOption = Path(),
 ) -> None:
     """Copy a past version, or the whole project as it was, into a new folder; every byte is verified."""
@@ -261,17 +268,18 @@ def gc(
         list[str],
         typer.Option(
             metavar="RULE",
-            help="What to keep beside the newest versions, releases and pins, which always stay: releases (no more), "
-            "last:N, days:N or ASSET@DIGEST; may be given several times.",
+            help="What to keep in addition to the newest versions, releases and pins, which always stay: releases "
+            "(nothing more), last:N, days:N or ASSET@DIGEST; can be repeated.",
         ),
     ],
     apply: Annotated[
-        bool, typer.Option("--apply", help="Do it; without this, only say what would go.")
+        bool,
+        typer.Option("--apply", help="Remove the versions; without this, only print what would be removed."),
     ] = False,
     project: ProjectOption = Path(),
     json: JsonOption = False,
 ) -> None:
-    """Say which stored versions nothing needs any more, and give them up with --apply; the remote stays as it is."""
+    """List the stored versions that nothing needs, and prune them with --apply. The remote is not changed."""
     from rlaif_dagster.cli.gc import gc_command
 
     gc_command(project, keep, apply=apply, as_json=json)
@@ -281,7 +289,7 @@ def gc(
 def push(project: ProjectOption = Path(), json: JsonOption = False) -> None:
     """Send the ledger and every version that it names to the DVC remote.
 
-    Exit code 0: all is there; 1: a version is in neither place; 2: it could not be done.
+    Exit code 0: everything is there; 1: a version is in neither place; 2: the push failed.
     """
     from rlaif_dagster.cli.share import push_command
 
@@ -291,14 +299,17 @@ def push(project: ProjectOption = Path(), json: JsonOption = False) -> None:
 @app.command()
 def pull(
     heads: Annotated[
-        bool, typer.Option("--heads", help="Only the newest version of each asset; others come when needed.")
+        bool,
+        typer.Option(
+            "--heads", help="Fetch only each asset's newest version; others are fetched when needed."
+        ),
     ] = False,
     project: ProjectOption = Path(),
     json: JsonOption = False,
 ) -> None:
-    """Take over the ledger and the versions of the DVC remote, verified, and show the newest in data/.
+    """Fetch the ledger and the versions from the DVC remote, verify them, and put the newest in data/.
 
-    Exit code 0: all is here; 1: a version is in neither place; 2: it could not be done.
+    Exit code 0: everything is here; 1: a version is in neither place; 2: the pull failed.
     """
     from rlaif_dagster.cli.share import pull_command
 
@@ -318,7 +329,7 @@ def trace(
     remote: RemoteOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Show what something was made from, what it did, and what was learned from it."""
+    """Show what something was made from, and what was made or learned from it."""
     from rlaif_dagster.cli.trace import trace_command
 
     trace_command(project, subject, remote=remote, as_json=json)
@@ -329,16 +340,19 @@ def diff(
     before: Annotated[
         str,
         typer.Argument(
-            metavar="A", help="ASSET@DIGEST, DIGEST, release:NUMBER or a git revision (git:REV if unclear)."
+            metavar="A", help="ASSET@DIGEST, DIGEST, release:NUMBER or a git revision (git:REV if ambiguous)."
         ),
     ],
-    after: Annotated[str, typer.Argument(metavar="B", help="The other side, named in the same way.")],
+    after: Annotated[
+        str, typer.Argument(metavar="B", help="The version to compare with A, named in the same way.")
+    ],
     *,
     project: ProjectOption = Path(),
     remote: RemoteOption = False,
     json: JsonOption = False,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write the comparison as one HTML page.")
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Also write the comparison as one HTML page."),
     ] = None,
 ) -> None:
     """Show what differs between two policies, releases or revisions, and which cause had which effect."""
@@ -359,7 +373,7 @@ def export(
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Where to; printed if not given.")
+        Path | None, typer.Option("--out", metavar="FILE", help="The file to write; default: print it.")
     ] = None,
     project: ProjectOption = Path(),
     remote: RemoteOption = False,
@@ -372,7 +386,7 @@ def export(
 
 @app.command()
 def doctor(project: ProjectOption = Path()) -> None:
-    """Say what is wrong with the install or the project, and the remedy."""
+    """Say what is wrong with the install or the project, and how to fix it."""
     from rlaif_dagster.cli.doctor import doctor_command
 
     raise typer.Exit(doctor_command(project))
@@ -394,14 +408,16 @@ def init(
 @app.command()
 def chat(
     prompt: Annotated[
-        list[str] | None, typer.Argument(metavar="[PROMPT]", help="One prompt; a conversation if none.")
+        list[str] | None, typer.Argument(metavar="[PROMPT]", help="One prompt; default: a conversation.")
     ] = None,
     project: ProjectOption = Path(),
     remote: RemoteOption = False,
-    temperature: Annotated[float, typer.Option(min=0.0, max=5.0, help="0 takes the likeliest token.")] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The seed of a temperature above 0.")] = 0,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, max=5.0, help="0 always takes the most likely token.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The seed for a temperature above 0.")] = 0,
 ) -> None:
-    """Talk to the base and the aligned policy side by side; to the released one too, where it is another."""
+    """Talk to the base and the aligned policy side by side, and to the released one if it differs."""
     from rlaif_dagster.cli.chat import chat_command
 
     chat_command(
@@ -411,7 +427,7 @@ def chat(
 
 @app.command()
 def canary(project: ProjectOption = Path(), json: JsonOption = False) -> None:
-    """Ask the judge some of its questions again, and say whether it still answers as it did."""
+    """Ask the judge a fixed set of its questions again, and say whether it still answers as before."""
     from rlaif_dagster.cli.canary import canary_command
 
     canary_command(project, as_json=json)
@@ -427,7 +443,7 @@ def judge_audit(
     ] = Path(),
     json: JsonOption = False,
 ) -> None:
-    """Measure how right, consistent, biased and calibrated the judges of a verdicts file are."""
+    """Measure how accurate, consistent, biased and calibrated the judges of a verdicts file are."""
     from rlaif_dagster.cli.judge_audit import judge_audit_command
 
     judge_audit_command(project / file, as_json=json)
@@ -445,7 +461,7 @@ def ui(
 
 
 def main() -> None:
-    """Runs the command; an error is a message and an exit code, never a traceback."""
+    """Runs the command. An error becomes a message and an exit code, never a traceback."""
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
     invocation = Invocation()
     try:

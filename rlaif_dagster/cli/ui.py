@@ -1,4 +1,4 @@
-"""`rlaif ui`: the Dagster UI and daemon of a project, on loopback."""
+"""`rlaif ui`: starts the Dagster UI and daemon of a project, on loopback."""
 
 import os
 import sys
