@@ -1,8 +1,8 @@
-"""Why a version is out of date: what people (or upgrades) changed, told where it was changed.
+"""Finds why a version is out of date: what people or upgrades changed, and where.
 
-The parts of the recipe that made the version are held against those that hold now. Where an input differs, the question
-is passed on to it: from the version that was read to the one that is there now. So a cause is always a root cause, even
-when assets in between were brought up to date one by one.
+Compares the parts of the recipe that made the version with those of the current recipe. If an input differs, the same
+question is asked about that input: the version that was read is compared with the current one. So a cause is always a
+root cause, even if assets in between were brought up to date one by one.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -26,9 +26,9 @@ class Cause:
 
     Attributes:
         asset: The asset whose own recipe it changes.
-        path: Where it was made: `FILE: FIELD`, `library NAME`, or `code of ASSET`.
-        old: What stood there, or None.
-        new: What stands there, or None.
+        path: Where the change was made: `FILE: FIELD`, `library NAME`, or `code of ASSET`.
+        old: The old value, or None.
+        new: The new value, or None.
     """
 
     asset: str
@@ -42,12 +42,12 @@ class CauseFinder:
     """Finds root causes in one graph.
 
     Attributes:
-        graph: The stages as they are now.
+        graph: The current stages.
         ledger: The records.
         heads: The newest record of each asset.
-        expected: What is known of each asset's version to come, by asset; filled as the plan goes on.
-        open_version: Gives a folder with a recorded version, or None.
-        found: What was found before.
+        expected: What is known about each asset's next version, by asset; filled while the plan is made.
+        open_version: Returns a folder with a recorded version, or None.
+        found: Causes found before.
     """
 
     graph: Graph
@@ -58,7 +58,7 @@ class CauseFinder:
     found: dict[tuple[str, str, str], tuple[Cause, ...]] = field(default_factory=dict)
 
     def find(self, name: str, old: MaterialisationRecord | None) -> tuple[Cause, ...]:
-        """Lists the root causes that part an asset's version from the one to come, upstream first, each once."""
+        """Lists the root causes that separate an asset's version from its next one, upstream first, each once."""
         if old is None:
             return (Cause(asset=name, path=f"{name}: never materialised", old=None, new=None),)
         key = (name, old.recipe, old.output.digest)
@@ -70,7 +70,7 @@ class CauseFinder:
                 if old.counts.get(OPEN_ROWS):
                     reason = f"{old.counts[OPEN_ROWS]} rows without a result are tried again"
                 if unasked := list_unasked(self.graph[name], old):
-                    reason = f"made before there was the check {', '.join(unasked)}"
+                    reason = f"made before the check {', '.join(unasked)} existed"
                 causes = [Cause(asset=name, path=f"{name}: {reason}", old=old.output.digest, new=expected)]
             self.found[key] = tuple({(cause.asset, cause.path): cause for cause in causes}.values())
         return self.found[key]
@@ -118,7 +118,7 @@ class CauseFinder:
             yield from diff_values(before.get(key), after.get(key), place)
 
     def _find_version(self, asset: str, digest: str) -> MaterialisationRecord | None:
-        """The newest record of a version; mostly it is the newest of the asset, so that no others are read."""
+        """Finds the newest record of a version. Tries the asset's newest record first, so others are rarely read."""
         head = self.heads.get(asset)
         if head is not None and head.output.digest == digest:
             return head

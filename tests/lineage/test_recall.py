@@ -193,7 +193,7 @@ def test_a_version_that_a_new_check_never_saw_is_computed_again(
     stage = make_stage("a", "x", gate=True)
     (planned,) = make_plan(project, {"a": stage}, priced=False).assets
     assert planned.status == "computed"
-    assert [cause.path for cause in planned.causes] == ["a: made before there was the check gate"]
+    assert [cause.path for cause in planned.causes] == ["a: made before the check gate existed"]
     now = run(stage)
     assert (now.status, now.record.output) == ("computed", before.output)
     assert [check.name for check in now.record.checks] == ["gate"]
