@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from rlaif_dagster.training.results import PolicyResult
 
 METHODS: Final = {
-    "dpo": "TRL's DPOTrainer with a soft target for each pair; pairs that the reward model confidently contradicts "
-    "are dropped.",
+    "dpo": "TRL's DPOTrainer with a soft target for each pair; pairs whose label the reward model "
+    "confidently contradicts are dropped.",
     "rloo": "TRL's RLOOTrainer on its own answers, scored by the reward model.",
     "grpo": "TRL's GRPOTrainer on its own answers, scored by the reward model.",
     "best_of_n": "TRL's SFTTrainer on the best of n answers by the reward model.",
 }
-"""What each method of aligning a policy is."""
+"""A description of each policy method."""
 
 LOSS_LABELS: Final = {
     "sigmoid": ("DPO loss (nats per pair)", LN_2),
@@ -51,14 +51,14 @@ LOSS_LABELS: Final = {
     "grpo": ("GRPO loss per token", None),
     "best_of_n": ("loss (nats per token)", None),
 }
-"""How each loss is labelled in a plot, and what a model that knows nothing has."""
+"""The label of each loss in a plot, and the loss of an untrained model."""
 
 
 @spec
 class AlignedPolicySpec:
     """How the policy is trained, and from which policy.
 
-    Another reference policy is another input; `reference` says so, where a later round reads it.
+    `reference` names the reference policy of a later round, which is an input of the stage.
     """
 
     policy: PolicySettings = identity(without=("reference",))
@@ -72,7 +72,7 @@ class AlignedPolicySpec:
 
 @with_card
 def build_aligned_policy(inputs: ProjectInputs) -> Stage:
-    """The stage of the aligned policy."""
+    """Builds the stage of the aligned policy."""
     settings = inputs.pipeline.policy
     return Stage(
         identity=Identity(
