@@ -1,4 +1,4 @@
-"""A judge that runs here: any causal language model that transformers opens, read by probabilities or by its words."""
+"""A judge that runs here: any causal language model of transformers, read by probabilities or by its text."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 CHUNK_CALLS: Final = 4096
 CHUNK_CHARS: Final = 4_000_000
-"""Calls, and characters of theirs, that are tokenised and sorted by length at a time."""
+"""How many calls, and characters in them, are tokenised and sorted by length at a time."""
 ORDER_TOKENS: Final = 16
-"""The order of its answers makes a request longer by less than this."""
+"""The order of its answers changes a request's length by less than this many tokens."""
 
 
 class LocalJudge:
-    """A `Judge` on a model folder; the model is opened when the first request comes."""
+    """A `Judge` on a model folder; the model is opened at the first request."""
 
     def __init__(
         self,
@@ -38,14 +38,14 @@ class LocalJudge:
         device: "torch.device | str" = "cpu",
         batch_size: int = 128,
     ) -> None:
-        """Takes what the judge is made of.
+        """Makes the judge.
 
         Args:
             settings: The judge's settings.
-            template: The judge's prompt, which gives the verdict words.
+            template: The judge's prompt, which defines the verdict words.
             folder: A model folder.
             device: Where to run.
-            batch_size: Most requests at once; long ones go in smaller batches. No matter for verdicts.
+            batch_size: The largest batch of requests; long ones go in smaller batches. Does not affect verdicts.
         """
         self._settings = settings
         self._name = name_judge(settings)
@@ -55,10 +55,10 @@ class LocalJudge:
         self._batch_size = batch_size
 
     def ask(self, calls: Iterable[Call]) -> Iterator[list[Answer]]:
-        """Yields one answer for each call, longest requests of a chunk first, batch by batch.
+        """Yields one answer for each call, in batches, the longest requests of a chunk first.
 
         Raises:
-            JudgeError: If the model cannot read chats, cannot say a verdict word, or has too short a context.
+            JudgeError: If the model cannot read chats, cannot say a verdict word, or its context is too short.
             ModelError: If the folder cannot be opened, or its weights do not fit.
         """
         from rlaif_dagster.weights import JUDGE, open_model
@@ -83,7 +83,7 @@ class LocalJudge:
             yield from answer(requests, batch_size=self._batch_size)
 
     def _find_room(self, model: "PreTrainedModel", num_new: int) -> int:
-        """The longest request in tokens."""
+        """Finds the longest possible request, in tokens."""
         context = find_context(model)
         if num_new >= context:
             raise JudgeError(
@@ -102,7 +102,7 @@ class LocalJudge:
                 yield self._fit(call, chat, room)
 
     def _fit(self, call: Call, chat: ChatFormat, room: int) -> Request | Answer:
-        """Cuts the answers of a request until it fits, whichever of them stands first."""
+        """Cuts the answers of a request until it fits in either order."""
         texts, _ = cut_texts(call.texts, sys.maxsize)
         orders = [texts]
         if "second" in texts:

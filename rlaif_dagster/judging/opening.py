@@ -1,4 +1,4 @@
-"""Opening judges from a version of the `judge` asset."""
+"""Opens judges from a version of the `judge` asset."""
 
 import json
 from dataclasses import dataclass
@@ -34,8 +34,8 @@ class StoredJudge:
 
     Attributes:
         settings: Its settings.
-        profile: Who it is.
-        model: Its model's folder, where it is local.
+        profile: Its identity.
+        model: Its model's folder, if it is local.
     """
 
     settings: AskedJudgeSettings
@@ -48,7 +48,7 @@ class StoredJudge:
 
         Args:
             folder: The folder.
-            model: The model's folder, where it is elsewhere.
+            model: The model's folder, if it is not in `folder`.
         """
         adapter: TypeAdapter[AskedJudgeSettings] = TypeAdapter(AskedJudgeSettings)
         settings = adapter.validate_json((folder / JUDGE_JSON).read_bytes())
@@ -73,17 +73,17 @@ class StoredJudge:
         """Opens the judge, ready to be asked.
 
         Args:
-            served_by: The settings of today of a served judge: where, how fast and at what price it is asked.
-            numerics: How a local judge computes; None where no judge is local.
-            batch_size: Most calls that a local judge answers at once.
-            budget: What a served judge may spend, where that is shared.
+            served_by: The current settings of a served judge: where, how fast and at what price it is asked.
+            numerics: How a local judge computes; None if no judge is local.
+            batch_size: The largest number of calls that a local judge answers at once.
+            budget: What a served judge may spend, if that is shared.
 
         Raises:
             JudgeError: If it cannot be asked.
         """
         if isinstance(self.settings, LocalJudgeSettings):
             if numerics is None:
-                raise TypeError("a local judge needs to be told how numbers are computed")
+                raise TypeError("a local judge needs `numerics`")
             from rlaif_dagster.judging.local import LocalJudge
             from rlaif_dagster.numerics import prepare_torch
 
@@ -107,19 +107,19 @@ class StoredJudge:
 
 
 def describe_judge(settings: AskedJudgeSettings, template: Template) -> dict[str, JsonValue]:
-    """What `judge.json` says of a judge."""
+    """Describes a judge for `judge.json`."""
     return {**settings.describe(), "template": str(template.digest)}
 
 
 def write_judge(folder: Path, settings: AskedJudgeSettings, template: Template) -> None:
-    """Writes what `StoredJudge.read` reads, but for the model."""
+    """Writes what `StoredJudge.read` reads, except the model."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / JUDGE_JSON).write_bytes(canonical_json(describe_judge(settings, template)))
     (folder / JUDGE_TEMPLATE).write_bytes(canonical_json(template.to_json()))
 
 
 def read_judges(folder: Path) -> dict[str, StoredJudge]:
-    """Reads a version of the `judge` asset: its judges by name; none where verdicts are recorded."""
+    """Reads a version of the `judge` asset: its judges by name; none if the verdicts are recorded."""
     members = sorted((folder / JURY_FOLDER).glob("*"), key=lambda path: int(path.name))
     if not members and (folder / JUDGE_TEMPLATE).is_file():
         members = [folder]
@@ -128,6 +128,6 @@ def read_judges(folder: Path) -> dict[str, StoredJudge]:
 
 
 def read_combine(folder: Path) -> Combine:
-    """How a version of the `judge` asset makes one verdict of those of several judges."""
+    """Reads how a version of the `judge` asset combines the verdicts of several judges."""
     combine: Combine = json.loads((folder / JUDGE_JSON).read_bytes()).get("combine", "mean")
     return combine

@@ -1,8 +1,8 @@
-"""A judge that is made up: its preference and its faults are known, so that what finds them can be tested.
+"""A judge with known preference and known faults, to test the code that has to find them.
 
-A call goes through the faults in this order, each by a draw of its own from the call's id: it fails; it is answered
-"first" whatever is shown; it is answered with the longer text; it is answered with the worse text. What is left is
-answered with the better text. So each rate is the share among the calls that came through the faults before it.
+A call goes through the faults in this order, each with its own random draw from the call's id: it fails; it is answered
+"first" regardless of the texts; it is answered with the longer text; it is answered with the worse text. Otherwise it
+is answered with the better text. So each rate is the share among the calls that passed the faults before it.
 
 The answer is text in the words of the template, as a model would write it, and is read by the parser that reads models.
 """
@@ -20,17 +20,17 @@ _OTHER: Final[Mapping[str, Literal["first", "second"]]] = {"first": "second", "s
 
 
 class PlantedJudge:
-    """A `Judge` by its settings alone."""
+    """A `Judge` that needs only its settings."""
 
     def __init__(self, settings: PlantedJudgeSettings, template: Template) -> None:
-        """Takes what the judge is made of.
+        """Makes the judge.
 
         Raises:
-            JudgeError: If the template rates answers one at a time: there is no first and second then.
+            JudgeError: If the template rates answers one at a time: then there is no first and second.
         """
         if template.form != "comparison":
             raise JudgeError(
-                f"judge {name_judge(settings)}: a planted judge compares two answers, and its template "
+                f"judge {name_judge(settings)}: a planted judge compares two answers, but its template "
                 f"{template.name!r} rates one.\n  remedy: name a template with `verdicts`"
             )
         self._settings = settings
@@ -59,7 +59,7 @@ class PlantedJudge:
         return _OTHER[better] if self._draw(call, "noise") < settings.noise else better
 
     def prefers_first(self, texts: Mapping[str, str]) -> bool:
-        """Says whether the first text is the better one; what the preference leaves even, the latent quality decides.
+        """Says whether the first text is the better one; ties of the preference are decided by the latent quality.
 
         Args:
             texts: `principle`, `prompt`, `first` and `second`.
@@ -79,9 +79,9 @@ class PlantedJudge:
         return gap > 0 if gap else self._rate(texts, first) > self._rate(texts, second)
 
     def _rate(self, texts: Mapping[str, str], text: str) -> float:
-        """The latent quality of a text under a principle, in [0, 1)."""
+        """Computes the latent quality of a text under a principle, in [0, 1)."""
         return derive_seed(self._settings.seed, "quality", texts["principle"], text) / 2.0**SEED_BITS
 
     def _draw(self, call: Call, fault: str) -> float:
-        """A number in [0, 1) for one fault of one call."""
+        """Draws a number in [0, 1) for one fault of one call."""
         return derive_seed(self._settings.seed, fault, call.call_id) / 2.0**SEED_BITS

@@ -1,4 +1,4 @@
-"""A judge behind an OpenAI-compatible server: what it is asked, and how its replies become answers."""
+"""A judge behind an OpenAI-compatible server: writes its requests and reads its replies."""
 
 import math
 import os
@@ -16,21 +16,21 @@ from rlaif_dagster.serving.exchange import URL_VARIABLE, ChatSettings, Exchange,
 from rlaif_dagster.serving.limits import Budget
 
 MAX_DOUBT: Final = 0.01
-"""Most probability, relative to that of the verdict words listed, that those not listed could have."""
+"""The largest possible probability of unlisted verdict words, relative to that of the listed ones."""
 NUM_DECIMALS: Final = 6
-"""Scores are rounded to this."""
+"""Decimals to which scores are rounded."""
 
 
 class JudgeChat:
-    """Puts a judge's calls into words for a chat server, and reads the replies as answers."""
+    """Writes a judge's calls as chat requests, and reads the replies as answers."""
 
     def __init__(self, settings: OpenAIJudgeSettings, template: Template, *, key: str | None) -> None:
-        """Takes who is asked, and how.
+        """Makes the chat of a judge.
 
         Args:
             settings: The judge's settings.
             template: Its prompt.
-            key: The key, which is removed from everything that the server says.
+            key: The key, which is removed from everything that the server returns.
         """
         self._settings = settings
         self._template = template
@@ -42,7 +42,7 @@ class JudgeChat:
         self.exchange = Exchange(
             ChatSettings(
                 model=settings.model,
-                # Probabilities are those of the model itself: not made sharper by a temperature.
+                # The probabilities are the model's own, not sharpened by a temperature.
                 temperature=1 if self._reads_logprobs else settings.temperature,
                 max_tokens=1 if self._reads_logprobs else settings.max_tokens,
                 max_tokens_name=settings.max_tokens_name,
@@ -88,7 +88,7 @@ class JudgeChat:
         )
 
     def _is_verdict(self, text: str | None) -> bool:
-        """Whether a text that was cut off is a verdict, and cannot be the beginning of another."""
+        """Whether a text that was cut off is a verdict and cannot be the beginning of another one."""
         begun = [word for word in self._template.words if word.startswith((text or "").strip())]
         return self._template.verdict_line is None and begun == [(text or "").strip()]
 
@@ -105,14 +105,14 @@ class ServedJudge:
         budget: Budget | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
-        """Takes who is asked.
+        """Makes the judge.
 
         Args:
-            settings: Who the judge is.
+            settings: The judge's settings.
             template: Its prompt.
-            served_by: Where its key is, how fast it may be asked, and at what price; None for `settings`.
-            budget: What may be spent, over all passes and with other judges; None for one of its own in each pass.
-            environment: Holds the key, and perhaps the server's address.
+            served_by: The settings with its key, limits and price; None for `settings`.
+            budget: What may be spent, shared over passes and judges; None for a separate budget in each pass.
+            environment: Has the key, and possibly the server's address.
 
         Raises:
             JudgeError: If there is no key.
@@ -127,15 +127,15 @@ class ServedJudge:
         self._url = find_url(settings.base_url, environment)
 
     def ask(self, calls: Iterable[Call]) -> Generator[list[Answer], None, None]:
-        """Yields one answer for each call, as soon as they are known; those known by then together.
+        """Yields one answer for each call, in groups, as soon as they are known.
 
         Raises:
-            JudgeError: If no call can be answered, or no more may be spent.
+            JudgeError: If no call can be answered, or the budget is used up.
         """
         from rlaif_dagster.serving.client import Client
         from rlaif_dagster.serving.engine import Engine
 
-        cut_ids: set[str] = set()  # of the calls under way
+        cut_ids: set[str] = set()  # of the calls in progress
 
         def write_calls() -> Iterator[ChatCall]:
             for call in calls:
@@ -161,7 +161,7 @@ class ServedJudge:
 
 
 def read_key(variable: str | None, environment: Mapping[str, str], *, judge: str) -> str | None:
-    """The key in an environment variable; None where no variable is named.
+    """Reads the key from an environment variable; None if no variable is named.
 
     Raises:
         JudgeError: If it is not set, or cannot be sent.
@@ -171,27 +171,27 @@ def read_key(variable: str | None, environment: Mapping[str, str], *, judge: str
     key = environment.get(variable, "").strip()
     if not key:
         raise JudgeError(
-            f"judge {judge}: the environment variable {variable} is not set, which should hold the server's key.\n"
-            f"  remedy: set it, or set api_key_env in inputs/judge.yaml (null for a server that asks for no key)"
+            f"judge {judge}: the environment variable {variable} is not set; it should have the server's key.\n"
+            f"  remedy: set it, or change api_key_env in inputs/judge.yaml (null for a server without a key)"
         )
     if not (key.isascii() and key.isprintable()):
         raise JudgeError(
-            f"judge {judge}: the key in {variable} holds characters that no key has.\n  remedy: set it again"
+            f"judge {judge}: the key in {variable} has characters that no key has.\n  remedy: set it again"
         )
     return key
 
 
 def read_score(top: Sequence[TokenLogprob], values: Mapping[str, float]) -> float | None:
-    """The expected value of the verdict words under their next-token probabilities.
+    """Computes the expected value of the verdict words under their next-token probabilities.
 
-    The probabilities of the words among the tokens listed, white space around a token put aside, are brought to the
-    sum of 1. A word that is not listed has at most the probability of the least likely token listed; it counts as 0.
-    Where the words not listed could together have more than `MAX_DOUBT` of the probability of those that are, or no
-    word is listed, nothing can be said.
+    The probabilities of the verdict words among the listed tokens, ignoring white space around a token, are normalised
+    to the sum of 1. An unlisted word has at most the probability of the least likely listed token; it counts as 0. If
+    the unlisted words could together have more than `MAX_DOUBT` of the probability of the listed ones, or if no word is
+    listed, there is no value.
 
     Args:
-        top: The likeliest next tokens.
-        values: What each verdict word stands for.
+        top: The most likely next tokens.
+        values: The value of each verdict word.
 
     Returns:
         The value, or None.
@@ -218,9 +218,9 @@ def _describe_top(top: Sequence[TokenLogprob]) -> str:
 def _find_remedies(settings: OpenAIJudgeSettings) -> Remedies:
     variable = settings.api_key_env
     return Remedies(
-        connection=f"see that the server runs, and check base_url in inputs/judge.yaml (or {URL_VARIABLE})",
+        connection=f"check that the server runs, and check base_url in inputs/judge.yaml (or {URL_VARIABLE})",
         key=f"check the key in {variable}" if variable else "set api_key_env in inputs/judge.yaml",
-        request="check model, base_url and extra_body in inputs/judge.yaml, and see what the server says",
-        logprobs="set verdict to text in inputs/judge.yaml, or use a server that gives them",
+        request="check model, base_url and extra_body in inputs/judge.yaml, and read the server's message",
+        logprobs="set verdict to text in inputs/judge.yaml, or use a server that returns them",
         budget="raise limits.budget in inputs/judge.yaml",
     )
