@@ -161,7 +161,7 @@ def test_what_lengths_do_not_show_is_none(rows: list[tuple[float, float, str]]) 
 
 
 def test_an_outcome_out_of_range_is_refused() -> None:
-    with pytest.raises(ValueError, match="lie in"):
+    with pytest.raises(ValueError, match="must be in"):
         control_length([1.1, 0.0, 0.0], [1, 2, 3], "abc")
 
 
