@@ -1,1 +1,1 @@
-"""The methods of aligning a policy, one a module: each makes a TRL trainer for the same loop (`training.policy`)."""
+"""The policy methods, one module each: every method makes a TRL trainer for the same loop (`training.policy`)."""

@@ -1,8 +1,8 @@
 """Direct preference optimisation on soft labels, with the reward model as filter. Needs trl: import it lazily.
 
-A pair is dropped when the reward model gives at least `reward_filter` probability to the answer that the label does
-not prefer: the label is then an outlier among the labels that the reward model generalises from. The labels themselves
-stay the judge's soft labels.
+A pair is dropped if the reward model gives at least `reward_filter` probability to the answer that the label does not
+prefer: then the label is an outlier among the labels on which the reward model was trained. The labels themselves stay
+the judge's soft labels.
 """
 
 import math
@@ -26,7 +26,7 @@ _NO_PREFERENCE = 0.5
 
 
 def plan_dpo(material: Material, settings: DpoSettings) -> Plan:
-    """Filters and encodes the pairs, and measures them by the reference policy.
+    """Filters and encodes the pairs, and computes their reference log-probabilities.
 
     Raises:
         TrainingError: If no pair is left.
@@ -82,12 +82,12 @@ def plan_dpo(material: Material, settings: DpoSettings) -> Plan:
 
 
 def filter_by_reward(reward_model: RewardModel, rows: Rows, *, threshold: float | None) -> list[bool]:
-    """Says of each pair whether it is kept: whether the reward model does not confidently contradict it.
+    """Decides for each pair whether to keep it: whether the reward model does not confidently contradict it.
 
     Args:
-        reward_model: On its device.
+        reward_model: The reward model, on its device.
         rows: `ai_preferences`.
-        threshold: A pair goes when sigmoid(reward(other) - reward(preferred)) >= this; None keeps all. A label of
+        threshold: A pair is dropped if sigmoid(reward(other) - reward(preferred)) >= this; None keeps all. A label of
             exactly 0.5 prefers neither and is never contradicted.
     """
     if threshold is None:

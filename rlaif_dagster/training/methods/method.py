@@ -1,4 +1,4 @@
-"""What a method of aligning a policy is given, and what it gives."""
+"""The interface of policy methods: what they receive and return."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """What a method learns from.
+    """The material for a method.
 
     Attributes:
         policy: The policy to train, on its device.
         tokenizer: Its tokenizer.
-        reward_model: On its device.
+        reward_model: The reward model, on its device.
         rows: `ai_preferences` of the split `train`.
-        seed: Decides what the method draws itself.
-        reference: The reference policy on its device; None where it is the policy as it is now.
+        seed: The seed of the method's own draws.
+        reference: The reference policy on its device; None if it is the policy before training.
     """
 
     policy: Any
@@ -43,9 +43,9 @@ class Plan:
 
     Attributes:
         make_trainer: Makes the trainer from `trainers.training_arguments` and callbacks.
-        counts: What is trained on and what is left out, by name.
+        counts: Numbers of rows trained on and left out, by name.
         metrics: Further figures, by name.
-        figures: What each step is described by: a name, and its name in TRL's log.
+        figures: The figures of each step: a name, and its name in TRL's log.
     """
 
     make_trainer: "Callable[[Mapping[str, Any], Sequence[TrainerCallback]], Any]"

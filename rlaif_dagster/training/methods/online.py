@@ -1,8 +1,9 @@
 """Reinforcement learning against the reward model by TRL's RLOOTrainer and GRPOTrainer. Needs trl: import it lazily.
 
-Each step samples answers to some training prompts (`methods.sampled`), scores them, and learns from how an
-answer compares with the others to its prompt. Both hold the policy to the reference policy by beta: RLOO takes beta
-times the log-ratio of a whole answer off its reward, GRPO adds beta times the KL estimate of each token to the loss.
+Each step samples answers to some training prompts (`methods.sampled`), scores them, and learns from how an answer
+compares with the others to its prompt. Both keep the policy close to the reference policy with beta: RLOO subtracts
+beta times the log-ratio of a whole answer from its reward, GRPO adds beta times the KL estimate of each token to the
+loss.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ _KINDS = {
 
 
 def plan_online(material: Material, settings: OnlineSettings) -> Plan:
-    """Takes the training prompts that leave room for an answer.
+    """Selects the training prompts that leave space for an answer.
 
     Raises:
         TrainingError: If no prompt does.
@@ -37,7 +38,7 @@ def plan_online(material: Material, settings: OnlineSettings) -> Plan:
     prompts = [p for p in material.prompts if len(encode_prompt(material.tokenizer, p)) <= room]
     if not prompts:
         raise TrainingError(
-            f"policy: none of the {len(material.prompts)} prompts leaves room for an answer of "
+            f"policy: none of the {len(material.prompts)} prompts leaves space for an answer of "
             f"{settings.max_new_tokens} tokens in {settings.max_length}.\n"
             "  remedy: raise `policy.max_length`, or lower `policy.max_new_tokens`"
         )
@@ -47,7 +48,7 @@ def plan_online(material: Material, settings: OnlineSettings) -> Plan:
     def reward(
         prompts: Sequence[str], completions: Sequence[str], completion_ids: Sequence[Sequence[int]], **_: Any
     ) -> list[float]:
-        """The reward model's mean score of each answer."""
+        """Computes the reward model's mean score of each answer."""
         return material.reward_model.score(
             AnsweredPrompt(prompt=prompt, text=text, finish_reason=find_finish_reason(token_ids, ends))
             for prompt, text, token_ids in zip(prompts, completions, completion_ids, strict=True)
