@@ -1,4 +1,4 @@
-"""Sampling responses from a policy: batched by length, seeded by content, known ones reused."""
+"""Samples responses from a policy: batched by length, seeded by content; reuses known ones."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ class SamplingResult:
     """Rows of the `sampled_responses` table, sorted by prompt and index.
 
     Attributes:
-        rows: All responses asked for.
-        num_sampled: How many the policy gave now.
-        num_reused: How many were known.
+        rows: All requested responses.
+        num_sampled: How many were sampled now.
+        num_reused: How many were reused.
     """
 
     rows: tuple[Row, ...]
@@ -46,7 +46,7 @@ def sample_responses(
     keep: Keep = lambda rows: None,
     progress: Progress = ignore_progress,
 ) -> SamplingResult:
-    """Samples `num_samples` responses a prompt; the model is opened only if one of them is not known.
+    """Samples `num_samples` responses per prompt; opens the model only if one of them is not known.
 
     Args:
         model_path: The policy's folder.
@@ -56,12 +56,12 @@ def sample_responses(
         policy_digest: The policy's identity: part of each key, and the rows' `source`.
         device: Where the policy runs.
         batch_size: Responses decoded at once; it changes no text (see `generation.decoding`).
-        known: Rows of earlier runs by `response_id`; their text is taken over.
-        keep: Given the new rows as they come, to keep them should this run be killed.
-        progress: Told the number of responses sampled.
+        known: Rows of earlier runs by `response_id`; their text is reused.
+        keep: Called with new rows as they arrive, to store them in case this run is killed.
+        progress: Called with the number of sampled responses.
 
     Raises:
-        ModelError: If the policy cannot be opened, has no chat template, or too short a context for a prompt.
+        ModelError: If the policy cannot be opened, has no chat template, or its context is too short for a prompt.
     """
     keys = [
         (
@@ -123,7 +123,7 @@ def _complete_missing(
     device: "torch.device",
     batch_size: int,
 ) -> Iterator[Mapping[int, Completion]]:
-    """Opens the policy, here or behind its server, and yields completions by place as they come."""
+    """Opens the policy, here or behind its server, and yields completions by index as they arrive."""
     if not keys:
         return
     prompts, seeds = [key.prompt for key in keys], [key.seed for key in keys]
@@ -153,7 +153,7 @@ def complete_prompts(
     batch_size: int,
     progress: Progress = ignore_progress,
 ) -> list[Completion]:
-    """Answers each prompt once, in their order; see `complete_batches`. Tells the number of responses."""
+    """Answers each prompt once, in order; see `complete_batches`. Reports the number of responses."""
     completions: dict[int, Completion] = {}
     for batch in complete_batches(
         model, tokenizer, prompts, seeds=seeds, settings=settings, batch_size=batch_size
@@ -172,18 +172,18 @@ def complete_batches(
     settings: LocalSamplingSettings,
     batch_size: int,
 ) -> Iterator[Mapping[int, Completion]]:
-    """Answers each prompt once, with its own seed; `settings.num_samples` is not looked at.
+    """Answers each prompt once, with its own seed; `settings.num_samples` is ignored.
 
     Args:
         model: A causal language model on its device, in evaluation mode.
         tokenizer: Its tokenizer, with a chat template.
         prompts: The users' texts.
-        seeds: One a prompt.
+        seeds: One per prompt.
         settings: Temperature, top-p and the largest number of new tokens.
         batch_size: Prompts decoded at once, of similar length.
 
     Yields:
-        The completions of one batch by the places of their prompts.
+        The completions of one batch by the indices of their prompts.
 
     Raises:
         ModelError: If there is no chat template, or a prompt does not fit the context.
@@ -223,7 +223,7 @@ def _require_room(
     for prompt, token_ids in sorted(encoded.items()):
         if context is not None and len(token_ids) + settings.max_new_tokens > context:
             raise ModelError(
-                f"the prompt {prompt[:60]!r} has {len(token_ids)} tokens; with {settings.max_new_tokens} new "
-                f"ones that is more than the policy's context of {context}.\n"
+                f"the prompt {prompt[:60]!r} has {len(token_ids)} tokens; with {settings.max_new_tokens} new tokens "
+                f"this exceeds the policy's context of {context}.\n"
                 "  remedy: shorten the prompt, lower `max_new_tokens`, or use a policy with a longer context"
             )

@@ -1,4 +1,4 @@
-"""Sampling through a policy's own server, by the engine that asks judges."""
+"""Samples through a policy's own server, with the same engine that asks judges."""
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,16 +17,16 @@ from rlaif_dagster.serving.limits import Budget
 from rlaif_dagster.serving.settings import BudgetSettings, LimitSettings
 
 READY_SECONDS: Final = 1800.0
-"""A large policy takes its time to be read."""
+"""A large policy takes long to load."""
 TIMEOUT_SECONDS: Final = 1800.0
-"""Of one response, waiting in the server's queue counted."""
+"""For one response, including waiting in the server's queue."""
 _SEED_BITS: Final = 31
-"""What every server takes."""
-_REMEDY: Final = "see what the server said, and check sampling in inputs/pipeline.yaml"
+"""The parameters that every server accepts."""
+_REMEDY: Final = "read the server's message, and check sampling in inputs/pipeline.yaml"
 
 
 def make_exchange(model: str, settings: LocalSamplingSettings) -> Exchange:
-    """What a policy's server is asked, by the policy's name at the server and how to sample."""
+    """Makes the requests to a policy's server, from the policy's name on the server and the sampling settings."""
     return Exchange(
         ChatSettings(
             model=model,
@@ -54,17 +54,17 @@ def complete_by_server(
         prompts: The users' texts.
         seeds: One a prompt.
         settings: The server's command; temperature, top-p and the largest number of new tokens.
-        concurrency: Most requests under way.
+        concurrency: The most requests in flight.
 
     Yields:
-        A completion by the place of its prompt, as it comes.
+        A completion by the index of its prompt, as it arrives.
 
     Raises:
-        ModelError: If the server does not come up, or a response cannot be had from it.
+        ModelError: If the server does not start, or does not return a response.
         JudgeError: If the server cannot be asked at all.
     """
     if settings.server_command is None:
-        raise TypeError("the settings name no server")
+        raise TypeError("the settings have no server_command")
     calls = (
         ChatCall(
             call_id=str(place), messages=[{"role": "user", "content": prompt}], seed=seed % 2**_SEED_BITS
@@ -96,7 +96,7 @@ def complete_by_server(
                 if isinstance(outcome, ChatFailure):
                     raise ModelError(
                         f"the policy's server gave no response to {prompts[int(outcome.call_id)][:60]!r}: "
-                        f"{outcome.reason}.\n  remedy: {_REMEDY}; then run again: what was sampled is kept"
+                        f"{outcome.reason}.\n  remedy: {_REMEDY}; then run again: sampled responses are kept"
                     )
 
 

@@ -1,4 +1,4 @@
-"""How responses come about: sampled from a local policy, or read from a recorded file."""
+"""Settings of responses: sampled from a local policy, or read from a recorded file."""
 
 from typing import Annotated, Literal, Self
 
@@ -14,17 +14,17 @@ class LocalSamplingSettings(BaseModel):
 
     provider: Literal["local"] = "local"
     num_samples: int = Field(default=4, ge=1)
-    """Responses a prompt. Raising it keeps those that are there."""
+    """Responses per prompt. If it is raised, existing responses are kept."""
     temperature: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """Divides the logits; 0 always takes the most likely token."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Nucleus sampling (Holtzman et al. 2020): the smallest set of tokens with this probability is kept."""
     max_new_tokens: int = Field(default=64, ge=1)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Precision of the policy while it samples; a server's own options say its."""
+    """The precision of the policy while it samples; a server has its own options."""
     server_command: tuple[str, ...] | None = None
-    """A program that serves the folder `{model}` at `{port}` of `{host}` in the OpenAI way, such as vLLM; it is
-    started to sample, and ended. Null samples in this process."""
+    """A program such as vLLM that serves the folder `{model}` at `{port}` of `{host}` with an OpenAI-compatible API.
+    It is started for sampling, and ended after it. Null samples in this process."""
 
     @field_validator("server_command", mode="before")
     @classmethod
@@ -38,7 +38,7 @@ class LocalSamplingSettings(BaseModel):
         missing = [place for place in ("{model}", "{port}") if place not in words]
         if missing:
             raise ValueError(
-                f"{missing[0]} is not in it; remedy: write the command as in "
+                f"the command lacks {missing[0]}; remedy: write the command as in "
                 '["vllm", "serve", "{model}", "--host", "{host}", "--port", "{port}"]'
             )
         return command
@@ -47,13 +47,13 @@ class LocalSamplingSettings(BaseModel):
     def _refuse_repeated_greedy_answers(self) -> Self:
         if self.temperature == 0 and self.num_samples > 1:
             raise ValueError(
-                f"num_samples is {self.num_samples} with temperature 0, so all are the same answer; "
+                f"num_samples is {self.num_samples} with temperature 0, so all answers are the same; "
                 "remedy: set num_samples to 1, or temperature above 0"
             )
         return self
 
     def key(self) -> JsonValue:
-        """What decides a single response; `num_samples` does not."""
+        """The settings that decide a single response; `num_samples` does not."""
         return {
             "temperature": self.temperature,
             "top_p": self.top_p,
