@@ -1,4 +1,4 @@
-"""What a chat completions server is asked, and what comes of it; the client's own types, whoever asks."""
+"""The types of calls to a chat completions server, and of their outcomes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class ChatCall:
     """A conversation that the server is asked to continue.
 
     Attributes:
-        call_id: Names the call.
+        call_id: The call's id.
         messages: The conversation.
         seed: The seed of this continuation.
     """
@@ -28,7 +28,7 @@ class ChatCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenLogprob:
-    """One of the likeliest next tokens, and the natural logarithm of its probability."""
+    """One of the most likely next tokens, and the natural logarithm of its probability."""
 
     token: str
     logprob: float
@@ -40,10 +40,10 @@ class ChatReply:
 
     Attributes:
         call_id: The call.
-        text: What the model wrote, if it wrote.
-        refusal: Why the model would not answer, in its own words, if it says so.
+        text: The model's text, if any.
+        refusal: The model's own reason for refusing, if it gives one.
         finish_reason: How the text ended, as the server says: `stop`, `length`, `content_filter` or another word.
-        first_token: The likeliest first tokens, if they were asked for.
+        first_token: The most likely first tokens, if they were requested.
         prompt_tokens: Tokens read, if the server counts them.
         completion_tokens: Tokens written, if the server counts them.
     """
@@ -64,7 +64,7 @@ class ChatFailure:
     Attributes:
         call_id: The call.
         kind: Whether the server failed or refused.
-        reason: For people; without keys.
+        reason: The reason, for people; without keys.
     """
 
     call_id: str
@@ -73,4 +73,4 @@ class ChatFailure:
 
 
 ChatOutcome = ChatReply | ChatFailure
-"""What came of a call."""
+"""The outcome of a call."""

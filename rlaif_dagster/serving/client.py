@@ -1,4 +1,4 @@
-"""A connection pool to a chat completions server, through aiohttp, whose faults are mapped here and nowhere else."""
+"""A connection pool to a chat completions server, through aiohttp. aiohttp's errors are mapped only here."""
 
 import os
 import ssl
@@ -19,13 +19,13 @@ class Client:
     """Sends requests."""
 
     def __init__(self, url: str, exchange: Exchange, *, key: str | None, timeout_seconds: float) -> None:
-        """Takes the server; opens nothing yet.
+        """Makes a client; opens nothing yet.
 
         Args:
             url: The address of chat completions.
             exchange: Reads the replies.
             key: Sent as a bearer token.
-            timeout_seconds: Of one attempt.
+            timeout_seconds: The time limit of one attempt.
         """
         self._url = url
         self._exchange = exchange
@@ -72,7 +72,7 @@ class Client:
 
 
 def _describe(error: Exception) -> str:
-    """A fault of the connection, without addresses, which would make equal faults differ."""
+    """Describes a connection fault, without addresses, so that equal faults have equal texts."""
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     said = type(cause).__name__
     if isinstance(cause, ssl.SSLError):
@@ -83,7 +83,7 @@ def _describe(error: Exception) -> str:
 
 
 def _find_proxy(url: str) -> str | None:
-    """The proxy that the environment names for an address, looked up once and not for each request."""
+    """Finds the proxy that the environment names for an address, once instead of for each request."""
     parts = urlsplit(url)
     if parts.hostname in _THIS_MACHINE or urllib.request.proxy_bypass(parts.netloc):
         return None

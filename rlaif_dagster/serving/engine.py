@@ -1,13 +1,13 @@
-"""The call engine: many calls under way at once, as many as the server can take, and none that cannot succeed.
+"""The call engine: keeps as many calls in flight as the server can take, and none that cannot succeed.
 
-Workers make attempts on an event loop, which runs until one ends. An attempt starts when the window has a
-place, the pace allows it and the budget can bear the most it may cost. A fault that may pass is tried again after a
-wait that doubles, with jitter; a call that the server refused as too much keeps its place in the window while it
-waits, so that a server that refuses everything is left in peace, and one that refuses few calls is not. Calls are
-taken as places come free, and answers are handed on at once: memory does not grow with their number.
+Workers make attempts on an event loop, which runs until one ends. An attempt starts when the window has a free place,
+the pace allows it and the budget covers the most that it can cost. After a temporary fault it is tried again; the
+waiting time doubles, with jitter. A call that the server refused as too much keeps its place in the window while it
+waits, so a server that refuses everything gets few requests. Calls are read as places become free, and answers are
+returned at once: memory does not grow with the number of calls.
 
-Known trade-offs (accepted): what a cancelled or timed-out request cost is not known, and is taken to be the most
-that it can; while answers are being kept, no reply is read.
+Known trade-offs (accepted): the cost of a cancelled or timed-out request is unknown, and counts as the most that it can
+be; while answers are being stored, no reply is read.
 """
 
 import asyncio
@@ -26,12 +26,12 @@ from rlaif_dagster.serving.limits import Budget, Pace, Spend, Window
 from rlaif_dagster.serving.settings import LimitSettings, PriceSettings
 
 FIRST_WAIT_SECONDS: Final = 1.0
-"""Before the second attempt; doubles with each further one."""
+"""The wait before the second attempt; doubles with each further one."""
 LONGEST_WAIT_SECONDS: Final = 60.0
 LONGEST_ASKED_WAIT_SECONDS: Final = 600.0
-"""A server that asks to wait for longer is not waited for."""
+"""The longest wait that a server can ask for; a longer one ends the pass."""
 SILENT_CALLS: Final = 100
-"""Calls in a row that may fail before the server is taken to be down."""
+"""How many calls in a row may fail before the server counts as down."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,8 +48,8 @@ class _Claim(NamedTuple):
 
     Attributes:
         attempt: The call.
-        foreseen: The tokens that it will likely take, by what those before it took of the most that they could.
-        delay_seconds: To wait before.
+        foreseen: The tokens that it will probably use, estimated from earlier calls.
+        delay_seconds: How long to wait before it.
     """
 
     attempt: _Attempt
@@ -70,15 +70,15 @@ class Engine:
         price: PriceSettings | None,
         budget: Budget,
     ) -> None:
-        """Takes what it works with.
+        """Makes an engine.
 
         Args:
             client: Makes the attempts.
             exchange: Writes the requests.
-            who: Who is asked, for messages.
-            limits: How much may be asked.
+            who: Whom the engine asks, for messages.
+            limits: The limits of requests.
             price: What tokens cost.
-            budget: What may be spent; it may have been drawn on before.
+            budget: What may be spent; part of it may be used already.
         """
         self._client = client
         self._exchange = exchange
@@ -104,11 +104,11 @@ class Engine:
         self._crash: BaseException | None = None
 
     def ask(self, calls: Iterable[ChatCall]) -> Generator[list[ChatOutcome], None, None]:
-        """Yields one outcome for each call, as soon as they are known; those known by then together.
+        """Yields one outcome for each call, in groups, as soon as they are known.
 
         Raises:
-            JudgeError: If no call can be answered, once the calls under way have ended.
-            BudgetError: If the next call might cost more than may be spent, likewise.
+            JudgeError: If no call can be answered, after the calls in flight have ended.
+            BudgetError: If the next call might exceed the budget, after the calls in flight have ended.
         """
         self._calls = iter(calls)
         loop = self._loop = asyncio.new_event_loop()
@@ -145,7 +145,7 @@ class Engine:
         await self._client.close()
 
     async def _work(self, claim: _Claim | None) -> None:
-        """Makes one attempt after the other, as long as there is room for it."""
+        """Makes one attempt after the other, as long as limits allow."""
         while claim is not None:
             await self._make(claim)
             self._num_under_way -= 1
@@ -153,7 +153,7 @@ class Engine:
             claim = self._claim()
 
     def _claim(self) -> _Claim | None:
-        """The next attempt, if there is room for one."""
+        """Reserves the next attempt, if limits allow one."""
         if self._stopped is not None or self._num_under_way + self._num_held >= self._window.size:
             return None
         attempt = self._take()
@@ -161,7 +161,7 @@ class Engine:
             return None
         if not self._budget.reserve(attempt.most):
             self._ready.appendleft(attempt)
-            if not self._num_under_way:  # else one that ends may take less than was set aside for it
+            if not self._num_under_way:  # else one in flight may use less than was reserved for it
                 self._stop_spending(attempt)
             return None
         self._num_under_way += 1
@@ -195,7 +195,7 @@ class Engine:
             self._take_outcome(attempt, outcome, foreseen)
 
     async def _wait_or_stop(self, delay: float) -> bool:
-        """Waits; True if the engine was stopped before."""
+        """Waits; returns True if the engine was stopped first."""
         try:
             async with asyncio.timeout(delay):
                 await self._stopping.wait()
@@ -204,7 +204,7 @@ class Engine:
         return True
 
     def _see_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """An interruption may strike while the loop is in a callback, which would swallow it."""
+        """Keeps an interruption that arrives during a callback of the loop, which would swallow it."""
         error = context.get("exception")
         if isinstance(error, Exception) or error is None:
             loop.default_exception_handler(context)
@@ -235,7 +235,7 @@ class Engine:
         self._finished.append(outcome)
 
     def _count(self, outcome: ChatOutcome) -> Spend | None:
-        """What a call took by the server's own count; None if it does not say."""
+        """Counts what a call used, by the server's own count; None if it does not say."""
         if (
             isinstance(outcome, ChatFailure)
             or outcome.prompt_tokens is None
@@ -254,7 +254,9 @@ class Engine:
         if fault.kind == "fatal":
             self._stop(fault.reason, fault.remedy)
         elif (fault.wait_seconds or 0.0) > LONGEST_ASKED_WAIT_SECONDS:
-            self._stop(f"the server asks to wait {fault.wait_seconds:.0f} s ({fault.reason})", "wait as long")
+            self._stop(
+                f"the server asks to wait {fault.wait_seconds:.0f} s ({fault.reason})", "wait that long"
+            )
         elif fault.kind == "lasting" or attempt.num_made >= self._limits.max_attempts:
             self._fail(attempt, fault)
         else:
@@ -268,7 +270,7 @@ class Engine:
         if fault.kind != "lasting" or not self._has_answered:
             self._num_failed += 1
         if not self._was_heard:
-            self._stop(f"the server was not reached: {fault.reason}", fault.remedy)
+            self._stop(f"the server cannot be reached: {fault.reason}", fault.remedy)
         elif self._num_failed >= SILENT_CALLS:
             self._stop(f"{SILENT_CALLS} calls in a row failed, the last with: {fault.reason}", fault.remedy)
 
@@ -291,7 +293,7 @@ class Engine:
         self._stop_by(
             JudgeError(
                 f"{self._who}: {reason}.\n"
-                f"  remedy: {remedy}; then run again: what was answered is kept, and only the rest is asked"
+                f"  remedy: {remedy}; then run again: answers are kept, and only the rest is asked"
             )
         )
 
@@ -299,15 +301,15 @@ class Engine:
         spent, most = self._budget.spent, attempt.most
         self._stop_by(
             BudgetError(
-                f"{self._who}: the budget of this run is spent: {self._describe(spent)} so far, and the next "
+                f"{self._who}: the budget of this run is used up: {self._describe(spent)} so far, and the next "
                 f"call may take up to {self._describe(most)}.\n"
-                "  remedy: run again to go on from here with a new budget (what was answered is kept), or "
+                "  remedy: run again to continue with a new budget (answers are kept), or "
                 f"{self._exchange.remedies.budget}"
             )
         )
 
     def _stop_by(self, error: JudgeError) -> None:
-        """Starts nothing more; the first reason counts."""
+        """Stops starting calls; the first reason counts."""
         if self._stopped is None:
             self._stopped = error
             self._stopping.set()

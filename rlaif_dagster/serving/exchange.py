@@ -1,4 +1,4 @@
-"""What a chat completions server is sent, and what its replies mean; nothing here touches the network."""
+"""Writes requests to a chat completions server and reads its replies, without using the network."""
 
 import json
 import math
@@ -14,18 +14,18 @@ from rlaif_dagster.digest import JsonValue
 from rlaif_dagster.serving.calls import ChatCall, ChatFailure, ChatOutcome, ChatReply, TokenLogprob
 
 TOP_LOGPROBS: Final = 20
-"""The likeliest next tokens that are asked for; servers give no more."""
+"""How many of the most likely next tokens are requested; servers return no more."""
 SHORTEST_SECRET: Final = 8
-"""A key of fewer characters, such as `EMPTY`, is a placeholder, and may be a word of the model's."""
+"""A key with fewer characters, such as `EMPTY`, is a placeholder, and may be a word in a reply."""
 LONGEST_REASON: Final = 300
-"""Characters of a server's own words that are kept."""
+"""How many characters of a server's own message are kept."""
 
 DEFAULT_URL: Final = "https://api.openai.com/v1"
 URL_VARIABLE: Final = "OPENAI_BASE_URL"
 
 
 FaultKind = Literal["silent", "busy", "passing", "lasting", "fatal"]
-"""`silent`: no reply, may pass; `busy`: asked too much, may pass; `passing`: another fault that may pass; `lasting`:
+"""`silent`: no reply, temporary; `busy`: too many requests, temporary; `passing`: another temporary fault; `lasting`:
 this call cannot succeed; `fatal`: no call can."""
 
 
@@ -34,29 +34,29 @@ class Fault:
     """Why an attempt gave no answer.
 
     Attributes:
-        kind: What is to be done about it.
-        reason: For people; without keys.
-        remedy: What to do where it does not pass.
-        wait_seconds: How long the server asks to wait, where it does.
+        kind: The kind of fault, which decides what happens next.
+        reason: The reason, for people; without keys.
+        remedy: What to do if it persists.
+        wait_seconds: How long the server asks to wait, if it does.
         is_spent: Whether the attempt may have been billed.
     """
 
     kind: FaultKind
     reason: str
-    remedy: str = "see what the server says"
+    remedy: str = "read the server's message"
     wait_seconds: float | None = None
     is_spent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A call as it is sent.
+    """A call in the form that is sent.
 
     Attributes:
         call_id: The call.
-        body: JSON.
-        most_input_tokens: No fewer than it has: a token is a byte at least.
-        most_output_tokens: No fewer than the server may write.
+        body: The JSON body.
+        most_input_tokens: An upper bound of its input tokens: a token has at least one byte.
+        most_output_tokens: An upper bound of the tokens that the server may write.
     """
 
     call_id: str
@@ -67,16 +67,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatSettings:
-    """What all calls of an exchange have in common.
+    """The settings that all calls of an exchange have in common.
 
     Attributes:
-        model: The model's name at the server.
-        temperature: Divides the logits; 0 takes the likeliest token.
-        max_tokens: Longest reply, in tokens.
-        max_tokens_name: What the server calls it.
-        reads_first_token: If True, the log-probabilities of the first token are asked for, and a server that gives
-            none is of no use.
-        extra: More fields of a request, which replace those above; None leaves a field out.
+        model: The model's name on the server.
+        temperature: Divides the logits; 0 takes the most likely token.
+        max_tokens: The longest reply, in tokens.
+        max_tokens_name: The server's name for `max_tokens`.
+        reads_first_token: If True, the log-probabilities of the first token are requested, and a server that returns
+            none cannot be used.
+        extra: Further fields of a request, which replace those above; a None field is not sent.
     """
 
     model: str
@@ -89,38 +89,38 @@ class ChatSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remedies:
-    """What a person does about a fault.
+    """What a user can do about a fault.
 
     Attributes:
-        connection: The server is not reached.
-        key: It refuses the key.
-        request: It refuses what is asked.
-        logprobs: It gives no log-probabilities.
-        budget: No more may be spent in this run.
+        connection: If the server cannot be reached.
+        key: If it refuses the key.
+        request: If it refuses the request.
+        logprobs: If it returns no log-probabilities.
+        budget: If the budget of this run is used up.
     """
 
     connection: str
     key: str
     request: str
-    logprobs: str = "use a server that gives them"
-    budget: str = "allow more"
+    logprobs: str = "use a server that returns them"
+    budget: str = "raise the budget"
 
     def find(self, status: int) -> str:
-        """The remedy for an HTTP status."""
+        """Finds the remedy for an HTTP status."""
         if status in (401, 403):
             return self.key
-        return "pay, or use another key" if status == 402 else self.request  # noqa: PLR2004
+        return "pay the provider, or use another key" if status == 402 else self.request  # noqa: PLR2004
 
 
 class Exchange:
     """Writes calls as requests, and reads replies."""
 
     def __init__(self, chat: ChatSettings, *, key: str | None, remedies: Remedies) -> None:
-        """Takes what all calls have in common.
+        """Makes an exchange.
 
         Args:
-            chat: What is asked of the server.
-            key: The key, which is removed from everything that a server says.
+            chat: The settings of all calls.
+            key: The key, which is removed from everything that a server returns.
             remedies: What to do about faults.
         """
         self._chat = chat
@@ -153,9 +153,9 @@ class Exchange:
         """Reads a reply.
 
         Args:
-            request: What it replies to.
+            request: The request that it answers.
             status: The HTTP status.
-            headers: The HTTP headers; names in lower case, or a mapping that does not mind.
+            headers: The HTTP headers; names in lower case, or a case-insensitive mapping.
             body: The body.
             now: The time, for a `Retry-After` that is a date.
         """
@@ -205,12 +205,12 @@ class Exchange:
 
 
 def find_url(base_url: str | None, environment: Mapping[str, str]) -> str:
-    """The address of chat completions at the server in the settings, else in the environment, else OpenAI's."""
+    """Finds the address of chat completions: of the server in the settings, else in the environment, else OpenAI's."""
     return (base_url or environment.get(URL_VARIABLE) or DEFAULT_URL).rstrip("/") + "/chat/completions"
 
 
 def read_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """How many seconds a server asks to wait: `Retry-After` in seconds or as a date (RFC 9110, 10.2.3)."""
+    """Reads how many seconds a server asks to wait: `Retry-After` in seconds or as a date (RFC 9110, 10.2.3)."""
     said = headers.get("retry-after", "").strip()
     try:
         seconds = float(said)
@@ -233,7 +233,7 @@ def _classify(status: int, code: str | None) -> FaultKind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Problem:
-    """What an error body says; servers differ in where they say it."""
+    """The message of an error body; servers put it in different places."""
 
     message: str
     code: str | None
@@ -279,7 +279,7 @@ class _Choice(BaseModel):
     logprobs: _Logprobs | None = None
 
     def list_top(self) -> tuple[TokenLogprob, ...]:
-        """The likeliest first tokens; none where the server does not say."""
+        """Lists the most likely first tokens; none if the server does not return them."""
         tokens = (self.logprobs.content if self.logprobs else None) or []
         top = tokens[0].top_logprobs if tokens else []
         return tuple(TokenLogprob(token=token.token, logprob=token.logprob) for token in top)

@@ -1,4 +1,4 @@
-"""How much a server may be asked at once, in a minute, and in all; time comes in as an argument."""
+"""Limits how much a server is asked at once, per minute, and in total; time is an argument."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,24 +7,24 @@ from rlaif_dagster.serving.settings import BudgetSettings, PriceSettings
 
 FIRST_CALLS: Final = 32
 FIRST_SHARE: Final = 1 / 4
-"""As many calls, or this share of the limit if that is more, are under way before the server has answered any."""
+"""Before the first answer, this many calls, or this share of the limit if that is more, are in flight."""
 
 
 class Window:
-    """How many calls may be under way, found out from what the server says.
+    """How many calls may be in flight, learned from the server's replies.
 
-    Slow start: each answer makes room for one more call, so that the window doubles in each round trip, until the
-    server first refuses a call as too much (HTTP 429). From then on the window grows by one call in a round trip
-    (additive increase), and each refused call takes half a place away: a round trip in which all are refused halves
-    the window, one in which few are takes off little (multiplicative decrease in proportion to the share refused;
-    Alizadeh et al. 2010, "Data Center TCP"). No other fault changes it.
+    Slow start: each answer allows one more call, so that the window doubles in each round trip, until the server first
+    refuses a call as too much (HTTP 429). From then on the window grows by one call per round trip (additive increase),
+    and each refused call takes away half a place: a round trip in which all are refused halves the window, one in which
+    few are refused reduces it little (multiplicative decrease in proportion to the share refused; Alizadeh et al. 2010,
+    "Data Center TCP"). No other fault changes it.
     """
 
     def __init__(self, limit: int) -> None:
-        """Starts small.
+        """Makes a small window.
 
         Args:
-            limit: Most calls under way.
+            limit: The most calls in flight.
         """
         self._limit = limit
         self._size = float(min(limit, max(FIRST_CALLS, int(limit * FIRST_SHARE))))
@@ -32,24 +32,24 @@ class Window:
 
     @property
     def size(self) -> int:
-        """How many calls may be under way, at least 1."""
+        """How many calls may be in flight, at least 1."""
         return int(self._size)
 
     def widen(self) -> None:
-        """Takes note of an answer."""
+        """Records an answer."""
         self._size = min(self._limit, self._size + (1 / self._size if self._was_refused else 1))
 
     def narrow(self) -> None:
-        """Takes note of a refusal."""
+        """Records a refusal."""
         self._was_refused = True
         self._size = max(1.0, self._size - 0.5)
 
 
 class Pace:
-    """Spreads an amount evenly over time (a leaky bucket): each booking starts when those before it are paid off."""
+    """Spreads an amount evenly over time (a leaky bucket): each booking starts when those before it have drained."""
 
     def __init__(self, per_minute: float | None) -> None:
-        """Takes the rate; None sets no limit."""
+        """Makes a pace; None sets no limit."""
         self._seconds_each = 0.0 if per_minute is None else 60.0 / per_minute
         self._free_at = 0.0
 
@@ -60,7 +60,7 @@ class Pace:
         return start - now
 
     def correct(self, amount: float) -> None:
-        """Adds to what was booked, or takes off what was booked in vain."""
+        """Adds to what was booked, or subtracts what was not used."""
         self._free_at += amount * self._seconds_each
 
 
@@ -74,26 +74,26 @@ class Spend:
 
     @classmethod
     def of_call(cls, input_tokens: int, output_tokens: int, price: PriceSettings | None) -> "Spend":
-        """The spend of one request."""
+        """Makes the spend of one request."""
         cost = price.find_cost(input_tokens, output_tokens) if price else 0.0
         return cls(calls=1, tokens=input_tokens + output_tokens, cost=cost)
 
 
 class Budget:
-    """What may be spent: a request is made only if the most that it can cost still fits.
+    """What may be spent: a request is made only if the most that it can cost is within the budget.
 
-    What a request can cost is reserved before it is sent, and corrected when the server says what it took. A request
+    What a request can cost is reserved before it is sent, and corrected when the server says what it used. A request
     of unknown fate (no answer in time, a broken connection) may have been billed: its reservation stays.
     """
 
     def __init__(self, settings: BudgetSettings) -> None:
-        """Takes the limits."""
+        """Makes a budget."""
         self._limits = settings
         self._reserved = Spend()
         self.spent = Spend()
 
     def reserve(self, most: Spend) -> bool:
-        """Sets aside what a request can cost at most; False if that does not fit."""
+        """Reserves the most that a request can cost; False if that exceeds the budget."""
         wanted = _add(_add(self.spent, self._reserved), most)
         limits = self._limits
         if (
