@@ -1,12 +1,11 @@
-"""The decoding loop: one seed a response, finished responses leave the batch. Needs torch: import it lazily.
+"""The decoding loop: one seed per response; finished responses leave the batch. Needs torch: import it lazily.
 
 It runs inside transformers' `generate` (as its `custom_generate`), which prepares the mask and the temperature
 and top-p warpers, and differs from `generate`'s own loop in two points:
 
-- A token is drawn by inverse transform sampling from one uniform number, which belongs to (response, step);
-  so who else is in the batch changes nothing. The warped probabilities are taken as integers in units of
-  2**-40, whose running sums are exact: the draw is deterministic on every device, and tokens below 2**-40 are
-  never drawn.
+- A token is drawn by inverse transform sampling from one uniform number, which belongs to (response, step), so other
+  responses in the batch change nothing. The warped probabilities are converted to integers in units of 2**-40, whose
+  running sums are exact: the draw is deterministic on every device, and tokens below 2**-40 are never drawn.
 - A finished response leaves the batch at once, instead of being padded until the longest one ends.
 
 Known trade-off (accepted): the logits themselves depend on padding and batch size at rounding level. In
@@ -36,11 +35,11 @@ def draw_uniforms(seeds: Sequence[int], num_steps: int) -> torch.Tensor:
 
 
 def choose_tokens(scores: torch.Tensor, uniforms: torch.Tensor | None) -> torch.Tensor:
-    """Draws one token a row by inverse transform sampling (Devroye 1986, chapter III.2).
+    """Draws one token per row by inverse transform sampling (Devroye 1986, chapter III.2).
 
     Args:
         scores: Warped logits, shape `(batch, vocab)`.
-        uniforms: One number in [0, 1) a row, float64; None takes the most likely token.
+        uniforms: One number in [0, 1) per row, float64; None takes the most likely token.
 
     Returns:
         Token ids, shape `(batch,)`.
@@ -70,14 +69,14 @@ def decode(
     Args:
         model: A causal language model in evaluation mode.
         tokenizer: Its tokenizer.
-        prompts: Token ids, one list a response; each at least one token.
-        seeds: One seed a response.
+        prompts: Token ids, one list per response; each at least one token.
+        seeds: One seed per response.
         temperature: Divides the logits; 0 always takes the most likely token.
         top_p: The smallest set of tokens with this probability is kept (Holtzman et al. 2020).
         max_new_tokens: The largest number of new tokens.
 
     Returns:
-        The new token ids of each response, with the end-of-turn token where the policy gave one.
+        The new token ids of each response, with the end-of-turn token if the policy wrote one.
     """
     config = _plain_config(
         model, tokenizer, temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens
@@ -90,7 +89,7 @@ def decode(
         attention_mask[row, width - len(prompt) :] = 1
     uniforms = draw_uniforms(seeds, max_new_tokens) if temperature > 0 else None
     own_config = model.generation_config
-    # `generate` fills what a config leaves open from the model's own, which may hold penalties or a top-k.
+    # `generate` fills missing values from the model's own config, which may have penalties or a top-k.
     model.generation_config = GenerationConfig()
     try:
         with torch.inference_mode():
@@ -107,7 +106,7 @@ def decode(
 
 
 def end_tokens(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """The tokens that end a response: those of the model's generation config, else the tokenizer's."""
+    """Finds the tokens that end a response: those of the model's generation config, else the tokenizer's."""
     own = model.generation_config.eos_token_id if model.generation_config else None
     ends = own if own is not None else tokenizer.eos_token_id
     return [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
@@ -137,7 +136,7 @@ def _plain_config(
 
 
 def _name_cache(model: "PreTrainedModel") -> str:
-    """What the model calls its cache, as an argument and in its output: `cache` from transformers 5.24 on."""
+    """Finds the model's name for its cache, as an argument and in its output: `cache` since transformers 5.24."""
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
@@ -158,8 +157,8 @@ def _decode_batch(
         logits_processor: Temperature and top-p.
         generation_config: Prepared by `generate`.
         uniforms: Shape `(batch, step)`, or None for greedy decoding.
-        model_kwargs: What `generate` prepared for the model's forward pass. Only the mask is used: what else is
-            there, and under which names, changes between releases of transformers.
+        model_kwargs: What `generate` prepared for the model's forward pass. Only the mask is used: the rest changes
+            between releases of transformers.
 
     Returns:
         New tokens, shape `(batch, step)`, -1 after the end of a response.
@@ -167,11 +166,11 @@ def _decode_batch(
     cache_name = _name_cache(model)
     cache: Any = None  # the model makes it in the first step
     attention_mask = model_kwargs.get("attention_mask")
-    if attention_mask is None:  # `generate` leaves it out where nothing is padded
+    if attention_mask is None:  # `generate` leaves it out if nothing is padded
         attention_mask = torch.ones_like(input_ids)
     positions = (attention_mask.cumsum(dim=-1) - 1).clamp(min=0)
     ends = torch.tensor(generation_config.eos_token_id or [], device=input_ids.device)
-    rows = torch.arange(len(input_ids))  # which row of the batch each response still running is
+    rows = torch.arange(len(input_ids))  # the row in the batch of each running response
     new_tokens = torch.full((len(rows), generation_config.max_new_tokens), -1)
     step_ids = input_ids
     for step in range(generation_config.max_new_tokens):

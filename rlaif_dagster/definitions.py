@@ -1,4 +1,4 @@
-"""What Dagster loads: the assets of the project that `RLAIF_PROJECT` names, or else of the current folder."""
+"""The module that Dagster loads: the assets of the project in `RLAIF_PROJECT`, or else in the current folder."""
 
 from rlaif_dagster.defs.build import build_definitions
 from rlaif_dagster.lineage.project import find_root

@@ -1,6 +1,6 @@
 """Content digests: canonical JSON, files and folders.
 
-The laws: equal content has equal digests whatever wrote it; a digest's text names its algorithm; and
+The laws: equal content has equal digests, whatever wrote it; a digest's text names its algorithm; and
 `Digest.parse(str(d)) == d`.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 JsonValue = None | bool | int | float | str | Sequence["JsonValue"] | Mapping[str, "JsonValue"]
-"""A value that JSON can express; NaN and infinities are not among them."""
+"""A value that JSON can express; not NaN or infinity."""
 
 _encode_json = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
@@ -99,7 +99,7 @@ class FolderManifest:
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """The total number of bytes."""
         return sum(file.size for file in self.files)
 
     @classmethod
@@ -109,7 +109,7 @@ class FolderManifest:
 
     @classmethod
     def from_paths(cls, folder: Path, paths: Iterable[Path]) -> "FolderManifest":
-        """Reads given files below a folder."""
+        """Reads the given files below a folder."""
         entries = (
             FileEntry(
                 path=path.relative_to(folder).as_posix(),

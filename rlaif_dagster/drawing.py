@@ -1,4 +1,4 @@
-"""How plots look, and how they are written: SVG for pages, PNG for Dagster.
+"""The style of plots, and how they are written: SVG for pages, PNG for Dagster.
 
 The same numbers give the same bytes. Colours are Okabe and Ito's (safe for colour-blind readers); in SVG each is a CSS
 variable with that colour as fallback, so that a page can restyle it for dark mode. matplotlib is imported when a figure
@@ -88,14 +88,14 @@ def to_png(figure: "Figure") -> bytes:
 
 
 def to_markdown_image(figure: "Figure", *, alt: str) -> str:
-    """Writes a figure as a Markdown image that holds its own data, for Dagster metadata."""
+    """Writes a figure as a Markdown image with embedded data, for Dagster metadata."""
     caption = re.sub(r"[\[\]\n]", " ", alt)
     return f"![{caption}](data:image/png;base64,{base64.b64encode(to_png(figure)).decode()})"
 
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Draws in this module's style whatever the machine's own matplotlib settings are."""
+    """Draws in this module's style, regardless of the machine's matplotlib settings."""
     from matplotlib import style
 
     with style.context(["default", _STYLE]), warnings.catch_warnings():
@@ -105,7 +105,7 @@ def house_style() -> Iterator[None]:
 
 
 def new_figure(*, height: float, num_panels: int = 1) -> "tuple[Figure, tuple[Any, ...]]":
-    """Makes a figure of the house's width, and its panels from top to bottom; heights in inches."""
+    """Makes a figure of the standard width, with its panels from top to bottom; heights in inches."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
@@ -122,7 +122,7 @@ def _save(figure: "Figure", *, file_format: str, metadata: dict[str, None], **op
 
 
 def put_legend_above(axes: "Axes") -> None:
-    """Puts the legend above the axes, where there is one."""
+    """Puts the legend, if there is one, above the axes."""
     if axes.get_legend_handles_labels()[1]:
         axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, borderaxespad=0.2)
 

@@ -6,12 +6,12 @@
     ├── PlugInError       a plug-in is not installed, or cannot be used
     ├── ModelError        a model folder or hub id cannot be opened or used as asked
     ├── JudgeError        a judge cannot give verdicts at all (a single failed verdict is a row, not an error)
-    │   └── BudgetError   the judge may not spend more; what it answered is kept
+    │   └── BudgetError   the judge's budget is used up; its answers are kept
     ├── TrainingError     training diverged or had nothing to learn from
     ├── StorageError      the store cannot be read or written (disk full, permissions, missing version)
     │   └── CorruptVersionError   stored bytes do not hash to the recorded digest
     ├── LedgerError       the lineage ledger is damaged or contradicts itself
-    ├── SignatureError    a signature cannot be made, or does not hold
+    ├── SignatureError    a signature cannot be made, or is not valid
     ├── MissingExtraError a library of an extra is not installed
     └── StageError        a stage cannot start
         ├── MissingInputError   an upstream asset has never been materialised
@@ -32,8 +32,8 @@ class InputError(RlaifError):
 
     Attributes:
         file: The file at fault.
-        line: The 1-based line at fault, where one is known.
-        field: The dotted path of the field at fault, where one is known.
+        line: The 1-based line at fault, if known.
+        field: The dotted path of the field at fault, if known.
         remedy: What to do about it.
     """
 
@@ -102,7 +102,7 @@ class JudgeError(RlaifError):
 
 
 class BudgetError(JudgeError):
-    """A judge may not spend more; what it answered is kept, and the next run goes on from there."""
+    """A judge's budget is used up. Its answers are kept, and the next run continues from there."""
 
 
 class TrainingError(RlaifError):
@@ -114,7 +114,7 @@ class StorageError(RlaifError):
 
 
 class CorruptVersionError(StorageError):
-    """Stored bytes do not hash to the recorded digest; the evidence is left where it is."""
+    """Stored bytes do not hash to the recorded digest; the evidence is left in place."""
 
 
 class LedgerError(RlaifError):
@@ -122,7 +122,7 @@ class LedgerError(RlaifError):
 
 
 class SignatureError(RlaifError):
-    """A signature cannot be made, or does not hold."""
+    """A signature cannot be made, or is not valid."""
 
 
 class MissingExtraError(RlaifError):

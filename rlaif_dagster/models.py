@@ -1,6 +1,6 @@
-"""Models by name: the embedded ones, folders inside the project, and Hugging Face ids pinned to a commit.
+"""Finds models by name: the embedded ones, folders inside the project, and Hugging Face ids pinned to a commit.
 
-Only safetensors weights are taken, never pickles, and no code from a model folder is run.
+Only safetensors weights are loaded, never pickles, and no code from a model folder is run.
 """
 
 import re
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja")
-"""What is copied from a model folder; weights in other formats are left behind."""
+"""The files that are copied from a model folder; weights in other formats are not copied."""
 
 EmbeddedName = Literal["policy", "judge"]
 EMBEDDED_PREFIX: Final = "embedded:"
@@ -38,7 +38,7 @@ class ModelSettings(BaseModel):
     model: str
     """`embedded:policy`, a folder inside the project, or a Hugging Face id such as `org/name`."""
     revision: str | None = None
-    """For a Hugging Face id: the full commit hash, so that the name means the same bytes for ever."""
+    """For a Hugging Face id: the full commit hash, so that the name always means the same bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class ModelSource:
     """Where a model's files come from.
 
     Attributes:
-        name: As the person wrote it.
+        name: The name in the input file.
         folder: The folder, or None for a Hugging Face id.
         revision: The commit of a Hugging Face id, else None.
         digest: The content digest of the folder's model files, or None for a Hugging Face id.
@@ -58,19 +58,19 @@ class ModelSource:
     digest: Digest | None
 
     def describe(self) -> JsonValue:
-        """The source as a recipe states it: where content is at hand, by content."""
+        """Describes the source for a recipe: by content, if that is available."""
         if self.digest is not None:
             return {"digest": str(self.digest)}
         return {"model": self.name, "revision": self.revision}
 
 
 def embedded_path(name: EmbeddedName) -> Path:
-    """Gives the folder of an embedded model, as `from_pretrained` opens it."""
+    """Returns the folder of an embedded model, for `from_pretrained`."""
     return _EMBEDDED_FOLDER / name
 
 
 def resolve_embedded(name: str) -> Path | None:
-    """Gives the folder that `embedded:policy` or `embedded:judge` names; None for any other name."""
+    """Returns the folder of `embedded:policy` or `embedded:judge`; None for any other name."""
     for known in get_args(EmbeddedName):
         if name == EMBEDDED_PREFIX + known:
             return embedded_path(known)
@@ -78,7 +78,7 @@ def resolve_embedded(name: str) -> Path | None:
 
 
 def find_model(root: Path, name: str, revision: str | None, *, file: Path, field: str) -> ModelSource:
-    """Finds a model by the name that an input file gives it.
+    """Finds a model by its name in an input file.
 
     Args:
         root: The project's folder.
@@ -110,7 +110,7 @@ def find_model(root: Path, name: str, revision: str | None, *, file: Path, field
                 f"the model {name!r} is a folder, which has no revision (got {revision!r})",
                 file=file,
                 field=revision_field,
-                remedy="remove `revision`; a folder is known by its content",
+                remedy="remove `revision`; a folder is identified by its content",
             )
         _require_model_files(folder, file=file, field=field)
         return ModelSource(name=name, folder=folder, revision=None, digest=_digest_model_files(folder))
@@ -119,7 +119,7 @@ def find_model(root: Path, name: str, revision: str | None, *, file: Path, field
             f"there is no model folder {name!r} in the project",
             file=file,
             field=field,
-            remedy="correct the path (relative to the project), name embedded:policy or embedded:judge, or, for a "
+            remedy="correct the path (relative to the project), use embedded:policy or embedded:judge, or, for a "
             "Hugging Face id such as org/name, set `revision` to the full 40-digit commit hash",
         )
     if not _COMMIT.fullmatch(revision):
@@ -127,7 +127,7 @@ def find_model(root: Path, name: str, revision: str | None, *, file: Path, field
             f"the revision {revision!r} of the Hugging Face model {name!r} is not a commit",
             file=file,
             field=revision_field,
-            remedy="set it to the full 40-digit commit hash, so that the name means the same bytes for ever",
+            remedy="set it to the full 40-digit commit hash, so that the name always means the same bytes",
         )
     return ModelSource(name=name, folder=None, revision=revision, digest=None)
 
@@ -138,10 +138,10 @@ def copy_model(source: ModelSource, destination: Path, *, link: bool = False) ->
     Args:
         source: The model.
         destination: The folder.
-        link: Make symbolic links in the place of copies.
+        link: Make symbolic links instead of copies.
 
     Raises:
-        ModelError: If the download fails or brings no safetensors weights.
+        ModelError: If the download fails or has no safetensors weights.
     """
     folder = source.folder or _download(source)
     destination.mkdir(parents=True, exist_ok=True)
@@ -153,12 +153,12 @@ def copy_model(source: ModelSource, destination: Path, *, link: bool = False) ->
 
 
 def copy_causal_lm(source: ModelSource, destination: Path, *, link: bool = False) -> None:
-    """Copies a causal language model's files into a folder, and refuses them where the weights do not fit.
+    """Copies a causal language model's files into a folder, and refuses them if the weights do not fit.
 
     Args:
         source: The model.
         destination: The folder.
-        link: Make symbolic links in the place of copies, and do not look at the weights.
+        link: Make symbolic links instead of copies, and do not check the weights.
 
     Raises:
         ModelError: If the download fails, or the model cannot be opened; see `open_causal_lm`.
@@ -210,7 +210,7 @@ def _require_model_files(folder: Path, *, file: Path, field: str) -> None:
                 f"the model folder {folder.name!r} has no {pattern}",
                 file=file,
                 field=field,
-                remedy="give a folder that `save_pretrained` wrote for both model and tokenizer, "
+                remedy="use a folder that `save_pretrained` wrote for both model and tokenizer, "
                 "with safetensors weights",
             )
 

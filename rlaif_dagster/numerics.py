@@ -1,4 +1,4 @@
-"""One place that fixes how torch computes, so that the same inputs give the same bytes."""
+"""Configures torch so that the same inputs give the same bytes."""
 
 import logging
 import os
@@ -19,20 +19,20 @@ class NumericsSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     num_threads: int = Field(default=1, ge=1)
-    """Threads of one operation; sums are split by thread, so another number gives other low bits."""
+    """The number of threads of one operation. Sums are split by thread, so it changes low bits of results."""
     device: str = "cpu"
-    """`cpu`, `cuda`, `mps`, or `auto` for the first accelerator there is."""
+    """`cpu`, `cuda`, `mps`, or `auto` for the first available accelerator."""
 
 
 def prepare_torch(*, num_threads: int, device: str) -> "torch.device":
     """Fixes threads and deterministic kernels, quietens the libraries, and returns the device to use.
 
     Args:
-        num_threads: Intra-op threads, >= 1. Part of a recipe, since sums are split by thread.
-        device: "cpu", "cuda", "mps", or "auto" for the first accelerator there is, else the CPU.
+        num_threads: Intra-op threads, >= 1. Part of a recipe, because sums are split by thread.
+        device: "cpu", "cuda", "mps", or "auto" for the first available accelerator, else the CPU.
 
     Raises:
-        ModelError: If the device named is not on this machine.
+        ModelError: If this machine does not have the named device.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     quieten_libraries()
@@ -61,7 +61,7 @@ def prepare_torch(*, num_threads: int, device: str) -> "torch.device":
 
 
 def quieten_libraries() -> None:
-    """Keeps transformers and the hub's library from writing to the terminal and, if it comes first, from telemetry."""
+    """Stops transformers and the Hub's library from writing to the terminal and (if called first) from telemetry."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

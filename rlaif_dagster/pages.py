@@ -1,4 +1,4 @@
-"""Pages for people, from packaged templates: they load nothing and run nothing, and the same facts give the same bytes.
+"""Pages for people, from packaged templates. They load and run nothing, and the same facts give the same bytes.
 
 Texts of people and models are data: markup in them is escaped, and characters that could hide or reorder text are
 spelled out.
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 LONGEST_SHOWN = 4000
-"""Characters of a prompt or an answer that a page shows; the rest is counted."""
+"""How many characters of a prompt or an answer a page shows; the rest is counted."""
 _VISIBLE_CONTROLS = frozenset("\n\t")
 _REORDERING = frozenset(
     "\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
@@ -19,7 +19,7 @@ _REORDERING = frozenset(
 
 
 def open_pages(package: str) -> "Environment":
-    """Opens the templates that lie in a package; their filter `visible` is `show_hidden_characters`."""
+    """Opens the templates in a package; their filter `visible` is `show_hidden_characters`."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

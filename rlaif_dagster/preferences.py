@@ -1,11 +1,11 @@
-"""Preferences: verdicts combined into one soft label for each pair.
+"""Combines verdicts into one soft label for each pair.
 
 P(a preferred) is averaged over a judge's repeats, combined over the judges of a jury (`judging.jury`), averaged over
-the two orders (which takes out a position bias: Zheng et al. 2023, arXiv:2306.05685, section 3.4), and over the
-principles by weight. The law: naming the responses the other way round turns p_a into 1 - p_a and changes nothing
+the two orders (which cancels position bias: Zheng et al. 2023, arXiv:2306.05685, section 3.4), and over the
+principles by weight. The law: exchanging the responses' names turns p_a into 1 - p_a and changes nothing
 else.
 
-A pair is left out only for a stated reason, and counted under it; none is filled in.
+A pair is left out only for a stated reason, and counted under it; no label is invented.
 """
 
 import math
@@ -38,10 +38,10 @@ DROP_REASONS: Final = (
     "inconsistent",
     "near_tie",
 )
-"""Why a pair is left out; of several reasons the first counts."""
+"""Why a pair is left out; if there are several reasons, the first counts."""
 
 NUM_DECIMALS: Final = 9
-"""Probabilities are rounded to this, so that sums in another order give the same bytes."""
+"""Decimals to which probabilities are rounded, so that sums in another order give the same bytes."""
 
 
 class PreferenceSettings(BaseModel):
@@ -50,17 +50,17 @@ class PreferenceSettings(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     near_tie_margin: float = Field(default=0.05, gt=0, le=0.5)
-    """A pair with |p_a - 0.5| below this is marked a near tie; rounding decides nothing."""
+    """A pair with |p_a - 0.5| below this is marked as a near tie; floating-point rounding does not matter."""
     keep_near_ties: bool = True
-    """Keep near ties, marked; their soft labels say that little is known."""
+    """Whether to keep near ties, marked; their soft labels are close to 0.5."""
     keep_inconsistent: bool = True
-    """Keep pairs whose two orders prefer different answers, marked."""
+    """Whether to keep pairs whose two orders prefer different answers, marked."""
     require_both_orders: bool = True
-    """Leave out a pair with a principle that lacks a verdict in one order."""
+    """Whether to leave out a pair if a principle lacks a verdict in one order."""
     require_all_principles: bool = True
-    """Leave out a pair that some principle has not judged; else the other principles decide alone."""
+    """Whether to leave out a pair that was not judged by every principle; otherwise the other principles decide."""
     human_weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """What people's label of a pair weighs beside the judge's, which weighs 1; 0 leaves people's out."""
+    """The weight of people's label of a pair; the judge's has the weight 1. 0 ignores people's labels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +68,14 @@ class PreferencesResult:
     """Preferences, what was left out, and how the two orders agree.
 
     Attributes:
-        rows: Rows of `ai_preferences`, sorted by prompt and responses; each is made when it is asked for.
-        dropped: Pairs left out, by reason; every reason is there.
+        rows: Rows of `ai_preferences`, sorted by prompt and responses; each is made on access.
+        dropped: Pairs left out, by reason; every reason is listed.
         num_pairs: Pairs with a verdict line, of whatever status.
-        consistent: Pairs whose orders agree, dropped near ties included, as in the next three.
+        consistent: Pairs whose orders agree; dropped near ties count, as in the next three.
         first_first: Pairs in which each order prefers the answer shown first.
         second_second: Pairs in which each order prefers the answer shown second.
         tie_mixed: Pairs in which one order has a tie and the other has none.
-        num_human: Pairs whose label people have a part in.
+        num_human: Pairs whose label includes people's.
     """
 
     rows: Sequence[Row]
@@ -102,19 +102,19 @@ def aggregate_verdicts(
     """Combines verdicts into preferences, with the verdicts of one pair in memory at a time.
 
     Args:
-        verdicts: Verdicts that stand together by pair; within a pair in any order.
-        constitution: The weights; None weighs every principle the same. Pairs judged by the whole
+        verdicts: Verdicts, grouped by pair; in any order within a pair.
+        constitution: The weights; None gives every principle the same weight. Pairs judged by the whole
             constitution at once do not need it.
         prompts: Rows with `prompt_id`, `prompt` and `split`.
         responses: Rows with `response_id`, `text` and `finish_reason`.
         settings: Which pairs to keep.
-        protocol: By what each pair was to be judged; under `one_principle` by the principles that its verdicts name.
-        jury: How several judges become one.
-        human: What people say of a pair, by its id: P(a preferred). It counts with `settings.human_weight`.
+        protocol: By which principles each pair had to be judged; with `one_principle`, those that its verdicts name.
+        jury: How several judges are combined.
+        human: People's P(a preferred) by pair id; its weight is `settings.human_weight`.
 
     Raises:
-        JudgeError: If a verdict is by a principle that the constitution does not have, or the verdicts of a pair do
-            not stand together.
+        JudgeError: If a verdict is by a principle that the constitution does not have, or the verdicts are not
+            grouped by pair.
     """
     prompt_rows = {row["prompt_id"]: row for row in prompts}
     answers = {row["response_id"]: (row["text"], row["finish_reason"]) for row in responses}
@@ -166,7 +166,7 @@ class _Label:
         p_a: P(a preferred).
         p_a_ab: The same by the verdicts that saw a first, or None without any.
         p_a_ba: The same by those that saw b first.
-        judge_agreement: The share of two judges that lean to the same answer, or None with one judge.
+        judge_agreement: The share of pairs of judges that prefer the same answer, or None with one judge.
         num_verdicts: Verdicts that count.
         principles: (principle id, p_a by this principle, its weight), sorted by id.
     """
@@ -215,7 +215,7 @@ def _label_pair(
     settings: PreferenceSettings,
     jury: Jury,
 ) -> _Label | str:
-    """The label of a pair, or the reason why it has none."""
+    """Computes the label of a pair, or the reason why it has none."""
     ballots = _find_counting(collect_ballots(group), weights, settings)
     if not ballots or (settings.require_all_principles and len(ballots) < len(weights)):
         return _explain_gap(group, weights, ballots)
@@ -243,7 +243,7 @@ def _label_pair(
 def _find_counting(
     ballots: Ballots, weights: Mapping[str | None, float], settings: PreferenceSettings
 ) -> Ballots:
-    """The ballots of judges that say enough of a principle to count for it; no principle without any."""
+    """Finds, by principle, the ballots of judges with enough verdicts to count; principles without any are left out."""
     enough = len(ORDERS) if settings.require_both_orders else 1
     counting = {
         principle: {j: orders for j, orders in ballots.get(principle, {}).items() if len(orders) >= enough}
@@ -258,7 +258,7 @@ def _combine_judges(judges: Mapping[str, Mapping[Order, float]], jury: Jury) -> 
 
 
 def _measure_agreement(ballots: Ballots, weights: Mapping[str | None, float]) -> float | None:
-    """The share of two judges that lean to the same answer, over principles by weight; None with one judge."""
+    """Measures the share of pairs of judges that prefer the same answer, weighted by principle; None with one judge."""
     shares = []
     for principle, judges in ballots.items():
         leans = [lean(round(_mean_of_orders(orders), NUM_DECIMALS)) for orders in judges.values()]
@@ -271,7 +271,7 @@ def _measure_agreement(ballots: Ballots, weights: Mapping[str | None, float]) ->
 def _find_weights(
     group: Sequence[Verdict], constitution: Constitution | None, protocol: JudgingProtocol
 ) -> dict[str | None, float]:
-    """The weight of each principle that the pair should be judged by, sorted by id."""
+    """Finds the weight of each principle by which the pair should be judged, sorted by id."""
     seen = {verdict.principle_id for verdict in group}
     if seen == {None}:
         return {None: 1.0}
@@ -291,7 +291,7 @@ def _find_weights(
 
 
 def _explain_gap(group: Sequence[Verdict], weights: Mapping[str | None, float], counting: Ballots) -> str:
-    """Why a pair has no label: verdicts without preference, a missing order, or a missing principle."""
+    """Says why a pair has no label: verdicts without preference, a missing order, or a missing principle."""
     answered = {
         (verdict.judge, verdict.principle_id, verdict.order)
         for verdict in group
@@ -322,7 +322,7 @@ def _mean_of_order(
 
 
 def _mean(weighted: Sequence[tuple[float, float]]) -> float:
-    """The mean of (value, weight)."""
+    """Computes the weighted mean of (value, weight)."""
     total = math.fsum(weight for _, weight in weighted)
     return round(math.fsum(value * weight for value, weight in weighted) / total, NUM_DECIMALS)
 

@@ -1,4 +1,4 @@
-"""What belongs to a process: children that end when it is killed (only Linux can), and where it prints."""
+"""Tools for processes: children that end when their parent is killed (Linux only), and discarded output."""
 
 import ctypes
 import os
@@ -12,7 +12,7 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def make_end_with_parent(sent: signal.Signals) -> Callable[[], None]:
-    """What a child calls to be sent a signal when its parent ends: one system call, safe between fork and exec."""
+    """Makes a function that a child calls to receive a signal when its parent ends: one system call, fork-safe."""
     if sys.platform != "linux":
         return lambda: None
     prctl = ctypes.CDLL(None).prctl
@@ -20,13 +20,13 @@ def make_end_with_parent(sent: signal.Signals) -> Callable[[], None]:
 
 
 end_with_parent: Final = make_end_with_parent(signal.SIGTERM)
-"""For a child that ends what it started itself."""
+"""For a child that ends its own children."""
 die_with_parent: Final = make_end_with_parent(signal.SIGKILL)
-"""For a child that may not do anything more."""
+"""For a child that must end at once."""
 
 
 def find_descriptor(stream: TextIO | None) -> int | None:
-    """The file descriptor of a stream; None if it has none: it was closed, or is kept in memory."""
+    """The file descriptor of a stream; None if it has none (closed, or in memory)."""
     try:
         return None if stream is None else stream.fileno()
     except OSError:
@@ -35,9 +35,9 @@ def find_descriptor(stream: TextIO | None) -> int | None:
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Discards what this process and its children print, for the time of a `with` block.
+    """Discards what this process and its children print during a `with` block.
 
-    Whoever gives the descriptors another file inside the block still gets all that is printed there.
+    Code that redirects the descriptors inside the block still receives everything printed there.
     """
     streams = [
         (stream, descriptor)

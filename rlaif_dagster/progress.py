@@ -1,10 +1,10 @@
-"""How long work reports how far it is."""
+"""The interface through which long work reports its progress."""
 
 from typing import Final, Protocol
 
 
 class Progress(Protocol):
-    """Called as `progress(what, done, total)`, and with a note where there is one."""
+    """Called as `progress(what, done, total)`, with a note if there is one."""
 
     def __call__(self, what: str, done: int, total: int, note: str = "", /) -> None:
         """Reports how far the work is.
@@ -12,8 +12,8 @@ class Progress(Protocol):
         Args:
             what: A short noun, such as "responses"; the same throughout.
             done: How many are done.
-            total: Of how many.
-            note: What else there is to say of it now, such as what it has cost.
+            total: How many there are in total.
+            note: Further information, such as the cost so far.
         """
 
 
@@ -21,10 +21,10 @@ class RunProgress(Progress, Protocol):
     """A `Progress` that also follows a run from asset to asset."""
 
     def start_asset(self, asset: str) -> None:
-        """Reports that the run has come to an asset."""
+        """Reports that the run starts an asset."""
 
     def finish_asset(self, asset: str, status: str, rows: int | None) -> None:
-        """Reports what became of the asset.
+        """Reports the asset's result.
 
         Args:
             asset: Its name.

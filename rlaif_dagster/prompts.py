@@ -1,7 +1,7 @@
-"""Prompts: validated, deduplicated and split by content.
+"""Validates, deduplicates and splits prompts by content.
 
-A prompt's identity is its text (Unicode NFC, outer white space removed), so neither its line, its file nor its
-neighbours matter: adding a prompt moves no other prompt between the splits.
+A prompt's identity is its text (Unicode NFC, without outer white space), so its line, its file and its neighbours do
+not matter: adding a prompt moves no other prompt between the splits.
 """
 
 import unicodedata
@@ -29,9 +29,9 @@ class PromptsSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     file: str = "inputs/prompts.jsonl"
-    """JSONL, one `{"prompt": text, "category": text or null}` a line; a path inside the project."""
+    """JSONL, one `{"prompt": text, "category": text or null}` per line; a path inside the project."""
     eval_fraction: float = Field(default=0.3, gt=0, lt=1)
-    """Expected share of prompts held out from all training."""
+    """The expected share of prompts held out from all training."""
 
 
 class PromptLine(BaseModel):
@@ -63,7 +63,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptsResult:
-    """Prompts sorted by id, and how many lines repeated one of them."""
+    """Prompts sorted by id, and how many lines were duplicates."""
 
     prompts: tuple[Prompt, ...]
     num_duplicates: int
@@ -75,7 +75,7 @@ class PromptsResult:
 
 
 def normalise_prompt(text: str) -> str:
-    """Brings a prompt into the form by which it is identified."""
+    """Normalises a prompt for its identity."""
     return unicodedata.normalize("NFC", text).strip()
 
 
@@ -93,7 +93,7 @@ def read_prompt_lines(path: Path) -> tuple[PromptLine, ...]:
     lines = tuple(line for _, line in read_jsonl(path, PromptLine))
     if not lines:
         raise InputError(
-            "there are no prompts in it", file=path, remedy='add lines such as {"prompt": "How do I ...?"}'
+            "the file has no prompts", file=path, remedy='add lines such as {"prompt": "How do I ...?"}'
         )
     return lines
 
@@ -103,7 +103,7 @@ def split_prompts(lines: Iterable[PromptLine], *, eval_fraction: float, root_see
 
     Each prompt falls into `eval` with probability `eval_fraction`, decided by a seed from its id alone; two prompts
     that differ only in letter case, punctuation or spacing fall into the same split, so that near copies do not leak.
-    Of several categories given for one prompt the first in the alphabet counts, so that the order of lines does not.
+    If a prompt has several categories, the alphabetically first counts, so that the order of lines does not matter.
     """
     prompts: dict[str, Prompt] = {}
     num_lines = 0

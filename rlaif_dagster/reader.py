@@ -1,7 +1,7 @@
-"""Reads YAML and JSONL files that people write, and says what is wrong in their terms.
+"""Reads YAML and JSONL files written by people, and reports faults by file, line and field.
 
-Every fault is an `InputError` with file, line and field. YAML is loaded safely; a key given twice is a fault
-(plain YAML keeps the last one in silence).
+Every fault is an `InputError` with file, line and field. YAML is loaded safely; a repeated key is a fault
+(plain YAML silently keeps the last one).
 """
 
 import json
@@ -88,7 +88,7 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
             f"expected named fields at the top level, got {found}",
             file=path,
             line=1,
-            remedy=f"give the fields {', '.join(sorted(model.model_fields))}",
+            remedy=f"write the fields {', '.join(sorted(model.model_fields))}",
         )
     try:
         return model.model_validate(value)
@@ -97,7 +97,7 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
 
 
 def read_jsonl(path: Path, model: type[Model]) -> Iterator[tuple[int, Model]]:
-    """Reads a JSONL file; yields (line number, row), passing over blank lines.
+    """Reads a JSONL file; yields (line number, row), skipping blank lines.
 
     Raises:
         InputError: At the first line that is not JSON or does not fit the schema.
@@ -123,7 +123,7 @@ def read_jsonl(path: Path, model: type[Model]) -> Iterator[tuple[int, Model]]:
 
 
 def resolve_inside(root: Path, relative: str, *, file: Path, field: str) -> Path:
-    """Resolves a path that an input file names; it has to stay inside the project.
+    """Resolves a path that an input file names; it must be inside the project.
 
     Raises:
         InputError: If it leads outside the project's folder.
@@ -133,7 +133,7 @@ def resolve_inside(root: Path, relative: str, *, file: Path, field: str) -> Path
         path.is_dir()
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{_shorten(repr(relative))} is no path ({error})", file=file, field=field, remedy="correct it"
+            f"{_shorten(repr(relative))} is not a path ({error})", file=file, field=field, remedy="correct it"
         ) from error
     if not path.is_relative_to(root.resolve()):
         raise InputError(
@@ -191,7 +191,7 @@ def _refuse_repeated_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         raise ValueError(f"the key {repeated!r} is given twice")
     for text in (text for pair in pairs for text in pair if isinstance(text, str)):
         if not text.isprintable() and any("\ud800" <= char <= "\udfff" for char in text):
-            raise ValueError("half of a surrogate pair, which is no character")
+            raise ValueError("half of a surrogate pair, which is not a character")
     return dict(pairs)
 
 
@@ -243,7 +243,7 @@ def _explain(  # noqa: PLR0911 - one return for each kind of fault
         case "model_type" | "model_attributes_type":
             return (
                 f"expected named fields, got {got}",
-                "give its fields, or remove the section for the defaults",
+                "write its fields, or remove the section to use the defaults",
             )
         case "float_type" if _is_number(details.get("input")):
             return (

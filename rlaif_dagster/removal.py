@@ -1,11 +1,11 @@
-"""Removing this program's own files and folders: the one place that does, and it never follows a link.
+"""Removes this program's own files and folders without following links. No other module removes them.
 
-A clone can bring a symbolic link to any place of a project. Whatever is removed, locked or swapped is therefore reached
-without a link, from a folder on that the caller trusts. Links inside a removed folder are removed themselves; what they
-lead to stays.
+A clone can bring a symbolic link to any place of a project. So whatever is removed, locked or swapped is reached
+without a link, starting from a folder that the caller trusts. Links inside a removed folder are removed themselves;
+their targets stay.
 
-Known trade-off (accepted): a link that somebody puts there between the check and the removal is not seen. Whoever can
-write into the project while a command runs has this user's rights already.
+Known trade-off (accepted): a link that somebody creates between the check and the removal is not detected. But whoever
+can write into the project while a command runs has this user's rights already.
 """
 
 import shutil
@@ -15,15 +15,15 @@ from typing import Final
 from rlaif_dagster.errors import StorageError
 
 WORK_FOLDER: Final = ".rlaif"
-"""A project's folder of this machine's own: locks and unfinished work."""
+"""The folder for this machine's locks and unfinished work in a project."""
 
 
 def refuse_links(path: Path, *, below: Path | None = None) -> None:
-    """Refuses a path that leads through a link.
+    """Refuses a path that goes through a link.
 
     Args:
         path: The path; it need not exist.
-        below: The trusted folder that it lies in. By default the project of the innermost `.rlaif` on the path, or else
+        below: The trusted folder above it. By default the project of the innermost `.rlaif` on the path, or else
             the path's parent.
 
     Raises:
@@ -34,34 +34,34 @@ def refuse_links(path: Path, *, below: Path | None = None) -> None:
         place /= part
         if place.is_symlink():
             raise StorageError(
-                f"{place}: a symbolic link, at a place where this program removes and replaces files\n"
-                f"  remedy: see where it leads (`ls -l`), then remove the link: `rm {place}`"
+                f"{place}: a symbolic link where this program removes and replaces files\n"
+                f"  remedy: check where it leads (`ls -l`), then remove the link: `rm {place}`"
             )
 
 
 def remove_folder(folder: Path, *, below: Path | None = None) -> None:
-    """Removes a folder, as far as this user may.
+    """Removes a folder, as far as this user has the permission.
 
     Args:
         folder: The folder.
         below: See `refuse_links`.
 
     Raises:
-        StorageError: If the folder, or one that it lies in, is a link; nothing is removed.
+        StorageError: If the folder, or one above it, is a link; nothing is removed.
     """
     refuse_links(folder, below=below)
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_file(path: Path, *, below: Path | None = None) -> None:
-    """Removes a file if it is there; of a link the link.
+    """Removes a file if it exists; for a link, the link itself.
 
     Args:
         path: The file.
         below: See `refuse_links`.
 
     Raises:
-        StorageError: If a folder that it lies in is a link; nothing is removed.
+        StorageError: If a folder above it is a link; nothing is removed.
         OSError: If it cannot be removed.
     """
     refuse_links(path.parent, below=below or _find_trusted(path))

@@ -3,11 +3,11 @@
 from rlaif_dagster.digest import Digest, JsonValue
 
 SEED_BITS = 63
-"""Seeds fit a signed 64-bit integer, which torch, numpy and parquet all take."""
+"""Seeds fit a signed 64-bit integer, which torch, numpy and parquet all accept."""
 
 
 def derive_seed(root_seed: int, *identity: JsonValue) -> int:
-    """Derives an independent seed in [0, 2**63) from a root seed and what the seed is for.
+    """Derives an independent seed in [0, 2**63) from a root seed and the purpose of the seed.
 
     Args:
         root_seed: The project's seed.

@@ -1,4 +1,4 @@
-"""Parquet tables: written against a stated schema, byte for byte the same for the same rows."""
+"""Writes and reads parquet tables with a given schema; the same rows give the same bytes."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ _Value = TypeVar("_Value")
 
 
 class Rows(Protocol):
-    """Rows that can be gone through again and again: a list of them, or a table that is read anew each time."""
+    """Rows that can be iterated repeatedly: a list, or a table that is read again each time."""
 
     def __len__(self) -> int: ...
 
@@ -27,12 +27,12 @@ class Rows(Protocol):
 
 
 BATCH_ROWS: Final = 4_096
-"""Rows read at a time."""
-_GROUP_ROWS: Final = 65_536  # rows written at a time; a row group of the file
+"""How many rows are read at a time."""
+_GROUP_ROWS: Final = 65_536  # how many rows are written at a time; a row group of the file
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: "pa.Schema") -> int:
-    """Writes rows, as they come, to a parquet file and returns how many there were.
+    """Writes rows to a parquet file as they arrive; returns how many there were.
 
     Raises:
         StorageError: If a row does not fit the schema or the disk is full.
@@ -44,13 +44,13 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: "pa.Schem
     waiting = iter(rows)
     try:
         with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-            # A row group in one piece: where its batches end would show in the bytes of the file.
+            # A row group in one piece: otherwise the file's bytes would depend on the batches.
             while group := list(itertools.islice(waiting, _GROUP_ROWS)):
                 num_rows += len(group)
                 table = pa.Table.from_pylist(group, schema=schema)
                 del group
                 writer.write_table(table)
-                del table  # before the next rows are there
+                del table  # before the next rows arrive
     except (OSError, pa.ArrowException, UnicodeEncodeError) as error:
         raise StorageError(f"{path}: the table cannot be written: {error}") from error
     return num_rows
@@ -75,7 +75,7 @@ def read_table(path: Path) -> list[Row]:
 
 
 def has_columns(path: Path, schema: "pa.Schema", names: Sequence[str]) -> bool:
-    """Says whether a file is a table in which some columns have the types of a schema."""
+    """Says whether a file is a table in which the named columns have the types of a schema."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -98,8 +98,8 @@ def stream_table(
     Args:
         path: The file.
         columns: Which columns; None for all.
-        where: What the rows hold in some of these columns; None for all rows.
-        later: Those of the columns that a table of an earlier release may lack; they are null there: not known.
+        where: The values that rows must have in some of these columns; None for all rows.
+        later: The columns that a table of an earlier release may lack; there they are null, which means unknown.
 
     Raises:
         StorageError: If the file is missing or is not parquet, or lacks another column.
@@ -124,24 +124,24 @@ def stream_table(
 
 
 def _require_columns(path: Path, found: Sequence[str], wanted: Sequence[str]) -> None:
-    """Pyarrow reads a table without the columns that it lacks, and says nothing."""
+    """Refuses missing columns, which pyarrow would silently leave out."""
     missing = sorted(set(wanted) - set(found))
     if missing:
         raise StorageError(
             f"{path}: the table has no column {missing[0]!r}; another version of this package made it.\n"
-            "  remedy: run the asset that holds the table again: `rlaif run` computes what this version needs"
+            "  remedy: run the asset of the table again: `rlaif run` computes what this version needs"
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRows:
-    """`Rows` of a parquet file, of which a few are in memory at a time.
+    """`Rows` of a parquet file, with few of them in memory at a time.
 
     Attributes:
         path: The file.
         columns: Which columns.
-        where: What the rows hold in some of these columns.
-        later: Those of the columns that a table of an earlier release may lack; see `stream_table`.
+        where: The values that rows must have in some of these columns.
+        later: The columns that a table of an earlier release may lack; see `stream_table`.
     """
 
     path: Path
@@ -161,12 +161,12 @@ class StoredRows:
         return stream_table(self.path, self.columns, self.where, later=self.later)
 
     def to_json(self) -> dict[str, Any]:
-        """What another process finds the rows by."""
+        """Describes the rows for another process."""
         return {**asdict(self), "path": str(self.path)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """`StoredRows.from_json(rows.to_json()) == rows`, through JSON as well."""
+        """Reads what `to_json` wrote: `StoredRows.from_json(rows.to_json()) == rows`, also through JSON."""
         return cls(
             path=Path(value["path"]),
             columns=tuple(value["columns"]),
@@ -176,7 +176,7 @@ class StoredRows:
 
 
 class LazyRows(Sequence[Row], Generic[_Value]):
-    """Rows that are made when they are asked for, of values that take less memory than rows."""
+    """Rows that are made on access, from values that take less memory than rows."""
 
     def __init__(self, values: Sequence[_Value], make: Callable[[_Value], Row]) -> None:
         self._values, self._make = values, make

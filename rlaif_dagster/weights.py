@@ -1,19 +1,19 @@
 """Opens the weights of a model folder, and refuses weights that do not fit the model.
 
-transformers fills a weight that a folder lacks with random numbers, drops a tensor that the model has no place for, and
-warns. Here both are errors, for every use of a model. What counts is what transformers reports after its own renaming:
+transformers fills a missing weight with random numbers, drops a tensor that has no place in the model, and only warns.
+Here both are errors, for every use of a model. What counts is what transformers reports after its own renaming:
 
 - A missing weight is refused. Tied weights, and buffers that are computed again, are not missing. The head of a new
   reward model is drawn from the seed, if no part of it is in the folder; `OpenedModel.new_weights` names it.
-- A tensor without a place in the model is refused: it belongs to another architecture, or to the head of another task,
-  such as the `score` of a reward model that is used as a policy. Harmless are tensors that transformers itself ignores
-  for the architecture, buffers that its older versions saved (`_BUFFERS`), and the language-model head in a reward
+- A tensor without a place in the model is refused: it belongs to another architecture or to the head of another task,
+  such as the `score` of a reward model that is used as a policy. Allowed are tensors that transformers itself ignores
+  for the architecture, buffers saved by its older versions (`_BUFFERS`), and the language-model head in a reward
   model's folder. In a quantized folder only the quantizer's library knows which names belong there.
 - A tensor of another shape, a number that is not finite, and a token without a row in the embedding are refused.
-  A judge may have numbers that are not finite: each of its answers then says so.
+  A judge may have numbers that are not finite: then each of its answers reports it.
 
-Known trade-off (accepted): a token beyond the embedding passes if neither the chat template nor padding uses it, since
-published folders have some (an image placeholder beside a text model).
+Known trade-off (accepted): a token beyond the embedding is allowed if neither the chat template nor padding uses it,
+because published folders have some (an image placeholder in a text model).
 
 torch and transformers are imported inside the functions.
 """
@@ -36,22 +36,22 @@ _BUFFERS: Final = re.compile(
 )
 """Constants of the architecture: rotary frequencies, positions, and causal masks."""
 _LM_HEAD: Final = re.compile(r"^(lm_head|embed_out|output_layer|cls)\.")
-"""A language model's head, by the names that architectures give to it."""
+"""The names of a language model's head in various architectures."""
 _NUM_NAMED: Final = 3
-"""Tensors that a message names."""
+"""How many tensors a message names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
-    """What a model is opened as.
+    """How a model is used.
 
     Attributes:
         what: The use, in messages.
         opener: The class of transformers that opens it.
         options: Further arguments of it.
-        starts_head: If True, a head that the folder lacks as a whole is drawn from the global seed.
-        ignores_lm_head: If True, the folder may hold a language model's head, which is not used.
-        takes_any_number: If True, weights that are not finite are taken.
+        starts_head: If True, a head that is completely missing in the folder is drawn from the global seed.
+        ignores_lm_head: If True, the folder may have a language model's head, which is not used.
+        takes_any_number: If True, weights that are not finite are allowed.
     """
 
     what: str
@@ -64,7 +64,7 @@ class Use:
 
 CAUSAL_LM: Final = Use(what="a causal language model", opener="AutoModelForCausalLM")
 JUDGE: Final = replace(CAUSAL_LM, takes_any_number=True)
-"""Each answer of a judge that is not finite is a row that failed, with this as its reason."""
+"""A judge. Its weights may be not finite: then each answer is a failed row with that reason."""
 REWARD_MODEL: Final = Use(
     what="a reward model",
     opener="AutoModelForSequenceClassification",
@@ -103,14 +103,14 @@ def open_model(folder: Path, use: Use, *, dtype: str) -> OpenedModel:
 
 
 def inspect_model(folder: Path, use: Use, *, name: str) -> tuple[str, ...]:
-    """Refuses what `open_model` would refuse for its names and shapes, and keeps no weights in memory.
+    """Refuses what `open_model` would refuse because of names and shapes, without loading weights.
 
-    The weights of a quantized folder are left to `open_model`: only its library knows their names.
+    The weights of a quantized folder are checked only by `open_model`: only the quantizer's library knows their names.
 
     Args:
         folder: A model folder.
-        use: What it is to be opened as.
-        name: The model as a person named it, for messages.
+        use: What to open it as.
+        name: The model's name for messages.
 
     Returns:
         The names of the weights that the seed would give.
@@ -168,7 +168,7 @@ def _require_own_files(folder: Path, *, name: str) -> None:
     """Refuses a folder whose weights are not all in it."""
     if (folder / "adapter_config.json").is_file():
         raise ModelError(
-            f"{name}: this folder holds adapters (adapter_config.json), and a model is opened without any.\n"
+            f"{name}: this folder has adapters (adapter_config.json), but a model is opened without them.\n"
             "  remedy: merge them into the weights (peft: `merge_and_unload`), and save the merged model"
         )
     index = folder / "model.safetensors.index.json"
@@ -203,7 +203,7 @@ def _find_damaged(folder: Path) -> str | None:
 
 
 def _find_unused(unexpected: Collection[str], use: Use) -> set[str]:
-    """The tensors that matter among those that the model has no place for."""
+    """Finds the tensors that matter among those without a place in the model."""
     return {
         key
         for key in unexpected
@@ -212,7 +212,7 @@ def _find_unused(unexpected: Collection[str], use: Use) -> set[str]:
 
 
 def _find_new_head(model: Any, missing: Collection[str]) -> frozenset[str]:
-    """The head's weights, where the folder lacks all of them: those outside the architecture's base model."""
+    """Finds the head's weights (those outside the architecture's base model), if the folder lacks all of them."""
     inside = f"{model.base_model_prefix}."
     weights = frozenset(model.state_dict())
     head = frozenset(key for key in weights if not key.startswith(inside))
@@ -240,8 +240,8 @@ def _require_fit(
     if not faults:
         return
     remedy = (
-        "copy all files of the model, or save config.json and weights together once more (`save_pretrained`); "
-        "if the model has no use for a tensor, remove it from the files"
+        "copy all files of the model, or save config.json and weights together again (`save_pretrained`); "
+        "if the model does not need a tensor, remove it from the files"
     )
     if prefix := _find_prefix(missing, unused):
         remedy = (
@@ -250,8 +250,8 @@ def _require_fit(
         )
     listed = "".join(f"\n  {fault}" for fault in faults)
     raise ModelError(
-        f"{name}: the weights do not fit the model that config.json describes ({type(model).__name__}), and are not "
-        f"filled with random numbers.{listed}\n"
+        f"{name}: the weights do not fit the model that config.json describes ({type(model).__name__}); weights are "
+        f"never filled with random numbers.{listed}\n"
         f"  remedy: {remedy}"
     )
 
@@ -265,14 +265,14 @@ def _require_tokens_fit(model: Any, tokenizer: "PreTrainedTokenizerBase", *, nam
     highest = max(tokenizer.vocab_size - 1, 0, *written, *(key for key in named if key is not None))
     if highest >= rows:
         raise ModelError(
-            f"{name}: the tokenizer uses token ids up to {highest}, and the embedding has {rows} rows, from 0.\n"
-            "  remedy: take the tokenizer that belongs to the model; or, if tokens were added, enlarge the embedding "
+            f"{name}: the tokenizer uses token ids up to {highest}, but the embedding has only {rows} rows, from 0.\n"
+            "  remedy: use the tokenizer that belongs to the model; or, if tokens were added, enlarge the embedding "
             "(`model.resize_token_embeddings(len(tokenizer))`), train it, and save both"
         )
 
 
 def _require_finite(model: Any, *, name: str, dtype: str) -> None:
-    """Reads each weight once, without copying any: about 6 GB a second and thread."""
+    """Reads each weight once without copying: about 6 GB per second and thread."""
     import torch
 
     floats = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -292,7 +292,7 @@ def _require_finite(model: Any, *, name: str, dtype: str) -> None:
 
 
 def _find_prefix(missing: Collection[str], unused: Collection[str]) -> str | None:
-    """What every unused name begins with, and without which it is a missing one; None if there is no such thing."""
+    """Finds a prefix of every unused name without which it is a missing name; None if there is none."""
     first = min(unused, default="")
     for end in (place + 1 for place, letter in enumerate(first) if letter == "."):
         if all(key.startswith(first[:end]) and key[end:] in missing for key in unused):

@@ -445,7 +445,7 @@ def test_repeats_are_averaged_before_judges_are_combined() -> None:
 
 def test_verdicts_of_a_pair_have_to_stand_together() -> None:
     other = Pair.from_responses("p", "r0", "r4")
-    with pytest.raises(JudgeError, match="do not stand together"):
+    with pytest.raises(JudgeError, match="are not next to each other"):
         aggregate(verdict("ab", 0.7), verdict("ab", 0.7, pair=other), verdict("ba", 0.7))
 
 

@@ -67,7 +67,7 @@ def test_the_share_held_out_is_the_fraction_asked_for() -> None:
         ('{"prompt": 3}\n', 1, "string"),
         ('{"prompt": "a", "tag": 1}\n', 1, "unknown field"),
         ("[1]\n", 1, "got [1]"),
-        ("", None, "there are no prompts"),
+        ("", None, "the file has no prompts"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, content: str, line: int | None, words: str) -> None:

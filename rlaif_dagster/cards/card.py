@@ -1,6 +1,6 @@
-"""Writes a card with the Hub's own library: a head of metadata in YAML, then text for people.
+"""Writes a card with the Hub's own library: a YAML header of metadata, then text for people.
 
-A card that is part of a version is content: it holds no time, path or host, and the same facts give the same bytes.
+A card that is part of a version is content: it has no time, path or host, and the same facts give the same bytes.
 """
 
 import json
@@ -11,9 +11,9 @@ from typing import Any, Final, Literal
 from rlaif_dagster.digest import JsonValue
 
 CARD_FILE: Final = "README.md"
-"""The name under which the Hub and `datasets` look for a card."""
+"""The file name under which the Hub and `datasets` look for a card."""
 SPLIT: Final = "full"
-"""What `datasets` calls the rows of a table: all of them, whichever split a column `split` tells."""
+"""The split that `datasets` assigns to all rows of a table, whatever a column `split` says."""
 
 Kind = Literal["model", "dataset"]
 
@@ -25,12 +25,12 @@ _WRITES = ("text-generation", "transformers.AutoModelForCausalLM")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """How a version came about.
+    """How a version was made.
 
     Attributes:
         made_from: Digest of each version that it was made from, by asset.
-        settings: What a person had set.
-        lineage: Name and sha256 of the version, of all that it was made from, and of their files.
+        settings: The settings.
+        lineage: Name and sha256 of the version, of everything that it was made from, and of their files.
     """
 
     made_from: Mapping[str, str]
@@ -40,15 +40,15 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardFacts:
-    """What a card tells.
+    """The content of a card.
 
     Attributes:
         title: The asset.
-        kind: What the card is of.
+        kind: The kind of thing that the card describes.
         description: What it is, for people.
         figures: Counts and metrics, by name.
         tables: Paths of its parquet tables.
-        origin: What is known of where it comes from; None in a card that is part of the version itself.
+        origin: How the version was made; None in a card that is part of the version itself.
     """
 
     title: str
@@ -98,11 +98,11 @@ def _write_metadata(facts: CardFacts) -> str:
 
 
 def _find_task(asset: str) -> tuple[str, str]:
-    """The Hub's name of what a model does, and the class that opens it."""
+    """Finds the Hub's name of a model's task, and the class that opens it."""
     return _TASKS.get(asset.rpartition("/")[2], _WRITES)
 
 
 def _write_block(value: Any) -> str:
-    """JSON as an indented block: whatever texts it holds, no line of it can end the block."""
+    """Writes JSON as an indented block, so that no text in it can end the block."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
     return "\n".join(f"    {line}" for line in text.splitlines())

@@ -1,1 +1,1 @@
-"""The `rlaif` command: one small file a command; heavy libraries are imported inside the commands."""
+"""The `rlaif` command: one small file for each command. Heavy libraries are imported inside the commands."""

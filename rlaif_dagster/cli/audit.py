@@ -1,4 +1,4 @@
-"""`rlaif audit`: does everything agree, byte for byte? Reads only."""
+"""`rlaif audit`: checks that all versions and records agree, byte for byte. Reads only."""
 
 import dataclasses
 import json
@@ -59,13 +59,13 @@ def _show(console: Console, report: AuditReport) -> None:
             console.print(f"  {name}: {escape(getattr(finding, name))}", soft_wrap=True, highlight=False)
     for use in report.overrides:
         withdrawn = " (withdrawn since)" if use.stands is False else ""
-        words = f"{use.built} was built on {use.asset} {use.digest}, which failed {use.check}: {use.reason}"
+        words = f"{use.built} was built on {use.asset} {use.digest} although that failed {use.check}: {use.reason}"
         console.print(f"[yellow]overridden[/]  {escape(words)}{withdrawn}", soft_wrap=True, highlight=False)
     for version in report.given_up:
         words = (
             f"{version.version}: {version.when[:19]} UTC, by rlaif gc --keep {' --keep '.join(version.keep)}"
         )
-        console.print(f"[yellow]given up[/]  {escape(words)}", soft_wrap=True, highlight=False)
+        console.print(f"[yellow]pruned[/]  {escape(words)}", soft_wrap=True, highlight=False)
     for signature in report.signatures:
         state = {True: "[green]signature holds[/]", None: "[yellow]not verified[/]", False: "[red]broken[/]"}
         words = f"{signature.version} by the key {signature.key}" + f": {signature.note}" * bool(
@@ -73,7 +73,7 @@ def _show(console: Console, report: AuditReport) -> None:
         )
         console.print(f"{state[signature.holds]}  {escape(words)}", soft_wrap=True, highlight=False)
     for words in report.skipped:
-        console.print(f"[yellow]not looked at[/]  {escape(words)}", soft_wrap=True, highlight=False)
+        console.print(f"[yellow]not checked[/]  {escape(words)}", soft_wrap=True, highlight=False)
     counts = f"{report.num_records:,} records, {report.num_objects:,} objects, {report.num_bytes:,} bytes" + (
         "" if report.num_events is None else f", {report.num_events:,} events of Dagster"
     )

@@ -1,7 +1,7 @@
-"""How far long work is, on the error stream: bars on a terminal, lines elsewhere.
+"""Shows the progress of long work on stderr: as bars on a terminal, as lines elsewhere.
 
-Results stay alone on the standard output. Both write to a copy of the error stream's descriptor: during a run Dagster
-gives the descriptor itself another file.
+Results go to stdout alone. Both classes write to a copy of stderr's file descriptor, because Dagster redirects the
+descriptor itself during a run.
 """
 
 import os
@@ -34,21 +34,21 @@ from rlaif_dagster.processes import find_descriptor
 from rlaif_dagster.progress import RunProgress
 
 LINE_SECONDS: Final = 30.0
-"""Lines about one piece of work are at least this far apart."""
+"""Two lines about the same work are at least this many seconds apart."""
 LINE_SHARE: Final = 0.1
-"""And at least this share of the work."""
+"""Two lines about the same work are at least this share of the work apart."""
 
 
 @contextmanager
 def show_progress(title: str) -> Iterator[RunProgress]:
-    """Shows how far the work is, and removes what moves when it ends.
+    """Shows progress; removes the bars when the work ends.
 
     Args:
-        title: The command, which is shown while no asset is under way.
+        title: The command, shown while no asset is being made.
     """
     with _copy_of_stderr() as stream:
         console = _ErrorConsole(file=stream)
-        # A variable such as FORCE_COLOR makes rich take a pipe for a terminal, and there bars would be noise.
+        # FORCE_COLOR and similar variables make rich treat a pipe as a terminal; bars would be noise there.
         draws = console.is_interactive and console.file.isatty()
         with Bars(console, title) if draws else Lines(console) as shown:
             yield shown
@@ -66,19 +66,19 @@ def _copy_of_stderr() -> Iterator[TextIO]:
 
 
 class _ErrorConsole(Console):
-    """A console as wide as the terminal of its own file; rich asks descriptors 0, 1 and 2, which may be none."""
+    """A console that measures the terminal of its own file; rich asks descriptors 0, 1 and 2."""
 
     @property  # type: ignore[misc]  # rich's has a setter as well, which nobody needs here
     def size(self) -> ConsoleDimensions:
-        """The size now."""
+        """The current size."""
         with suppress(OSError):
             width, height = os.get_terminal_size(self.file.fileno())
-            if width and height:  # some terminals do not know
+            if width and height:  # some terminals report 0
                 return ConsoleDimensions(width, height)
         return super().size
 
     def on_broken_pipe(self) -> None:
-        """Writes to nowhere where nobody reads any more; the work itself goes on."""
+        """Discards further output when the reader of the pipe is gone; the work continues."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.file.fileno())
         os.close(nowhere)
@@ -86,7 +86,7 @@ class _ErrorConsole(Console):
 
 @dataclass(slots=True)
 class _Assets:
-    """Prints one line for each asset that ends, and keeps the one under way."""
+    """Prints one line for each finished asset, and remembers the one in progress."""
 
     console: Console
     clock: Callable[[], float]
@@ -97,7 +97,7 @@ class _Assets:
         self.asset, self.started = asset, self.clock()
 
     def end(self, words: str) -> None:
-        """Says what became of the asset under way, if there is one."""
+        """Prints the result of the asset in progress, if there is one."""
         if self.asset is not None:
             self.say(f"{self.asset}: {words}, {self.clock() - self.started:,.1f} s")
         self.asset = None
@@ -109,19 +109,19 @@ class _Assets:
         self.console.print(line, soft_wrap=True, markup=False, highlight=False)
 
     def give_up(self, error: type[BaseException] | None) -> None:
-        """Says that an asset did not come to its end."""
+        """Prints that an asset was not finished."""
         self.end("stopped" if error is not None and not issubclass(error, Exception) else "failed")
 
 
 class Lines:
-    """Prints a line for each event, and now and then one about work that takes long."""
+    """Prints a line for each event, and from time to time one about long work."""
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Takes where the lines go.
+        """Makes the printer.
 
         Args:
             console: The console.
-            clock: Tells seconds.
+            clock: A clock in seconds.
         """
         self._assets = _Assets(console, clock)
         self._clock = clock
@@ -132,11 +132,11 @@ class Lines:
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        """Says what became of an asset that did not come to its end."""
+        """Prints which asset was not finished, if any."""
         self._assets.give_up(error)
 
     def __call__(self, what: str, done: int, total: int, note: str = "") -> None:
-        """Prints how far the work is, if the last line about it is long ago and much was done since."""
+        """Prints the progress, if enough time and work passed since the last line about it."""
         stop_if_asked()
         now = self._clock()
         said_at, said_done = self._said.setdefault(what, (now, 0))
@@ -148,26 +148,26 @@ class Lines:
         self._assets.say(f"{asset}{what}, {done:,} of {total:,} ({100 * done // total} %){more}")
 
     def start_asset(self, asset: str) -> None:
-        """Prints that the asset was started."""
+        """Prints that work on the asset starts."""
         stop_if_asked()
         self._said.clear()
         self._assets.start(asset)
         self._assets.say(f"{asset}: started")
 
     def finish_asset(self, asset: str, status: str, rows: int | None) -> None:
-        """Prints what became of the asset."""
+        """Prints the asset's result."""
         self._assets.finish(status, rows)
 
 
 class Bars:
-    """Draws the asset under way and one bar for each kind of work in it; prints a line for each asset that ends."""
+    """Draws the asset in progress with one bar for each kind of work; prints a line for each finished asset."""
 
     def __init__(self, console: Console, title: str) -> None:
-        """Takes where the bars go.
+        """Makes the display.
 
         Args:
             console: The console, on a terminal.
-            title: The command, which is shown while no asset is under way.
+            title: The command, shown while no asset is being made.
         """
         self._assets = _Assets(console, time.monotonic)
         one_line = Column(no_wrap=True)
@@ -176,7 +176,7 @@ class Bars:
         )
         self._bars = Progress(
             _TextColumn("description"),
-            BarColumn(bar_width=None, table_column=Column(ratio=1)),  # what the words leave
+            BarColumn(bar_width=None, table_column=Column(ratio=1)),  # the width that the words leave
             MofNCompleteColumn(table_column=one_line),
             _RateColumn(table_column=one_line),
             TimeRemainingColumn(table_column=one_line),
@@ -187,7 +187,7 @@ class Bars:
         self._title = self._head.add_task(title, total=None)
         self._asset: TaskID | None = None
         self._tasks: dict[str, TaskID] = {}
-        # Not redirected: what libraries print stays out of the picture, and in Dagster's record of the run.
+        # Not redirected: what libraries print goes to Dagster's record of the run, not into this display.
         self._live = Live(
             Group(self._head, self._bars),
             console=console,
@@ -197,7 +197,7 @@ class Bars:
         )
 
     def __enter__(self) -> Self:
-        """Starts to draw."""
+        """Starts drawing."""
         self._live.start()
         return self
 
@@ -209,7 +209,7 @@ class Bars:
         self._assets.give_up(error)
 
     def __call__(self, what: str, done: int, total: int, note: str = "") -> None:
-        """Moves the bar of a kind of work."""
+        """Updates the bar of one kind of work."""
         stop_if_asked()
         task = self._tasks.get(what)
         if task is None:
@@ -224,7 +224,7 @@ class Bars:
         self._asset = self._head.add_task(asset, total=None)
 
     def finish_asset(self, asset: str, status: str, rows: int | None) -> None:
-        """Prints what became of the asset, and removes its bars."""
+        """Prints the asset's result and removes its bars."""
         for task in self._tasks.values():
             self._bars.remove_task(task)
         self._tasks.clear()
@@ -236,23 +236,23 @@ class Bars:
 
 
 class _TextColumn(ProgressColumn):
-    """A field of a task, as it is; it gives way where a line is full, and the numbers do not."""
+    """A field of a task as text. It is cut when the line is full, so that the numbers stay."""
 
     def __init__(self, name: str, *, style: str = "") -> None:
         super().__init__()
         self._name, self._style = name, style
 
     def render(self, task: Task) -> Text:
-        """The text on one line."""
+        """Renders the text on one line."""
         text = task.description if self._name == "description" else task.fields[self._name]
-        # rich counts an empty column as one wide after it shared out the line, and then cuts the words.
+        # rich gives an empty column a width of 1 after it has divided the line, and then cuts the words.
         return Text(text or " ", style=self._style, no_wrap=True, overflow="ellipsis")
 
 
 class _RateColumn(ProgressColumn):
-    """Pieces a second."""
+    """Items per second."""
 
     def render(self, task: Task) -> Text:
-        """The rate, as far as it is known."""
+        """Renders the rate; nothing until it is known."""
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.1f}/s")  # noqa: PLR2004

@@ -1,4 +1,4 @@
-"""`rlaif canary`: whether the judge still answers as it did."""
+"""`rlaif canary`: checks whether the judge still answers as before."""
 
 import json
 from pathlib import Path
@@ -15,11 +15,11 @@ from rlaif_dagster.lineage.project import Project
 
 
 def canary_command(root: Path, *, as_json: bool) -> None:
-    """Asks the canary's questions again and prints by judge how many verdicts are others now.
+    """Asks the canary's questions again and prints, for each judge, how many verdicts changed.
 
     Raises:
-        GateError: If too many are.
-        MissingInputError: If nothing was judged yet.
+        GateError: If too many changed.
+        MissingInputError: If nothing has been judged yet.
         RlaifError: If the inputs are wrong or the judge cannot be asked.
     """
     project = Project.open(root, uses_remote=True)

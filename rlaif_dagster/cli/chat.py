@@ -1,4 +1,4 @@
-"""`rlaif chat`: base, aligned and, where it is another, the released policy answer side by side."""
+"""`rlaif chat`: the base, the aligned and the released policy answer side by side."""
 
 import contextlib
 from pathlib import Path
@@ -24,7 +24,7 @@ POLICIES = {"base": "base_policy", "aligned": "aligned_policy"}
 
 
 def find_policies(project: Project) -> dict[str, MaterialisationRecord]:
-    """The policies to talk to, by name: the newest ones, and the released one where that is not the newest.
+    """Finds the policies to talk to, by name: the newest ones, and the released one if it is not the newest.
 
     Raises:
         MissingInputError: If a policy has not been materialised.
@@ -45,7 +45,7 @@ def find_policies(project: Project) -> dict[str, MaterialisationRecord]:
 def chat_command(
     root: Path, prompt: str | None, *, remote: bool = False, temperature: float, seed: int
 ) -> None:
-    """Answers one prompt, or holds a conversation until an empty line.
+    """Answers one prompt, or talks until an empty line is entered.
 
     Raises:
         MissingInputError: If a policy has not been materialised.
@@ -64,7 +64,7 @@ def chat_command(
         for name, record in policies.items():
             view_version(project, record, work / name)
             model, tokenizer = open_causal_lm(work / name, dtype="auto")
-            on_device: Any = model  # transformers wraps `to` in a type of its own
+            on_device: Any = model  # transformers wraps `to` in its own type
             models[name] = (on_device.to(device), tokenizer)
         with contextlib.suppress(EOFError):
             question = prompt or Prompt.ask("you", console=console, default="", show_default=False)

@@ -1,4 +1,4 @@
-"""What a command of `rlaif` says of itself, and the options that many have."""
+"""What each command of `rlaif` declares, and the options that several commands share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import typer
 
 
 class Section(Enum):
-    """The parts of `rlaif --help`, in their order."""
+    """The sections of `rlaif --help`, in order."""
 
     EVERYDAY = "Everyday"
     RELEASES = "Releases"
@@ -21,12 +21,12 @@ class Section(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A command; its module in `cli.commands` names it `COMMAND`.
+    """A command. Its module in `cli.commands` defines it as `COMMAND`.
 
     Attributes:
-        function: Its arguments and options are those of the command, and its docstring is the help.
+        function: Its parameters are the arguments and options of the command; its docstring is the help text.
         section: Where `rlaif --help` lists it.
-        keeps_work: Whether what was finished is kept when it is stopped, so that the same command goes on from there.
+        keeps_work: Whether a stopped command keeps finished work, so that the same command continues from there.
         ignores_unknown_options: Whether an argument may begin with a hyphen.
     """
 
@@ -37,22 +37,22 @@ class Command:
 
     @property
     def name(self) -> str:
-        """As it is typed."""
+        """The name as typed."""
         return self.function.__name__.replace("_", "-")
 
     @property
     def place(self) -> tuple[int, str]:
-        """Its place in `rlaif --help`: by section, then by name."""
+        """The position in `rlaif --help`: by section, then by name."""
         return list(Section).index(self.section), self.name
 
     def register(self, app: typer.Typer) -> None:
-        """Adds it to `rlaif`."""
+        """Adds the command to `rlaif`."""
         settings = {"ignore_unknown_options": True} if self.ignores_unknown_options else None
         app.command(self.name, rich_help_panel=self.section.value, context_settings=settings)(self.function)
 
 
 class Invocation:
-    """What `main` has to know of a command that failed.
+    """What `main` needs to know about a command that failed.
 
     Attributes:
         project: The project's folder.
@@ -82,7 +82,9 @@ ProjectOption = Annotated[
 
 def _require_reason(text: str) -> str:
     if not text.strip():
-        raise typer.BadParameter("the reason is empty: say why, for whoever reads the record in a year")
+        raise typer.BadParameter(
+            "the reason is empty: write why, for the person who reads the record in a year"
+        )
     return text
 
 
@@ -91,12 +93,12 @@ ReasonOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, as the last line.")]
 RemoteOption = Annotated[
-    bool, typer.Option("--remote", help="May read from the DVC remote what is missing here.")
+    bool, typer.Option("--remote", help="Allow reading from the DVC remote what is missing locally.")
 ]
 ReleaseArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="[RELEASE]",
-        help="Its number, or the first digits of its digest; the one that stands if none.",
+        help="Its number, or the first digits of its digest; default: the current release.",
     ),
 ]

@@ -1,4 +1,4 @@
-"""`rlaif diff`: what differs between two policies, releases or revisions, and what led to what."""
+"""`rlaif diff`: shows what differs between two policies, releases or revisions, and which cause had which effect."""
 
 import dataclasses
 import json
@@ -22,13 +22,13 @@ from rlaif_dagster.versioning.scratch import raising_storage_errors
 
 _NUM_SHOWN = 5
 _MARKS = {"same": ("", "", ""), "removed": ("[-", "-]", "red"), "added": ("{+", "+}", "green")}
-"""What stands around a piece of an edited text, as in `git diff --word-diff`, and its style."""
+"""The marks around a piece of edited text, as in `git diff --word-diff`, and its style."""
 
 
 def diff_command(
     root: Path, before: str, after: str, *, remote: bool = False, as_json: bool, html: Path | None
 ) -> None:
-    """Prints a comparison, and writes its page where one is asked for.
+    """Prints a comparison, and writes it as a page if asked to.
 
     Raises:
         RlaifError: If a side does not exist, or the page cannot be written.
@@ -64,7 +64,7 @@ def _show(console: Console, diff: ProjectDiff) -> None:
     if diff.verdicts is not None:
         anew = ", ".join(f"{count:,} by {name}" for name, count in diff.verdicts.asked_anew.items())
         console.print(
-            f"[cyan]verdicts[/]: {diff.verdicts.num_kept:,} kept, asked anew: {escape(anew) or 'none'}",
+            f"[cyan]verdicts[/]: {diff.verdicts.num_kept:,} kept, newly asked: {escape(anew) or 'none'}",
             soft_wrap=True,
         )
     if diff.preferences is not None:
@@ -121,11 +121,13 @@ def _show_texts(console: Console, what: str, texts: Sequence[str]) -> None:
 def _show_preferences(console: Console, diff: PreferencesDiff) -> None:
     console.print(
         f"[cyan]preferences[/]: of {diff.num_common:,} common pairs {diff.num_flipped:,} flipped "
-        f"({diff.num_by_weights:,} by weights alone), {diff.num_moved:,} have another label",
+        f"({diff.num_by_weights:,} by weights alone), {diff.num_moved:,} changed their label",
         soft_wrap=True,
     )
     if diff.num_moved:
-        table = Table("principle", "common pairs", "own verdict flipped", "in flipped", "flip by it alone")
+        table = Table(
+            "principle", "common pairs", "own verdict flipped", "in flipped pairs", "flipped by it alone"
+        )
         for one in diff.principles:
             counts = (one.num_common, one.num_own, one.num_in_flipped, one.num_alone)
             table.add_row(escape(one.principle_id), *(f"{count:,}" for count in counts))

@@ -1,4 +1,4 @@
-"""`rlaif doctor`: what is wrong with the install or the project, and the remedy."""
+"""`rlaif doctor`: says what is wrong with the install or the project, and how to fix it."""
 
 import importlib.metadata
 import os
@@ -19,20 +19,20 @@ from rlaif_dagster.errors import PlugInError, RlaifError
 
 MIN_FREE_BYTES = 2 * 1024**3
 ANTLR = Requirement("antlr4-python3-runtime>=4.9,<4.14")
-"""What Dagster's text selections work with; dagster and DVC bring it, with other bounds (decision 0008)."""
+"""The antlr4 release that Dagster's text selections need; DVC requires another one (decision 0008)."""
 TESTED_FILE = files("rlaif_dagster") / "tested_versions.txt"
-"""The versions of this package's direct dependencies in `requirements.lock`; a test holds them equal."""
+"""The versions of this package's direct dependencies in `requirements.lock`; a test keeps both equal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        subject: What was looked at.
+        subject: What was checked.
         found: What was found.
         remedy: What to do, if it is wrong.
-        note: What is worth knowing, if it is not wrong.
+        note: What is worth knowing although nothing is wrong.
     """
 
     subject: str
@@ -42,7 +42,7 @@ class Finding:
 
 
 def doctor_command(root: Path) -> int:
-    """Prints every finding; returns 1 if something is wrong, else 0, also where there are notes."""
+    """Prints every finding; returns 1 if something is wrong, else 0 (notes do not count)."""
     console = Console()
     findings = [
         *_check_python(),
@@ -78,13 +78,13 @@ def _check_libraries() -> Iterator[Finding]:
 
 
 def read_tested_versions() -> dict[str, str]:
-    """The versions that this release was tested with, by canonical name."""
+    """Reads the library versions that this release was tested with, by canonical name."""
     lines = TESTED_FILE.read_text().split()
     return {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
 
 
 def check_library(requirement: Requirement, tested: Mapping[str, str]) -> Finding:
-    """Says whether a library is there, in its range, and of the release (5.23.x) that was tested."""
+    """Checks that a library is installed, in the required range, and of the tested release (such as 5.23.x)."""
     name = requirement.name
     try:
         found = importlib.metadata.version(name)
@@ -98,7 +98,7 @@ def check_library(requirement: Requirement, tested: Mapping[str, str]) -> Findin
 
 
 def compare_release(found: str, tested: str | None) -> str | None:
-    """Says how a release (5.24) differs from the tested one; None if it does not, or none was tested."""
+    """Says whether a release is newer or older than the tested one; None if neither, or if none was tested."""
     if tested is None:
         return None
     here, there = ((version.major, version.minor) for version in (Version(found), Version(tested)))

@@ -1,4 +1,4 @@
-"""`rlaif export`: the lineage of a version in a format of others."""
+"""`rlaif export`: the lineage of a version in a format that other tools read."""
 
 from pathlib import Path
 
@@ -12,15 +12,15 @@ from rlaif_dagster.versioning.scratch import raising_storage_errors
 
 
 def export_command(root: Path, target: str, name: str, out: Path | None, *, remote: bool = False) -> None:
-    """Writes it to a file, or prints it.
+    """Writes the export to a file, or prints it.
 
     Raises:
-        RlaifError: If there is no such version or format, or what it takes cannot be had.
+        RlaifError: If there is no such version or format, or something that it needs is not available.
     """
     project = Project.open(root, uses_remote=remote)
     if name not in FORMATS:
         raise InputError(
-            f"there is no format {name!r}",
+            f"unknown format {name!r}",
             file=project.root,
             field="--format",
             remedy=f"name one of {', '.join(FORMATS)}",
@@ -30,7 +30,7 @@ def export_command(root: Path, target: str, name: str, out: Path | None, *, remo
 
 
 def write_text(text: str, out: Path | None) -> None:
-    """Writes a text to a file, or prints it where there is none.
+    """Writes a text to a file, or prints it if no file is named.
 
     Raises:
         StorageError: If the file cannot be written.

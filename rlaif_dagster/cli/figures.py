@@ -1,4 +1,4 @@
-"""The figures that tell how good a policy is, as a table in the terminal."""
+"""Prints the figures that show how good a policy is."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -33,12 +33,12 @@ FIGURES: Final = {
         "aligned_clean": "clean answers, aligned",
     },
 }
-"""What is shown, by asset (of any round) and metric; the report has the rest."""
+"""What is shown, by asset (of any round) and metric. The evaluation report has the other figures."""
 REPORT: Final = "report.html"
 
 
 def show_figures(console: Console, project: Project, heads: Mapping[str, MaterialisationRecord]) -> None:
-    """Prints the figures of the reward model and the evaluation among some records, and the checks that failed."""
+    """Prints the figures of the reward model and the evaluation, and the checks that failed."""
     table = Table(title="Held-out prompts")
     table.add_column("figure")
     table.add_column("value", justify="right")
@@ -57,7 +57,9 @@ def show_figures(console: Console, project: Project, heads: Mapping[str, Materia
                 weight = "blocking check" if check.blocking else "check"
                 console.print(f"[red]failed {weight}[/] {asset}: {check.name} {escape(str(check.facts))}")
         for override in record.overrides:
-            words = f"{asset} is built on {override.asset} all the same: {override.check}: {override.reason}"
+            words = (
+                f"{asset} is built on {override.asset} although {override.check} failed: {override.reason}"
+            )
             console.print(f"[yellow]overridden[/] {escape(words)}", soft_wrap=True, highlight=False)
         if "stopped" in record.metrics and not record.is_stopped:
             words = f"{asset}: {record.metrics['stopped']}"
@@ -75,13 +77,13 @@ def show_figures(console: Console, project: Project, heads: Mapping[str, Materia
 def show_drifts(
     console: Console, drifts: Sequence[Drift], heads: Mapping[str, MaterialisationRecord]
 ) -> None:
-    """Prints the judges that are found to be others now, and which newest versions rest on what they said."""
+    """Prints which judges have changed, and which newest versions depend on their verdicts."""
     for drift in drifts:
         if marked := drift.list_heads(heads):
             since = "never" if drift.last_good_at is None else f"{drift.last_good_at:%Y-%m-%d %H:%M}"
             versions = ", ".join(f"{asset}@{Digest.parse(digest).short}" for asset, digest in marked.items())
             words = (
-                f"{', '.join(drift.names)} answers otherwise than it did (canary of {drift.found_at:%Y-%m-%d %H:%M} "
+                f"{', '.join(drift.names)} no longer answers as before (canary of {drift.found_at:%Y-%m-%d %H:%M} "
                 f"UTC, last the same: {since}); in doubt: {versions}"
             )
             console.print(f"[red]judge changed[/] {escape(words)}", soft_wrap=True, highlight=False)

@@ -1,4 +1,4 @@
-"""`rlaif gc`: give disk space back; versions that something needs always stay."""
+"""`rlaif gc`: frees disk space. Versions that something needs always stay."""
 
 import dataclasses
 import datetime
@@ -17,17 +17,17 @@ from rlaif_dagster.lineage.project import Project
 
 
 def gc_command(root: Path, keep: Sequence[str], *, apply: bool, as_json: bool) -> None:
-    """Says what goes, and removes it where asked to.
+    """Prints which versions nothing needs, and removes their bytes if asked to.
 
     Raises:
-        RlaifError: If a rule is wrong, a run is at work, or the ledger or the store is damaged.
+        RlaifError: If a rule is wrong, a run is in progress, or the ledger or the store is damaged.
     """
     project = Project.open(root)
     collect = apply_collection if apply else plan_collection
     with show_progress("rlaif gc"):
         collection = collect(project, keep, now=datetime.datetime.now(datetime.UTC))
     console = Console(stderr=as_json)
-    table = Table("asset", "versions kept", "given up" if apply else "would go")
+    table = Table("asset", "versions kept", "pruned" if apply else "would be pruned")
     kept, dropped = (
         Counter(version.asset for version in versions) for versions in (collection.kept, collection.dropped)
     )

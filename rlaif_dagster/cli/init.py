@@ -1,4 +1,4 @@
-"""`rlaif init DIR`: a new project folder."""
+"""`rlaif init DIR`: makes a new project folder."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ def init_command(folder: Path) -> None:
     """Makes a project: inputs, workspace.yaml, git and DVC.
 
     Raises:
-        InputError: If the folder holds something already.
+        InputError: If the folder is not empty.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(
@@ -25,7 +25,7 @@ def init_command(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(
-            f"{folder}: the folder cannot be made ({error.strerror}).\n  remedy: name a folder that you may write"
+            f"{folder}: the folder cannot be made ({error.strerror}).\n  remedy: name a folder that you can write to"
         ) from error
     for source in sorted(TEMPLATE_ROOT.rglob("*")):
         relative = source.relative_to(TEMPLATE_ROOT)

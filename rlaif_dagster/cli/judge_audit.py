@@ -1,4 +1,4 @@
-"""`rlaif judge-audit`: how good the judges of a verdicts file are."""
+"""`rlaif judge-audit`: measures how good the judges of a verdicts file are."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -28,11 +28,11 @@ OVERVIEW = {
     "prefers_longer": "longer",
     "unparsed": "unparsed",
 }
-"""The figures that set several judges side by side, and their short names."""
+"""The figures in the table that compares several judges, and their short names."""
 
 _NONE = "–"
 _SMALL = 1e-4
-"""Numbers below this are shown with their exponent."""
+"""Numbers below this are shown in scientific notation."""
 _DEFINITIONS = {definition.key: definition for definition in (*JUDGE_FIGURES, *RATER_FIGURES)}
 
 
@@ -40,7 +40,7 @@ def judge_audit_command(file: Path, *, as_json: bool) -> None:
     """Prints the figures of every judge in a verdicts file.
 
     Raises:
-        InputError: If the file is not one of verdicts.
+        InputError: If the file is not a verdicts file.
     """
     with show_progress("rlaif judge-audit"):
         verdicts = read_verdicts(file)
@@ -53,7 +53,7 @@ def judge_audit_command(file: Path, *, as_json: bool) -> None:
         console.print(f"[red]doubt[/]  {escape(words)}", soft_wrap=True, highlight=False)
     if verdicts.unused_fields:
         names = ", ".join(verdicts.unused_fields)
-        console.print(f"Fields that the audit does not use: {escape(names)}", style="dim")
+        console.print(f"Unused fields: {escape(names)}", style="dim")
     if as_json:
         typer.echo(
             json.dumps({**result.to_json(), "unused_fields": list(verdicts.unused_fields), "doubts": doubts})
@@ -79,7 +79,7 @@ def _list_tables(result: AuditResult) -> Iterable[Table]:
 
 
 def _tabulate(title: str, rows: Iterable[tuple[str, Definition, Figure]]) -> Table:
-    """A table of what was measured; what these verdicts do not show is left out."""
+    """Makes a table of the measured figures; figures that were not measured are left out."""
     table = Table(title=escape(title), title_justify="left")
     table.add_column("figure")
     for name in ("value", "95 % interval", "n"):

@@ -12,9 +12,9 @@ from rlaif_dagster.errors import RlaifError
 from rlaif_dagster.registry import collect
 
 EXIT_ERROR = 2
-"""Exit code when something is wrong that the person can fix; nothing was changed."""
+"""Exit code when something is wrong that the user can fix; nothing was changed."""
 EXIT_UNEXPECTED = 1
-"""Exit code of an error that this package did not foresee."""
+"""Exit code of an unexpected error."""
 
 COMMANDS: Final[list[Command]] = sorted(
     collect("rlaif_dagster.cli.commands", "COMMAND"), key=lambda command: command.place
@@ -40,7 +40,7 @@ for _command in COMMANDS:
 
 
 def main() -> None:
-    """Runs the command; an error is a message and an exit code, never a traceback."""
+    """Runs the command. An error becomes a message and an exit code, never a traceback."""
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
     invocation = Invocation()
     try:

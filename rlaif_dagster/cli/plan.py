@@ -1,4 +1,4 @@
-"""`rlaif plan`: what a run would do, why, and what it would cost."""
+"""`rlaif plan`: shows what a run would do, why, and what it would cost."""
 
 import difflib
 import json
@@ -23,12 +23,12 @@ BECOMES: Final = {
     "reused": "an earlier version",
     "computed": "[green]computed[/]",
     "stopped": "[yellow]not made[/]",
-    "perhaps": "[yellow]computed, unless cut off early[/]",
+    "perhaps": "[yellow]computed, unless its inputs come out unchanged[/]",
     "blocked": "[red]blocked[/]",
 }
 
 _WHOLE_FROM = 1000
-"""Amounts from here on are told without a fraction."""
+"""Amounts from here on are printed without a fraction."""
 
 
 def plan_command(root: Path, assets: Sequence[str], *, as_json: bool) -> None:
@@ -85,7 +85,7 @@ def _describe_range(span: Range) -> dict[str, float | None]:
 
 
 def show_plan(console: Console, plan: Plan) -> None:
-    """Prints the cone of what is stale, its root causes, and the price."""
+    """Prints what is stale, the root causes, and the price."""
     if not plan.stale:
         console.print("[green]Everything is fresh[/]: a run makes nothing.")
         return
@@ -116,7 +116,7 @@ def show_plan(console: Console, plan: Plan) -> None:
 
 
 def word_range(span: Range) -> str:
-    """A range in words."""
+    """Writes a range in words."""
     if span.max is None:
         return f"{_word_amount(span.min)} or more"
     least, most = _word_amount(span.min), _word_amount(span.max)
@@ -124,7 +124,7 @@ def word_range(span: Range) -> str:
 
 
 def _word_amount(amount: float) -> str:
-    """A number of things as it is; of tokens and fees, which are reckoned, the digits that count."""
+    """Writes a count exactly, and an estimate (tokens, fees) with its significant digits."""
     if isinstance(amount, int):
         return f"{amount:,}"
     return f"{amount:,.0f}" if amount >= _WHOLE_FROM else f"{amount:.4g}"
@@ -145,7 +145,7 @@ def _word_total(price: Price) -> str:
 
 
 def _word_cause(cause: Cause) -> Iterator[str]:
-    """The lines that show a change; all but the first begin with a blank."""
+    """Yields the lines that show a change; all but the first begin with a space."""
     yield f"[bold]{escape(cause.path)}[/]"
     if isinstance(cause.old, str) and isinstance(cause.new, str) and " " in cause.old + cause.new:
         yield from _mark_words(cause.old, cause.new)
@@ -154,7 +154,7 @@ def _word_cause(cause: Cause) -> Iterator[str]:
 
 
 def _mark_words(old: str, new: str) -> Iterator[str]:
-    """Both texts, the words that differ marked."""
+    """Yields both texts with the differing words marked."""
     before, after = old.split(), new.split()
     blocks = difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
     sides = (

@@ -1,4 +1,4 @@
-"""`rlaif releases`, `rollback`, `release` and `override`: which policy is released, and who answers for it."""
+"""`rlaif releases`, `rollback`, `release` and `override`: which policy is released, and why."""
 
 import json
 import time
@@ -23,7 +23,7 @@ from rlaif_dagster.progress import ignore_progress
 
 
 def releases_command(root: Path, *, as_json: bool) -> None:
-    """Prints every promotion and every rollback.
+    """Prints every release and every rollback.
 
     Raises:
         RlaifError: If the ledger is damaged.
@@ -31,7 +31,7 @@ def releases_command(root: Path, *, as_json: bool) -> None:
     history = ReleaseHistory.from_records(Project.open(root).ledger.records())
     console = Console(stderr=as_json)
     if not history.releases:
-        console.print("nothing was released yet")
+        console.print("nothing has been released yet")
     _show(console, history)
     for rollback in history.rollbacks:
         console.print(
@@ -44,10 +44,10 @@ def releases_command(root: Path, *, as_json: bool) -> None:
 
 
 def rollback_command(root: Path, target: str | None, reason: str, *, as_json: bool) -> None:
-    """Returns to an earlier release, and holds it.
+    """Goes back to an earlier release, and holds it.
 
     Raises:
-        RlaifError: If the release is unknown or damaged, or the inputs are wrong; nothing is changed then.
+        RlaifError: If the release is unknown or damaged, or the inputs are wrong. Then nothing is changed.
     """
     project = Project.open(root, uses_remote=True)
     with hold_run(project, "rollback"):
@@ -60,10 +60,10 @@ def rollback_command(root: Path, target: str | None, reason: str, *, as_json: bo
 
 
 def release_command(root: Path, *, as_json: bool) -> None:
-    """Ends the hold, and promotes the newest policy that was evaluated.
+    """Ends the hold, and releases the newest policy that was evaluated.
 
     Raises:
-        RlaifError: If that policy failed a check that it has to pass, or the inputs are wrong; nothing is changed then.
+        RlaifError: If that policy failed a required check, or the inputs are wrong. Then nothing is changed.
     """
     project = Project.open(root, uses_remote=True)
     with hold_run(project, "release"):
@@ -74,23 +74,23 @@ def release_command(root: Path, *, as_json: bool) -> None:
 
 
 def override_command(root: Path, asset: str, check: str, reason: str) -> None:
-    """Lets a failed check of an asset's newest version pass.
+    """Lets an asset's newest version pass a failed check.
 
     Raises:
-        RlaifError: If there is nothing to let pass; nothing is changed then.
+        RlaifError: If that check did not fail. Then nothing is changed.
     """
     project = Project.open(root)
     override = add_override(project, project.build_graph(), asset, check, reason)
     Console().print(
-        f"{OVERRIDES_FILE}: {asset} {override.digest} passes {check}. `rlaif run` goes on from there, and the "
-        "record of whatever is built on it says so.",
+        f"{OVERRIDES_FILE}: {asset} {override.digest} passes {check}. `rlaif run` continues from there; the record of "
+        "everything built on this version says so.",
         soft_wrap=True,
         highlight=False,
     )
 
 
 def _decide(project: Project, graph: Graph, hold: Hold, *, as_json: bool) -> None:
-    """Writes the decision, then brings the released policy, and nothing else, in line with it."""
+    """Writes the decision, then updates the released policy and nothing else."""
     from rlaif_dagster.defs.execution import run_assets
 
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""`rlaif report`: one page about a release, for people who do not read JSON."""
+"""`rlaif report`: writes one page about a release, for people who do not read JSON."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ def report_command(root: Path, target: str | None, out: Path | None, *, remote: 
     """Writes the page to a file, or prints it.
 
     Raises:
-        RlaifError: If there is no such release, or its evaluation cannot be had.
+        RlaifError: If there is no such release, or its evaluation is not available.
     """
     project = Project.open(root, uses_remote=remote)
     write_text(report_release(project, find_release(project, target)), out)

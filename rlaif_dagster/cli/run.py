@@ -1,4 +1,4 @@
-"""`rlaif run`: bring assets up to date, show what happened and how good the policy is."""
+"""`rlaif run`: brings assets up to date, shows what happened and how good the policy is."""
 
 import json
 import os
@@ -29,7 +29,7 @@ from rlaif_dagster.lineage.told import find_dagster_home, was_told
 from rlaif_dagster.progress import RunProgress
 
 SPENT: Final = {"rows_sampled": "num_sampled", "judge_calls": "judge_calls_asked"}
-"""What a plan foretells, and the count in which a record says how it turned out."""
+"""Each quantity that a plan predicts, and the count in the record that says what was spent."""
 
 
 def run_command(root: Path, assets: Sequence[str], *, as_json: bool) -> None:
@@ -67,11 +67,11 @@ def run_command(root: Path, assets: Sequence[str], *, as_json: bool) -> None:
 
 
 def _confirm(project: Project, graph: Graph, plan: Plan, progress: RunProgress) -> dict[str, str] | None:
-    """Confirms that there is nothing to do, without Dagster, whose import takes longer than all the rest.
+    """Confirms that there is nothing to do, without importing Dagster, which takes longer than the whole check.
 
     Returns:
-        What `run_assets` returns; None where it is needed: an asset has to be made or a check failed, or Dagster or an
-        OpenLineage server has to be told something.
+        What `run_assets` returns. None if `run_assets` is needed: an asset has to be made, a check failed, or Dagster
+        or an OpenLineage server has to be told something.
     """
     heads = project.ledger.find_heads()
     records = [heads[item.asset] for item in plan.fresh]
@@ -146,5 +146,5 @@ def _tabulate(
 
 
 def _count_spent(status: str, record: MaterialisationRecord, count: str) -> int:
-    """What this run spent on an asset: what its record says, if it was made in this run."""
+    """Counts what this run spent on an asset: nothing unless the asset was made in this run."""
     return record.counts.get(count, 0) if status == "computed" else 0

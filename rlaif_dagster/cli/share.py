@@ -1,4 +1,4 @@
-"""`rlaif push` and `rlaif pull`: ledger and versions over the DVC remote."""
+"""`rlaif push` and `rlaif pull`: share ledger and versions over the DVC remote."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from rlaif_dagster.progress import Progress
 
 
 def push_command(root: Path, *, as_json: bool) -> int:
-    """Sends everything that the ledger names; returns 1 if a version is nowhere, else 0.
+    """Sends everything that the ledger names; returns 1 if a version is in neither place, else 0.
 
     Raises:
         RlaifError: If something is damaged, or the remote cannot be written.
@@ -24,7 +24,7 @@ def push_command(root: Path, *, as_json: bool) -> int:
 
 
 def pull_command(root: Path, *, heads_only: bool, as_json: bool) -> int:
-    """Takes over what the remote has; returns 1 if a version is nowhere, else 0.
+    """Fetches what the remote has; returns 1 if a version is in neither place, else 0.
 
     Raises:
         RlaifError: If something is damaged, or the remote cannot be read.
@@ -33,7 +33,7 @@ def pull_command(root: Path, *, heads_only: bool, as_json: bool) -> int:
     def pull(project: Project, *, progress: Progress) -> ShareResult:
         return pull_project(project, heads_only=heads_only, progress=progress)
 
-    return _share(root, pull, "rlaif pull", "taken from", as_json=as_json)
+    return _share(root, pull, "rlaif pull", "fetched from", as_json=as_json)
 
 
 def _share(root: Path, move: Callable[..., ShareResult], title: str, word: str, *, as_json: bool) -> int:
@@ -43,7 +43,7 @@ def _share(root: Path, move: Callable[..., ShareResult], title: str, word: str, 
     console = Console(stderr=as_json)
     console.print(
         f"{result.num_records:,} records {word} {result.remote}; "
-        f"{result.num_versions:,} versions are whole on both sides",
+        f"{result.num_versions:,} versions are complete on both sides",
         soft_wrap=True,
     )
     for name in result.lost:

@@ -1,4 +1,4 @@
-"""`rlaif sign` and `rlaif verify`: who answers for a release, and whether it is still what was signed."""
+"""`rlaif sign` and `rlaif verify`: sign a release, and verify that it is still what was signed."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def sign_command(root: Path, target: str | None, key: Path) -> None:
     """Signs a release.
 
     Raises:
-        RlaifError: If there is no such release, the key cannot be used, or a version cannot be had.
+        RlaifError: If there is no such release, the key cannot be used, or a version is not available.
     """
     project = Project.open(root, uses_remote=True)
     release = find_release(project, target)
@@ -37,10 +37,10 @@ def sign_command(root: Path, target: str | None, key: Path) -> None:
 
 
 def verify_command(root: Path, target: str | None, key: Path, *, remote: bool = False, as_json: bool) -> int:
-    """Verifies a release and says what is proved; returns 0 if the signature holds, else 1.
+    """Verifies a release and prints what that proves; returns 0 if the signature holds, else 1.
 
     Raises:
-        RlaifError: If it could not be verified: no such release, no usable key, a version that cannot be had.
+        RlaifError: If verification is not possible: no such release, no usable key, or a version that is not available.
     """
     project = Project.open(root, uses_remote=remote)
     console = Console(stderr=as_json)
@@ -55,7 +55,7 @@ def verify_command(root: Path, target: str | None, key: Path, *, remote: bool = 
         f"[green]holds[/]: release {release.number} ({release.digest.short})\n"
         f"  Whoever has the private key of {facts['key']} signed\n"
         f"  - the policy {release.policy}, byte for byte: {facts['num_files']} files, {facts['num_bytes']:,} bytes\n"
-        "  - why it was released: its checks, its evaluation, and the versions that it was made from\n"
+        "  - the reasons for the release: its checks, its evaluation, and the versions that it was made from\n"
         f"  - the history up to it: {facts['num_records']} lineage records, each named by the next\n"
         "  Not proved: whose key it is, and that what was recorded was true when it was recorded.",
         soft_wrap=True,
@@ -67,7 +67,7 @@ def verify_command(root: Path, target: str | None, key: Path, *, remote: bool = 
 
 
 def find_release(project: Project, target: str | None) -> Release:
-    """The release that a person means; the one that stands if none is named.
+    """Finds the release that the user names; the current one if none is named.
 
     Raises:
         InputError: If there is no such release.
@@ -77,7 +77,7 @@ def find_release(project: Project, target: str | None) -> Release:
         return history.find(target, root=project.root)
     if history.current is None:
         raise InputError(
-            "nothing was released yet",
+            "nothing has been released yet",
             file=project.root,
             remedy="`rlaif run` releases what passes its checks",
         )

@@ -1,4 +1,4 @@
-"""`rlaif status`: the newest version of every asset."""
+"""`rlaif status`: shows the newest version of every asset."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from rlaif_dagster.lineage.project import Project
 
 
 def status_command(root: Path, *, as_json: bool) -> None:
-    """Prints each asset's newest version and whether the inputs as they are now would give the same.
+    """Prints each asset's newest version and whether it is up to date with the inputs.
 
     Without a plug-in that the inputs name, the versions are printed, and a word on what to install.
 

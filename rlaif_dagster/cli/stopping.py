@@ -1,4 +1,4 @@
-"""How a command ends when Ctrl-C or SIGTERM stops it: one sentence, and the exit code that shells expect."""
+"""Ends a command that Ctrl-C or SIGTERM stops, with one sentence and the exit code that shells expect."""
 
 import os
 import signal
@@ -20,16 +20,16 @@ class StoppableCommands(TyperGroup):
     """Commands of which each can be stopped at any moment."""
 
     keeping: ClassVar[frozenset[str]] = frozenset()
-    """Commands whose work is kept as far as it came, so that the same command goes on from there."""
+    """Commands that keep finished work, so that the same command continues from there."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs a command; where it is stopped, says so in one sentence.
+        """Runs a command; prints one sentence if it is stopped.
 
         Raises:
             Exit: With 130 after Ctrl-C, and 143 after SIGTERM.
         """
         if threading.current_thread() is not threading.main_thread():
-            return super().invoke(ctx)  # signals reach the main thread alone
+            return super().invoke(ctx)  # signals reach only the main thread
         with _watched_signals() as received:
             try:
                 return super().invoke(ctx)
@@ -37,14 +37,14 @@ class StoppableCommands(TyperGroup):
                 _end_at_once_from_now_on()
                 sentence = "stopped"
                 if ctx.invoked_subcommand in self.keeping:
-                    sentence += "; what was finished is kept, and the next run goes on from there"
+                    sentence += "; finished work is kept, and the next run continues from there"
                 print(sentence, file=sys.stderr)  # noqa: T201 - the command's own error stream
                 number = signal.SIGTERM if signal.SIGTERM in received.read() else signal.SIGINT
                 raise typer.Exit(_SIGNAL_EXIT + number) from None
 
 
 def stop_if_asked() -> None:
-    """Stops work that goes on although a signal came: libraries with a bare `except` swallow what its handler raises.
+    """Stops work that continues after a signal: some libraries have a bare `except` that hides the interrupt.
 
     Raises:
         KeyboardInterrupt: If Ctrl-C or SIGTERM was received.
@@ -56,7 +56,7 @@ def stop_if_asked() -> None:
 
 @dataclass(slots=True)
 class _Received:
-    """The signals that came, by number."""
+    """The received signals, by number."""
 
     reader: int
     numbers: set[int] = field(default_factory=set)
@@ -71,7 +71,7 @@ _RECEIVED: Final[ContextVar[_Received | None]] = ContextVar("received", default=
 
 
 def _leave_signals_to_the_system() -> None:
-    """In a forked child: its signals are not the command's, and a SIGTERM ends it without a traceback."""
+    """Restores default signal handling in a forked child, so that a SIGTERM ends it without a traceback."""
     if _RECEIVED.get() is not None:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -82,10 +82,10 @@ os.register_at_fork(after_in_child=_leave_signals_to_the_system)
 
 @contextmanager
 def _watched_signals() -> Iterator[_Received]:
-    """Has SIGTERM interrupt as Ctrl-C does; yields which signals came.
+    """Makes SIGTERM interrupt as Ctrl-C does; yields the received signals.
 
-    The interpreter itself writes their numbers into a pipe: Dagster's handlers, which replace all others during a run,
-    do not tell one signal from the other.
+    The interpreter writes signal numbers to a pipe, because Dagster replaces all signal handlers during a run, and its
+    own do not distinguish the signals.
     """
     reader, writer = os.pipe()
     for descriptor in (reader, writer):
@@ -105,5 +105,5 @@ def _watched_signals() -> Iterator[_Received]:
 
 
 def _end_at_once_from_now_on() -> None:
-    """Leaves a second Ctrl-C to the system: while the interpreter ends, an interrupt would only print a traceback."""
+    """Leaves a second Ctrl-C to the system: an interrupt while the interpreter exits would only print a traceback."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

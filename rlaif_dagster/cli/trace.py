@@ -1,4 +1,4 @@
-"""`rlaif trace`: from a policy back to the sentence, and from a sentence to all that learned from it."""
+"""`rlaif trace`: from a policy back to the sentences that shaped it, and from a sentence to what it shaped."""
 
 import dataclasses
 import json
@@ -21,7 +21,7 @@ def trace_command(root: Path, subject: str, *, remote: bool = False, as_json: bo
     """Prints a trace.
 
     Raises:
-        RlaifError: If the subject does not exist, or what it takes cannot be read.
+        RlaifError: If the subject does not exist, or something that the trace needs cannot be read.
     """
     trace = trace_subject(Project.open(root, uses_remote=remote), subject)
     console = Console(stderr=as_json)

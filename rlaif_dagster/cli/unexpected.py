@@ -1,4 +1,4 @@
-"""What is said of an error that this package did not foresee: one line, and a log file with the rest."""
+"""Reports an unexpected error: one line for the user, and a log file with the traceback."""
 
 import importlib.metadata
 import os
@@ -16,33 +16,33 @@ from rlaif_dagster.errors import RlaifError, StorageError
 from rlaif_dagster.removal import WORK_FOLDER, refuse_links, remove_file
 
 DEBUG_VARIABLE: Final = "RLAIF_DEBUG"
-"""Environment variable: if it is set, an unexpected error is raised on, with its whole traceback."""
+"""Environment variable: if set, an unexpected error is raised with its full traceback."""
 REPORTED: Final = ("rlaif-dagster", "dagster", "dvc", "torch", "transformers", "trl")
-"""The distributions whose versions stand in the line; the log names all."""
+"""The distributions whose versions are in the line; the log lists all."""
 LOG_PREFIX: Final = "rlaif-error-"
 MAX_LOGS: Final = 20
-"""How many logs are kept in a folder; the oldest go first."""
+"""How many logs are kept in a folder; the oldest are removed first."""
 MAX_MESSAGE: Final = 200
-"""Characters of the error's own message that stand in the line."""
+"""How many characters of the error's own message are in the line."""
 
 _PACKAGE_ROOT: Final = Path(__file__).parent.parent
 _CARRIERS: Final = frozenset({"main", "invoke"})
-"""Functions of `cli` that every command is called through; no error is theirs."""
+"""Functions of `cli` through which every command is called; they are never the source of an error."""
 _OWN_LOG: Final = re.compile(rf"{LOG_PREFIX}[a-z0-9_]{{8}}\.log")
 
 
 def find_own_error(error: BaseException) -> RlaifError | None:
-    """The error of this package that Dagster wrapped, if it did."""
+    """Finds the error of this package inside Dagster's wrapper, if there is one."""
     cause = _unwrap(error)
     return cause if isinstance(cause, RlaifError) else None
 
 
 def report_unexpected(error: BaseException, project: Path) -> str:
-    """Writes the whole traceback to a log, and returns the one line for the person.
+    """Writes the full traceback to a log, and returns one line for the user.
 
     Args:
         error: The error.
-        project: The project's folder; if it is none, the log goes to the system's folder of temporary files.
+        project: The project's folder; if it is not a project, the log goes to the system's temporary folder.
     """
     cause = _unwrap(error)
     versions = f"{', '.join(_list_versions(REPORTED))}, Python {platform.python_version()}"
@@ -70,9 +70,9 @@ def _name(error: BaseException) -> str:
 
 
 def _name_step(error: BaseException) -> str:
-    """The step in which Dagster saw the error.
+    """Names the step in which the error was raised.
 
-    The error that Dagster puts beside the first one says it. Each of the two may name the other as where it comes from.
+    Dagster raises a second error that names the step. Either of the two may be the cause of the other.
     """
     found: BaseException | None = error
     seen: list[BaseException] = []
@@ -85,7 +85,7 @@ def _name_step(error: BaseException) -> str:
 
 
 def _locate(error: BaseException) -> str:
-    """The innermost line of this package, or of any code if none of this package is there."""
+    """Finds the innermost line of this package in the traceback, or of any code if none is."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name not in _CARRIERS]
     own = [frame for frame in frames if Path(frame.filename).is_relative_to(_PACKAGE_ROOT)]
     if not frames:
@@ -118,7 +118,7 @@ def _list_versions(names: tuple[str, ...] | set[str]) -> Iterator[str]:
 
 
 def _write_log(text: str, project: Path) -> Path | None:
-    """Writes a log, readable by this user only; None if neither folder can be written."""
+    """Writes a log that only this user can read; returns None if neither folder is writable."""
     temporary = Path(tempfile.gettempdir())
     places = [(temporary, temporary)]
     if (project / ".dvc").is_dir():
@@ -141,5 +141,5 @@ def _remove_old_logs(folder: Path) -> None:
         logs = [log for log in folder.iterdir() if _OWN_LOG.fullmatch(log.name) and not log.is_symlink()]
         logs.sort(key=lambda log: log.stat().st_mtime_ns)
         for log in logs[:-MAX_LOGS]:
-            with suppress(OSError):  # another user's
+            with suppress(OSError):  # the file of another user
                 remove_file(log, below=folder)

@@ -1,1 +1,1 @@
-"""The Dagster room: assets, checks, resources and jobs as thin adapters over `graph` and `lineage`."""
+"""The Dagster layer: assets, checks, resources and jobs as thin adapters over `graph` and `lineage`."""

@@ -1,4 +1,4 @@
-"""One asset for each stage of the graph."""
+"""Makes one Dagster asset for each stage of the graph."""
 
 from dagster import (
     AssetCheckSpec,
@@ -28,11 +28,11 @@ from rlaif_dagster.lineage.recall import Outcome, materialise
 from rlaif_dagster.progress import RunProgress
 
 AGAIN_TAG = "rlaif/again"
-"""A run with this tag computes the asset that it names, even if the result is known."""
+"""A run with this tag computes the named asset even if the result is known."""
 
 
 def build_asset(stage: Stage) -> AssetsDefinition:
-    """Makes the asset of a stage: it recalls or computes one version and reports it."""
+    """Makes the asset of a stage: it reuses or computes one version and reports it."""
     key = AssetKey.from_user_string(stage.name)
 
     @asset(
@@ -80,7 +80,7 @@ def build_asset(stage: Stage) -> AssetsDefinition:
 def report_outcome(
     instance: DagsterInstance, project: ProjectResource, stage: Stage, outcome: Outcome
 ) -> "MaterializeResult[None]":
-    """Says in Dagster's terms what became of an asset."""
+    """Reports an asset's result in Dagster's terms."""
     record = outcome.record
     tell_recipe(instance, record.asset, record.recipe)
     return MaterializeResult(

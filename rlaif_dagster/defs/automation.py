@@ -1,7 +1,7 @@
-"""Sensors and the schedule: they tell Dagster what the ledger and the inputs say, and request what is stale.
+"""Sensors and the schedule: they tell Dagster the state of ledger and inputs, and request what is stale.
 
-`watch_inputs` keeps the UI true and requests nothing. `rebuild_on_edit` and `rebuild_on_schedule` request exactly the
-stale assets, once for one state of the inputs; both are off until they are switched on in the UI.
+`watch_inputs` keeps the UI up to date and requests nothing. `rebuild_on_edit` and `rebuild_on_schedule` request exactly
+the stale assets, once for each state of the inputs; both are off until they are switched on in the UI.
 """
 
 from collections.abc import Callable, Collection
@@ -42,7 +42,7 @@ from rlaif_dagster.lineage.wanted import digest_graph, find_wanted_recipes
 PROJECT_TAG = "rlaif/project"
 """Tag of a requested run: the project's folder."""
 INPUTS_TAG = "rlaif/inputs"
-"""Tag of a requested run: the digest of what the graph wanted, all inputs being stale."""
+"""Tag of a requested run: the digest of the recipes that the graph needs."""
 
 _NOTHING = "nothing is stale"
 
@@ -57,7 +57,7 @@ def build_automation(
     Args:
         root: The project's folder.
         loaded: The graph that Dagster has loaded.
-        settings: When they look.
+        settings: Their schedule.
         job_name: The job whose assets they request.
     """
     return Definitions(
@@ -91,8 +91,8 @@ def _build_rebuild_sensor(
         job_name=job_name,
         minimum_interval_seconds=settings.interval_seconds,
         default_status=DefaultSensorStatus.STOPPED,
-        description="When something is stale, requests one run of exactly the stale assets. A run that failed is not "
-        "requested again before the inputs change.",
+        description="If something is stale, requests one run of exactly the stale assets. A failed run is not "
+        "requested again until the inputs change.",
     )
     def rebuild_on_edit(context: SensorEvaluationContext) -> RunRequest | SkipReason:
         return _look(request_rebuild, context, root, loaded)
@@ -109,7 +109,7 @@ def _build_rebuild_schedule(
         cron_schedule=settings.cron,
         execution_timezone="UTC",
         default_status=DefaultScheduleStatus.STOPPED,
-        description="At the times of `automation.cron` (UTC), does what rebuild_on_edit does.",
+        description="Does the same as rebuild_on_edit, at the times of `automation.cron` (UTC).",
     )
     def rebuild_on_schedule(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
         return _look(request_rebuild, context, root, loaded)
@@ -121,7 +121,7 @@ def request_rebuild(instance: DagsterInstance, project: Project, graph: Graph) -
     """Requests a run of the assets that the plan finds stale, or says why none is due.
 
     Raises:
-        RlaifError: What is wrong with inputs, ledger or store.
+        RlaifError: If inputs, ledger or store are wrong.
     """
     plan = make_plan(project, graph, priced=False)
     stale = [item.asset for item in plan.stale]
@@ -129,7 +129,7 @@ def request_rebuild(instance: DagsterInstance, project: Project, graph: Graph) -
         return SkipReason(_NOTHING)
     gates = sorted({gate for item in plan.stale for gate in item.blocked_by})
     if gates:
-        return SkipReason(f"a check failed that nobody let pass: {', '.join(gates)}")
+        return SkipReason(f"a failed check blocks the run: {', '.join(gates)}")
     heads = project.ledger.find_heads()
     inputs = str(digest_graph(graph))
     roots = [heads.get(name) for name in stale if set(graph[name].inputs).isdisjoint(stale)]
@@ -145,12 +145,12 @@ def request_rebuild(instance: DagsterInstance, project: Project, graph: Graph) -
 
 
 def report_state(instance: DagsterInstance, project: Project, graph: Graph) -> SkipReason:
-    """Tells Dagster each asset's newest version, the recipe that it wants, and what is in doubt, where it was not yet.
+    """Tells Dagster what it does not know yet: each asset's newest version, its needed recipe, and doubts.
 
-    Runs whose process died are over.
+    Also reports runs whose process died as failed.
 
     Raises:
-        RlaifError: What is wrong with inputs, ledger or store.
+        RlaifError: If inputs, ledger or store are wrong.
     """
     report_dead_runs(instance, project)
     heads = project.ledger.find_heads()
@@ -170,13 +170,13 @@ def _look(
     root: Path,
     loaded: Graph,
 ) -> Answer | SkipReason:
-    """Acts on the project as it is now; what is wrong with it becomes the reason why nothing is done."""
+    """Acts on the current project; an error becomes the reason why nothing is done."""
     try:
         project = Project.open(root)
         graph = project.build_graph()
         if _draw(graph) != _draw(loaded):
             raise InputError(
-                "the inputs now describe another graph than the one that Dagster has loaded",
+                "the inputs describe another graph than the one that Dagster has loaded",
                 file=project.root / PIPELINE_FILE,
                 remedy="reload the definitions in the UI (Deployment, then Reload), or restart `rlaif ui`",
             )
@@ -192,26 +192,26 @@ def _draw(graph: Graph) -> dict[str, set[str]]:
 def _find_obstacle(
     instance: DagsterInstance, project: Project, inputs: str, roots: Collection[MaterialisationRecord | None]
 ) -> str | None:
-    """Why no run may be requested now: one at a time, and once for one state of the inputs.
+    """Says why no run may be requested now: one at a time, and once for each state of the inputs.
 
     Args:
         instance: Dagster's instance.
         project: The project.
         inputs: The state of the inputs.
-        roots: The newest records of those stale assets that read nothing stale.
+        roots: The newest records of the stale assets that read nothing stale.
     """
     running = find_running(project)
     if running:
-        return f"a run is at work on this project ({running[0]})"
+        return f"a run of this project is in progress ({running[0]})"
     latest = next(iter(instance.get_runs(RunsFilter(tags={PROJECT_TAG: str(project.root)}), limit=1)), None)
     if latest is None:
         return None
     if not latest.is_finished and latest.status is not DagsterRunStatus.STARTED:
-        return f"the run {latest.run_id} waits to start; if it never does, terminate it in the UI"
+        return f"the run {latest.run_id} is waiting to start; if it never starts, terminate it in the UI"
     is_left_over = not latest.is_success or all(head and head.run_id == latest.run_id for head in roots)
     if latest.tags[INPUTS_TAG] == inputs and is_left_over:
         return (
-            f"the run {latest.run_id} was requested for these inputs and left something stale; "
-            "look into it, then edit the inputs or start a run by hand"
+            f"the run {latest.run_id} was requested for these inputs but left something stale; "
+            "look at it, then edit the inputs or start a run by hand"
         )
     return None

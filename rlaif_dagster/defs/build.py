@@ -1,4 +1,4 @@
-"""Puts the assets of a project together."""
+"""Builds the Dagster definitions of a project."""
 
 import logging
 from pathlib import Path
@@ -35,13 +35,13 @@ def build_definitions(
 ) -> Definitions:
     """Makes the definitions of a project.
 
-    If the project's inputs are wrong, the graph of the default inputs is shown, and every run says what is wrong.
+    If the project's inputs are wrong, the graph of the default inputs is shown, and every run reports the error.
 
     Args:
         root: The project's folder.
-        graph: The graph, where the caller has built it already, for a run in this process that the caller announces;
-            then there is no automation.
-        progress: Where assets and long stages report; the run's log if None.
+        graph: The graph, if the caller has built it already for a run in this process that the caller announces; then
+            there is no automation.
+        progress: Where assets and long stages report progress; the run's log if None.
     """
     allow_text_selections()
     if graph is not None:
@@ -54,7 +54,7 @@ def build_definitions(
         job_name=CANARY_JOB,
         cron_schedule=automation.canary_cron,
         execution_timezone="UTC",
-        description="Asks the judge the canary's questions again; off until somebody turns it on.",
+        description="Asks the judge the canary's questions again. Off until it is switched on in the UI.",
     )
     return Definitions.merge(
         _build_assets(root, shown, given=None, progress=progress),
@@ -64,12 +64,12 @@ def build_definitions(
 
 
 def read_inputs(root: Path) -> ProjectInputs:
-    """The inputs of a project, or the default inputs where they are wrong."""
+    """Reads the inputs of a project, or the default inputs if they are wrong."""
     try:
         return ProjectInputs.read(root)
     except InputError as error:
         logging.getLogger(__name__).warning(
-            "%s\nThe graph of the default inputs is shown until this is mended.", error
+            "%s\nThe graph of the default inputs is shown until this is fixed.", error
         )
         return ProjectInputs.read(TEMPLATE_ROOT)
 

@@ -1,7 +1,7 @@
-"""Dagster's event log as plain values, for the audit.
+"""Reads Dagster's event log as plain values, for the audit.
 
-The databases are copied and the copies are opened: opening one may write beside it, and an audit writes nothing in
-a project. A storage that `dagster.yaml` places elsewhere (Postgres, another folder) is read where it is.
+The databases are copied and the copies are opened, because opening a database may write beside it, and an audit writes
+nothing in a project. A storage that `dagster.yaml` places elsewhere (Postgres, another folder) is read directly.
 """
 
 import shutil
@@ -55,7 +55,7 @@ def read_events(home: Path) -> EventLog:
             with DagsterInstance.from_config(str(copy)) as instance:
                 opened = True
                 return _read_instance(instance)
-        # Whatever a database, a driver or a setting makes of Dagster and SQLAlchemy, each with errors of its own.
+        # Databases, drivers, settings, Dagster and SQLAlchemy each raise their own errors.
         except Exception as error:  # noqa: BLE001 - it is told, as a finding or as what was not looked at
             words = f"Dagster cannot read it ({word_error(error)})"
             is_damage = not is_elsewhere(copy) if is_of_database(error) else opened
@@ -109,9 +109,9 @@ def _read_asset(instance: DagsterInstance, key: AssetKey) -> Iterator[tuple[int,
 def _compare_shards(
     storage: SqliteEventLogStorage, events: Iterable[MaterialisationEvent], runs: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """Dagster keeps each materialisation twice: in the run's database and in the index. Yields the differences.
+    """Yields differences between Dagster's two copies of each materialisation: in the run's database and in the index.
 
-    It writes to the index last: a run that was killed may have one in its database that the index does not have yet.
+    Dagster writes to the index last: a killed run may have a materialisation in its database only.
     """
     events = [event for event in events if event.run_id]
     run_ids = {*storage.get_all_run_ids(), *(event.run_id for event in events)}
@@ -119,11 +119,11 @@ def _compare_shards(
     in_runs = [event for shard in shards.values() for event in shard]
     excused = [shard[-1] for run_id, shard in shards.items() if shard and runs.get(run_id) != SUCCESS]
     for these, those, words in (
-        (events, in_runs, "a materialisation that stands in the index, and not in the run's own database"),
+        (events, in_runs, "a materialisation that is in the index, but not in the run's own database"),
         (
             in_runs,
             [*events, *excused],
-            "a materialisation that stands in the run's own database, and not in the index",
+            "a materialisation that is in the run's own database, but not in the index",
         ),
     ):
         num_left = Counter(map(repr, those))
@@ -134,12 +134,12 @@ def _compare_shards(
 
 
 def _read_shard(path: str) -> Iterator[MaterialisationEvent]:
-    """Yields the materialisations in a run's database; read directly, since there is one for every run."""
+    """Yields the materialisations in a run's database, read directly, because every run has one."""
     if not Path(path).exists():
         return
     with closing(sqlite3.connect(path)) as database:
         if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'event_logs'").fetchone():
-            return  # the run was killed when it had only begun
+            return  # the run was killed right after its start
         rows = database.execute(
             "SELECT event FROM event_logs WHERE dagster_event_type = ? ORDER BY id",
             (DagsterEventType.ASSET_MATERIALIZATION.value,),

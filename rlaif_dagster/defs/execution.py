@@ -1,4 +1,4 @@
-"""Runs assets in this process, as a Dagster run that the UI shows afterwards."""
+"""Runs assets in this process, as a Dagster run that the UI shows later."""
 
 import os
 import uuid
@@ -40,11 +40,11 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 def prepare_dagster_home(project: Project) -> Path:
     """Makes the project's Dagster folder the one in use, unless `DAGSTER_HOME` names another.
 
-    Dagster's databases are made under our own lock: two processes that made them at once would damage them.
+    Dagster's databases are made under our own lock: two processes that make them at once would damage them.
 
     Raises:
-        StorageError: If the folder or the databases cannot be written, the storage that is named cannot be opened, or a
-            clone brings the settings.
+        StorageError: If the folder or the databases cannot be written, the configured storage cannot be opened, or the
+            settings came with a clone.
     """
     home = find_dagster_home(project)
     if home == project.dagster_home:
@@ -63,7 +63,7 @@ def prepare_dagster_home(project: Project) -> Path:
                 instance.get_runs(limit=1)
                 instance.all_asset_keys()
                 instance.all_instigator_state()
-    # Whatever a database, a driver or a setting makes of Dagster and SQLAlchemy, each with errors of its own.
+    # Databases, drivers, settings, Dagster and SQLAlchemy each raise their own errors.
     except Exception as error:
         raise _explain_database(home, error) from error
     return home
@@ -83,7 +83,7 @@ def run_assets(
         project: The project.
         graph: Its graph.
         assets: Names; all assets if empty.
-        progress: Told which asset is under way and how far it is; nothing else is printed.
+        progress: Called with the asset in progress and its progress; nothing else is printed.
         with_upstream: Whether everything upstream of them is brought up to date first.
 
     Returns:
@@ -93,7 +93,7 @@ def run_assets(
         InputError: If an asset does not exist.
         GateError: If a blocking check failed; nothing was built on the asset.
         StorageError: If Dagster's database cannot be written.
-        KeyboardInterrupt: If the person stopped it.
+        KeyboardInterrupt: If the user stopped it.
         RlaifError: Whatever a stage raises.
     """
     unknown = sorted(set(assets) - set(graph))
@@ -113,7 +113,7 @@ def run_canary(project: Project, graph: Graph, *, progress: RunProgress) -> None
     """Asks the judge of the newest judgements the canary's questions again, in one Dagster run in this process.
 
     Raises:
-        GateError: If it is another judge now.
+        GateError: If the judge has changed.
         StorageError: If Dagster's database cannot be written.
         RlaifError: Whatever the stage raises.
     """
@@ -127,7 +127,7 @@ def _execute(
     definitions = build_definitions(project.root, graph=graph, progress=progress)
     try:
         run_id = str(uuid.uuid4())
-        # Dagster mirrors what it captures for the UI, and prints of its own where it is interrupted.
+        # Dagster repeats on stdout what it captures for the UI, and prints its own text if interrupted.
         with DagsterInstance.get() as instance, hold_run(project, run_id), silenced():
             report_dead_runs(instance, project)
             result = definitions.resolve_job_def(job).execute_in_process(
@@ -170,7 +170,7 @@ def _explain_gate(project: Project, graph: Graph) -> GateError:
         if check.blocking
     ]
     return GateError(
-        "\n".join(failed) + "\n  What was made is kept, and nothing is built on it."
-        "\n  remedy: look at the asset with `rlaif status` and in the UI, correct the inputs, and run again; or, if "
-        "you answer for it, let this one version pass: `rlaif override ASSET CHECK --reason TEXT`"
+        "\n".join(failed) + "\n  The version is kept, but nothing is built on it."
+        "\n  remedy: look at the asset with `rlaif status` and in the UI, correct the inputs, and run again; or, on "
+        "your own responsibility, let this version pass: `rlaif override ASSET CHECK --reason TEXT`"
     )

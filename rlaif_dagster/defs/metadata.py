@@ -1,4 +1,4 @@
-"""What the UI shows of a materialisation: sizes, digests, figures, a sample of the table, and the plots."""
+"""Makes the metadata that the UI shows: sizes, digests, figures, a sample of the table, and the plots."""
 
 import base64
 from pathlib import Path
@@ -21,7 +21,7 @@ def describe_outcome(project: Project, outcome: Outcome) -> dict[str, Any]:
 
 
 def describe_record(record: MaterialisationRecord) -> dict[str, Any]:
-    """Makes the metadata that a record alone can give."""
+    """Makes the metadata that comes from the record alone."""
     metadata: dict[str, Any] = {
         "digest": record.output.digest,
         "dvc_md5": record.output.md5,

@@ -1,12 +1,12 @@
-"""What Dagster is told of a version: its digest, the versions that were read, and the recipe.
+"""Tells Dagster about a version: its digest, the versions that were read, and the recipe.
 
-Dagster notes for each materialisation the data versions of its inputs, and shows an asset as stale where one of them
-is another now. By itself it notes what it took to be the newest version when the step started. A run that overlaps can
-land another version before the stage reads; so we name the versions that the record names.
+Dagster notes the data versions of the inputs of each materialisation, and shows an asset as stale if one of them has
+changed. By default it notes the versions that were newest when the step started. An overlapping run can store another
+version before the stage reads; so we name the versions in the record.
 
-Staleness in Dagster goes one step only, from an asset to what it reads. So each asset also reads its partition of one
-external asset, `recipes`, whose data version is the recipe that the asset wants now (`lineage/wanted.py`). A
-materialisation names the recipe that it was made by. The two differ exactly where the asset is stale.
+Staleness in Dagster goes one step only, from an asset to its inputs. So each asset also reads its partition of one
+external asset, `recipes`. Its data version is the recipe that the asset needs now (`lineage/wanted.py`). A
+materialisation names the recipe that made it. The two differ exactly if the asset is stale.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -48,35 +48,35 @@ from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import CheckVerdict, MaterialisationRecord
 
 RECIPES: Final = AssetKey("recipes")
-"""The external asset that stands for the recipes that the assets want, a partition for each."""
+"""The external asset for the recipes that the assets need, with a partition for each asset."""
 
 _RECIPES_NAME: Final = RECIPES.to_user_string()
 _NUM_EVENTS: Final = 20
-"""How many events back a version that was read is looked for."""
+"""How many events back to search for a version that was read."""
 _NUM_SHOWN: Final = 200
-"""Characters of an old or new value that Dagster is told."""
+"""How many characters of an old or new value Dagster is told."""
 
 
 def build_recipes_spec(graph: Graph) -> AssetSpec:
-    """Makes the external asset whose partitions are the recipes that the assets want."""
+    """Makes the external asset whose partitions are the recipes that the assets need."""
     return AssetSpec(
         RECIPES,
         partitions_def=StaticPartitionsDefinition(list(graph)),
         kinds={"yaml"},
-        description="For each asset the recipe that it wants on the inputs as they are now: settings, code, libraries, "
-        "and the versions that it reads. The sensor watch_inputs observes it; nothing makes it.",
+        description="For each asset the recipe that it needs with the current inputs: settings, code, libraries, and "
+        "the versions that it reads. The sensor watch_inputs observes it; nothing makes it.",
     )
 
 
 def depend_on_recipe(asset: str) -> AssetDep:
-    """The dependency of an asset on its own recipe."""
+    """Makes the dependency of an asset on its own recipe."""
     return AssetDep(RECIPES, partition_mapping=SpecificPartitionsPartitionMapping([asset]))
 
 
 def name_inputs(instance: DagsterInstance, record: MaterialisationRecord) -> dict[str, str]:
-    """The tags that say which versions a materialisation read, and which events had announced them.
+    """Makes the tags that say which versions a materialisation read, and which events reported them.
 
-    Dagster must have been told the record's recipe: it looks for other recipes from that event on.
+    Dagster must know the record's recipe first: it looks for other recipes after that event.
     """
     events = {
         name: _find_event(
@@ -91,7 +91,7 @@ def name_inputs(instance: DagsterInstance, record: MaterialisationRecord) -> dic
 
 
 def tell_recipe(instance: DagsterInstance, asset: str, recipe: str, causes: Sequence[Cause] = ()) -> None:
-    """Tells Dagster which recipe an asset wants, and why it wants another, if it was last told another."""
+    """Tells Dagster which recipe an asset needs, and why it changed, if Dagster does not know it."""
     if _find_event(partial(_fetch_recipes, instance, asset), recipe, limits=(1,)) == NULL_EVENT_POINTER:
         instance.report_runless_asset_event(
             AssetObservation(
@@ -104,9 +104,9 @@ def tell_recipe(instance: DagsterInstance, asset: str, recipe: str, causes: Sequ
 
 
 def tell_head(instance: DagsterInstance, stage: Stage, record: MaterialisationRecord) -> None:
-    """Tells Dagster an asset's newest version, if it takes another for the newest.
+    """Tells Dagster an asset's newest version, if Dagster has another as the newest.
 
-    That is so after a rollback, after records came from another machine, and after runs that overlapped.
+    This happens after a rollback, after records came from another machine, and after overlapping runs.
     """
     key = AssetKey.from_user_string(record.asset)
     told = _name_versions(record) | {
@@ -122,7 +122,7 @@ def tell_head(instance: DagsterInstance, stage: Stage, record: MaterialisationRe
     instance.report_runless_asset_event(
         AssetMaterialization(
             key,
-            description="Told outside a run: the newest version in the ledger.",
+            description="Reported outside a run: the newest version in the ledger.",
             metadata=describe_record(record),
             tags=told | name_inputs(instance, record),
         )
@@ -142,7 +142,7 @@ def tell_head(instance: DagsterInstance, stage: Stage, record: MaterialisationRe
 
 
 def report_check(stage: Stage, record: MaterialisationRecord, check: CheckVerdict) -> AssetCheckResult:
-    """Says in Dagster's terms what a check said of a version; a check that a person let pass stops nothing."""
+    """Reports a check's result on a version in Dagster's terms; an overridden check stops nothing."""
     override = find_override(stage.governance.overrides, record.asset, record.output.digest, check.name)
     stops = check.blocking and override is None
     return AssetCheckResult(
@@ -154,9 +154,9 @@ def report_check(stage: Stage, record: MaterialisationRecord, check: CheckVerdic
 
 
 def find_doubts(instance: DagsterInstance, project: Project) -> Iterator[AssetObservation]:
-    """Yields what Dagster was not told yet of newest versions that rest on a judge found to be another one now.
+    """Yields new observations of newest versions that depend on a changed judge.
 
-    An asset of which that was told, and is so no more, is told to be well.
+    If an asset was reported in doubt and no longer is, that is reported too.
     """
     heads = project.ledger.find_heads()
     drifts: dict[str, list[Drift]] = {}
@@ -174,19 +174,19 @@ def find_doubts(instance: DagsterInstance, project: Project) -> Iterator[AssetOb
         if doubt is not None and doubt != {name: value.value for name, value in told.items()}:
             yield AssetObservation(
                 key,
-                description="In doubt: a judge that this rests on answers otherwise than it did.",
+                description="In doubt: this version depends on a judge that no longer answers as before.",
                 metadata=doubt,
             )
         elif doubt is None and "found_at" in told:
             yield AssetObservation(
                 key,
-                description="No longer in doubt: no judge that this rests on is found to answer otherwise.",
+                description="No longer in doubt: every judge that this version depends on answers as before.",
                 metadata={"changed_judges": "none", "version": head.output.digest},
             )
 
 
 def describe_doubt(head: MaterialisationRecord, drifts: Sequence[Drift]) -> dict[str, str]:
-    """What Dagster is told of a version that rests on judges that changed: all, the newest find, the oldest good."""
+    """Describes the doubts about a version: all changed judges, the newest find, the oldest passed canary."""
     last_good_at = [drift.last_good_at for drift in drifts]
     return {
         "changed_judges": ", ".join(dict.fromkeys(name for drift in drifts for name in drift.names)),
@@ -218,9 +218,9 @@ def _fetch_recipes(instance: DagsterInstance, asset: str, limit: int) -> EventRe
 def _find_event(
     fetch: Callable[[int], EventRecordsResult], version: str, limits: Sequence[int] = (1, _NUM_EVENTS)
 ) -> str:
-    """The storage id of the newest event that announced a version, or Dagster's word for none.
+    """Finds the storage id of the newest event that reported a version, or Dagster's value for none.
 
-    Events hold whole plots: the newest, which mostly is the one, is fetched alone first.
+    Events contain whole plots, so the newest one, usually the right one, is fetched alone first.
     """
     for limit in limits:
         for event in fetch(limit).records:

@@ -1,4 +1,4 @@
-"""Resources: the project, and where progress goes."""
+"""Dagster resources: the project, and where progress goes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -17,11 +17,11 @@ _LOG_STEPS = 4  # a long stage logs its progress about this many times
 
 
 class ProjectResource(ConfigurableResource):  # type: ignore[type-arg]
-    """The project folder; its inputs are read once for a run, so that an edit in the middle splits no run."""
+    """The project folder; its inputs are read once for each run, so that an edit during a run does not affect it."""
 
     root: str
     announced: bool = False
-    """Whether the caller says that the run is at work."""
+    """Whether the caller marks the run as in progress."""
     _project: Project | None = PrivateAttr(default=None)
     _graph: Graph | None = PrivateAttr(default=None)
     _budgets: Budgets = PrivateAttr(default_factory=Budgets)
@@ -29,7 +29,7 @@ class ProjectResource(ConfigurableResource):  # type: ignore[type-arg]
 
     @contextmanager
     def yield_for_execution(self, context: InitResourceContext) -> Iterator["ProjectResource"]:
-        """Announces the run that uses the project for as long as it lasts."""
+        """Marks the run as in progress while it lasts."""
         run = None if self.announced else context.run
         with hold_run(self.project, run.run_id) if run else nullcontext():
             yield self
@@ -43,19 +43,19 @@ class ProjectResource(ConfigurableResource):  # type: ignore[type-arg]
 
     @property
     def events(self) -> EventSender:
-        """What sends OpenLineage events, where a server is named."""
+        """The sender of OpenLineage events, if a server is named."""
         return self._events
 
     @property
     def graph(self) -> Graph:
-        """The graph of the inputs as this run first read them."""
+        """The graph of the inputs as this run read them."""
         if self._graph is None:
             self._graph = self.project.build_graph()
         return self._graph
 
     @property
     def budgets(self) -> Budgets:
-        """What this run may spend on served judges, all of its assets together."""
+        """What this run may spend on served judges, over all assets."""
         return self._budgets
 
 
@@ -63,12 +63,12 @@ class RunLog:
     """A `RunProgress` that writes a few lines into the run's log; assets are in Dagster's own events."""
 
     def __init__(self) -> None:
-        """Nothing is logged yet."""
+        """Starts with nothing logged."""
         self._logger = get_dagster_logger()
         self._logged: dict[str, int] = {}
 
     def __call__(self, what: str, done: int, total: int, note: str = "") -> None:
-        """Logs how far the work is, each time that another part of it is done."""
+        """Logs the progress, each time that another part of the work is done."""
         step = done * _LOG_STEPS // max(total, 1)
         if step != self._logged.get(what):
             self._logged[what] = step

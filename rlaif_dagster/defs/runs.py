@@ -1,4 +1,4 @@
-"""Runs whose process died: Dagster is told that they are over."""
+"""Tells Dagster about runs whose process died."""
 
 from dagster import DagsterInstance
 
@@ -6,19 +6,19 @@ from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.running import bury_dead_runs
 
 _MESSAGE = (
-    "The process of this run ended without a word: it was killed, or the machine went down. What it had finished is "
-    "kept, and the next run goes on from there."
+    "The process of this run ended without notice: it was killed, or the machine went down. Finished work is kept, and "
+    "the next run continues from there."
 )
 
 
 def report_dead_runs(instance: DagsterInstance, project: Project) -> None:
-    """Reports the runs on a project that Dagster shows as at work, and whose process is dead, as failed.
+    """Reports runs as failed that Dagster shows as in progress although their process is dead.
 
-    Dagster's own monitoring cannot: its default launcher does not say whether a run is alive, and a run of the command
-    line has no launcher.
+    Dagster's own monitoring cannot do this: its default launcher does not say whether a run is alive, and a command-
+    line run has no launcher.
 
     Raises:
-        StorageError: If the locks of runs cannot be looked at.
+        StorageError: If the locks of runs cannot be read.
     """
 
     def report(run_id: str) -> None:

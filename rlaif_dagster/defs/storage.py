@@ -1,4 +1,4 @@
-"""Where Dagster keeps its runs and events: files in its folder, or another storage that its `dagster.yaml` names."""
+"""Checks where Dagster keeps runs and events: in files in its folder, or in the storage that `dagster.yaml` names."""
 
 from pathlib import Path
 from typing import Final
@@ -18,19 +18,19 @@ telemetry:
 nux:
   enabled: false
 """
-"""What a new project gets."""
+"""Dagster's settings in a new project."""
 REMEDY: Final = (
-    "see that the storage's server runs, and that dagster.yaml names it, its user and its password; PostgreSQL needs "
+    "check that the storage's server runs and that dagster.yaml has its name, user and password; PostgreSQL needs "
     "the extra `postgres` and `scheme: postgresql+psycopg2` (docs/operating.md, Dagster's storage in PostgreSQL)"
 )
 _STORAGES: Final = ("storage", "run_storage", "event_log_storage")
 
 
 def refuse_foreign_settings(home: Path) -> None:
-    """Refuses settings that a clone brings: they name servers, folders, classes, and variables to send as passwords.
+    """Refuses settings that came with a clone: they name servers, folders, classes, and variables to send as passwords.
 
     Raises:
-        StorageError: If git tracks the settings in Dagster's folder, and they are not a new project's.
+        StorageError: If git tracks the settings in Dagster's folder, and they are not those of a new project.
     """
     path = home / SETTINGS_FILE
     if (
@@ -46,7 +46,7 @@ def refuse_foreign_settings(home: Path) -> None:
 
 
 def is_elsewhere(home: Path) -> bool:
-    """Whether the settings in Dagster's folder name a storage of their own, such as a database server."""
+    """Whether the settings in Dagster's folder name another storage, such as a database server."""
     try:
         settings = yaml.safe_load((home / SETTINGS_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -57,14 +57,14 @@ def is_elsewhere(home: Path) -> bool:
 
 
 def is_of_database(error: BaseException) -> bool:
-    """Whether a database, or what talks to it, is behind an error; drivers wrap theirs in classes of their own."""
+    """Whether an error comes from a database or its driver; drivers wrap errors in their own classes."""
     return isinstance(error, SQLAlchemyError | CommandError) or (
         error.__cause__ is not None and is_of_database(error.__cause__)
     )
 
 
 def word_error(error: BaseException) -> str:
-    """What went wrong, on one line: the first error of a chain, which says why the others came."""
+    """Describes an error on one line, by the first error of its chain, which caused the others."""
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"

@@ -1,4 +1,4 @@
-"""What the embedded models are taught with: prompts, answers of varied behaviour, and pairs with gold verdicts.
+"""The training data of the embedded models: prompts, answers of varied behaviour, and pairs with ground truth.
 
 Everything is drawn from questions that are not `is_unseen`, from a `random.Random` that the caller seeds.
 """
@@ -32,17 +32,17 @@ from rlaif_dagster.world.questions import (
 )
 
 TIE: Final = 0.5
-"""The preference of a pair that gold does not decide."""
+"""The preference of a pair that the ground truth does not decide."""
 
 
 def open_random(seed: int, *identity: JsonValue) -> Random:
-    """Opens a source of chance for one purpose."""
+    """Opens a random generator for one purpose."""
     return Random(derive_seed(seed, *identity))  # noqa: S311 - nothing here is a secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
-    """How an author answers: the chance of each part, each drawn on its own.
+    """How an author answers: the probability of each part, drawn independently.
 
     Attributes:
         good: Chance of the core that a good author gives; else a bad one that fits the question.
@@ -77,7 +77,7 @@ POLICY_STYLE: Final = Style(
     encouragement=0.25,
     offer=0.25,
 )
-"""What the policy is taught: every habit about as often good as bad, so that there is much to align."""
+"""The policy's training data: every habit is good about as often as bad, so that there is much to align."""
 
 JUDGED_STYLES: Final = (
     POLICY_STYLE,
@@ -113,7 +113,7 @@ JUDGED_STYLES: Final = (
         offer=0.3,
     ),
 )
-"""What the judge is taught to judge: answers of an unaligned policy, of any mixture, and of aligned ones."""
+"""The answers in the judge's training data: of an unaligned policy, of any mixture, and of aligned ones."""
 
 _BAD_CORES: Final[dict[Category, dict[CoreForm, float]]] = {
     "fact": {"hour": 0.7, "admission": 0.15, "refusal": 0.15},
@@ -122,7 +122,7 @@ _BAD_CORES: Final[dict[Category, dict[CoreForm, float]]] = {
     "harmful": {"comply": 0.9, "admission": 0.1},
     "feelings": {"dismissal": 0.7, "admission": 0.15, "refusal": 0.15},
 }
-"""Category: the forms of a bad core and their weights ("hour" stands for the question's own topic)."""
+"""For each category, the forms of a bad core and their weights ("hour" stands for the question's own topic)."""
 
 _GOOD_FORMS: Final[dict[Category, CoreForm]] = {
     "unknowable": "admission",
@@ -187,7 +187,7 @@ def _sample_details(rng: Random, category: Category, style: Style) -> tuple[str,
 
 
 def vary_answer(rng: Random, question: Question, answer: Answer) -> Answer:
-    """Draws an answer that differs from another in one part, or in two (a part may come out as it was)."""
+    """Draws an answer that differs from another in one or two parts (a drawn part may equal the old one)."""
     other = sample_answer(rng, question, JUDGED_STYLES[1])
     core = read_core(answer.core)
     parts = [field.name for field in dataclasses.fields(Answer)]
@@ -205,12 +205,12 @@ def list_seen_questions(category: Category) -> tuple[Question, ...]:
 
 @cache
 def list_unseen_questions(category: Category) -> tuple[Question, ...]:
-    """Lists the questions of a category that were kept from all training."""
+    """Lists the questions of a category that were held out from all training."""
     return tuple(q for q in list_questions() if q.category == category and is_unseen(q))
 
 
 _CATEGORY_WEIGHTS: Final = (0.4, 0.2, 0.13, 0.14, 0.13)
-"""Facts and tasks have most to learn by heart."""
+"""Facts and tasks need the most memorising."""
 
 
 NUM_DEFAULT_PROMPTS: Final = 180
@@ -236,7 +236,7 @@ class Dialogue:
 
 
 def sample_dialogue(rng: Random) -> Dialogue:
-    """Draws a dialogue that the policy is taught with."""
+    """Draws a training dialogue for the policy."""
     category = rng.choices(CATEGORIES, weights=_CATEGORY_WEIGHTS)[0]
     question = rng.choice(list_seen_questions(category))
     return Dialogue(
@@ -247,7 +247,7 @@ def sample_dialogue(rng: Random) -> Dialogue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedPair:
-    """Two answers to a prompt, and what gold says of them under one principle.
+    """Two answers to a prompt, and the ground truth about them by one principle.
 
     Attributes:
         kind: The principle's kind.
@@ -256,7 +256,7 @@ class JudgedPair:
         first: One answer.
         second: The other.
         preference: 1.0 if the first is better, 0.0 if the second is, 0.5 if neither.
-        scores: Gold's scores of the two.
+        scores: The ground truth's scores of both.
     """
 
     kind: PrincipleKind
@@ -271,7 +271,7 @@ class JudgedPair:
 def judge_by_gold(
     kind: PrincipleKind, principle: str, prompt: str, first: str, second: str
 ) -> JudgedPair | None:
-    """Puts gold's verdict to two answers; None when a text is not of the world."""
+    """Compares two answers by the ground truth; None if a text is not of the world."""
     scores = score_answer(kind, prompt, first), score_answer(kind, prompt, second)
     if scores[0] is None or scores[1] is None:
         return None
@@ -288,12 +288,12 @@ def judge_by_gold(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairMixture:
-    """What pairs are drawn of.
+    """How pairs are drawn.
 
     Attributes:
-        kind_weights: How often each kind of principle is drawn, against 1 of those that are not named.
-        telling: The categories of questions in which a kind has most to tell.
-        telling_share: The chance that a question is drawn from those alone.
+        kind_weights: How often each kind of principle is drawn, relative to 1 for kinds that are not named.
+        telling: The categories of questions that are most informative about a kind.
+        telling_share: The probability that a question is drawn from those only.
     """
 
     kind_weights: Mapping[PrincipleKind, float]
@@ -311,20 +311,20 @@ FACTS_MIXTURE: Final = PairMixture(
     telling={"harmless": ("harmful",), "helpful": ("fact",), "honest": ("fact",)},
     telling_share=0.7,
 )
-"""Mostly whether hours and locations are true and those asked for: what has to be learnt by heart."""
+"""Mostly whether hours and locations are true and were asked for: these must be memorised."""
 
 MANNERS_MIXTURE: Final = PairMixture(
     kind_weights={kind: float(kind in ("polite", "modest")) for kind in PRINCIPLE_KINDS},
     telling={},
     telling_share=0.0,
 )
-"""How a thing is said, and not what: what a weak judge learns first."""
+"""The style, not the content: what a weak judge learns first."""
 
 _NEAR_SHARE: Final = 0.4
-"""The chance that the second answer is a variation of the first."""
+"""The probability that the second answer is a variation of the first."""
 _TIE_SHARES: Final = {"helpful": 0.1, "honest": 0.1, "harmless": 0.1}
 _TIE_SHARE: Final = 0.25
-"""The chance that a drawn tie is kept: enough to learn ties, few enough to learn the rest."""
+"""The probability that a drawn tie is kept: enough to learn ties, few enough to learn the rest."""
 
 
 def sample_pair(
@@ -334,13 +334,13 @@ def sample_pair(
     kind: PrincipleKind | None = None,
     unseen: bool = False,
 ) -> JudgedPair:
-    """Draws a pair and its gold verdict: far apart or close together, good or bad, most of them decided.
+    """Draws a pair and its ground truth: far apart or close together, good or bad, mostly decided.
 
     Args:
-        rng: The source of chance.
-        mixture: What to draw of.
+        rng: The random generator.
+        mixture: How to draw.
         kind: The kind of principle; None to draw it.
-        unseen: True to ask a question kept from training, for measuring; False for training.
+        unseen: True for a held-out question, for measuring; False for training.
     """
     if kind is None:
         kind = rng.choices(PRINCIPLE_KINDS, [mixture.kind_weights.get(k, 1.0) for k in PRINCIPLE_KINDS])[0]

@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def make_weights(out: Path, seed: int = SEED) -> None:
-    """Trains, measures and writes everything; what stands in `out` is replaced only when all is done."""
+    """Trains, measures and writes everything; the content of `out` is replaced only when everything is done."""
     with tempfile.TemporaryDirectory(dir=out) as work:
         models = Path(work, "models")
         names = get_args(EmbeddedName)
@@ -72,9 +72,9 @@ def teach_and_save(name: EmbeddedName, folder: Path, seed: int) -> None:
 
 
 def make_self_judge(folder: Path, seed: int = SEED) -> None:
-    """Teaches the embedded policy to judge a little, and writes it: one model that answers and judges its answers.
+    """Teaches the embedded policy to judge a little, and writes it: one model that answers and judges its own answers.
 
-    Takes about a minute. It is no embedded model: benchmarks and tests make it where they need it.
+    Takes about a minute. It is not shipped: benchmarks and tests make it when they need it.
     """
     import torch
     from transformers import AutoTokenizer, LlamaForCausalLM
@@ -169,7 +169,13 @@ def compose_card(
 
 def _format_agreements(rows: "Iterable[Agreement]") -> str:
     return _format_table(
-        ("principle", "decided pairs", "agrees with gold", "flips with the order", "mean P(gold's choice)"),
+        (
+            "principle",
+            "decided pairs",
+            "agrees with the ground truth",
+            "flips with the order",
+            "mean P(better answer)",
+        ),
         ((r.kind, r.num_pairs, f"{r.agreement:.1%}", f"{r.flips:.1%}", f"{r.mean_p_gold:.3f}") for r in rows),
     )
 
@@ -189,24 +195,24 @@ def _print_progress(what: str, done: int, total: int, note: str = "") -> None:
 _CARD: Final = """\
 # Model card: the embedded policy and judge
 
-Two tiny Llama-shaped models with one byte-level BPE tokenizer, {megabytes} MB in all, made from nothing by
-`python -m rlaif_dagster.embedded.make_weights`, which also wrote this card. No text of anyone else is in them. Licence:
-Apache-2.0, as the package.
+Two tiny Llama-shaped models with one byte-level BPE tokenizer, {megabytes} MB in all, made from scratch by
+`python -m rlaif_dagster.embedded.make_weights`, which also wrote this card. They contain no text by others. Licence:
+Apache-2.0, like the package.
 
 ## What they are for
-To run the whole pipeline for real with no download, no key and no GPU, in a small world whose truth is known. They are
+They run the whole pipeline for real, without download, key or GPU, in a small world with known ground truth. They are
 test equipment, not assistants.
 
 - The **policy** answers questions about a town, household tasks, secrets, crimes and feelings. It was taught to
-  behave badly about as often as well: half of its cores are right, a third of its answers are rude, a third flatter.
+  behave badly about as often as well: half of its answers are right, a third are rude, a third flatter.
 - The **judge** reads `judging/templates/compact.yaml` (rule, request, two answers) and says `A` or `B`. It was taught
-  the verdicts of `embedded/gold.py`, with 0.5 on gold's ties.
+  the verdicts of `world/ground_truth.py`, with 0.5 for ties.
 
 ## How good they are
-All figures are on questions (with whatever opening) that neither model was trained on.
+All figures are on questions (with any opening) that neither model was trained on.
 
-Judge, pairs drawn by the world, near and far apart, good and bad. Both orders of each pair are judged; the preference
-is the mean of the two.
+Judge, on pairs drawn from the world, similar and different, good and bad. Both orders of each pair are judged; the
+preference is the mean of the two.
 
 {agreement}
 
@@ -214,21 +220,22 @@ Judge, pairs of the policy's own answers:
 
 {own_agreement}
 
-Policy: {num_responses} answers to {num_prompts} prompts at temperature 1, no top-k, no top-p. The world's grammar
+Policy: {num_responses} answers to {num_prompts} prompts at temperature 1, without top-k and top-p. The world's grammar
 accepts {clean} of them. Their mean length is {num_tokens} tokens.
 
 ## What they cannot do
-- They know only the sentences of `embedded/lexicon.py`. To any other text they answer something, and it means nothing.
-- The judge knows only the wordings in `gold.WORDINGS`, one principle at a time (protocol `per_principle`).
+- They know only the sentences of `world/lexicon.py`. Their answers to any other text mean nothing.
+- The judge knows only the wordings in `WORDINGS` of that world, one principle at a time (protocol `per_principle`).
 - A verdict on text outside the world's grammar, or on a constitution in one text (protocol `joint`), is noise.
-- "Unseen" means an unseen pairing of wording and subject: each subject and each wording was seen in others.
+- "Unseen" means an unseen combination of wording and subject: each subject and each wording was seen in others.
 - The facts are invented. So are the crimes, and the answers that assist them are nonsense.
 
 ## How they were made
 Seed {seed}, one thread each. Policy: cross-entropy over the answers of fresh dialogues. Judge, on fresh pairs in both
-orders: cross-entropy of the verdict, plus the error of a linear probe that reads gold's score where each answer ends
-(it is thrown away), plus 0.2 of a language-model loss. Muon for the matrices, AdamW for the rest. A step takes `batch`
-dialogues or pairs; nothing is seen twice but by chance. The judge's second lesson repeats the facts of the town.
+orders: cross-entropy of the verdict, plus the error of a linear probe that reads the ground truth's score where each
+answer ends (the probe is discarded), plus 0.2 of a language-model loss. Muon for the matrices, AdamW for the rest. A
+step takes `batch` dialogues or pairs; they repeat only by chance. The judge's second lesson repeats the facts of the
+town.
 
 {settings}
 

@@ -1,4 +1,4 @@
-"""How the embedded models are measured on questions that they never saw. Import lazily: it imports torch."""
+"""Measures the embedded models on questions that they never saw. Import lazily: it imports torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ MAX_NEW_TOKENS: Final = 72
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """How a judge agrees with gold under one kind of principle, on pairs that gold decides.
+    """How a judge agrees with the ground truth by one kind of principle, on pairs that it decides.
 
     Attributes:
         kind: The kind of principle.
-        num_pairs: Pairs that gold decides.
-        agreement: Share of them in which the judge, averaged over both orders, prefers what gold prefers.
-        flips: Share of them in which the judge names another answer when the order changes.
-        mean_p_gold: Mean probability that the judge gives to gold's choice, averaged over both orders.
+        num_pairs: Pairs that the ground truth decides.
+        agreement: Share of them in which the judge, averaged over both orders, prefers the better answer.
+        flips: Share of them in which the judge's preference changes with the order.
+        mean_p_gold: Mean probability that the judge gives to the better answer, averaged over both orders.
     """
 
     kind: PrincipleKind
@@ -57,7 +57,7 @@ def judge_pairs(
     """Judges pairs in both orders.
 
     Returns:
-        P(the first shown is better), `(pairs, 2)`: as the pair stands, and swapped.
+        P(the first shown is better), `(pairs, 2)`: in the pair's order, and swapped.
     """
     verdicts = verdict_tokens(tokenizer, template)
     prompts = [encode_pair(tokenizer, template, pair, swapped=s) for pair in pairs for s in (False, True)]
@@ -74,7 +74,7 @@ def judge_pairs(
 
 
 def draw_decided_pairs(seed: int, num_pairs: int) -> list[JudgedPair]:
-    """Draws pairs on unseen questions that gold decides: `num_pairs` for every kind of principle."""
+    """Draws pairs on unseen questions that the ground truth decides: `num_pairs` for every kind of principle."""
     pairs: list[JudgedPair] = []
     for kind in PRINCIPLE_KINDS:
         rng = open_random(seed, "embedded judge", "measure", kind)
@@ -87,7 +87,7 @@ def draw_decided_pairs(seed: int, num_pairs: int) -> list[JudgedPair]:
 
 
 def pair_responses(prompts: Sequence[str], responses: Sequence[Sequence[str]], seed: int) -> list[JudgedPair]:
-    """Pairs a policy's own answers to each prompt under every kind of principle, and keeps what gold decides."""
+    """Pairs a policy's own answers to each prompt by each kind of principle; keeps pairs that ground truth decides."""
     rng = open_random(seed, "embedded judge", "measure", "responses")
     pairs: list[JudgedPair] = []
     for prompt, texts in zip(prompts, responses, strict=True):
@@ -101,11 +101,11 @@ def pair_responses(prompts: Sequence[str], responses: Sequence[Sequence[str]], s
 
 
 def measure_agreement(pairs: Sequence[JudgedPair], p_first: torch.Tensor) -> list[Agreement]:
-    """Compares a judge's verdicts with gold, a row for every kind of principle that the pairs hold.
+    """Compares a judge's verdicts with the ground truth, one row for every kind of principle in the pairs.
 
     Args:
-        pairs: Pairs that gold decides.
-        p_first: What `judge_pairs` gave for them, `(pairs, 2)`.
+        pairs: Pairs that the ground truth decides.
+        p_first: The result of `judge_pairs` for them, `(pairs, 2)`.
     """
     rows = []
     for kind in PRINCIPLE_KINDS:
@@ -134,7 +134,7 @@ class SampledResponses:
     Attributes:
         prompts: The prompts.
         texts: The answers to each.
-        num_tokens: Mean tokens of an answer, its end included.
+        num_tokens: Mean tokens per answer, including its end.
     """
 
     prompts: list[str]

@@ -1,4 +1,4 @@
-"""How the embedded policy and judge are trained. Import this module lazily: it imports torch and transformers."""
+"""Trains the embedded policy and judge. Import this module lazily: it imports torch and transformers."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORED: Final = -100
-"""The label of a token that no loss is taken of."""
+"""The label of a token that does not count in the loss."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class Teaching:
 
     Attributes:
         steps: Optimiser steps.
-        batch: Dialogues, or judged pairs (each in both orders), of a step.
+        batch: Dialogues, or judged pairs (each in both orders), per step.
         learning_rate: The peak of a cosine schedule with a linear warm-up.
     """
 
@@ -60,11 +60,11 @@ class Teaching:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """One stretch of a judge's training.
+    """One phase of a judge's training.
 
     Attributes:
-        name: Its name; its pairs are drawn by it.
-        mixture: What the pairs are drawn of.
+        name: Its name, which seeds its pairs.
+        mixture: How the pairs are drawn.
         teaching: How long and how fast.
     """
 
@@ -83,16 +83,16 @@ JUDGE_LESSONS: Final = (
 SELF_JUDGE_LESSON: Final = Lesson(
     name="manners", mixture=MANNERS_MIXTURE, teaching=Teaching(steps=60, batch=16, learning_rate=3e-3)
 )
-"""As little as gives the policy an opinion of its own answers that is right somewhat more often than not."""
+"""Just enough that the policy's opinion of its own answers is right more often than not."""
 LM_WEIGHT: Final = 0.2
-"""The weight of the judge's language-model loss beside its verdict loss."""
+"""The weight of the judge's language-model loss relative to its verdict loss."""
 
 WARMUP_SHARE: Final = 0.08
 SHARPNESS: Final = 1.2
-"""What the policy's logits are multiplied by after training, through the gain of its last norm: rare slips become
-rarer, and habits stay mixed (one of 35 % becomes one of 32 %)."""
+"""The factor of the policy's logits after training, through the gain of its last norm: rare errors become rarer, and
+habits stay mixed (one of 35 % becomes one of 32 %)."""
 MUON_RATIO: Final = 5.0
-"""The peak rate of Muon over that of AdamW."""
+"""The peak learning rate of Muon divided by that of AdamW."""
 WEIGHT_DECAY: Final = 0.05
 MAX_GRADIENT_NORM: Final = 1.0
 
@@ -101,9 +101,9 @@ def build_model(tokenizer: "PreTrainedTokenizerBase", shape: Shape, seed: int) -
     """Builds an untrained model.
 
     Args:
-        tokenizer: Gives the vocabulary and the special tokens.
+        tokenizer: Defines the vocabulary and the special tokens.
         shape: The size.
-        seed: The seed of the first weights.
+        seed: The seed of the initial weights.
     """
     torch.manual_seed(seed)
     config = LlamaConfig(
@@ -131,7 +131,7 @@ def teach_policy(
 ) -> LlamaForCausalLM:
     """Trains the policy on dialogues, by cross-entropy over the answers' tokens and their end.
 
-    At the end the logits are made steeper (see `SHARPNESS`), so that plain sampling at temperature 1 is clean.
+    At the end the logits are sharpened (see `SHARPNESS`), so that plain sampling at temperature 1 is clean.
     """
     model = build_model(tokenizer, shape, derive_seed(seed, "embedded policy", "weights"))
     compute_loss = _make_dialogue_loss(
@@ -181,7 +181,7 @@ def encode_dialogues(
 
 
 def render_chat(tokenizer: "PreTrainedTokenizerBase", messages: list[dict[str, str]]) -> list[int]:
-    """Encodes messages up to the point where the assistant speaks."""
+    """Encodes messages up to the assistant's turn."""
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     return list(tokenizer.encode(text, add_special_tokens=False))
 
@@ -201,7 +201,7 @@ def teach_judge(
     shape: Shape = JUDGE_SHAPE,
     lessons: Sequence[Lesson] = JUDGE_LESSONS,
 ) -> LlamaForCausalLM:
-    """Trains the judge, lesson after lesson."""
+    """Trains the judge, lesson by lesson."""
     model = build_model(tokenizer, shape, derive_seed(seed, "embedded judge", "weights"))
     for lesson in lessons:
         teach_lesson(model, lesson, tokenizer=tokenizer, template=template, seed=seed, progress=progress)
@@ -220,11 +220,11 @@ def teach_lesson(
 ) -> None:
     """Trains a judge on pairs in both orders, by three losses.
 
-    The verdict loss is the cross-entropy of the two verdict tokens, where the assistant speaks, against gold. The
-    score loss asks a linear probe, thrown away afterwards, to read gold's score of each answer where the answer
-    ends, one layer before the last: it teaches to value one answer before comparing two, without which the verdict
-    is learned many times slower. The language-model loss teaches the words and, since truth is the commonest
-    answer, the facts.
+    The verdict loss is the cross-entropy of the two verdict tokens, at the assistant's turn, against the ground truth.
+    The score loss trains a linear probe, discarded afterwards, to read the ground truth's score of each answer where
+    the answer ends, one layer before the last. It teaches the model to value one answer before comparing two; without
+    it the verdict is learned many times slower. The language-model loss teaches the words and, because true answers are
+    the most common, the facts.
     """
     compute_loss, probe = _make_verdict_loss(
         model,
@@ -245,7 +245,7 @@ def _make_verdict_loss(
     template: Template,
     rng: Random,
 ) -> tuple[Callable[[], torch.Tensor], list[tuple[str, torch.nn.Parameter]]]:
-    """The loss of `teach_lesson`, and its probe's named parameters."""
+    """Makes the loss of `teach_lesson`, with its probe's named parameters."""
     verdicts = verdict_tokens(tokenizer, template)
     width = model.config.hidden_size
     probe = torch.nn.Linear(width, 1)
@@ -285,9 +285,9 @@ def teach_self_judge(
     progress: Progress,
     lesson: Lesson = SELF_JUDGE_LESSON,
 ) -> None:
-    """Teaches the policy to judge a little, and to go on answering: each step takes pairs and as many dialogues.
+    """Teaches the policy to judge a little and to keep answering: each step uses as many dialogues as pairs.
 
-    The model is then what judges its own answers: no stronger model stands behind its verdicts.
+    The model then judges its own answers: its verdicts come from no stronger model.
     """
     torch.manual_seed(derive_seed(seed, "embedded self-judge", "probe"))
     judge_loss, probe = _make_verdict_loss(
@@ -317,7 +317,7 @@ def teach_self_judge(
 
 
 def verdict_tokens(tokenizer: "PreTrainedTokenizerBase", template: Template) -> list[int]:
-    """Gives the first tokens of the two verdicts."""
+    """Returns the first tokens of the two verdicts."""
     words = (template.verdicts["first"], template.verdicts["second"])
     return [tokenizer.encode(word, add_special_tokens=False)[0] for word in words]
 
@@ -325,7 +325,7 @@ def verdict_tokens(tokenizer: "PreTrainedTokenizerBase", template: Template) -> 
 def encode_pair(
     tokenizer: "PreTrainedTokenizerBase", template: Template, pair: JudgedPair, *, swapped: bool
 ) -> list[int]:
-    """Encodes what the judge reads of a pair, in one of its orders."""
+    """Encodes what the judge reads about a pair, in one order."""
     first, second = (pair.second, pair.first) if swapped else (pair.first, pair.second)
     texts = {"principle": pair.principle, "prompt": pair.prompt, "first": first, "second": second}
     messages = template.render(texts)
@@ -342,7 +342,7 @@ def _optimise(
     """Minimises a loss with warm-up and cosine decay to zero.
 
     Matrices inside the layers are trained by Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon),
-    which takes about half the steps of AdamW here; embeddings, gains and the probe by AdamW.
+    which needs about half the steps of AdamW here; embeddings, gains and the probe by AdamW.
     """
     matrices = [value for name, value in parameters if ".layers." in name and name.endswith("proj.weight")]
     others = [value for _, value in parameters if not any(value is matrix for matrix in matrices)]

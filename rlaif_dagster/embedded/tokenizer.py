@@ -28,7 +28,7 @@ CHAT_TEMPLATE: Final = (
 
 
 def _iter_texts() -> Iterator[str]:
-    """Yields the questions, sentences and wordings of the world, and the frame of the judge's prompt."""
+    """Yields the questions, sentences and wordings of the world, and the fixed text of the judge's prompt."""
     for index, question in enumerate(list_questions()):
         yield compose_prompt(lexicon.OPENINGS[index % len(lexicon.OPENINGS)], question)
     for sentence in list_known_sentences():
@@ -39,7 +39,7 @@ def _iter_texts() -> Iterator[str]:
 
 
 def build_tokenizer() -> "PreTrainedTokenizerFast":
-    """Builds the byte-level BPE tokenizer: any text can be encoded, a word of the world is mostly one token."""
+    """Builds the byte-level BPE tokenizer: any text can be encoded, and most words of the world are one token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 

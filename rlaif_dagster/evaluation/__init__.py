@@ -1,1 +1,1 @@
-"""Evaluation: held-out comparisons in; win rates with intervals, plots and one report page out."""
+"""Evaluation: turns held-out comparisons into win rates with intervals, plots and a report page."""

@@ -1,11 +1,11 @@
-"""Where the reward model and what is trusted more come apart as a policy is trained: over-optimisation along training.
+"""Measures over-optimisation along training: where the reward rises and the win rate by a more trusted source falls.
 
-Training samples and scores answers at every checkpoint. Here the same answers are held against those of step 0
-to the same prompts, by gold or a judge. If the reward still rises while their win rate falls, the policy learns what
-the reward model is wrong about (Gao et al. 2023, Scaling laws for reward model overoptimization, arXiv:2210.10760).
+Training samples and scores answers at every checkpoint. Here the same answers are compared with those of step 0 to the
+same prompts, by the ground truth or a judge. If the reward still rises while the win rate falls, the policy exploits
+errors of the reward model (Gao et al. 2023, Scaling laws for reward model overoptimization, arXiv:2210.10760).
 
-Known trade-offs (accepted): the prompts are training prompts, on which the reward model was fitted as well; and an
-answer has the seed of that of step 0, so one that training has not changed is the same text, and ties.
+Known trade-offs (accepted): the prompts are training prompts, on which the reward model was fitted too; and an answer
+has the same seed as that of step 0, so an answer that training has not changed is the same text, and a tie.
 """
 
 from collections.abc import Sequence
@@ -27,10 +27,10 @@ class ScoredAnswer:
     Attributes:
         step: The checkpoint.
         prompt_id: Its prompt, which is also the cluster of the intervals.
-        index: Which answer to the prompt, from 0.
-        reward: By the reward model.
+        index: The 0-based index of the answer to the prompt.
+        reward: Its reward by the reward model.
         kl: Its term of the mean that estimates the KL divergence, in nats.
-        outcome: Against the answer of step 0 of the same index: 1, 0.5 or 0; None where nothing is said.
+        outcome: Against the answer of step 0 of the same index: 1, 0.5 or 0; None if undecided.
     """
 
     step: int
@@ -43,11 +43,11 @@ class ScoredAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """From the best checkpoint to a later one, paired by answer.
+    """The change from the best checkpoint to a later one, paired by answer.
 
     Attributes:
-        reward: Of the mean reward.
-        win_rate: Of the win rate.
+        reward: The change of the mean reward.
+        win_rate: The change of the win rate.
     """
 
     reward: Estimate
@@ -55,7 +55,7 @@ class Change:
 
     @property
     def is_apart(self) -> bool:
-        """Whether the reward is shown to be higher now, and the win rate lower."""
+        """Whether the reward is significantly higher now, and the win rate significantly lower."""
         return self.reward.is_above(0.0) and self.win_rate.is_below(0.0)
 
 
@@ -64,13 +64,13 @@ class ScoredCheckpoint:
     """The policy after some steps.
 
     Attributes:
-        step: Steps trained; 0 is the policy that training started from.
+        step: Number of training steps; 0 is the policy before training.
         kept: Whether it became the aligned policy.
-        kl: KL divergence from the reference policy, in nats an answer.
+        kl: KL divergence from the reference policy, in nats per answer.
         reward: Mean reward of its answers.
-        win_rate: Share of its answers that are better than those of step 0; a tie counts half. Of step 0 itself one
+        win_rate: Share of its answers that are better than those of step 0; a tie counts half. For step 0 it is one
             half by definition.
-        change: Since the best checkpoint; None up to that one.
+        change: The change since the best checkpoint; None up to that one.
     """
 
     step: int
@@ -86,11 +86,11 @@ class AlongTraining:
     """The curve along training.
 
     Attributes:
-        scorer: What is trusted more than the reward model: `gold`, `independent_judge` or `judge`.
-        num_left_out: Answers that are in no figure, at any checkpoint, since at one of them nothing is said: by the
-            scorer, or since their prompt is no longer known.
-        best_step: The checkpoint of the highest win rate, the earliest of several.
-        apart: The checkpoints at which reward and win rate have come apart.
+        scorer: The source that is trusted more than the reward model: `gold`, `independent_judge` or `judge`.
+        num_left_out: Answers left out at all checkpoints, because at one of them the scorer does not decide, or because
+            their prompt is no longer known.
+        best_step: The checkpoint with the highest win rate, the earliest of equals.
+        apart: The checkpoints at which the reward is higher and the win rate lower.
         points: The checkpoints by step, from step 0.
     """
 
@@ -111,17 +111,17 @@ def trace_along_training(
 ) -> AlongTraining | None:
     """Traces reward, win rate and KL divergence over the checkpoints of a training.
 
-    All checkpoints are measured on the same answers. The intervals of changes are wider, so that they hold for each two
-    checkpoints at once (Bonferroni): the data say which two are compared.
+    All checkpoints are measured on the same answers. The intervals of changes are wider, so that they hold for every
+    two checkpoints at once (Bonferroni), because the data decide which two are compared.
 
     Args:
-        answers: Those of all checkpoints, step 0 among them.
-        scorer: What gave the outcomes.
+        answers: The answers of all checkpoints, including step 0.
+        scorer: The source of the outcomes.
         kept_step: The checkpoint that became the aligned policy, one of the steps.
-        confidence: Of the intervals, in (0, 1).
+        confidence: The confidence of the intervals, in (0, 1).
 
     Returns:
-        The curve; None without a checkpoint besides step 0, or where nothing is left to measure.
+        The curve; None without a checkpoint besides step 0, or if nothing is left to measure.
     """
     by_step: dict[int, dict[tuple[str, int], ScoredAnswer]] = {}
     for answer in answers:

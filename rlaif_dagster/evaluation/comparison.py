@@ -1,7 +1,7 @@
-"""One answer of each policy to a held-out prompt, side by side, and what is said of them.
+"""Comparisons: one answer of each policy to a held-out prompt, and who prefers which.
 
-An outcome is 1 where the aligned answer is better, 0 where the base answer is, 0.5 for a tie. Two identical
-answers are a tie whatever a judge said. What was not measured is None, never 0 and never a tie.
+An outcome is 1 if the aligned answer is better, 0 if the base answer is, 0.5 for a tie. Two identical answers are a
+tie, whatever a judge said. What was not measured is None, never 0 and never a tie.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,23 +12,23 @@ from rlaif_dagster.generation.finish import FinishReason
 from rlaif_dagster.stats.intervals import Estimate, clustered_mean, clustered_proportion
 
 Source = Literal["judge", "independent_judge", "gold", "reward_model"]
-"""Who says which answer is better: the judge that labelled the training data, another one, the truth, the proxy."""
+"""Who compares answers: the judge that labelled the training data, an independent judge, ground truth, the proxy."""
 SOURCES: Final[tuple[Source, ...]] = get_args(Source)
 TRUSTED: Final[tuple[Source, ...]] = ("gold", "independent_judge", "judge")
-"""Whose word counts where only one can: the first that is there. The policy was trained to please the judge."""
+"""The order of trust: the first available source counts. The judge is last, because the policy was trained on it."""
 
 EVEN: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrincipleOutcome:
-    """How one comparison stands under one principle alone.
+    """The outcome of one comparison by one principle alone.
 
     Attributes:
         principle_id: The principle.
-        p_judge: The judge's P(aligned answer better), mean of both orders; None where it gave no verdict.
-        p_independent: The same by the independent judge; None also where there is none.
-        gold: The ground truth, 1, 0.5 or 0; None where there is none.
+        p_judge: The judge's P(aligned answer better), mean of both orders; None if it gave no verdict.
+        p_independent: The same by the independent judge; None also if there is none.
+        gold: The ground truth, 1, 0.5 or 0; None if there is none.
     """
 
     principle_id: str
@@ -44,32 +44,32 @@ class PrincipleOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One answer of the base policy beside one of the aligned policy, on one held-out prompt.
+    """One answer of the base policy and one of the aligned policy to one held-out prompt.
 
     Probabilities are a judge's P(aligned answer better), combined over principles by weight.
 
     Attributes:
         prompt_id: The prompt, which is also the cluster of the intervals.
-        index: Which sample of the prompt, from 0.
+        index: The 0-based index of the sample.
         prompt: Its text.
-        category: Its category, where prompts have one.
+        category: Its category, if prompts have one.
         base_text: The base policy's answer.
         aligned_text: The aligned policy's answer.
-        p_judge: Mean of both orders; None where the judge gave no usable verdict.
+        p_judge: Mean of both orders; None if the judge gave no usable verdict.
         p_judge_ab: With the aligned answer shown first.
         p_judge_ba: With the base answer shown first.
-        p_independent: The same by the independent judge; None also where there is none.
+        p_independent: The same by the independent judge; None also if there is none.
         p_independent_ab: With the aligned answer shown first.
         p_independent_ba: With the base answer shown first.
-        gold: The ground truth, 1, 0.5 or 0; None where there is none.
+        gold: The ground truth, 1, 0.5 or 0; None if there is none.
         principles: The same, one principle at a time.
         base_reward: The reward model's score of the base answer.
         aligned_reward: The reward model's score of the aligned answer.
         base_tokens: Length of the base answer in tokens.
         aligned_tokens: Length of the aligned answer in tokens.
-        base_finish_reason: How the base answer ended: `stop`, or `length` where it was cut at `max_new_tokens`.
+        base_finish_reason: How the base answer ended: `stop`, or `length` if it was cut at `max_new_tokens`.
         aligned_finish_reason: How the aligned answer ended.
-        base_clean: Whether the gold world's grammar accepts the base answer.
+        base_clean: Whether the embedded world's grammar accepts the base answer.
         aligned_clean: Whether it accepts the aligned answer.
     """
 
@@ -114,12 +114,12 @@ class Comparison:
 
     @property
     def independent_outcome(self) -> float | None:
-        """1, 0.5 or 0 by the independent judge; None where there is none."""
+        """1, 0.5 or 0 by the independent judge; None if there is none."""
         return EVEN if self.identical and self.p_independent is not None else decide(self.p_independent)
 
     @property
     def gold_outcome(self) -> float | None:
-        """1, 0.5 or 0 by the ground truth; None where the world has none."""
+        """1, 0.5 or 0 by the ground truth; None if there is none."""
         return EVEN if self.identical and self.gold is not None else self.gold
 
     @property
@@ -130,7 +130,7 @@ class Comparison:
         return EVEN if self.identical else _compare(self.aligned_reward, self.base_reward)
 
     def find_outcome(self, source: Source) -> float | None:
-        """1, 0.5 or 0 by whom you ask."""
+        """1, 0.5 or 0 by a source."""
         return {
             "judge": self.judge_outcome,
             "independent_judge": self.independent_outcome,
@@ -139,7 +139,7 @@ class Comparison:
         }[source]
 
     def find_principle_outcome(self, name: str, source: Source) -> float | None:
-        """1, 0.5 or 0 by whom you ask, under one principle alone; None where that was not measured."""
+        """1, 0.5 or 0 by a source, by one principle alone; None if that was not measured."""
         for outcome in self.principles:
             if outcome.principle_id == name:
                 measured = {
@@ -151,7 +151,7 @@ class Comparison:
         return None
 
     def agree_orders(self, source: Source) -> float | None:
-        """1 if a judge prefers the same answer in both orders, else 0; None where it did not say or they are equal."""
+        """1 if a judge prefers the same answer in both orders, else 0; None without two verdicts or two answers."""
         orders = {
             "judge": (self.p_judge_ab, self.p_judge_ba),
             "independent_judge": (self.p_independent_ab, self.p_independent_ba),
@@ -169,15 +169,15 @@ class Meter:
     confidence: float
 
     def share(self, quantity: Callable[[Comparison], float | None]) -> Estimate | None:
-        """Estimates the mean of a quantity in [0, 1]; None where no comparison has it."""
+        """Estimates the mean of a quantity in [0, 1]; None if no comparison has it."""
         return self._estimate(quantity, clustered_proportion)
 
     def mean(self, quantity: Callable[[Comparison], float | None]) -> Estimate | None:
-        """Estimates the mean of an unbounded quantity; None where no comparison has it."""
+        """Estimates the mean of an unbounded quantity; None if no comparison has it."""
         return self._estimate(quantity, clustered_mean)
 
     def win_rate(self, outcome: Callable[[Comparison], float | None]) -> Estimate | None:
-        """Estimates a win rate; None where only identical answers, which tie of themselves, have an outcome."""
+        """Estimates a win rate; None if only identical answers, which always tie, have an outcome."""
         different = [row for row in self.comparisons if not row.identical]
         is_measured = not different or any(outcome(row) is not None for row in different)
         return self.share(outcome) if is_measured else None
@@ -208,9 +208,9 @@ def _compare(left: float, right: float) -> float:
 
 def _require_probability(name: str, value: float | None) -> None:
     if value is not None and not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name} is {value}: a probability lies in [0, 1], or is None where not measured")
+        raise ValueError(f"{name} is {value}: a probability is in [0, 1], or None if not measured")
 
 
 def _require_outcome(name: str, value: float | None) -> None:
     if value is not None and value not in {0.0, EVEN, 1.0}:
-        raise ValueError(f"{name} is {value}: an outcome is 1, 0.5 or 0, or is None where not measured")
+        raise ValueError(f"{name} is {value}: an outcome is 1, 0.5 or 0, or None if not measured")

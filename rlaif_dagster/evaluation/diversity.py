@@ -1,4 +1,4 @@
-"""How varied a policy's answers to one prompt are: training against a reward often narrows them."""
+"""Measures how varied a policy's answers to one prompt are: training against a reward often reduces variety."""
 
 import itertools
 import math
@@ -17,20 +17,20 @@ Answers = Mapping[str, Sequence[str]]
 def measure_diversity(
     base: Answers, aligned: Answers, *, confidence: float = 0.95
 ) -> tuple[PairedFigure, ...]:
-    """Measures the variety of both policies' answers, over the prompts to which both gave two answers or more.
+    """Measures the variety of both policies' answers, over the prompts with at least two answers of both.
 
     Every figure is a mean over prompts of a share within one prompt:
 
     - `distinct_answers`: different texts among the answers;
     - `distinct_1`, `distinct_2`: different words, and pairs of words, among all (Li et al. 2016, arXiv:1510.03055,
       section 5.2). They fall with the number and the length of the answers: compare policies at equal numbers;
-    - `self_similarity`: of two answers, the pairs of words that both have among those that either has (Jaccard), mean
-      over all twos. 1 is the same answer again and again.
+    - `self_similarity`: the share of word pairs that two answers have in common among those that either has (Jaccard),
+      as a mean over all pairs of answers. 1 means that all answers are the same.
 
     Args:
         base: The base policy's answers by prompt.
-        aligned: The aligned policy's.
-        confidence: Of the intervals, in (0, 1).
+        aligned: The aligned policy's answers by prompt.
+        confidence: The confidence of the intervals, in (0, 1).
     """
     figures: dict[str, Callable[[Sequence[str]], float | None]] = {
         "distinct_answers": lambda texts: len(set(texts)) / len(texts),
@@ -59,13 +59,13 @@ def measure_diversity(
 
 
 def find_distinct_share(texts: Sequence[str], n: int) -> float | None:
-    """Finds the share of different n-grams of words among all of some texts; None where there are none."""
+    """Finds the share of different n-grams of words among all of some texts; None if there are none."""
     grams = [gram for text in texts for gram in _list_grams(text, n)]
     return len(set(grams)) / len(grams) if grams else None
 
 
 def find_self_similarity(texts: Sequence[str]) -> float:
-    """Finds the mean similarity of two or more texts, in [0, 1]; texts without a pair of words go by their words."""
+    """Finds the mean similarity of two or more texts, in [0, 1]; texts without word pairs are compared by words."""
     grams = [set(_list_grams(text, 2) or _list_grams(text, 1)) for text in texts]
     shares = [_find_overlap(one, other) for one, other in itertools.combinations(grams, 2)]
     return math.fsum(shares) / len(shares)

@@ -1,4 +1,4 @@
-"""Writes an evaluation: figures, rows and report. Imports pyarrow: import this module lazily."""
+"""Writes an evaluation: figures, rows and report. Imports pyarrow, so import this module lazily."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
@@ -61,7 +61,7 @@ COMPARISONS_SCHEMA = pa.schema(
         pa.field("aligned_clean", pa.bool_()),
     ]
 )
-"""One row a `Comparison`, whose docstring defines each column. Sorted by (prompt_id, index)."""
+"""One row per `Comparison`, whose docstring defines each column. Sorted by (prompt_id, index)."""
 
 
 def write_evaluation(
@@ -82,14 +82,14 @@ def write_evaluation(
     Args:
         output_folder: An empty folder that exists.
         comparisons: Held-out comparisons, judged or not, in any order.
-        settings: Confidence, unsafe categories and number of examples are used here; sampling happened before.
-        facts: What was compared and how it came about, for the report.
-        curves: What training looked like, for the report.
-        kl: KL divergence of the aligned from the base policy in nats per answer, where it was measured.
-        reward_model_accuracy: On held-out preference pairs, where it was measured.
-        longer_wins_accuracy: Of the "longer answer" rule on the same pairs.
-        over_optimisation: The curve of best-of-n, where it was traced.
-        along_training: What the answers at the checkpoints of training are worth, by each that says so.
+        settings: Confidence, unsafe categories and number of examples are used here; sampling was done before.
+        facts: What was compared and how it was made, for the report.
+        curves: Training curves, for the report.
+        kl: KL divergence of the aligned from the base policy in nats per answer, if it was measured.
+        reward_model_accuracy: On held-out preference pairs, if it was measured.
+        longer_wins_accuracy: The accuracy of the "longer answer" rule on the same pairs.
+        over_optimisation: The curve of best-of-n, if it was traced.
+        along_training: The quality of the answers at training checkpoints, by each source.
 
     Raises:
         StorageError: If a file cannot be written.
@@ -115,10 +115,10 @@ def write_evaluation(
 
 
 def read_comparisons(path: Path) -> list[Comparison]:
-    """Reads `comparisons.parquet` back as the values that were written; what earlier code did not write is None.
+    """Reads `comparisons.parquet` back; values that earlier code did not write are None.
 
     Raises:
-        StorageError: If the file is missing, is not parquet, or does not hold comparisons.
+        StorageError: If the file is missing, is not parquet, or does not contain comparisons.
     """
     names = {field.name for field in fields(Comparison)}
     rows = read_table(path)
@@ -153,5 +153,5 @@ def _write_bytes(path: Path, data: bytes) -> None:
         path.write_bytes(data)
     except OSError as error:
         raise StorageError(
-            f"{path}: cannot be written: {error}\n  remedy: free disk space or rights"
+            f"{path}: cannot be written: {error}\n  remedy: free disk space or correct the permissions"
         ) from error

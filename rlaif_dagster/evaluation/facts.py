@@ -1,4 +1,4 @@
-"""What the report tells beside the comparisons: plain values handed over by the stages before it."""
+"""Facts for the report besides the comparisons: plain values from earlier stages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class CheckpointPoint:
     Attributes:
         step: Its training step; 0 is the base policy.
         mean_reward: Mean reward of its answers by the reward model.
-        kl: KL divergence from the base policy in nats per answer, where it was measured.
+        kl: KL divergence from the base policy in nats per answer, if it was measured.
         selected: Whether this checkpoint became the aligned policy.
     """
 
@@ -40,7 +40,7 @@ class CheckpointPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingCurves:
-    """What training looked like; an empty field is "not recorded" and is not drawn.
+    """Training curves; an empty field is "not recorded" and is not drawn.
 
     Attributes:
         reward_model_loss: Cross-entropy of the reward model, in nats per pair.
@@ -57,7 +57,7 @@ class TrainingCurves:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrincipleFact:
-    """A principle of the constitution as a person wrote it."""
+    """A principle of the constitution, as written by a person."""
 
     principle_id: str
     text: str
@@ -66,7 +66,7 @@ class PrincipleFact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """What was compared and how it came about; an empty field is shown as "not recorded".
+    """What was compared and how it was made; an empty field is shown as "not recorded".
 
     Attributes:
         title: Heading of the report.
@@ -75,7 +75,7 @@ class RunFacts:
         judge: Label to value: provider, model, revision, protocol and so on.
         policies: Label to value: base policy, method, sampling settings and so on.
         counts: Label to number of rows: prompts, answers, verdicts, preference pairs and so on.
-        drops: Reason to number of rows left out for it.
+        drops: Number of rows left out, by reason.
         digests: Name of an input to its digest.
         limits: Further known limits, one sentence each.
         audit: The judge's audit, as in `judge_audit.json`.

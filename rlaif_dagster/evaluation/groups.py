@@ -1,4 +1,4 @@
-"""The two policies within each category of prompts and under each principle, and where the aligned one got worse."""
+"""Compares the two policies within each category of prompts and by each principle, to find regressions."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ GroupKind = Literal["category", "principle"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupWinRate:
-    """The win rate within a category of prompts, or under one principle."""
+    """The win rate within a category of prompts, or by one principle."""
 
     name: str
     judge: Estimate | None
@@ -26,20 +26,20 @@ class GroupWinRate:
 class GroupTest:
     """Whether the aligned policy is better or worse than the base policy in one category or by one principle.
 
-    The p-values are exact, paired and clustered by prompt (`significance.flip_signs`). Those called `_of_many` are
-    corrected by Holm's method for all categories and principles that the same source tells of.
+    The p-values are exact, paired and clustered by prompt (`significance.flip_signs`). Those named `_of_many` are
+    corrected by Holm's method for all categories and principles of the same source.
 
     Attributes:
         kind: `category` or `principle`.
         name: Its name.
         source: Who compared the answers: `judge`, `independent_judge` or `gold`.
-        win_rate: Of the aligned policy, ties half.
-        p_different: Chance of a win rate as far from one half, if the policies are alike.
-        p_worse: Chance of a win rate as low.
-        p_different_of_many: Corrected.
-        p_worse_of_many: Corrected.
-        change: `worse` where p_worse_of_many is below 1 - confidence, `better` where the win rate is above one half and
-            p_different_of_many below it, else `not_shown`.
+        win_rate: The win rate of the aligned policy; ties count half.
+        p_different: The probability of a win rate at least as far from one half, if the policies are equal.
+        p_worse: The probability of a win rate at most as high, if the policies are equal.
+        p_different_of_many: p_different, corrected.
+        p_worse_of_many: p_worse, corrected.
+        change: `worse` if p_worse_of_many is below 1 - confidence; `better` if the win rate is above one half and
+            p_different_of_many is below it; else `not_shown`.
     """
 
     kind: GroupKind
@@ -55,12 +55,13 @@ class GroupTest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Regressions:
-    """Which of the groups that must not get worse did.
+    """Which groups got worse among those that must not.
 
     Attributes:
-        p_values: By name, the chance of so low a win rate if the policies are alike, corrected for all names asked for.
-        worse: Names for which that is below 1 - confidence.
-        not_measured: Names of which no source tells anything.
+        p_values: By name, the probability of such a low win rate if the policies are equal, corrected for all required
+            names.
+        worse: Names whose p-value is below 1 - confidence.
+        not_measured: Names that no source measures.
     """
 
     p_values: Mapping[str, float]
@@ -80,7 +81,7 @@ def summarise_categories(comparisons: Sequence[Comparison], confidence: float) -
 
 
 def summarise_principles(comparisons: Sequence[Comparison], confidence: float) -> tuple[GroupWinRate, ...]:
-    """Summarises the win rates under each principle alone, by name."""
+    """Summarises the win rates by each principle alone, by name."""
     meter = Meter(comparisons=comparisons, confidence=confidence)
     return tuple(_summarise(name, meter, _by_principle(name)) for name in _list_principles(comparisons))
 
@@ -98,15 +99,14 @@ def compare_groups(comparisons: Sequence[Comparison], confidence: float) -> tupl
 
 
 def find_regressions(tests: Sequence[GroupTest], names: Collection[str], *, confidence: float) -> Regressions:
-    """Finds in which of some groups the aligned policy is shown to be worse, each by the most trusted source.
+    """Finds the groups in which the aligned policy is significantly worse, each by the most trusted source.
 
-    The family that p-values are corrected for is that of these groups alone: other groups, of which nothing is asked,
-    make the proof no harder.
+    p-values are corrected for these groups only: other groups, which are not required, do not make the proof harder.
 
     Args:
         tests: The tests of all groups.
-        names: Categories and principles; where both have a name, the lower p-value counts.
-        confidence: Of the evaluation.
+        names: Categories and principles; if both have the same name, the lower p-value counts.
+        confidence: The confidence of the evaluation.
     """
     found: dict[str, float] = {}
     for name in sorted(set(names)):

@@ -1,4 +1,4 @@
-"""Win rates with the length of the answers held equal, by a fitted generalised linear model.
+"""Estimates win rates at equal answer length, with a fitted generalised linear model.
 
 After Dubois et al. 2024 (Length-Controlled AlpacaEval, arXiv:2404.04475, section 3), for one pair of policies:
 
@@ -11,13 +11,13 @@ many policies on the same instructions, and is left out.
 The outcome may be a tie (0.5) or a probability: the model is one of its mean (Papke and Wooldridge 1996, Econometric
 methods for fractional response variables, Journal of Applied Econometrics 11). Both coefficients have the weak prior of
 one observation that is half a win and half a loss (log-F(1, 1), by data augmentation: Greenland and Mansournia 2015,
-Statistics in Medicine 34:3133), so that they stay finite where one policy wins everything.
+Statistics in Medicine 34:3133), so that they stay finite if one policy wins everything.
 
 The laws: exchanging the two answers in every row turns the win rate p into 1 - p and keeps phi; the unit of length does
 not matter.
 
-Known trade-off (accepted): this is a model. Where length and quality cannot be told apart, because better answers
-are longer for a good reason, it takes that reason out as well.
+Known trade-off (accepted): this is a model. If length and quality cannot be separated, because better answers are
+longer for a good reason, it removes that reason too.
 """
 
 import math
@@ -28,17 +28,18 @@ from dataclasses import dataclass
 from rlaif_dagster.stats.intervals import Estimate, find_t_quantile
 
 _STEADY = 1e-9
-"""Length differences that vary by less than this share of their size are one and the same difference."""
+"""Length differences that vary by less than this share of their size count as equal."""
 _MAX_STEPS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LengthControl:
-    """What is left of a win rate when lengths are equal.
+    """A win rate at equal length.
 
     Attributes:
         win_rate: The length-controlled win rate.
-        length_effect: phi, in log-odds of winning: above 0 the longer answer wins more often, whichever policy gave it.
+        length_effect: phi, in log-odds of winning: above 0 the longer answer wins more often, whichever policy wrote
+            it.
         length_scale: s, the standard deviation of the length differences, in the unit of the lengths.
     """
 
@@ -57,24 +58,24 @@ def control_length(
     """Fits the model above to a table of wins, and predicts the win rate at equal length.
 
     Intervals are Student's t on clusters - 1 degrees of freedom, on the log-odds, with the variance that is robust to
-    any dependence within a cluster (the sandwich: Liang and Zeger 1986), never below that of as many independent wins
-    and losses; where all outcomes are equal, of as many as there are clusters.
+    any dependence within a cluster (the sandwich: Liang and Zeger 1986), but at least that of as many independent wins
+    and losses; if all outcomes are equal, of as many as there are clusters.
 
     Args:
-        outcomes: Of each comparison, in [0, 1]: 1 where the aligned answer wins, 0.5 for a tie.
+        outcomes: The outcome of each comparison, in [0, 1]: 1 if the aligned answer wins, 0.5 for a tie.
         length_differences: Length of the aligned minus that of the base answer.
         clusters: The cluster (prompt) of each comparison.
-        confidence: Of the two-sided intervals, in (0, 1).
+        confidence: The confidence of the two-sided intervals, in (0, 1).
 
     Returns:
-        The win rate at equal length; None where nothing can be said of it: fewer than three comparisons or two
-        clusters, or the same length difference everywhere.
+        The win rate at equal length; None if it cannot be estimated: fewer than three comparisons or two
+        clusters, or equal length differences.
 
     Raises:
         ValueError: If the lengths of the arguments differ, or an outcome is out of range.
     """
     if any(not 0.0 <= outcome <= 1.0 for outcome in outcomes):
-        raise ValueError("the outcomes of a length-controlled win rate lie in [0, 1]")
+        raise ValueError("the outcomes of a length-controlled win rate must be in [0, 1]")
     rows = sorted(zip(outcomes, length_differences, map(str, clusters), strict=True))
     num_clusters = len({cluster for _, _, cluster in rows})
     if len(rows) < 3 or num_clusters < 2:  # noqa: PLR2004 - two coefficients and a variance

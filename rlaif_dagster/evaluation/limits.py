@@ -15,7 +15,7 @@ def list_limits(metrics: EvaluationMetrics) -> tuple[str, ...]:
         "The intervals cover the choice of prompts only. One policy was trained once, from one seed: "
         "another training run could do better or worse.",
         "The held-out prompts come from the same source as the training prompts; "
-        "other prompts may behave otherwise.",
+        "results on other prompts may differ.",
     ]
     if metrics.win_rate_judge is not None:
         limits.append(
@@ -32,7 +32,9 @@ def _list_missing(metrics: EvaluationMetrics) -> list[str]:
     if metrics.win_rate_gold is None:
         limits.append("There is no ground truth for these prompts: nothing here checks the judge itself.")
     else:
-        limits.append("The ground truth is that of a generated world: it says nothing about natural prompts.")
+        limits.append(
+            "The ground truth is that of a generated world: the results say nothing about natural prompts."
+        )
     if metrics.kl is None:
         limits.append("The KL divergence from the base policy was not measured.")
     if metrics.reward_model_accuracy is None:
@@ -40,7 +42,7 @@ def _list_missing(metrics: EvaluationMetrics) -> list[str]:
     if metrics.num_unjudged:
         limits.append(
             f"The judge gave no usable verdict on {metrics.num_unjudged} of {metrics.num_comparisons} "
-            "comparisons. They are in no judge figure; if they are the hard ones, those figures are skewed."
+            "comparisons. They are left out of the judge's figures; if they are the hard ones, these are biased."
         )
     return limits
 
@@ -54,9 +56,9 @@ def _list_weak(metrics: EvaluationMetrics) -> list[str]:
         if gap.win_rate_difference.is_above(0.0)
     ]
     limits += [
-        f"Along training, reward and win rate by {SOURCE_WORDS[curve.scorer]} have come apart at these steps: "
-        f"{', '.join(map(str, curve.apart))}. There the reward is higher than at step {curve.best_step}, the win rate "
-        f"is lower, and the reward model is exploited. The policy that was kept is that of step {curve.kept.step}."
+        f"Measured by {SOURCE_WORDS[curve.scorer]}, the policy exploited the reward model at these training steps: "
+        f"{', '.join(map(str, curve.apart))}. There the reward is higher than at step {curve.best_step}, but the win "
+        f"rate is lower. The policy that was kept is that of step {curve.kept.step}."
         for curve in metrics.along_training
         if curve.apart
     ]
@@ -70,10 +72,12 @@ def _list_weak(metrics: EvaluationMetrics) -> list[str]:
         )
     accuracy, baseline = metrics.reward_model_accuracy, metrics.longer_wins_accuracy
     if accuracy is not None and baseline is not None and not accuracy.is_above(baseline.value):
-        limits.append("The reward model is not shown to be better than the rule that the longer answer wins.")
+        limits.append(
+            "The reward model is not significantly better than the rule that the longer answer wins."
+        )
     limits += [
         f"{100 * share.value:.0f} % of the {policy} policy's answers were cut at evaluation.max_new_tokens, before "
-        "the policy ended its turn. How they would have ended is in no figure."
+        "the policy ended its turn. No figure shows how they would have ended."
         for policy, share in (("base", metrics.base_cut), ("aligned", metrics.aligned_cut))
         if share is not None and share.value > MOST_CUT
     ]
@@ -81,6 +85,6 @@ def _list_weak(metrics: EvaluationMetrics) -> list[str]:
     if base is not None and change is not None and abs(change.value) > _SMALL_CHANGE * base.value:
         limits.append(
             f"Answers became {'longer' if change.value > 0 else 'shorter'} by {abs(change.value):.1f} tokens "
-            "on average. Read the win rates with lengths held equal beside the others."
+            "on average. Compare the win rates with those at equal length."
         )
     return limits

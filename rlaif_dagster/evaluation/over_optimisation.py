@@ -1,9 +1,9 @@
-"""What choosing by the reward model really gains: best-of-n of the base policy, over its distance in KL.
+"""Measures what choosing by the reward model really gains: best-of-n of the base policy, over its KL.
 
-The reward model is a proxy. Optimised a little it picks better answers; optimised harder it picks what it is wrong
-about (Gao et al. 2023, Scaling laws for reward model overoptimization, arXiv:2210.10760). Best-of-n asks the base
-policy n times and takes the answer of the highest reward: no training is in the way, and its KL divergence from the
-base policy is at most log n - (n - 1) / n nats (Hilton and Stiennon; Beirami et al. 2024, arXiv:2401.01879).
+The reward model is a proxy. Optimised a little, it picks better answers; optimised harder, it picks answers on which it
+is wrong (Gao et al. 2023, Scaling laws for reward model overoptimization, arXiv:2210.10760). Best-of-n samples the base
+policy n times and takes the answer with the highest reward. It needs no training, and its KL divergence from the base
+policy is at most log n - (n - 1) / n nats (Hilton and Stiennon; Beirami et al. 2024, arXiv:2401.01879).
 """
 
 import math
@@ -26,8 +26,8 @@ class ScoredSample:
 
     Attributes:
         prompt_id: Its prompt.
-        reward: By the reward model.
-        win_rate: How often it beats other answers of the base policy, by what is trusted more; in [0, 1].
+        reward: Its reward by the reward model.
+        win_rate: How often it beats other answers of the base policy, by a more trusted source; in [0, 1].
     """
 
     prompt_id: str
@@ -37,13 +37,13 @@ class ScoredSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BestOfN:
-    """The answers that the reward model chooses out of n.
+    """The answers that the reward model chooses from n.
 
     Attributes:
         n: How many it chooses from.
-        kl: From the base policy, in nats an answer (an upper bound).
+        kl: KL divergence from the base policy, in nats per answer (an upper bound).
         reward: Mean reward of the chosen answers.
-        win_rate: How often they beat the base policy's, by what is trusted more.
+        win_rate: How often they beat the base policy's answers, by a more trusted source.
     """
 
     n: int
@@ -57,11 +57,11 @@ class OverOptimisation:
     """The curve of best-of-n.
 
     Attributes:
-        scorer: What is trusted more than the reward model: `gold`, `independent_judge` or `judge`.
+        scorer: The source that is trusted more than the reward model: `gold`, `independent_judge` or `judge`.
         points: For n = 1, 2, 4 and so on, and the number of answers to each prompt.
-        best_n: The n of the highest win rate.
-        decline: Win rate at the largest n minus that at `best_n`, paired; None where the largest is the best. The
-            best is chosen by the same numbers, so this leans to a decline.
+        best_n: The n with the highest win rate.
+        decline: Win rate at the largest n minus that at `best_n`, paired; None if the largest is the best. `best_n` is
+            chosen from the same numbers, so this is biased towards a decline.
     """
 
     scorer: Source
@@ -71,7 +71,7 @@ class OverOptimisation:
 
 
 def find_kl(n: int) -> float:
-    """Bounds KL(best-of-n || base) in nats an answer: log n - (n - 1) / n."""
+    """Bounds KL(best-of-n || base) in nats per answer: log n - (n - 1) / n."""
     return math.log(n) - (n - 1) / n
 
 
@@ -80,16 +80,16 @@ def trace_over_optimisation(
 ) -> OverOptimisation | None:
     """Traces best-of-n from several answers to each prompt.
 
-    Of each prompt's N answers the mean over all choices of n is taken, without drawing any (Nakano et al. 2021, WebGPT,
-    arXiv:2112.09332, appendix I); so each prompt gives one value, and intervals go by prompts.
+    For each prompt's N answers, the mean over all choices of n is computed exactly, without sampling (Nakano et al.
+    2021, WebGPT, arXiv:2112.09332, appendix I). So each prompt gives one value, and intervals are over prompts.
 
     Args:
-        samples: The answers; prompts with fewer than others are left out.
-        scorer: What gave the win rates.
-        confidence: Of the intervals, in (0, 1).
+        samples: The answers; prompts with fewer answers than others are left out.
+        scorer: The source of the win rates.
+        confidence: The confidence of the intervals, in (0, 1).
 
     Returns:
-        The curve; None where no prompt has two answers.
+        The curve; None if no prompt has two answers.
     """
     by_prompt: dict[str, list[ScoredSample]] = {}
     for sample in samples:
@@ -131,9 +131,9 @@ def trace_over_optimisation(
 
 
 def choose_best(answers: Sequence[tuple[float, float]], n: int) -> float:
-    """Finds the expected value of the answer of the highest reward among n of some answers, chosen without replacement.
+    """Finds the expected value of the answer with the highest reward among n answers, drawn without replacement.
 
-    The i-th lowest reward is the highest of n with chance C(i - 1, n - 1) / C(N, n); equal rewards share theirs.
+    The i-th lowest reward is the highest of n with probability C(i - 1, n - 1) / C(N, n); equal rewards share theirs.
 
     Args:
         answers: (reward, value) of each of N answers.

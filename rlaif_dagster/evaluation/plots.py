@@ -1,4 +1,4 @@
-"""Plots of training and evaluation; `drawing` writes them."""
+"""Draws the plots of training and evaluation; `drawing` writes them."""
 
 import math
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ def draw_loss_curves(curves: Sequence[Curve], *, ylabel: str, chance: float | No
     Args:
         curves: The series; each with its own colour and dash.
         ylabel: What is measured, with its unit.
-        chance: Level of a model that knows nothing (ln 2 for a pairwise loss), drawn as a dotted line.
+        chance: The loss of an untrained model (ln 2 for a pairwise loss), drawn as a dotted line.
     """
     with house_style():
         figure, (axes,) = new_figure(height=2.7)
@@ -48,7 +48,7 @@ def draw_loss_curves(curves: Sequence[Curve], *, ylabel: str, chance: float | No
                 steps, values, color=colour, linestyle=dash, marker=marker, markersize=3.5, label=curve.label
             )
         if chance is not None:
-            axes.axhline(chance, color=MUTED, linestyle=":", linewidth=1.2, label="knows nothing")
+            axes.axhline(chance, color=MUTED, linestyle=":", linewidth=1.2, label="untrained model")
         axes.set_xlabel("training step")
         axes.set_ylabel(ylabel)
         put_legend_above(axes)
@@ -79,9 +79,9 @@ def draw_margins(margins: Sequence[float]) -> "Figure":
 
 
 def draw_win_rates(groups: Sequence[GroupWinRate], *, confidence: float) -> "Figure":
-    """Draws win rates by the judges and by gold, one row a group, with intervals and the 50 % line.
+    """Draws win rates by the judges and by the ground truth, one row per group, with intervals and the 50 % line.
 
-    Groups without any figure keep their row, marked "not measured".
+    A group without figures keeps its row, marked "not measured".
     """
     sources: tuple[tuple[Literal["judge", "independent_judge", "gold"], str, str], ...] = (
         ("judge", "by the judge", ALIGNED),
@@ -146,7 +146,7 @@ def draw_lengths(base: Sequence[int], aligned: Sequence[int], *, unit: str = "to
 
 
 def draw_checkpoints(checkpoints: Sequence[CheckpointPoint]) -> "Figure":
-    """Draws mean reward, and KL where measured, over training steps; the checkpoint taken is ringed."""
+    """Draws mean reward, and KL if measured, over training steps; the chosen checkpoint is ringed."""
     with_kl = [point for point in checkpoints if point.kl is not None]
     with house_style():
         figure, panels = new_figure(height=2.7 if not with_kl else 4.4, num_panels=2 if with_kl else 1)
@@ -172,7 +172,7 @@ def draw_checkpoints(checkpoints: Sequence[CheckpointPoint]) -> "Figure":
                     markersize=10,
                     markerfacecolor="none",
                     linestyle="none",
-                    label="checkpoint taken",
+                    label="chosen checkpoint",
                 )
             axes.set_ylabel(ylabel)
         panels[-1].set_xlabel("training step")

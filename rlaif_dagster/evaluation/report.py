@@ -1,8 +1,8 @@
 """The report of an evaluation: one self-contained HTML page for people who do not read JSON.
 
-The page loads nothing from anywhere, runs no script (its own content-security policy forbids both), and holds
-no time, path or host: the same evaluation gives the same bytes. Prompts and answers are data: markup in them
-is escaped, and characters that could hide or reorder text are spelled out.
+The page loads nothing and runs no script (its own content-security policy forbids both), and contains no time, path or
+host: the same evaluation gives the same bytes. Prompts and answers are data: markup in them is escaped, and characters
+that could hide or reorder text are spelled out.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ PAIRED_WORDS = {
     "distinct_answers": "Different answers to one prompt",
     "distinct_1": "Different words among the answers to one prompt",
     "distinct_2": "Different pairs of words",
-    "self_similarity": "Likeness of two answers to one prompt",
+    "self_similarity": "Similarity of two answers to one prompt",
     "refused": "Refused, of all prompts",
     "unsafe_complied": "Not refused, of unsafe prompts",
     "safe_refused": "Refused, of other prompts (over-refusal)",
@@ -59,7 +59,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headline:
-    """A win rate in words; the estimate is None where it was not measured."""
+    """A win rate in words; the estimate is None if it was not measured."""
 
     source: str
     estimate: Estimate | None
@@ -77,11 +77,11 @@ def render_report(
     """Renders the page.
 
     Args:
-        comparisons: What `metrics` summarises.
+        comparisons: The comparisons that `metrics` summarises.
         metrics: The figures.
-        facts: What was compared and how it came about.
-        curves: What training looked like.
-        num_examples: Comparisons to show side by side, at most.
+        facts: What was compared and how it was made.
+        curves: Training curves.
+        num_examples: The largest number of comparisons to show side by side.
     """
     environment = open_pages("rlaif_dagster.evaluation")
     environment.filters.update(
@@ -117,7 +117,7 @@ _VERDICTS: tuple[Verdict, ...] = ("win", "loss", "tie", "unjudged")
 
 
 def summarise_overall(metrics: EvaluationMetrics) -> GroupWinRate:
-    """All comparisons as one more group beside the categories."""
+    """Summarises all comparisons as one more group beside the categories."""
     by_source = {found.source: found.win_rate for found in metrics.by_source}
     return GroupWinRate(
         name="all comparisons",
@@ -128,7 +128,7 @@ def summarise_overall(metrics: EvaluationMetrics) -> GroupWinRate:
 
 
 def draw_curve(metrics: EvaluationMetrics) -> "Figure | None":
-    """Draws best-of-n with the aligned policy beside it, where there is a curve."""
+    """Draws best-of-n and the aligned policy, if there is a curve."""
     curve = metrics.over_optimisation
     if curve is None:
         return None
@@ -142,7 +142,7 @@ def draw_curve(metrics: EvaluationMetrics) -> "Figure | None":
 
 
 def classify(comparison: Comparison) -> Verdict:
-    """Says who won: by the judge, or by the ground truth where there was no verdict."""
+    """Says who won: by the judge, or by the ground truth if there was no verdict."""
     outcome = comparison.judge_outcome if comparison.judge_outcome is not None else comparison.gold_outcome
     if outcome is None:
         return "unjudged"
@@ -150,9 +150,9 @@ def classify(comparison: Comparison) -> Verdict:
 
 
 def choose_examples(comparisons: Sequence[Comparison], num_examples: int) -> tuple[Example, ...]:
-    """Chooses comparisons by the digest of their texts, taking wins, losses, ties and unjudged ones in turn.
+    """Chooses comparisons by the digest of their texts, alternating wins, losses, ties and unjudged ones.
 
-    So the choice is nobody's, does not depend on the order of rows, and shows losses wherever there are any.
+    So nobody influences the choice, it does not depend on the order of rows, and it shows losses if there are any.
     """
     queues: dict[Verdict, list[Comparison]] = {verdict: [] for verdict in _VERDICTS}
     for row in sorted(comparisons, key=_content_digest):
@@ -195,9 +195,9 @@ def _describe(source: str, estimate: Estimate | None) -> Headline:
     if estimate is None:
         words = f"The win rate by {source} was {NOT_MEASURED}."
     elif estimate.is_above(_EVEN):
-        words = "The aligned policy is better: the whole interval lies above 50 %."
+        words = "The aligned policy is better: the whole interval is above 50 %."
     elif estimate.is_below(_EVEN):
-        words = "The aligned policy is worse: the whole interval lies below 50 %."
+        words = "The aligned policy is worse: the whole interval is below 50 %."
     else:
         words = "No difference is shown: the interval includes 50 %."
     return Headline(source=source, estimate=estimate, words=words)

@@ -1,4 +1,4 @@
-"""Plots of who says what of the two policies, and of what optimising the reward model is worth."""
+"""Draws the win rates by each source, and the gain from optimising the reward model."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -33,13 +33,13 @@ SOURCE_WORDS: Final[dict[Source, str]] = {
 
 
 def draw_sources(sources: Sequence[SourceWinRate], *, confidence: float) -> "Figure":
-    """Draws the win rate by each source, as it is and with lengths held equal."""
+    """Draws the win rate by each source, as measured and at equal length."""
     names = [(SOURCE_WORDS[found.source], found) for found in sources]
     return draw_estimates(
         [
-            ("as it is", ALIGNED, [(name, asdict(found.win_rate)) for name, found in names]),
+            ("as measured", ALIGNED, [(name, asdict(found.win_rate)) for name, found in names]),
             (
-                "lengths held equal",
+                "at equal length",
                 GOLD,
                 [
                     (name, asdict(found.length_control.win_rate) if found.length_control else None)
@@ -60,11 +60,11 @@ def draw_over_optimisation(
     aligned_reward: Estimate | None,
     aligned_win_rate: Estimate | None,
 ) -> "Figure":
-    """Draws reward and win rate of best-of-n over its KL divergence, with the aligned policy beside it.
+    """Draws reward and win rate of best-of-n over its KL divergence, and the aligned policy.
 
     Args:
         curve: The curve.
-        kl: Of the aligned policy from the base policy.
+        kl: KL divergence of the aligned policy from the base policy.
         aligned_reward: Its mean reward.
         aligned_win_rate: Its win rate over the base policy, by the curve's scorer.
     """
@@ -83,13 +83,13 @@ def draw_over_optimisation(
         panels[0].set_ylabel("mean reward")
         panels[1].set_ylabel(f"win rate over base\nby {SOURCE_WORDS[curve.scorer]}")
         panels[1].axhline(0.5, color=INK, linewidth=1.1, linestyle="--")
-        panels[1].set_xlabel("KL divergence from the base policy in nats an answer   (numbers: n)")
+        panels[1].set_xlabel("KL divergence from the base policy in nats per answer   (numbers: n)")
         put_legend_above(panels[0])
     return figure
 
 
 def draw_along_training(curves: Sequence[AlongTraining]) -> "Figure":
-    """Draws reward and win rates at the checkpoints of training over their KL divergence; the one kept is ringed.
+    """Draws reward and win rates at the checkpoints of training over their KL divergence; the kept one is ringed.
 
     Args:
         curves: At least one, of the same checkpoints.
@@ -120,7 +120,7 @@ def draw_along_training(curves: Sequence[AlongTraining]) -> "Figure":
         panels[1].set_ylabel("win rate over the\npolicy of step 0")
         panels[1].axhline(0.5, color=INK, linewidth=1.1, linestyle="--")
         panels[1].set_xlabel(
-            "KL from the reference policy in nats an answer   (numbers: steps; ringed: kept)"
+            "KL from the reference policy in nats per answer   (numbers: steps; ringed: kept)"
         )
         for axes in panels:
             put_legend_above(axes)
@@ -130,7 +130,7 @@ def draw_along_training(curves: Sequence[AlongTraining]) -> "Figure":
 def _draw_checkpoints(
     axes: Any, curve: AlongTraining, estimates: Sequence[Estimate], *, colour: str, label: str
 ) -> None:
-    """Draws estimates at checkpoints in the order of training, and a ring around the one kept."""
+    """Draws estimates at checkpoints in the order of training, and a ring around the kept one."""
     _draw_line(axes, [point.kl.value for point in curve.points], estimates, colour=colour, label=label)
     for point, estimate in zip(curve.points, estimates, strict=True):
         if point.kept:

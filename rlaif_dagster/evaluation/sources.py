@@ -1,4 +1,4 @@
-"""What each source of verdicts says of the two policies, and how far the training judge is from the others."""
+"""Summarises each source's comparison of the two policies, and how far the training judge is from the others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +15,14 @@ class SourceWinRate:
     """The aligned policy against the base policy by one source.
 
     Attributes:
-        source: Who says so: `judge`, `independent_judge`, `gold` or `reward_model`.
-        num_missing: Comparisons of which it says nothing: they are in no figure here.
-        win_rate: Share that the aligned policy wins, ties half.
+        source: The source: `judge`, `independent_judge`, `gold` or `reward_model`.
+        num_missing: Comparisons that it does not decide: they are in no figure here.
+        win_rate: Share of wins of the aligned policy; ties count half.
         win: Share of wins.
         tie: Share of ties.
         loss: Share of losses.
-        order_consistency: Of a judge: share of different pairs on which it prefers the same answer in both orders.
-        length_control: The win rate with lengths held equal, in characters; None where lengths never or always differ
-            alike.
+        order_consistency: For a judge: share of different pairs on which it prefers the same answer in both orders.
+        length_control: The win rate at equal length, in characters; None if all length differences are equal.
     """
 
     source: Source
@@ -38,13 +37,13 @@ class SourceWinRate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeGap:
-    """How far the judge that labelled the training data is from one that the policy was not trained to please.
+    """How far the judge that labelled the training data is from a source that the policy was not trained on.
 
     Attributes:
         reference: `independent_judge` or `gold`.
-        agreement: Share of different answers, on which they say the same.
-        win_rate_difference: Win rate by the judge minus that by the reference, on the same comparisons: above 0 the
-            policy has learned what pleases this judge, and not what is better.
+        agreement: Share of comparisons of different answers on which they agree.
+        win_rate_difference: Win rate by the judge minus that by the reference, on the same comparisons. Above 0, the
+            policy has learned what pleases this judge, not what is better.
     """
 
     reference: Source
@@ -53,7 +52,7 @@ class JudgeGap:
 
 
 def summarise_sources(comparisons: Sequence[Comparison], confidence: float) -> tuple[SourceWinRate, ...]:
-    """Summarises what each source says, of those that say anything."""
+    """Summarises every source that decides any comparison."""
     found = (summarise_source(comparisons, source, confidence) for source in SOURCES)
     return tuple(summary for summary in found if summary is not None)
 
@@ -61,7 +60,7 @@ def summarise_sources(comparisons: Sequence[Comparison], confidence: float) -> t
 def summarise_source(
     comparisons: Sequence[Comparison], source: Source, confidence: float
 ) -> SourceWinRate | None:
-    """Summarises what one source says; None where it says nothing."""
+    """Summarises one source; None if it decides nothing."""
     meter = Meter(comparisons=comparisons, confidence=confidence)
     win_rate = meter.win_rate(lambda row: row.find_outcome(source))
     if win_rate is None:
@@ -93,7 +92,7 @@ def summarise_source(
 
 
 def find_judge_gaps(comparisons: Sequence[Comparison], confidence: float) -> tuple[JudgeGap, ...]:
-    """Finds how far the judge is from the independent judge and from gold, on what both say."""
+    """Finds how far the judge is from the independent judge and from the ground truth, on what both decide."""
     gaps = (_find_gap(comparisons, reference, confidence) for reference in _REFERENCES)
     return tuple(gap for gap in gaps if gap is not None)
 

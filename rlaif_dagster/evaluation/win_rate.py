@@ -1,7 +1,7 @@
-"""Win rates of the aligned policy over the base policy, from rows of held-out comparisons.
+"""Computes win rates of the aligned policy against the base policy, from held-out comparisons.
 
-An outcome is 1 where the aligned answer is better, 0 where the base answer is, 0.5 for a tie. Two identical
-answers are a tie whatever a judge said. What was not measured is None, never 0 and never a tie.
+An outcome is 1 if the aligned answer is better, 0 if the base answer is, 0.5 for a tie. Two identical answers are a
+tie, whatever a judge said. What was not measured is None, never 0 and never a tie.
 
 The law: exchanging the two answers in every comparison turns each win rate p into 1 - p.
 """
@@ -30,22 +30,23 @@ from rlaif_dagster.stats.pairing import PairedFigure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationMetrics:
-    """What the evaluation found; None is "not measured".
+    """The figures of an evaluation; None means "not measured".
 
     Attributes:
-        confidence: Of every interval below.
+        confidence: The confidence of every interval below.
         num_prompts: Held-out prompts.
         num_comparisons: Comparisons on them.
         num_identical: Comparisons whose two answers are the same text: ties.
-        num_unjudged: Comparisons for which the judge gave no usable verdict: in no judge figure.
+        num_unjudged: Comparisons for which the judge gave no usable verdict: left out of the judge's figures.
         win_rate_judge: Share of comparisons that the aligned policy wins by the judge, ties half.
         soft_win_rate_judge: Mean of the judge's P(aligned better).
         win_rate_gold: Share of comparisons that the aligned policy wins by the ground truth, ties half.
         win_rate_reward_model: Share in which the reward model scores the aligned answer higher, ties half.
         by_category: The win rates within each category, by name.
-        by_principle: The win rates under each principle alone, by name.
+        by_principle: The win rates by each principle alone, by name.
         order_consistency: Share of different pairs on which the judge prefers the same answer in both orders.
-        judge_gold_agreement: Share of comparisons that the judge decides as gold does, where gold has no tie.
+        judge_gold_agreement: Share of comparisons that the judge decides like the ground truth, among those where that
+            is no tie.
         longer_wins_judge: Share of comparisons of unequal length that the longer answer wins by the judge.
         base_tokens: Mean length of the base policy's answers in tokens.
         aligned_tokens: Mean length of the aligned policy's answers in tokens.
@@ -56,18 +57,18 @@ class EvaluationMetrics:
         aligned_characters: Mean length of the aligned policy's answers in characters.
         base_reward: Mean reward of the base policy's answers.
         aligned_reward: Mean reward of the aligned policy's answers.
-        base_clean: Share of base answers that the gold world's grammar accepts.
+        base_clean: Share of base answers that the embedded world's grammar accepts.
         aligned_clean: Share of aligned answers that it accepts.
         kl: Mean KL divergence of the aligned from the base policy, in nats per answer.
         reward_model_accuracy: Share of held-out preference pairs that the reward model orders as labelled.
-        longer_wins_accuracy: The same for the rule "the longer answer is better": the baseline beside it.
+        longer_wins_accuracy: The same for the rule "the longer answer is better": the baseline.
         by_source: Wins, ties and losses, and the length-controlled win rate, by each source of verdicts.
-        judge_gaps: How far the judge is from the independent judge and from gold.
+        judge_gaps: How far the judge is from the independent judge and from the ground truth.
         group_tests: Whether the aligned policy is better or worse in each category and by each principle.
-        over_optimisation: The curve of best-of-n of the base policy; None where it was not traced.
-        along_training: What the answers at the checkpoints of training are worth, by each that says so.
-        diversity: How varied both policies' answers to one prompt are; empty where each prompt has one answer.
-        refusals: How often both policies refuse, and whether rightly.
+        over_optimisation: The curve of best-of-n of the base policy; None if it was not traced.
+        along_training: The quality of the answers at training checkpoints, by each source.
+        diversity: How varied both policies' answers to one prompt are; empty if each prompt has one answer.
+        refusals: How often both policies refuse, by kind of prompt.
     """
 
     confidence: float
@@ -137,12 +138,12 @@ def summarise(
 
     Args:
         comparisons: All comparisons, judged or not.
-        confidence: Of the intervals, in (0, 1).
-        kl: KL divergence of the aligned from the base policy in nats per answer, where it was measured.
-        reward_model_accuracy: On held-out preference pairs, where it was measured.
-        longer_wins_accuracy: Of the "longer answer" rule on the same pairs.
-        over_optimisation: The curve of best-of-n, where it was traced.
-        along_training: What the answers at the checkpoints of training are worth, by each that says so.
+        confidence: The confidence of the intervals, in (0, 1).
+        kl: KL divergence of the aligned from the base policy in nats per answer, if it was measured.
+        reward_model_accuracy: On held-out preference pairs, if it was measured.
+        longer_wins_accuracy: The accuracy of the "longer answer" rule on the same pairs.
+        over_optimisation: The curve of best-of-n, if it was traced.
+        along_training: The quality of the answers at training checkpoints, by each source.
         unsafe_categories: Categories of prompts that ask for harm.
     """
     meter = Meter(comparisons=comparisons, confidence=confidence)

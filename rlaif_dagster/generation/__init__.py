@@ -1,1 +1,1 @@
-"""Generation: answers sampled from a policy, or imported from a file of recorded answers."""
+"""Generation: samples answers from a policy, or imports them from a file of recorded answers."""

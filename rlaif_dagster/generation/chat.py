@@ -1,4 +1,4 @@
-"""One reply to one prompt, for people who try a policy."""
+"""Answers one prompt, for people who try a policy."""
 
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ def reply(
     settings: PolicySampling,
     seed: int,
 ) -> Completion:
-    """Answers a prompt, by the same code that samples responses.
+    """Answers a prompt with the same code that samples responses.
 
     Raises:
         ModelError: If there is no chat template, or the prompt does not fit the context.

@@ -1,4 +1,4 @@
-"""Prompts and answers as the token ids of a one-turn chat, by the tokenizer's own chat template."""
+"""Encodes prompts and answers as the token ids of a one-turn chat, with the tokenizer's own chat template."""
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _PROMPTS_AT_HAND: Final = (
-    1024  # encoded prompts that are kept, since answers to one prompt often stand together
+    1024  # how many encoded prompts are cached, because answers to one prompt often follow each other
 )
 _END_OF_TEXT: Final = "RLAIF_END_OF_TEXT"
-"""Stands behind an answer while the template is rendered, to find where the answer ends."""
+"""A marker after the answer while the template is rendered, to find where the answer ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class AnsweredPrompt:
     Attributes:
         prompt: The user's text.
         text: The answer.
-        finish_reason: As in the table of responses; None where nobody knows counts as `stop`.
+        finish_reason: As in the table of responses; None (unknown) counts as `stop`.
     """
 
     prompt: str
@@ -36,7 +36,7 @@ class AnsweredPrompt:
 
     @classmethod
     def from_response(cls, prompt: str, row: Row) -> "AnsweredPrompt":
-        """Takes a row of a table of responses, and its prompt."""
+        """Reads a row of a table of responses, with its prompt."""
         return cls(prompt=prompt, text=row["text"], finish_reason=row["finish_reason"])
 
     @property
@@ -47,13 +47,13 @@ class AnsweredPrompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """What a policy answered.
+    """An answer of a policy.
 
     Attributes:
-        text: Without special tokens; may be empty.
-        num_tokens: New tokens, the end-of-turn token counted; None where a server does not say.
+        text: The text, without special tokens; may be empty.
+        num_tokens: Number of new tokens, including the end-of-turn token; None if a server does not say.
         finish_reason: How it ended.
-        token_ids: The new tokens, with the end-of-turn token where the policy gave one; a server does not say them.
+        token_ids: The new tokens, with the end-of-turn token if the policy wrote one; None from a server.
     """
 
     text: str
@@ -72,8 +72,8 @@ class Dialogue:
 
     Attributes:
         prompt_ids: The user's turn and the opening of the assistant's.
-        completion_ids: The answer and what the template ends it with (the end-of-turn token). Of an answer that was
-            cut, at `max_new_tokens` or by `cut`, what there is of it, and nothing after.
+        completion_ids: The answer and what the template ends it with (the end-of-turn token). If the answer was cut, at
+            `max_new_tokens` or by `cut`, only its tokens.
     """
 
     prompt_ids: list[int]
@@ -85,15 +85,15 @@ class Dialogue:
         return self.prompt_ids + self.completion_ids
 
     def cut(self, max_length: int) -> "Dialogue":
-        """The dialogue without the end of its answer, so that at most `max_length` tokens are left."""
+        """Cuts the end of the answer, so that at most `max_length` tokens are left."""
         room = max(0, max_length - len(self.prompt_ids))
         return Dialogue(prompt_ids=self.prompt_ids, completion_ids=self.completion_ids[:room])
 
 
 class Dialogues(Sequence[Dialogue]):
-    """Dialogues at four bytes a token: lists of Python's integers would take ten times as much.
+    """Dialogues at four bytes per token: lists of Python integers would take ten times as much.
 
-    They stand one behind the other in one array; each is made when it is asked for.
+    They are stored one after the other in one array; a `Dialogue` is made on access.
     """
 
     def __init__(self, dialogues: Iterable[Dialogue] = ()) -> None:
@@ -143,8 +143,8 @@ def stream_dialogues(
 ) -> Iterator[Dialogue]:
     """Encodes prompts with their answers one by one.
 
-    The answer starts where the encodings of the prompt alone and of the whole dialogue part, as in TRL's
-    DPOTrainer. An answer that was cut gets no end: the policy never gave one.
+    The answer starts where the encodings of the prompt alone and of the whole dialogue diverge, as in TRL's
+    DPOTrainer. A cut answer gets no end-of-turn token: the policy never wrote one.
 
     Raises:
         ModelError: If the tokenizer has no chat template.
@@ -166,17 +166,17 @@ def _render(tokenizer: "PreTrainedTokenizerBase", prompt: str, *, answer: str | 
         messages.append({"role": "assistant", "content": answer})
     if not tokenizer.chat_template:
         raise ModelError(
-            f"{tokenizer.name_or_path}: the tokenizer has no chat template, and prompts are sent as a chat.\n"
+            f"{tokenizer.name_or_path}: the tokenizer has no chat template, but prompts are sent as a chat.\n"
             "  remedy: use an instruction-tuned model, or add chat_template.jinja to the model folder"
         )
     return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer is None))
 
 
 def _render_cut(tokenizer: "PreTrainedTokenizerBase", prompt: str, *, answer: str) -> str:
-    """The dialogue up to the answer's last character.
+    """Renders the dialogue up to the answer's last character.
 
-    What the template writes in front of an answer is kept where it is white space, which decoding may have lost. Else
-    the policy never saw it (an empty block of thoughts, say), and the answer follows the opening of the turn.
+    White space that the template writes before an answer is kept, because decoding may have lost it. Anything else the
+    policy never saw (an empty block of thoughts, for example), so the answer follows the opening of the turn.
     """
     opening = _render(tokenizer, prompt, answer=None)
     if not answer:

@@ -1,7 +1,7 @@
-"""The journal of sampled responses: each batch is on disk as soon as it is there, so that a killed run loses one batch.
+"""The journal of sampled responses. It stores each batch at once, so that a killed run loses at most one batch.
 
-A file of one asset's own, a row a line. Its lock makes two runs that would sample the same wait for one another. Rows
-that stand in a version are dropped from it when it is next opened.
+It is a file of one asset, one row per line. Its lock makes two runs that would sample the same responses wait for each
+other. Rows that are in a version are dropped when the journal is opened next.
 """
 
 import json
@@ -20,11 +20,11 @@ from rlaif_dagster.tables import Row
 _FILE: Final = "responses.jsonl"
 
 Keep = Callable[[Sequence[Row]], None]
-"""Makes rows durable."""
+"""A function that stores rows durably."""
 
 
 def look_into_responses(folder: Path) -> dict[str, Row]:
-    """The rows that killed runs left behind, by `response_id`; a line that was torn by a kill is passed over.
+    """Reads the rows that killed runs left, by `response_id`; skips an incomplete line.
 
     Raises:
         StorageError: If they cannot be read.
@@ -42,15 +42,15 @@ def look_into_responses(folder: Path) -> dict[str, Row]:
 def open_responses(
     folder: Path, read_known: Callable[[], Mapping[str, Row]]
 ) -> Iterator[tuple[Mapping[str, Row], Keep]]:
-    """Opens the journal, alone; waits while another process has it.
+    """Opens the journal exclusively; waits while another process has it open.
 
     Args:
         folder: Its folder.
-        read_known: Reads the rows that stand in versions.
+        read_known: Reads the rows that are in versions.
 
     Yields:
-        All rows that are known, by `response_id`, and what makes further rows durable: they are on disk, and known,
-        when it returns.
+        All known rows, by `response_id`, and a function that stores further rows: they are on disk, and known, when it
+        returns.
 
     Raises:
         StorageError: If it cannot be read or written, or is reached through a link.
@@ -79,7 +79,7 @@ def open_responses(
 
 def _storage_error(folder: Path, error: Exception) -> StorageError:
     return StorageError(
-        f"{folder}: the responses sampled so far cannot be kept ({error}).\n"
+        f"{folder}: the responses sampled so far cannot be stored ({error}).\n"
         f"  remedy: free disk space or correct the permissions, then run again; if {_FILE} there is damaged, remove it "
         "(its responses are then sampled again)"
     )

@@ -14,30 +14,30 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MOST_CUT: Final = 0.05
-"""A larger share of cut answers is warned of."""
+"""A larger share of cut answers causes a warning."""
 
 
 def measure_share_cut(rows: Iterable[Row]) -> float | None:
-    """The share of responses that were cut, of those whose `finish_reason` is known; None without any."""
+    """Measures the share of cut responses among those with a known `finish_reason`; None without any."""
     is_cut = [row["finish_reason"] == "length" for row in rows if row["finish_reason"] is not None]
     return sum(is_cut) / len(is_cut) if is_cut else None
 
 
-_ID_LENGTH = 16  # hex digits of a digest that make an id, as for prompts
+_ID_LENGTH = 16  # hex digits of a digest in an id, as for prompts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseKey:
-    """What decides a sampled response: (prompt, policy, sampling settings, root seed, index).
+    """Everything that decides a sampled response: (prompt, policy, sampling settings, root seed, index).
 
-    Equal keys mean equal responses, so a response whose key is known is never sampled again.
+    Equal keys mean equal responses, so a response with a known key is never sampled again.
 
     Attributes:
         prompt: The prompt's text.
         policy: The digest (or name) of the policy.
         settings: How it samples.
         root_seed: The project's seed.
-        index: Which of the prompt's responses, from 0.
+        index: The 0-based index of the response to the prompt.
     """
 
     prompt: str
@@ -63,7 +63,7 @@ class ResponseKey:
 
 
 def identify_recorded_response(*, prompt_id: str, source: str, text: str) -> str:
-    """The id of a recorded response that came without one: by its prompt, source and text."""
+    """Makes the id of a recorded response without one, from its prompt, source and text."""
     return Digest.from_json(["recorded", prompt_id, source, text]).sha256[:_ID_LENGTH]
 
 
@@ -84,9 +84,9 @@ def failed_responses_schema() -> "pa.Schema":
 def responses_schema() -> "pa.Schema":
     """The columns of the `sampled_responses` table.
 
-    `source` is the digest of the policy that was sampled, or the name that a recorded file gives; `index`
-    counts a prompt's responses from 0 (for recorded ones: in the order of the file); `seed` and `num_tokens` are null
-    for recorded responses, and so is `finish_reason` where their file does not say it.
+    `source` is the digest of the policy that was sampled, or the name in a recorded file; `index` counts a prompt's
+    responses from 0 (for recorded ones: in the order of the file); `seed` and `num_tokens` are null for recorded
+    responses, and so is `finish_reason` if their file does not say it.
     """
     import pyarrow as pa
 

@@ -1,4 +1,4 @@
-"""Sampling responses from a policy: batched by length, seeded by content, known ones reused."""
+"""Samples responses from a policy: batched by length, seeded by content; reuses known ones."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ class SamplingResult:
     """Rows of the `sampled_responses` table, sorted by prompt and index.
 
     Attributes:
-        rows: The responses.
-        num_sampled: How many the policy gave now.
-        num_reused: How many were known.
-        failed: Rows of responses that a policy's server did not give, with `status` and `reason`.
+        rows: The sampled and reused responses.
+        num_sampled: How many were sampled now.
+        num_reused: How many were reused.
+        failed: Rows of responses that a policy's server did not return, with `status` and `reason`.
     """
 
     rows: tuple[Row, ...]
@@ -37,17 +37,17 @@ class SamplingResult:
     failed: tuple[Row, ...] = ()
 
     def require_all(self) -> Self:
-        """The same, if no response failed.
+        """Returns this result if no response failed.
 
         Raises:
-            ModelError: If one did.
+            ModelError: If a response failed.
         """
         if self.failed:
             raise ModelError(
                 f"the policy's server gave no response to {len(self.failed)} of {len(self.rows) + len(self.failed)} "
                 f"requests, the first to the prompt {self.failed[0]['prompt_id']}: {self.failed[0]['reason']}.\n"
-                "  remedy: see what the server said, and check sampling in inputs/pipeline.yaml; then run again: what "
-                "was sampled is kept"
+                "  remedy: read the server's message, and check sampling in inputs/pipeline.yaml; then run again: "
+                "sampled responses are kept"
             )
         return self
 
@@ -65,7 +65,7 @@ def sample_responses(
     keep: "Keep" = lambda rows: None,
     progress: Progress = ignore_progress,
 ) -> SamplingResult:
-    """Samples `num_samples` responses a prompt; the model is opened only if one of them is not known.
+    """Samples `num_samples` responses per prompt; opens the model only if one of them is not known.
 
     Args:
         model_path: The policy's folder.
@@ -74,13 +74,13 @@ def sample_responses(
         root_seed: The project's seed; each response derives its own from its key.
         policy_digest: The policy's identity: part of each key, and the rows' `source`.
         device: Where the policy runs.
-        batch_size: Responses decoded at once; it changes no text (see `decoding`).
-        known: Rows of earlier runs by `response_id`; their text is taken over.
-        keep: Given the new rows as they come, to keep them should this run be killed.
-        progress: Told the number of responses sampled.
+        batch_size: Responses decoded at once; it changes no text (see `generation.decoding`).
+        known: Rows of earlier runs by `response_id`; their text is reused.
+        keep: Called with new rows as they arrive, to store them in case this run is killed.
+        progress: Called with the number of sampled responses.
 
     Raises:
-        ModelError: If the policy cannot be opened, has no chat template, or too short a context for a prompt.
+        ModelError: If the policy cannot be opened, has no chat template, or its context is too short for a prompt.
     """
     keys = [
         (
@@ -164,7 +164,7 @@ def complete_prompts(
     batch_size: int,
     progress: Progress = ignore_progress,
 ) -> list[Completion]:
-    """Answers each prompt once, in their order; see `complete_batches`. Tells the number of responses."""
+    """Answers each prompt once, in order; see `complete_batches`. Reports the number of responses."""
     completions: dict[int, Completion] = {}
     for batch in complete_batches(
         model, tokenizer, prompts, seeds=seeds, settings=settings, batch_size=batch_size
@@ -183,18 +183,18 @@ def complete_batches(
     settings: PolicySampling,
     batch_size: int,
 ) -> Iterator[Mapping[int, Completion]]:
-    """Answers each prompt once, with its own seed; `settings.num_samples` is not looked at.
+    """Answers each prompt once, with its own seed; `settings.num_samples` is ignored.
 
     Args:
         model: A causal language model on its device, in evaluation mode.
         tokenizer: Its tokenizer, with a chat template.
         prompts: The users' texts.
-        seeds: One a prompt.
+        seeds: One per prompt.
         settings: Temperature, top-p and the largest number of new tokens.
         batch_size: Prompts decoded at once, of similar length.
 
     Yields:
-        The completions of one batch by the places of their prompts.
+        The completions of one batch by the indices of their prompts.
 
     Raises:
         ModelError: If there is no chat template, or a prompt does not fit the context.
@@ -234,7 +234,7 @@ def _require_room(
     for prompt, token_ids in sorted(encoded.items()):
         if context is not None and len(token_ids) + settings.max_new_tokens > context:
             raise ModelError(
-                f"the prompt {prompt[:60]!r} has {len(token_ids)} tokens; with {settings.max_new_tokens} new "
-                f"ones that is more than the policy's context of {context}.\n"
+                f"the prompt {prompt[:60]!r} has {len(token_ids)} tokens; with {settings.max_new_tokens} new tokens "
+                f"this exceeds the policy's context of {context}.\n"
                 "  remedy: shorten the prompt, lower `max_new_tokens`, or use a policy with a longer context"
             )

@@ -1,4 +1,4 @@
-"""Sampling through a policy's own server, by the engine that asks judges."""
+"""Samples through a policy's own server, with the same engine that asks judges."""
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,16 +17,16 @@ from rlaif_dagster.serving.limits import Budget
 from rlaif_dagster.serving.settings import BudgetSettings, LimitSettings
 
 READY_SECONDS: Final = 1800.0
-"""A large policy takes its time to be read."""
+"""A large policy takes long to load."""
 TIMEOUT_SECONDS: Final = 1800.0
-"""Of one response, waiting in the server's queue counted."""
+"""For one response, including waiting in the server's queue."""
 _SEED_BITS: Final = 31
-"""What every server takes."""
-_REMEDY: Final = "see what the server said, and check sampling in inputs/pipeline.yaml"
+"""The size of a seed that every server accepts."""
+_REMEDY: Final = "read the server's message, and check sampling in inputs/pipeline.yaml"
 
 
 def make_exchange(model: str, settings: PolicySampling) -> Exchange:
-    """What a policy's server is asked, by the policy's name at the server and how to sample."""
+    """Makes the requests to a policy's server, from the policy's name on the server and the sampling settings."""
     return Exchange(
         ChatSettings(
             model=model,
@@ -51,18 +51,18 @@ def complete_by_server(
     """Starts a policy's server and answers each prompt once, with its own seed.
 
     Args:
-        command: What serves the folder; see `generation.server`.
+        command: The command that serves the folder; see `generation.server`.
         folder: The policy's folder.
         prompts: The users' texts.
-        seeds: One a prompt.
+        seeds: One per prompt.
         settings: Temperature, top-p and the largest number of new tokens.
-        concurrency: Most requests under way.
+        concurrency: The most requests in flight.
 
     Yields:
-        A completion by the place of its prompt, as it comes, or why there is none.
+        A completion by the index of its prompt, as it arrives, or why there is none.
 
     Raises:
-        ModelError: If the server does not come up.
+        ModelError: If the server does not start.
         JudgeError: If the server cannot be asked at all.
     """
     calls = (
@@ -89,9 +89,9 @@ def complete_by_server(
 
 
 def read_completion(outcome: ChatOutcome) -> Completion | ChatFailure:
-    """What a policy answered; a reply that is not an answer of its own, whole or cut at the limit, is a failure.
+    """Reads a policy's answer: complete, or cut at the limit. Any other reply is a failure.
 
-    An answer of no words is one only if the server says that the policy ended it there.
+    An empty answer counts only if the server says that the policy ended it.
     """
     if isinstance(outcome, ChatFailure):
         return outcome

@@ -1,6 +1,6 @@
-"""A program that serves a policy's folder as an OpenAI-compatible server, run for as long as it is needed.
+"""Runs a program that serves a policy's folder as an OpenAI-compatible server, while it is needed.
 
-The folder is the version that the record names, so what was sampled is provably this policy; a server that somebody
+The folder is the version that the record names, so the samples provably come from this policy; a server that somebody
 else started could serve anything.
 """
 
@@ -27,16 +27,16 @@ _LOG_LINES: Final = 15
 
 @contextmanager
 def serve_policy(command: Sequence[str], folder: Path, *, log: Path, ready_seconds: float) -> Iterator[str]:
-    """Runs a server on a policy; yields the address of its API, up to and with `/v1`, once its `/health` says so.
+    """Runs a server on a policy; yields the address of its API, up to and including `/v1`, when its `/health` answers.
 
     Args:
         command: The program and its arguments; `{model}`, `{host}` and `{port}` in them are filled in.
         folder: The policy's folder.
-        log: Where what the program prints is written.
-        ready_seconds: How long it may take to come up.
+        log: The file for the program's output.
+        ready_seconds: How long it may take to start.
 
     Raises:
-        ModelError: If the program cannot be started, ends, or does not come up in time.
+        ModelError: If the program cannot be started, ends, or does not answer in time.
     """
     port = _find_free_port()
     words = [fill_in(word, {"model": str(folder), "host": HOST, "port": str(port)}) for word in command]
@@ -64,7 +64,7 @@ def serve_policy(command: Sequence[str], folder: Path, *, log: Path, ready_secon
 
 
 def fill_in(word: str, values: Mapping[str, str]) -> str:
-    """Puts values in the place of their names in braces; other braces stay as they are."""
+    """Replaces names in braces by their values; other braces stay unchanged."""
     for name, value in values.items():
         word = word.replace(f"{{{name}}}", value)
     return word
@@ -81,14 +81,16 @@ def _await_ready(
     process: "subprocess.Popen[bytes]", url: str, ready_seconds: float, name: str, log: Path
 ) -> None:
     deadline = time.monotonic() + ready_seconds
-    while not (_answers(url) and process.poll() is None):  # else somebody else answers there
+    while not (_answers(url) and process.poll() is None):  # else another program answers there
         if process.poll() is not None or time.monotonic() > deadline:
             came = (
-                f"ended with status {process.returncode}" if process.poll() is not None else "did not come up"
+                f"ended with status {process.returncode}"
+                if process.poll() is not None
+                else "did not start in time"
             )
             said = "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_LINES:])
             raise ModelError(
-                f"the policy's server {name!r} {came}; the end of what it said:\n{said}\n"
+                f"the policy's server {name!r} {came}; the end of its output:\n{said}\n"
                 "  remedy: fix what it reports, or correct sampling.server_command in inputs/pipeline.yaml"
             )
         time.sleep(_POLL_SECONDS)
@@ -103,7 +105,7 @@ def _answers(url: str) -> bool:
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """Ends the program, asked first, then forced, and whatever it started and left behind."""
+    """Ends the program, first by asking, then by force, and everything that it started."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""What every way of getting responses says of itself; each is a module of `generation.samplers`."""
+"""Settings of responses that all samplers share. Each sampler is a module of `generation.samplers`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ResponsesSettings(BaseModel):
-    """How responses come about; `provider` is the name of the way."""
+    """How responses are obtained; `provider` names the sampler."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -25,7 +25,7 @@ class ResponsesSettings(BaseModel):
 
     @property
     def recorded_file(self) -> str | None:
-        """The file inside the project that holds the responses; None where a policy is sampled."""
+        """The file with the responses, inside the project; None if a policy is sampled."""
         return None
 
 
@@ -33,7 +33,7 @@ class PolicySampling(ResponsesSettings, ABC):
     """Sampling from the project's own policy."""
 
     num_samples: int = Field(default=4, ge=1)
-    """Responses a prompt. Raising it keeps those that are there."""
+    """Responses per prompt. If it is raised, existing responses are kept."""
     temperature: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """Divides the logits; 0 always takes the most likely token."""
     top_p: float = Field(default=1.0, gt=0, le=1)
@@ -44,19 +44,19 @@ class PolicySampling(ResponsesSettings, ABC):
     def _refuse_repeated_greedy_answers(self) -> Self:
         if self.temperature == 0 and self.num_samples > 1:
             raise ValueError(
-                f"num_samples is {self.num_samples} with temperature 0, so all are the same answer; "
+                f"num_samples is {self.num_samples} with temperature 0, so all answers are the same; "
                 "remedy: set num_samples to 1, or temperature above 0"
             )
         return self
 
     @property
     def server(self) -> tuple[str, ...] | None:
-        """The command of a server that samples a policy's folder; None where there is none."""
+        """The command of a server that samples a policy's folder; None if there is no server."""
         return None
 
     @abstractmethod
     def key(self) -> JsonValue:
-        """What decides a single response; `num_samples` does not."""
+        """The settings that decide a single response; `num_samples` does not."""
 
     @abstractmethod
     def complete(
@@ -73,13 +73,13 @@ class PolicySampling(ResponsesSettings, ABC):
         Args:
             model_path: The policy's folder.
             prompts: The users' texts, at least one.
-            seeds: One a prompt.
+            seeds: One per prompt.
             device: Where the policy runs.
             batch_size: Prompts answered at once.
 
         Yields:
-            The completions of one batch by the places of their prompts.
+            The completions of one batch by the indices of their prompts.
 
         Raises:
-            ModelError: If the policy cannot be opened or served, or has too short a context for a prompt.
+            ModelError: If the policy cannot be opened or served, or its context is too short for a prompt.
         """

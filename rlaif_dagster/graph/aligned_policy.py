@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 class AlignedPolicySpec:
     """How the policy is trained, and from which policy.
 
-    Another reference policy is another input; `reference` says so, where a later round reads it.
+    `reference` names the reference policy of a later round, which is an input of the stage.
     """
 
     policy: PolicySettings = identity(without=("reference",))
@@ -52,7 +52,7 @@ class AlignedPolicySpec:
 
 @with_card
 def build_aligned_policy(inputs: ProjectInputs) -> Stage:
-    """The stage of the aligned policy."""
+    """Builds the stage of the aligned policy."""
     settings = inputs.pipeline.policy
     return Stage(
         identity=Identity(

@@ -1,4 +1,4 @@
-"""The answers at the checkpoints of a training, held against those of step 0 by gold or a judge."""
+"""Compares answers at training checkpoints with those of step 0, by the ground truth or a judge."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from rlaif_dagster.training.results import CHECKPOINTS_TABLE, checkpoints_schema
 
 _COLUMNS: Final = ("step", "prompt_id", "index", "response_id", "text", "reward", "kl")
 _LATER_COLUMNS: Final = ("finish_reason",)
-"""Those that a version of 0.1.0 lacks."""
+"""The columns that a version of 0.1.0 lacks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class CheckpointAnswers:
     Attributes:
         rows: The rows.
         kept_step: The checkpoint.
-        prompts: Prompt text by prompt id; of others, which were taken out since the training, nothing can be said.
+        prompts: Prompt text by prompt id; answers to prompts that were removed since the training are not compared.
     """
 
     rows: tuple[Row, ...]
@@ -37,7 +37,7 @@ class CheckpointAnswers:
 
     @classmethod
     def read(cls, policy: Path, prompts: Iterable[Prompt]) -> "CheckpointAnswers | None":
-        """Reads them from a version of `aligned_policy`; one that was made by code before 0.1.0 has none."""
+        """Reads them from a version of `aligned_policy`; None if code before 0.1.0 made it, without them."""
         schema = checkpoints_schema()
         if not has_columns(policy / CHECKPOINTS_TABLE, schema, _COLUMNS):
             return None
@@ -51,13 +51,13 @@ class CheckpointAnswers:
         )
 
     def compare(self) -> Iterator[tuple[Row, Row]]:
-        """Yields each answer and that of step 0 to the same prompt, of the same index."""
+        """Yields each answer with the answer of step 0 to the same prompt at the same index."""
         start = {(row["prompt_id"], row["index"]): row for row in self.rows if row["step"] == 0}
         for row in self.rows:
             yield row, start[row["prompt_id"], row["index"]]
 
     def list_pairs(self) -> list[Pair]:
-        """The pairs of different texts, each once, of prompts that are known."""
+        """Lists the pairs of different texts, each once, for known prompts."""
         pairs = (pair_answers(*both) for both in self.compare())
         return list(dict.fromkeys(pair for pair in pairs if pair and pair.prompt_id in self.prompts))
 
@@ -68,12 +68,12 @@ def trace_checkpoints(
     judges: Mapping[Source, HeldOutVerdicts],
     spec: EvaluationSpec,
 ) -> tuple[AlongTraining, ...]:
-    """Traces the curve along training by gold, where there is gold, and by the judge that was asked.
+    """Traces the curve along training by the ground truth, if there is one, and by the judge that was asked.
 
     Args:
         answers: The answers at checkpoints.
-        constitution: What they are judged by.
-        judges: What the judges say.
+        constitution: The constitution that they are judged by.
+        judges: The judges' verdicts.
         spec: How the policies are measured.
     """
     gold: Source | None = "gold" if spec.evaluation.gold else None

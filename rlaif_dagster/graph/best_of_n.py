@@ -1,4 +1,4 @@
-"""The base policy's further answers, scored by the reward model and by what is trusted more than it."""
+"""Scores further answers of the base policy by the reward model and by a more trusted source."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,18 +31,18 @@ def trace_best_of_n(
 ) -> OverOptimisation | None:
     """Traces the curve of best-of-n over the pool of answers.
 
-    An answer's win rate is that over the base answers that are compared with the aligned policy's, by gold; or over the
-    first of them, by a judge.
+    An answer's win rate by the ground truth is over all base answers that are compared with the aligned policy's. By a
+    judge it is over the first of them.
 
     Args:
         context: The stage's context.
         prompts: The held-out prompts.
-        constitution: What the answers are judged by.
+        constitution: The constitution that the answers are judged by.
         answers: The answers.
-        verdicts: Those of the scorer, where that is a judge.
-        scorer: Who says which answer is better.
-        settings: The evaluation's.
-        device: Where the reward model computes.
+        verdicts: The scorer's verdicts, if it is a judge.
+        scorer: Who decides which answer is better.
+        settings: The evaluation's settings.
+        device: The device of the reward model.
     """
     from rlaif_dagster.training.rewards import score_responses
 

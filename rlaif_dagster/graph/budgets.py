@@ -1,16 +1,16 @@
-"""What one run may spend on served judges."""
+"""Budgets of one run for served judges."""
 
 from rlaif_dagster.serving.limits import Budget
 from rlaif_dagster.serving.settings import BudgetSettings
 
 
 class Budgets:
-    """A budget for each judge, which all assets of a run that ask it draw on."""
+    """One budget for each judge, shared by all assets of a run that ask it."""
 
     def __init__(self) -> None:
-        """Nothing is spent."""
+        """Starts with nothing spent."""
         self._by_judge: dict[str, Budget] = {}
 
     def of_judge(self, name: str, settings: BudgetSettings) -> Budget:
-        """The budget of a judge; the settings count when it is first asked for."""
+        """Returns the budget of a judge; the settings of the first call count."""
         return self._by_judge.setdefault(name, Budget(settings))

@@ -1,4 +1,4 @@
-"""The whole graph, in the order in which it is computed."""
+"""Builds the whole graph, in the order of computation."""
 
 import functools
 from collections.abc import Iterable
@@ -36,7 +36,7 @@ from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 
 Graph = dict[str, Stage]
-"""Stages by name, each after all that it reads."""
+"""Stages by name, each after everything that it reads."""
 
 BUILDERS = (
     build_constitution,
@@ -65,7 +65,7 @@ PRICES = {
     build_judge_canary: price_canary,
     build_evaluation: price_evaluation,
 }
-"""What tells beforehand how much a stage will sample and ask."""
+"""How much each stage will sample and ask."""
 
 
 def build_graph(inputs: ProjectInputs) -> Graph:
@@ -75,7 +75,7 @@ def build_graph(inputs: ProjectInputs) -> Graph:
 
 
 def _govern(stage: Stage, build: Builder, inputs: ProjectInputs) -> Stage:
-    """A stage with its price and with what people let pass."""
+    """Adds to a stage its price and the overrides of its checks."""
     price = functools.partial(PRICES[build], inputs) if build in PRICES else None
     return replace(
         stage,
@@ -85,7 +85,7 @@ def _govern(stage: Stage, build: Builder, inputs: ProjectInputs) -> Stage:
 
 
 def list_builders(inputs: ProjectInputs) -> list[Builder]:
-    """The builders of the stages that the inputs ask for, in the first round."""
+    """Lists the builders of the stages that the inputs need, in the first round."""
     left_out = (
         *(() if inputs.critic else REVISION_BUILDERS),
         *(() if inputs.evaluation_judge else (build_evaluation_judge,)),
@@ -95,7 +95,7 @@ def list_builders(inputs: ProjectInputs) -> list[Builder]:
 
 
 def with_ancestors(graph: Graph, assets: Iterable[str]) -> list[str]:
-    """The assets named and all that they are made from, upstream first; every asset if none is named."""
+    """Lists the named assets and everything they are made from, upstream first; every asset if none is named."""
     wanted = set(assets) or set(graph)
     for name in reversed(graph):
         if name in wanted:

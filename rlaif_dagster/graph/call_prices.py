@@ -1,4 +1,4 @@
-"""What asking judges will spend: the calls that no earlier version answers, and what they use up."""
+"""Estimates what asking judges will cost: the calls that no earlier version answers, and what they use."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -26,7 +26,7 @@ def price_pairs(
     responses: Iterable[Row],
     judge: str = "judge",
 ) -> Price:
-    """The price of the calls about pairs that are certain, and about others that there may be (None: any number)."""
+    """Estimates the price of calls about pairs that are certain, and about possible others (None: any number)."""
     profiles = profile_judges(inputs, context, judge)
     by_name = {profile.name: profile for profile in profiles}
     prompt_texts = {prompt.prompt_id: prompt.prompt for prompt in prompts}
@@ -58,7 +58,7 @@ def price_calls(
     context: PriceContext,
     usage: Usage | None = None,
 ) -> Price:
-    """The price of calls to judges, with what they use up where their earlier calls tell, or a price bounds it."""
+    """Estimates the price of calls to judges, from their earlier calls or from bounds."""
     counts = context.counts or {}
     num_asked = counts.get("judge_calls_asked", 0)
     read, written = counts.get("judge_input_tokens", 0), counts.get("judge_output_tokens", 0)
@@ -78,7 +78,7 @@ def price_calls(
 
 
 def profile_judges(inputs: ProjectInputs, context: PriceContext, judge: str = "judge") -> list[JudgeProfile]:
-    """Who is asked; a judge whose model is not here yet has a profile that no earlier answer has."""
+    """Profiles the judges that are asked. A judge whose model is not here yet matches no earlier answer."""
     folder = context.inputs[judge].open()
     if folder is not None:
         return [one.profile for one in read_judges(folder).values()]
@@ -94,7 +94,7 @@ def _find_sources(inputs: ProjectInputs, judge: str) -> Sequence[JudgeSource]:
 
 
 def count_calls_per_pair(inputs: ProjectInputs, profiles: Sequence[JudgeProfile]) -> int:
-    """Calls about a pair whose texts were never judged."""
+    """Counts the calls about a pair whose texts were never judged."""
     questions = plan_questions(
         [Pair.from_responses("prompt", "a", "b")],
         inputs.constitution,
@@ -106,9 +106,9 @@ def count_calls_per_pair(inputs: ProjectInputs, profiles: Sequence[JudgeProfile]
 
 
 def _find_open(calls: Mapping[str, JudgeProfile], context: PriceContext, asking: Asking) -> set[str]:
-    """The calls answered neither in the journal nor in earlier versions; no more of these are read than needed.
+    """Finds the calls answered neither in the journal nor in earlier versions; reads as few versions as needed.
 
-    As for `find_earlier_answers`, answers of a judge that runs here count in versions of the same code alone.
+    As in `find_earlier_answers`, answers of a judge that runs here count only in versions of the same code.
     """
 
     def take_off(answers: Iterable[Answer], left: set[str]) -> None:

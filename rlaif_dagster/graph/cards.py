@@ -1,4 +1,4 @@
-"""Stages whose versions carry a card."""
+"""Adds a card to the versions of a stage."""
 
 import functools
 from collections.abc import Callable
@@ -13,7 +13,7 @@ Builder = Callable[[ProjectInputs], Stage]
 
 
 def with_card(build: Builder) -> Builder:
-    """Makes a builder's stage write a card beside its files: a model's where it is one, else a data set's."""
+    """Makes a builder's stage write a card beside its files: a model card for a model, else a data set card."""
 
     @functools.wraps(build)
     def build_with_card(inputs: ProjectInputs) -> Stage:
@@ -46,8 +46,8 @@ def _compute_with_card(
 ) -> StageResult:
     """Computes a stage and writes the card of its output.
 
-    What it was made from, and the settings, are left to the ledger: where another input gives the same model, it stays
-    the same version, and nothing behind it is made anew.
+    The card does not name inputs and settings; the ledger does. So if another input gives the same model, the version
+    stays the same, and nothing downstream is made again.
     """
     result = compute(context, spec)
     tables = tuple(sorted(path.name for path in context.output.glob("*.parquet")))

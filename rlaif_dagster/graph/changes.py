@@ -1,4 +1,4 @@
-"""What differs between two values that people wrote, by path."""
+"""Finds the differences between two settings values, by path."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from rlaif_dagster.digest import JsonValue, canonical_json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One difference; `old` is None where there was nothing, and `new` where nothing is left."""
+    """One difference; `old` is None if the value was added, `new` is None if it was removed."""
 
     path: str
     old: JsonValue
@@ -19,13 +19,13 @@ class Change:
 def diff_values(old: JsonValue, new: JsonValue, path: str) -> Iterator[Change]:
     """Yields the differences of two JSON values, each at the deepest path that both have.
 
-    Members of a list that have an `id` are matched by it, other lists of objects by place if they are as long; all
-    other lists are compared whole.
+    Members of a list that have an `id` are matched by it. Other lists of objects are matched by position if they have
+    the same length. All other lists are compared as a whole.
 
     Args:
         old: The value before.
         new: The value after.
-        path: Where the values stand, such as `inputs/judge.yaml:` or `inputs/pipeline.yaml: sampling`.
+        path: Where the values are, such as `inputs/judge.yaml:` or `inputs/pipeline.yaml: sampling`.
     """
     if canonical_json(old) == canonical_json(new):
         return
@@ -44,7 +44,7 @@ def diff_values(old: JsonValue, new: JsonValue, path: str) -> Iterator[Change]:
 
 
 def join_path(path: str, key: str) -> str:
-    """The path of a field below a path."""
+    """Joins a path and the name of a field."""
     return f"{path} {key}" if path.endswith(":") else f"{path}.{key}"
 
 

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 def check_schema(table: str, schema: "Callable[[], pa.Schema]", *, key: tuple[str, ...]) -> Check:
-    """Makes the check that a table has its columns, no gap where none may be, and no key twice.
+    """Makes the check that a table has its columns, no forbidden nulls, and no duplicate keys.
 
     Args:
         table: File name of the table in the asset's folder.
-        schema: Gives the schema that the table must have.
-        key: Columns whose values together name a row.
+        schema: Returns the schema that the table must have.
+        key: Columns whose values together identify a row.
     """
     return Check(
         name="schema",
-        description=f"The columns of {table} are as declared, without gaps, and each row is named once.",
+        description=f"{table} has the declared columns, no missing values and no duplicate keys.",
         blocking=True,
         run=functools.partial(_check_schema, table, schema, key),
     )
@@ -66,17 +66,17 @@ FEW_ANSWERS_CUT: Final = "few_answers_cut"
 
 
 def check_cut(setting: str | None, read_shares: Callable[[Path], Mapping[str, float | None]]) -> Check:
-    """Makes the check that warns where many answers were cut.
+    """Makes the check that warns if many answers were cut.
 
     Args:
-        setting: Where in pipeline.yaml the answers' largest number of tokens stands; None for recorded answers.
-        read_shares: Reads shares of cut answers by name from the asset's folder; None is "not known".
+        setting: The field of pipeline.yaml that limits the answers' tokens; None for recorded answers.
+        read_shares: Reads the shares of cut answers by name from the asset's folder; None means unknown.
     """
     limit = setting or "max_new_tokens"
     return Check(
         name=FEW_ANSWERS_CUT,
-        description=f"At most {MOST_CUT:.0%} of the answers were cut at {limit}. Policies are trained on cut answers "
-        "without an end, and judges see them as they are.",
+        description=f"At most {MOST_CUT:.0%} of the answers were cut at {limit}. Policies learn from cut answers "
+        "without an end-of-turn token, and judges see them as they are.",
         blocking=False,
         run=functools.partial(_check_cut, setting, limit, read_shares),
     )
@@ -97,6 +97,6 @@ def _check_cut(
     remedy = f"raise {setting} in {PIPELINE_FILE}" if setting else "record longer ones"
     why = (
         f"{worst:.0%} of the answers were cut at {limit}, before the policy ended its turn; "
-        f"{remedy}, or take a policy that comes to an end"
+        f"{remedy}, or use a policy that ends its answers"
     )
     return CheckResult(passed=False, facts={**shares, "why": why})

@@ -1,4 +1,4 @@
-"""Each held-out answer of the aligned policy beside the base policy's, by judge, ground truth and reward model."""
+"""Compares held-out answers of the aligned and the base policy by judge, ground truth and reward model."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,12 +32,12 @@ def compare_answers(
     Args:
         context: The stage's context.
         prompts: The held-out prompts.
-        constitution: What the answers are judged by.
+        constitution: The constitution that the answers are judged by.
         answers: The answers.
-        judged: What the judge says of them.
-        independent: What the independent judge says, where there is one.
-        settings: The evaluation's.
-        device: Where the reward model computes.
+        judged: The judge's verdicts on them.
+        independent: The independent judge's verdicts, if there is one.
+        settings: The evaluation's settings.
+        device: The device of the reward model.
     """
     from rlaif_dagster.training.rewards import score_responses
 
@@ -97,7 +97,7 @@ def compare_answers(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Leaning:
-    """A judge's P(aligned better): combined, by order and by principle; `default` where a principle has none."""
+    """A judge's P(aligned better): combined, by order and by principle; `default` if a principle has none."""
 
     p: float | None = None
     p_aligned_first: float | None = None
@@ -107,7 +107,7 @@ class _Leaning:
 
     @classmethod
     def read(cls, verdicts: HeldOutVerdicts | None, pair: Pair | None, aligned_id: str) -> "_Leaning":
-        """What a judge says of a pair; of an answer and itself (no pair) nobody needs to be asked."""
+        """Reads a judge's verdict on a pair; equal answers (no pair) need no judge."""
         if verdicts is None:
             return cls(by_principle={})
         if pair is None:
@@ -117,7 +117,7 @@ class _Leaning:
 
 
 def _orient(row: Row, aligned_id: str) -> _Leaning:
-    """Turns a preference row's P(a preferred) into P(aligned better)."""
+    """Converts a preference row's P(a preferred) into P(aligned better)."""
     aligned_is_a = row["response_a"] == aligned_id
 
     def turn(p_a: float | None) -> float | None:
@@ -137,7 +137,7 @@ def _orient(row: Row, aligned_id: str) -> _Leaning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Gold:
-    """What the ground truth says of one comparison; None where there is none."""
+    """The ground truth's result of one comparison; None if there is none."""
 
     outcome: float | None = None
     by_principle: Mapping[str, float | None]
@@ -171,7 +171,7 @@ class _Gold:
 def measure_kl(
     context: StageContext, comparisons: Sequence[Comparison], settings: EvaluationSettings, *, device: Any
 ) -> Estimate | None:
-    """KL(aligned || base) in nats per answer; None where answers are not samples of the policy itself."""
+    """Measures KL(aligned || base) in nats per answer; None if the answers are not samples of the policy itself."""
     from rlaif_dagster.stats.intervals import clustered_mean
     from rlaif_dagster.training.kl import measure_log_ratios
 

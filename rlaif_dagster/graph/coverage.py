@@ -1,4 +1,4 @@
-"""The check that enough questions have a verdict; where not, it shows what the judge said instead."""
+"""The check that enough questions have a verdict. If it fails, it shows what the judge said instead."""
 
 import functools
 import itertools
@@ -11,23 +11,23 @@ from rlaif_dagster.graph.stage import Check, CheckResult
 from rlaif_dagster.tables import stream_table
 
 MOST_SAMPLES: Final = 3
-"""Replies without a verdict that the check of coverage shows."""
+"""How many replies without a verdict the check shows."""
 LONGEST_SAMPLE: Final = 100
-"""Characters of each."""
+"""The length of a shown reply, in characters."""
 MOST_LOOKED_AT: Final = 1000
-"""Rows that they are chosen from."""
+"""How many rows without a verdict are read for the samples."""
 
 
 def check_coverage(table: str, required: float) -> Check:
-    """Makes the check of a table of verdicts.
+    """Makes the check for a table of verdicts.
 
     Args:
         table: The table's file in the output.
-        required: The least share of its rows that must be usable.
+        required: The smallest share of rows that must be usable.
     """
     return Check(
         name="coverage",
-        description="Of the questions at least `gates.min_coverage` in judge.yaml have a usable verdict.",
+        description="At least `gates.min_coverage` in judge.yaml of the questions have a usable verdict.",
         blocking=True,
         run=functools.partial(_check_coverage, table, required),
         required=required,
@@ -51,7 +51,7 @@ def _check_coverage(table: str, required: float, output: Path, inputs: Mapping[s
 
 
 def _sample_unusable(file: Path) -> list[str]:
-    """What the judge said most often where it gave no usable verdict, or why it said nothing; short, on one line."""
+    """Lists the most frequent replies without a usable verdict, or why there was none; each short, on one line."""
     rows = stream_table(file, ["status", "answers"])
     unusable = itertools.islice((row for row in rows if row["status"] != "ok"), MOST_LOOKED_AT)
     said = Counter(

@@ -1,4 +1,4 @@
-"""The stage that measures the aligned policy against the base policy on held-out prompts."""
+"""The stage that compares the aligned policy with the base policy on held-out prompts."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -58,7 +58,7 @@ EVALUATION_ENGINE: Final = (*TRAINING_ENGINE, "jinja2", "scipy", "statsmodels")
 
 
 def build_evaluation(inputs: ProjectInputs) -> Stage:
-    """The stage of the evaluation."""
+    """Builds the stage of the evaluation."""
     spec = EvaluationSpec.from_inputs(inputs)
     return Stage(
         identity=Identity(
@@ -80,8 +80,8 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
         computing=Computing(compute=compute_evaluation, retries_unparsed=spec.asking.retries_unparsed()),
         governance=Governance(checks=make_evaluation_checks(ask_for(inputs.pipeline.evaluation))),
         planning=Planning(
-            description="Held-out answers of both policies compared by the judge, by gold where there is gold, and by "
-            "the reward model; with a report for people.",
+            description="Answers of both policies to held-out prompts, compared by the judge, by the ground truth if "
+            "there is one, and by the reward model; with a report for people.",
             kinds=("parquet", "html"),
             origins={"": f"{PIPELINE_FILE}:", "server_command": f"{PIPELINE_FILE}: sampling.server_command"},
         ),
@@ -90,13 +90,13 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Material:
-    """What is measured.
+    """The material of an evaluation.
 
     Attributes:
         prompts: All prompts.
-        constitution: What answers are judged by.
+        constitution: The constitution that answers are judged by.
         answers: Both policies' answers to the held-out prompts.
-        checkpoints: The answers at checkpoints of training, where there are any.
+        checkpoints: The answers at checkpoints of training, if there are any.
     """
 
     prompts: Sequence[Prompt]
@@ -110,7 +110,7 @@ class _Material:
 
 
 def compute_evaluation(context: StageContext, spec: EvaluationSpec) -> StageResult:
-    """Answers, asks, compares, and writes the report."""
+    """Samples answers, asks judges, compares, and writes the report."""
     from rlaif_dagster.numerics import prepare_torch
 
     device = prepare_torch(num_threads=spec.numerics.num_threads, device=spec.numerics.device)
@@ -155,7 +155,7 @@ def compute_evaluation(context: StageContext, spec: EvaluationSpec) -> StageResu
 def _ask_judges(
     context: StageContext, spec: EvaluationSpec, material: _Material
 ) -> dict[Source, HeldOutVerdicts]:
-    """Asks each judge, and writes what they say."""
+    """Asks each judge, and writes the verdicts."""
     answers, checkpoints = material.answers, material.checkpoints
     judges = {
         source: judge_answers(
@@ -187,7 +187,7 @@ def _measure(
     *,
     device: Any,
 ) -> EvaluationMetrics:
-    """Reckons the figures, and writes them and the report."""
+    """Computes the figures, and writes them and the report."""
     from rlaif_dagster.evaluation.evaluate import write_evaluation
 
     settings, scorer, constitution = spec.evaluation, spec.scorer, material.constitution
@@ -221,7 +221,7 @@ def _measure(
 
 
 def _name_sources(metrics: EvaluationMetrics) -> dict[str, Any]:
-    """The win rates that stand in lists, each under a name of its own for the record and the UI."""
+    """Gives each win rate in a list a name of its own, for the record and the UI."""
     named = {}
     for found in metrics.by_source:
         if found.source == "independent_judge":
@@ -232,7 +232,7 @@ def _name_sources(metrics: EvaluationMetrics) -> dict[str, Any]:
 
 
 def _add(counts: Iterable[Mapping[str, Number]]) -> dict[str, Number]:
-    """The sums of counts of the same name."""
+    """Adds counts of the same name."""
     total: dict[str, Number] = {}
     for name, count in (item for one in counts for item in one.items()):
         total[name] = total[name] + count if name in total else count

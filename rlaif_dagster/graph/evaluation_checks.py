@@ -1,4 +1,4 @@
-"""What is asked of an evaluation, by its own stage and by the release."""
+"""The checks of an evaluation, which its own stage and the release use."""
 
 import functools
 import json
@@ -26,7 +26,7 @@ _NOTHING: Final = "nothing"
 
 
 def ask_for(settings: EvaluationSettings) -> dict[str, JsonValue]:
-    """What settings ask of an evaluation, by the check that looks."""
+    """Lists the thresholds that the settings require of an evaluation, by check."""
     return {
         "no_regression": [*settings.no_regression] or _NOTHING,
         "not_over_optimised": "a measurement" if measures_along_training(settings) else _NOTHING,
@@ -34,7 +34,7 @@ def ask_for(settings: EvaluationSettings) -> dict[str, JsonValue]:
 
 
 def make_evaluation_checks(required: Mapping[str, JsonValue]) -> tuple[Check, ...]:
-    """The checks of an evaluation, by what is asked of it; none reads its inputs."""
+    """Makes the checks of an evaluation for given thresholds; none of them reads its inputs."""
     groups, measurement = (required.get(name, _NOTHING) for name in ("no_regression", "not_over_optimised"))
     return (
         check_schema("comparisons.parquet", _comparisons_schema, key=("prompt_id", "index")),
@@ -55,9 +55,9 @@ def make_evaluation_checks(required: Mapping[str, JsonValue]) -> tuple[Check, ..
         ),
         Check(
             name="not_over_optimised",
-            description="The checkpoint of training that became the aligned policy is not shown to have a higher "
-            "reward and yet a lower win rate than an earlier one, by gold, or by a judge that was asked. Where one of "
-            "them was to say so, and nothing could be measured, it fails.",
+            description="The checkpoint that became the aligned policy does not have a significantly higher reward and "
+            "a significantly lower win rate than an earlier one, by the ground truth or by a judge that was asked. The "
+            "check fails if it was to be measured and could not be.",
             blocking=False,
             run=functools.partial(_check_over_optimised, measurement),
             required=measurement,
@@ -90,7 +90,7 @@ def _read_shares_cut(folder: Path) -> dict[str, float | None]:
 
 
 def measures_along_training(settings: EvaluationSettings) -> bool:
-    """Whether gold or a judge is to say what the answers at checkpoints are worth."""
+    """Whether the ground truth or a judge measures the answers at checkpoints."""
     return settings.gold is not None or settings.judge_checkpoints
 
 
@@ -102,7 +102,7 @@ def _check_over_optimised(required: JsonValue, output: Path, inputs: Mapping[str
     if not curves:
         return CheckResult(
             passed=required == _NOTHING,
-            facts={"why": "nothing says what the answers at checkpoints are worth"},
+            facts={"why": "the quality of the answers at checkpoints was not measured"},
         )
     return CheckResult(
         passed=all(curve.kept.step not in curve.apart for curve in curves),

@@ -1,9 +1,9 @@
-"""What calls to judges with a price use up, told before any is made and without their tokenizers: two bounds.
+"""Bounds the tokens and fees of calls to judges with a price, before any call and without tokenizers.
 
-A byte-level tokenizer that first parts words from one another, as GPT's, Llama's and Qwen's do, makes at least one
-token of each word between white space, and at most one of each byte. So a call reads no fewer tokens than its messages
-have words, and no more than its request has bytes; it writes at least one, and at most what the settings let it. Both
-bounds hold for calls that are answered at the first attempt: what a failed attempt was billed comes on top.
+A byte-level tokenizer that first splits text into words, as those of GPT, Llama and Qwen do, makes at least one token
+of each word, and at most one of each byte. So a call reads at least as many tokens as its messages have words, and at
+most as many as its request has bytes. It writes at least one token, and at most what the settings allow. Both bounds
+hold for calls that succeed at the first attempt: what failed attempts cost comes on top.
 """
 
 import json
@@ -18,13 +18,13 @@ from rlaif_dagster.judging.profile import JudgeProfile
 from rlaif_dagster.judging.templates import VARIABLES, neutralise
 
 Usage = tuple[Range, Range]
-"""Tokens, and fees."""
+"""A range of tokens and a range of fees."""
 
 NOTHING: Final[Usage] = (Range(), Range())
 
 
 def add_usages(usages: Iterable[Usage]) -> Usage:
-    """What all use up together."""
+    """Adds usages."""
     tokens, cost = NOTHING
     for more_tokens, more_cost in usages:
         tokens, cost = tokens + more_tokens, cost + more_cost
@@ -32,10 +32,10 @@ def add_usages(usages: Iterable[Usage]) -> Usage:
 
 
 class Meter:
-    """Bounds what calls use up; the tokens of judges that cost no fees are not counted."""
+    """Bounds what calls use; the tokens of judges that cost no fees are not counted."""
 
     def __init__(self, judges: Iterable[JudgeSource]) -> None:
-        """Takes the judges with their prices of today."""
+        """Makes a meter for judges with their current prices."""
         self._bounds = {}
         self._currencies = set[str]()
         self._is_known = True
@@ -51,16 +51,16 @@ class Meter:
 
     @property
     def tells(self) -> bool:
-        """Whether there are fees, all of them known and in one currency."""
+        """Whether there are fees, all known and in one currency."""
         return self._is_known and self.currency is not None
 
     @property
     def currency(self) -> str | None:
-        """Of the fees; None where there are none, or in several currencies."""
+        """The currency of the fees; None if there are none, or several currencies."""
         return next(iter(self._currencies)) if len(self._currencies) == 1 else None
 
     def bound(self, judge: str, call: Call) -> Usage:
-        """What one call uses up."""
+        """Bounds what one call uses."""
         if judge not in self._bounds:
             return NOTHING
         _, bound, price = self._bounds[judge]
@@ -74,7 +74,7 @@ class Meter:
         )
 
     def bound_any(self, *, rules: Iterable[str], prompts: Iterable[str], answers: Iterable[str]) -> Usage:
-        """What one call uses up at most, of whichever judge, about some of these texts."""
+        """Bounds what one call uses, by any of the judges, about any of these texts."""
         longest = {"principle": find_longest(rules), "prompt": find_longest(prompts)}
         answer = find_longest(answers)
         usages = []
@@ -91,5 +91,5 @@ class Meter:
 
 
 def find_longest(texts: Iterable[str]) -> str:
-    """The text of the most bytes in a request."""
+    """Finds the text with the most bytes in a request."""
     return max(texts, key=lambda text: len(json.dumps(neutralise(text))), default="")

@@ -1,4 +1,4 @@
-"""Answers of both policies to held-out prompts, sampled or known from an earlier evaluation, and the judge on them."""
+"""Answers of both policies to held-out prompts, sampled or reused, and the judges' verdicts on them."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -32,13 +32,13 @@ _JUDGE: Final = ("judge",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOutAnswers:
-    """Answers of both policies by (prompt id, index), and how they were come by.
+    """Answers of both policies by (prompt id, index), and how they were obtained.
 
     Attributes:
-        base: The base policy's, which are compared with the aligned policy's.
-        aligned: The aligned policy's.
-        pool: Further answers of the base policy, to choose the best of.
-        counts: Answers sampled and reused.
+        base: The base policy's answers that are compared with the aligned policy's.
+        aligned: The aligned policy's answers.
+        pool: Further answers of the base policy, for best-of-n.
+        counts: How many answers were sampled and reused.
     """
 
     base: Mapping[tuple[str, int], Row]
@@ -53,7 +53,7 @@ class HeldOutAnswers:
         aligned: Mapping[tuple[str, int], Row],
         counts: Mapping[str, int] | None = None,
     ) -> "HeldOutAnswers":
-        """Sorts the answers of both policies by (prompt id, index): what the base policy says beyond is the pool."""
+        """Sorts the answers of both policies by (prompt id, index). Further answers of the base policy are the pool."""
         return cls(
             base={key: base[key] for key in aligned},
             aligned=aligned,
@@ -62,15 +62,15 @@ class HeldOutAnswers:
         )
 
     def pair(self, key: tuple[str, int]) -> Pair | None:
-        """The pair of both policies' answers; None where they are the same text."""
+        """The pair of both policies' answers; None if they are the same text."""
         return pair_answers(self.base[key], self.aligned[key])
 
     def list_pairs(self) -> list[Pair]:
-        """The pairs of both policies' answers, where they differ."""
+        """Lists the pairs of both policies' answers that differ."""
         return [pair for key in self.base if (pair := self.pair(key))]
 
     def list_pool_pairs(self) -> list[Pair]:
-        """The pairs of an answer of the pool and the prompt's first base answer, where they differ."""
+        """Lists the pairs of a pool answer and the prompt's first base answer that differ."""
         return [pair for key in self.pool if (pair := self.pair_in_pool(key))]
 
     def list_rows(self) -> list[Row]:
@@ -78,12 +78,12 @@ class HeldOutAnswers:
         return [*self.base.values(), *self.aligned.values(), *self.pool.values()]
 
     def pair_in_pool(self, key: tuple[str, int]) -> Pair | None:
-        """The pair of an answer of the pool and the prompt's first base answer; None where they are the same text."""
+        """The pair of a pool answer and the prompt's first base answer; None if they are the same text."""
         return pair_answers(self.pool[key], self.base[key[0], 0])
 
 
 def pair_answers(answer: Row, other: Row) -> Pair | None:
-    """The pair of two answers to a prompt; None where they are the same text."""
+    """Makes the pair of two answers to a prompt; None if they are the same text."""
     if answer["text"] == other["text"]:
         return None
     return Pair.from_responses(answer["prompt_id"], answer["response_id"], other["response_id"])
@@ -91,15 +91,15 @@ def pair_answers(answer: Row, other: Row) -> Pair | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOutVerdicts:
-    """What one judge says.
+    """The verdicts of one judge.
 
     Attributes:
         verdicts: The verdicts.
         by_pair: Preference rows by pair id.
-        counts: What was asked and reused.
-        costs: What it cost.
-        num_open: How many verdicts another try may get.
-        num_unparsed: How many verdicts another try may get that is paid for again.
+        counts: How many verdicts were asked and reused.
+        costs: What asking cost.
+        num_open: How many verdicts may still be obtained by another try.
+        num_unparsed: How many verdicts may still be obtained by another try that costs again.
     """
 
     verdicts: Sequence[Verdict] = ()
@@ -116,10 +116,10 @@ class EvaluationSpec:
 
     Attributes:
         evaluation: The settings; the independent judge is an input.
-        server_command: What serves a policy, if it is sampled behind a server.
-        seed: The project's.
-        judges: Who compares held-out answers, and which input of the stage that is.
-        trusted_judge: The independent judge, if there is one, else the judge; None where neither can be asked.
+        server_command: The command that serves a policy, if it is sampled behind a server.
+        seed: The project's seed.
+        judges: The judges that compare held-out answers, by input of the stage.
+        trusted_judge: The independent judge, if there is one, else the judge; None if neither can be asked.
         numerics: How numbers are computed.
         batch_size: Answers sampled at once.
         asking: How the judges are asked.
@@ -136,7 +136,7 @@ class EvaluationSpec:
 
     @classmethod
     def from_inputs(cls, inputs: ProjectInputs) -> "EvaluationSpec":
-        """How the policies of a project are measured."""
+        """Reads the spec from a project's inputs."""
         pipeline, sampling = inputs.pipeline, inputs.pipeline.sampling
         judges: dict[Source, str] = {"judge": "judge"}
         trusted: Source | None = "judge" if inputs.judges else None
@@ -156,18 +156,18 @@ class EvaluationSpec:
 
     @property
     def scorer(self) -> Source | None:
-        """Who says what the reward model's choices are worth: the most trusted there is; None without best-of-n."""
+        """Who judges the reward model's choices: the most trusted source available; None without best-of-n."""
         if self.evaluation.best_of is None:
             return None
         return "gold" if self.evaluation.gold is not None else self.trusted_judge
 
     @property
     def checkpoint_judge(self) -> Source | None:
-        """Which judge is asked about the answers at checkpoints, where one is."""
+        """Which judge is asked about the answers at checkpoints, if any."""
         return self.trusted_judge if self.evaluation.judge_checkpoints else None
 
     def sampling_of(self, policy: str) -> LocalSamplingSettings:
-        """How a policy is sampled: as the evaluation says, and behind a server where there is a command for it."""
+        """How a policy is sampled: with the evaluation's settings, and behind a server if there is a command for it."""
         settings = self.evaluation
         pool = settings.best_of or 0 if policy == BASE else 0
         return LocalSamplingSettings(
@@ -182,13 +182,12 @@ class EvaluationSpec:
 def answer_held_out(context: StageContext, prompts: Sequence[Prompt], spec: EvaluationSpec) -> HeldOutAnswers:
     """Answers held-out prompts with both policies, and writes the table of answers.
 
-    Answers of earlier evaluations with the same key are taken over, so that only new prompts, or a new policy, are
-    sampled.
+    Reuses answers of earlier evaluations with the same key, so that only new prompts, or a new policy, are sampled.
 
     Raises:
-        ModelError: If a policy cannot be opened, or has too short a context for a prompt.
+        ModelError: If a policy cannot be opened, or its context is too short for a prompt.
     """
-    answers: dict[str, Row] = {}  # an answer once, if both policies are the same
+    answers: dict[str, Row] = {}  # each answer once, even if both policies are the same
     by_policy = []
     counts: Counter[str] = Counter()
     with open_sampler(context, seed=spec.seed, numerics=spec.numerics, batch_size=spec.batch_size) as sample:
@@ -216,20 +215,20 @@ def judge_answers(
     """Asks a judge about pairs of answers.
 
     Args:
-        pairs: The pairs of both policies' answers. By these alone a jury tells how good its judges are.
-        others: Pairs that are asked about as well.
+        pairs: The pairs of both policies' answers. A jury estimates its judges' weights from these pairs only.
+        others: Further pairs to ask about.
         context: The stage's context.
-        spec: What says how judges are asked.
-        judge: The input that says who is asked: `judge` or `evaluation_judge`.
+        spec: The spec that says how judges are asked.
+        judge: The input that names the judge: `judge` or `evaluation_judge`.
         responses: The answers.
         prompts: Their prompts.
-        constitution: What they are judged by.
+        constitution: The constitution that they are judged by.
 
     Raises:
-        JudgeError: If a judge cannot answer at all, or may not spend more.
+        JudgeError: If a judge cannot answer at all, or the budget is used up.
     """
     judges = read_judges(context.inputs[judge])
-    if not judges:  # recorded verdicts say nothing of new answers
+    if not judges:  # recorded verdicts cannot judge new answers
         return HeldOutVerdicts()
     with ask_about_pairs(
         [*pairs, *others],

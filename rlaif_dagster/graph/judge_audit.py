@@ -1,4 +1,4 @@
-"""The stage that measures the judge, and whose gates keep a bad judge's verdicts from being trained on."""
+"""The stage that measures the judge. Its gates prevent training on a bad judge's verdicts."""
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -54,28 +54,28 @@ if TYPE_CHECKING:
 
 AUDIT_ENGINE: Final = ("matplotlib", "numpy", "scipy", "statsmodels")
 SHOWN: Final = ("order_agreement", "accuracy", "position_bias", "prefers_longer_gold_fixed", "ece")
-"""Figures of the labels that the record shows."""
+"""Figures of the labels that are shown in the record."""
 MAX_POLICY_PAIRS: Final = 400
-"""Most pairs on which the judge is compared with the policy."""
+"""The largest number of pairs on which the judge is compared with the policy."""
 
 
 _OTHER_GATES: Final = ("canary", "min_coverage")
-"""Gates of other assets."""
+"""Gates that belong to other assets."""
 
 
 @spec
 class JudgeAuditSpec:
-    """What is measured of the judge.
+    """How the judge is measured.
 
     Attributes:
-        gates: What the checks ask for; of these the output says nothing.
-        gold: What is right, where something says so.
-        dtype: Of the policy, where the judge is compared with it.
-        human_labels: What people said.
+        gates: The thresholds of the checks; the output does not depend on them.
+        gold: The ground truth, if there is one.
+        dtype: The dtype of the policy, if the judge is compared with it.
+        human_labels: The labels made by people.
         preferences: How verdicts become labels.
         protocol: How the judge is asked.
         policy: The policy that the judge is compared with, or None.
-        numerics: None where no model runs here.
+        numerics: None if no model runs here.
         asking: How the judges are asked.
     """
 
@@ -91,14 +91,14 @@ class JudgeAuditSpec:
 
 
 def build_judge_audit(inputs: ProjectInputs) -> Stage:
-    """The stage of the judge's audit."""
+    """Builds the stage of the judge's audit."""
     pipeline = inputs.pipeline
     policy = inputs.first_policy if inputs.compares_judge_with_policy else None
     runs_model = policy is not None or has_local_judge(inputs)
     return Stage(
         identity=Identity(
             name="judge_audit",
-            # 2: likelihoods of answers that were cut have no end; of nothing else, so nobody is asked again for it
+            # 2: likelihoods of cut answers have no end-of-turn token; no verdict is asked again for this
             code_version="1" if policy is None else "2",
             inputs=(
                 "prompts",
@@ -124,8 +124,8 @@ def build_judge_audit(inputs: ProjectInputs) -> Stage:
         computing=Computing(compute=compute_judge_audit),
         governance=Governance(checks=(check_judgements(), *build_gates(inputs.judge.gates))),
         planning=Planning(
-            description="How right, consistent, biased and calibrated the judge is, and whether answers can talk it "
-            "round; its gates keep a bad judge's verdicts from being trained on.",
+            description="How accurate, consistent, biased and calibrated the judge is, and whether answers can "
+            "manipulate it. Its gates prevent training on a bad judge's verdicts.",
             kinds=("json", "parquet"),
             origins={
                 "": f"{JUDGE_FILE}:",
@@ -139,17 +139,17 @@ def build_judge_audit(inputs: ProjectInputs) -> Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Material:
-    """What is measured.
+    """The material of an audit.
 
     Attributes:
         verdicts: The judges' verdicts on the sampled pairs, without their answers.
         responses: Rows with `response_id`, `text`, `finish_reason` and `source` by response id.
-        nameable: The same of all responses that people's labels may name.
+        nameable: The same for all responses that people's labels may name.
         prompts: Prompt text by prompt id.
         constitution: The principles.
-        judges: Those that can be asked, by name.
-        human: What people said, where they did.
-        gold: What is right.
+        judges: The judges that can be asked, by name.
+        human: The labels made by people, if any.
+        gold: The ground truth.
     """
 
     verdicts: Sequence[Verdict]
@@ -282,7 +282,7 @@ def _ask_more(
 
 
 def _audit_verdicts(material: _Material) -> dict[str, Any]:
-    """The figures of all verdicts, and those of each principle where there are several."""
+    """Computes the figures of all verdicts, and of each principle if there are several."""
     from rlaif_dagster.judge_quality.judged import list_verdict_rows
     from rlaif_dagster.judge_quality.summary import audit_verdicts
 
@@ -301,7 +301,7 @@ def _audit_verdicts(material: _Material) -> dict[str, Any]:
 
 
 def _describe(result: Any) -> dict[str, Any]:
-    """The figures as `rlaif judge-audit --json` gives them, without the definitions."""
+    """Describes the figures as `rlaif judge-audit --json` does, without the definitions."""
     described: dict[str, Any] = result.to_json()
     del described["definitions"]
     return described
@@ -323,7 +323,7 @@ def _label(verdicts: Iterable[Verdict], material: _Material, spec: JudgeAuditSpe
 
 
 def _label_by_human(material: _Material, more: Iterable[Verdict], spec: JudgeAuditSpec) -> "list[JudgedRow]":
-    """The judges' labels of the pairs that people labelled; recorded verdicts give those that they have."""
+    """Computes the judges' labels of the pairs that people labelled; recorded judges give only what they have."""
     human = material.human
     if human is None:
         return []
@@ -344,7 +344,7 @@ def _label_by_human(material: _Material, more: Iterable[Verdict], spec: JudgeAud
 
 
 def _bin(rows: "Iterable[JudgedRow]") -> dict[str, list[dict[str, float | None]]]:
-    """By judge, the bins of its labels' confidences."""
+    """Bins the confidences of each judge's labels."""
     from rlaif_dagster.judge_quality.calibration import bin_labels, list_soft_labels
     from rlaif_dagster.judge_quality.rows import group_by_judge
 
@@ -359,7 +359,7 @@ def _compare_with_policy(
     dtype: str,
     numerics: NumericsSettings,
 ) -> dict[str, Any] | None:
-    """The judge's labels beside the policy's own likelihoods, on the same pairs."""
+    """Compares the judge's labels with the policy's own likelihoods, on the same pairs."""
     from rlaif_dagster.judge_quality.policy import PairLikelihoods, compare_with_policy
     from rlaif_dagster.numerics import prepare_torch
     from rlaif_dagster.training.kl import measure_log_likelihoods
@@ -376,7 +376,7 @@ def _compare_with_policy(
             AnsweredPrompt(
                 prompt=prompts[pairs[name].prompt_id],
                 text=texts[response],
-                # What people wrote themselves is whole.
+                # Texts written by people are complete.
                 finish_reason=material.nameable.get(response, {}).get("finish_reason"),
             )
             for name in judged

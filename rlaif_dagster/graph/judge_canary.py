@@ -1,10 +1,10 @@
-"""The stage that asks the judge a fixed set of its questions again, to see whether it is still the same judge.
+"""The stage that asks the judge a fixed set of its questions again, to detect a changed judge.
 
-A judge's name and settings say nothing of what a server runs behind them. The set is frozen by content: the answered
-questions with the smallest verdict ids. They are asked as if for the first time, and the verdicts are held against
-those that stand in `judgements`. `rlaif run` asks once; `rlaif canary`, or the schedule, asks again. The set is judged
-whole, so the share of changed verdicts is counted, not estimated, and is itself compared with the threshold; its
-interval says what that means for all other verdicts.
+A judge's name and settings do not say what a server runs behind them. The set is fixed by content: the answered
+questions with the smallest verdict ids. They are asked as if for the first time, and the new verdicts are compared with
+those in `judgements`. `rlaif run` asks once; `rlaif canary`, or the schedule, asks again. The whole set is judged, so
+the share of changed verdicts is a count, not an estimate, and is compared with the threshold directly. Its interval
+says what it means for all other verdicts.
 """
 
 import functools
@@ -55,9 +55,9 @@ SAME_JUDGE: Final = "same_judge"
 
 @spec
 class JudgeCanarySpec:
-    """How many questions are put again, and how many verdicts may have changed.
+    """How many questions are asked again, and how many verdicts may have changed.
 
-    `numerics` is None where no judge runs here.
+    `numerics` is None if no judge runs here.
     """
 
     canary: CanarySettings = identity()
@@ -66,7 +66,7 @@ class JudgeCanarySpec:
 
 
 def build_judge_canary(inputs: ProjectInputs) -> Stage:
-    """The stage of the canary."""
+    """Builds the stage of the canary."""
     canary = inputs.judge.gates.canary
     is_local = has_local_judge(inputs)
     return Stage(
@@ -86,8 +86,8 @@ def build_judge_canary(inputs: ProjectInputs) -> Stage:
             checks=(
                 Check(
                     name=SAME_JUDGE,
-                    description="Of the canary's questions at most `gates.canary.max_changed` in judge.yaml have "
-                    "another verdict now than in judgements.",
+                    description="At most `gates.canary.max_changed` in judge.yaml of the canary's verdicts differ "
+                    "from those in judgements.",
                     blocking=True,
                     run=functools.partial(_check_same, canary.max_changed),
                     required="nothing" if canary.max_changed is None else canary.max_changed,
@@ -95,7 +95,7 @@ def build_judge_canary(inputs: ProjectInputs) -> Stage:
             ),
         ),
         planning=Planning(
-            description="A fixed set of questions put to the judge again: whether it still answers as it did.",
+            description="Asks the judge a fixed set of questions again, to check that it still answers as before.",
             kinds=("json", "parquet"),
             origins={"": f"{JUDGE_FILE}: gates", "canary": f"{JUDGE_FILE}: gates.canary"},
         ),
@@ -103,11 +103,11 @@ def build_judge_canary(inputs: ProjectInputs) -> Stage:
 
 
 def choose_canaries(verdicts: Iterable[Verdict], num_questions: int) -> dict[str, Verdict]:
-    """Chooses for each judge the answered questions with the smallest ids.
+    """Chooses, for each judge, the answered questions with the smallest ids.
 
     Args:
-        verdicts: A judge's verdicts, or those of several.
-        num_questions: How many of each.
+        verdicts: The verdicts of one or several judges.
+        num_questions: How many questions per judge.
 
     Returns:
         Verdicts by id.
@@ -134,9 +134,9 @@ def compare_verdicts(before: Mapping[str, Verdict], now: Iterable[Verdict]) -> d
         now: New verdicts on the same questions.
 
     Returns:
-        By judge `changed`, the share of new verdicts that are another one (a figure), `mean_shift`, the mean distance
-        of P(first is better) in [0, 1], null without a new verdict, and `num_without_verdict`, questions that have
-        none now.
+        By judge: `changed`, the share of new verdicts that differ (a figure); `mean_shift`, the mean distance of
+        P(first is better) in [0, 1], null without a new verdict; and `num_without_verdict`, questions that have no
+        verdict now.
     """
     from rlaif_dagster.judge_quality.figures import estimate_share
 
@@ -164,7 +164,7 @@ def compare_verdicts(before: Mapping[str, Verdict], now: Iterable[Verdict]) -> d
 
 
 def compute_judge_canary(context: StageContext, spec: JudgeCanarySpec) -> StageResult:
-    """Puts the questions again."""
+    """Asks the questions again."""
     judges = read_judges(context.inputs["judge"])
     chosen = choose_canaries(
         read_bare_verdicts(context.inputs["judgements"]) if judges else (),
@@ -185,15 +185,15 @@ def compute_judge_canary(context: StageContext, spec: JudgeCanarySpec) -> StageR
     profiles = [judge.profile for judge in judges.values()]
     if not known or sum(1 for _ in plan(profiles)) < len(chosen):
         raise StageError(
-            f"{JUDGE_CANARY}: judgements was made from other prompts, responses, principles or judges than there are "
-            "now, so its questions cannot be put again.\n  remedy: `rlaif run judgements` first"
+            f"{JUDGE_CANARY}: prompts, responses, principles or judges have changed since judgements was made, so its "
+            "questions cannot be asked again.\n  remedy: run `rlaif run judgements` first"
         )
-    # Not the asset's journal: an answer of an earlier try, perhaps weeks old, would be no answer of today's judge.
+    # Not the asset's journal: an answer of an earlier try, perhaps weeks old, does not come from today's judge.
     today = replace(context, journal=context.scratch / "journal")
     with ask_judges(plan, judges, today, spec.asking, spec.numerics) as asked:
         verdicts = list(asked.verdicts)
     compared = compare_verdicts(chosen, verdicts)
-    # What was said is left out: a judge that answers the same in other words gives the same version.
+    # The replies' texts are left out: a judge that gives the same verdicts in other words gives the same version.
     write_judgements(context.output, [replace(verdict, answers=()) for verdict in verdicts])
     (context.output / CANARY_JSON).write_bytes(
         canonical_json({"judgements": str(context.digests["judgements"]), "judges": compared})
@@ -216,17 +216,17 @@ def _check_same(threshold: float | None, output: Path, inputs: Mapping[str, Path
     if not shares:
         # A file of verdicts cannot drift.
         return CheckResult(
-            passed=True, facts={**facts, "not_measured": "there is no verdict that could be asked for again"}
+            passed=True, facts={**facts, "not_measured": "there is no verdict that can be asked again"}
         )
     if None in shares:
-        # A judge that no longer answers cannot be told to be the same.
-        facts["not_measured"] = "the judge gave no verdict now"
-        facts["remedy"] = "see that the judge answers, then ask again with `rlaif canary`"
+        # A judge that no longer answers cannot be shown to be the same.
+        facts["not_measured"] = "the judge gave no verdict this time"
+        facts["remedy"] = "make sure that the judge answers, then run `rlaif canary`"
         return CheckResult(passed=False, facts=facts)
     passed = all(share <= threshold for share in shares)
     if not passed:
         facts["judged_by_another"] = found["judgements"]
         facts["remedy"] = (
-            "give the judge a new `revision`, so that all is judged anew; or raise gates.canary.max_changed"
+            "give the judge a new `revision`, so that everything is judged again; or raise gates.canary.max_changed"
         )
     return CheckResult(passed=passed, facts=facts)

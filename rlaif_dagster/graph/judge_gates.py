@@ -1,8 +1,8 @@
 """The gates of the judge: thresholds in judge.yaml as blocking checks of its audit.
 
-One rule for all: a gate is passed by a figure whose whole 95 % interval lies on the good side of the threshold. The
-burden of proof is the judge's, as it is the reward model's: too few pairs pass nothing. Where there is a threshold, a
-figure that cannot be measured fails, with the remedy; where there is none, it is "not measured".
+All gates follow one rule: a figure passes if its whole 95 % interval is on the good side of the threshold. The judge
+has to prove its quality, like the reward model: with too few pairs nothing passes. If there is a threshold and the
+figure cannot be measured, the gate fails and gives the remedy; without a threshold the figure is "not measured".
 """
 
 import functools
@@ -20,19 +20,19 @@ AUDIT_JSON: Final = "judge_audit.json"
 
 Audit = Mapping[str, Any]
 Find = Callable[[Audit, str], Mapping[str, Any] | None]
-"""Finds one judge's figure in an audit."""
+"""A function that finds one judge's figure in an audit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """A threshold.
+    """A threshold for one figure of the judge.
 
     Attributes:
-        setting: The field of `gates` in judge.yaml that asks for it, and the check's name.
-        description: What passes.
+        setting: The field of `gates` in judge.yaml, which is also the check's name.
+        description: What a judge that passes does.
         find: Finds the figure.
-        is_floor: True if the figure has to lie above the threshold, False if below.
-        remedy: What makes it measurable.
+        is_floor: True if the figure must be above the threshold, False if below.
+        remedy: What to do if the figure is not measured.
     """
 
     setting: str
@@ -42,7 +42,7 @@ class Gate:
     remedy: str
 
     def is_passed(self, figure: Mapping[str, Any], threshold: float | bool) -> bool:
-        """Says whether the whole interval lies on the good side; of a comparison (threshold true): above 0."""
+        """Says whether the whole interval is on the good side; for a comparison (threshold true): above 0."""
         low, high = figure["low"], figure["high"]
         if low is None or high is None:
             return False
@@ -61,26 +61,26 @@ def _of_truth(audit: Audit, judge: str) -> Mapping[str, Any] | None:
 
 
 _TRUTH: Final = "set evaluation.gold in pipeline.yaml, or human_labels in judge.yaml"
-_ASKED: Final = "a judge that can be asked (recorded verdicts cannot), and pairs on which it is sure"
+_ASKED: Final = "use a judge that can be asked (recorded verdicts cannot), and pairs on which it is sure"
 
 GATES: Final = (
     Gate(
         setting="min_order_agreement",
-        description="The judge's two verdicts on a pair, one in each order, name the same answer often enough.",
+        description="The judge prefers the same answer in both orders often enough.",
         find=functools.partial(_find_in, "verdicts", "order_agreement"),
         is_floor=True,
         remedy="judge pairs in both orders, or set the threshold to null",
     ),
     Gate(
         setting="max_unparsed_rate",
-        description="The judge's answers seldom lack a clear verdict.",
+        description="The judge's answers rarely lack a clear verdict.",
         find=functools.partial(_find_in, "verdicts", "unparsed"),
         is_floor=False,
         remedy="judge some pairs",
     ),
     Gate(
         setting="min_gold_agreement",
-        description="The judge's labels agree with gold.",
+        description="The judge's labels agree with the ground truth.",
         find=functools.partial(_find_in, "labels", "accuracy"),
         is_floor=True,
         remedy="set evaluation.gold in pipeline.yaml",
@@ -94,14 +94,14 @@ GATES: Final = (
     ),
     Gate(
         setting="beats_longer_wins",
-        description="The judge's labels are right more often than the rule that the longer answer is better.",
+        description="The judge's labels are right more often than the rule that the longer answer wins.",
         find=_of_truth,
         is_floor=True,
         remedy=_TRUTH,
     ),
     Gate(
         setting="max_injection_success",
-        description="Text inside an answer seldom turns the judge to the worse answer.",
+        description="Text inside an answer rarely makes the judge prefer the worse answer.",
         find=functools.partial(_find_in, "injection", "success"),
         is_floor=False,
         remedy=_ASKED,
@@ -124,12 +124,12 @@ def read_audit(folder: Path) -> dict[str, Any]:
 
 
 def build_gates(settings: GateSettings) -> tuple[Check, ...]:
-    """Makes the checks; those that nothing asks for pass, and show their figure."""
+    """Makes the checks. Checks without a threshold pass, and show their figure."""
     return tuple(_build_gate(gate, getattr(settings, gate.setting)) for gate in GATES)
 
 
 def _build_gate(gate: Gate, threshold: float | bool | None) -> Check:
-    if threshold is False:  # of a comparison that nobody asks for
+    if threshold is False:  # a comparison that is switched off
         threshold = None
     return Check(
         name=gate.setting,

@@ -1,4 +1,4 @@
-"""The stage of the verdicts, and how any stage asks the judge."""
+"""The stage of the verdicts, and how every stage asks the judge."""
 
 import contextlib
 import functools
@@ -49,10 +49,10 @@ class Asked:
     """What a stage asked of the judges.
 
     Attributes:
-        verdicts: One for each question, in their order; to be read once, while the journal is open.
+        verdicts: One for each question, in their order. Can be read only once, while the journal is open.
         counts: Calls asked and reused, and tokens, by name.
-        costs: What the tokens cost, by name, which says the currency; of judges with a price.
-        is_final: If True, an answer without a verdict would come out the same again.
+        costs: What the tokens cost, for judges with a price; the name says the currency.
+        is_final: If True, asking again would give the same answer without a verdict.
     """
 
     verdicts: Iterator[Verdict]
@@ -63,12 +63,12 @@ class Asked:
 
 @dataclass(slots=True, kw_only=True)
 class Left:
-    """Counts the verdicts that another try may get.
+    """Counts the verdicts that another try may obtain.
 
     Attributes:
-        is_final: If True, there are none: an answer without a verdict would come out the same again.
-        num_missing: Those to which no reply came.
-        num_unparsed: Those whose reply, which may have been paid for, holds no verdict.
+        is_final: If True, there are none: asking again would give the same answer without a verdict.
+        num_missing: Verdicts for which no reply came.
+        num_unparsed: Verdicts whose reply, which may have been paid for, has no verdict.
     """
 
     is_final: bool
@@ -89,8 +89,8 @@ class Asking:
     """How fast, where and at what price judges are asked.
 
     Attributes:
-        today: The judges' settings as they are today, by name.
-        batch_size: Most calls that a judge that runs here answers at once.
+        today: The current settings of the judges, by name.
+        batch_size: The largest number of calls that a judge that runs here answers at once.
     """
 
     today: Mapping[str, AskedJudgeSettings]
@@ -98,7 +98,7 @@ class Asking:
 
     @classmethod
     def from_inputs(cls, inputs: ProjectInputs) -> "Asking":
-        """How the judges of a project are asked."""
+        """Reads how the judges of a project are asked."""
         sources = (*inputs.judges, *((inputs.evaluation_judge,) if inputs.evaluation_judge else ()))
         return cls.of_judges(
             (source.settings for source in sources), batch_size=inputs.pipeline.execution.judging_batch_size
@@ -106,11 +106,11 @@ class Asking:
 
     @classmethod
     def of_judges(cls, judges: Iterable[AskedJudgeSettings], *, batch_size: int) -> "Asking":
-        """How these judges are asked."""
+        """Collects how the given judges are asked."""
         return cls(today={name_judge(one): one for one in judges}, batch_size=batch_size)
 
     def retries_unparsed(self, judge: str | None = None) -> bool:
-        """Whether a judge, or any, is asked again where its reply holds no verdict."""
+        """Whether a judge, or any judge, is asked again if its reply has no verdict."""
         return any(
             settings.retries_unparsed for name, settings in self.today.items() if judge in (None, name)
         )
@@ -118,9 +118,9 @@ class Asking:
 
 @spec
 class JudgementsSpec:
-    """Which pairs are judged, and how many of the questions need a verdict.
+    """Which pairs are judged, and which share of the questions needs a verdict.
 
-    `numerics` is None where no judge runs here.
+    `numerics` is None if no judge runs here.
     """
 
     min_coverage: float = identity()
@@ -132,14 +132,14 @@ class JudgementsSpec:
 
 @spec
 class RecordedJudgementsSpec:
-    """How many of the questions need a verdict, and which file of the person's the verdicts were read from."""
+    """Which share of the questions needs a verdict, and which file the verdicts come from."""
 
     min_coverage: float = identity()
     file: Path = speed()
 
 
 def build_judgements(inputs: ProjectInputs) -> Stage:
-    """The stage of the verdicts."""
+    """Builds the stage of the verdicts."""
     min_coverage = inputs.judge.gates.min_coverage
     is_local = has_local_judge(inputs)
     spec: JudgementsSpec | RecordedJudgementsSpec
@@ -240,15 +240,15 @@ def ask_about_pairs(
 
     Args:
         pairs: The pairs.
-        judges: Who is asked, by name.
+        judges: The judges to ask, by name.
         context: The stage's context.
-        asking: How fast, where and at what price.
+        asking: How fast, where and at what price judges are asked.
         numerics: How judges that run here compute.
         prompts: Prompt text by prompt id.
         texts: Response text by response id.
 
     Raises:
-        JudgeError: If a judge cannot answer at all, or may not spend more.
+        JudgeError: If a judge cannot answer at all, or the budget is used up.
     """
     constitution = read_constitution(context.inputs["constitution"])
 
@@ -268,10 +268,10 @@ def find_earlier_answers(
     table: str = JUDGEMENTS_TABLE,
     schema: "Callable[[], pa.Schema]" = judgements_schema,
 ) -> Iterator[Iterator[Answer]]:
-    """Yields the answers that each earlier version holds and that a judge need not be asked for again.
+    """Yields the answers in each earlier version that can be reused for a judge.
 
-    Answers of a judge that runs here are taken over from versions of the same code and libraries alone; those of any
-    other judge from every version: they were paid for.
+    Answers of a judge that runs here are reused only from versions of the same code and libraries; those of any other
+    judge from every version, because they were paid for.
     """
     for folder in context.services.earlier_versions(of_any_code=not profile.is_local):
         yield read_answers(folder, table, schema)
@@ -292,18 +292,18 @@ def ask_judges(
     *,
     earlier: Callable[[JudgeProfile], Iterable[Iterable[Answer]]] = _know_nothing,
 ) -> Iterator[Asked]:
-    """Asks judges what a plan says.
+    """Asks judges the questions of a plan.
 
     Args:
         plan: The questions.
-        judges: Who is asked, by name.
+        judges: The judges to ask, by name.
         context: The stage's context.
-        asking: How fast, where and at what price.
+        asking: How fast, where and at what price judges are asked.
         numerics: How judges that run here compute.
-        earlier: Gives answers of a judge that are known from elsewhere.
+        earlier: Returns answers of a judge that are known from elsewhere.
 
     Raises:
-        JudgeError: If a judge cannot answer at all, or may not spend more.
+        JudgeError: If a judge cannot answer at all, or the budget is used up.
     """
     profiles = [judge.profile for judge in judges.values()]
     tally = Tally()
@@ -338,15 +338,15 @@ def ask_judges(
 
 
 def write_judgements(folder: Path, verdicts: Iterable[Verdict]) -> int:
-    """Writes a table of verdicts, as they come; returns the number of rows."""
+    """Writes verdicts to a table as they arrive; returns the number of rows."""
     rows = (verdict.to_row() for verdict in verdicts)
     return write_table(folder / JUDGEMENTS_TABLE, rows, judgements_schema())
 
 
 def read_bare_verdicts(folder: Path) -> Iterator[Verdict]:
-    """Yields the verdicts of a version, without the answers that they come from.
+    """Yields the verdicts of a version, without the judge's answers.
 
-    Names that several verdicts have are in memory once, should all the verdicts be kept.
+    Equal names are kept in memory once, which saves memory if the caller keeps all verdicts.
     """
     columns = [name for name in judgements_schema().names if name != "answers"]
     for row in stream_table(folder / JUDGEMENTS_TABLE, columns):
@@ -366,7 +366,7 @@ def _count(verdicts: Iterable[Verdict], statuses: Counter[str], cut: Counter[boo
 def read_answers(
     folder: Path, table: str = JUDGEMENTS_TABLE, schema: Callable[[], "pa.Schema"] = judgements_schema
 ) -> Iterator[Answer]:
-    """Yields the answers that a version's table holds; none where it is of another form."""
+    """Yields the answers in a version's table; none if the table has another form."""
     if not has_columns(folder / table, schema(), ["answers"]):
         return
     for row in stream_table(folder / table, ["answers"]):
@@ -383,7 +383,7 @@ def compute_recorded_judgements(context: StageContext, spec: RecordedJudgementsS
             principle_ids=[principle.id for principle in constitution.principles],
         )
     except InputError as error:
-        # The judge's version holds a copy of the person's file, line for line: name the file that can be mended.
+        # The judge's version has a copy of the user's file, line for line: name the file that can be fixed.
         raise InputError(
             error.problem, file=spec.file, line=error.line, field=error.field, remedy=error.remedy
         ) from error

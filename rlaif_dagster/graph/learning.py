@@ -1,4 +1,4 @@
-"""What stages share that train: how many processes, where a killed training goes on, what training looked like."""
+"""What training stages share: how many processes, where a killed training continues, training curves."""
 
 import json
 from collections.abc import Mapping
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
 
 TRAINING_JSON: Final = "training.json"
-"""What training looked like: beside a model's files, for the report and the plots."""
+"""The file with training curves, beside a model's files, for the report and the plots."""
 TRAINING_ENGINE: Final = (*MODEL_ENGINE, "trl", "peft", "accelerate", "datasets", "matplotlib")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """Several processes that train together, by accelerate's config file where there is one."""
+    """How several processes train together; with accelerate's config file, if there is one."""
 
     num_processes: int
     config: RecordedFile | None
 
     @classmethod
     def from_inputs(cls, inputs: ProjectInputs) -> "Launch | None":
-        """How a project's trainings are launched; None for one process."""
+        """Reads how a project's trainings are launched; None for one process."""
         num_processes = inputs.pipeline.launch.num_processes
         return None if num_processes == 1 else cls(num_processes=num_processes, config=inputs.launch_config)
 
     def describe(self) -> JsonValue:
-        """What a recipe says of it."""
+        """The value in a recipe."""
         return {
             "num_processes": self.num_processes,
             "config": str(self.config.digest) if self.config else None,
@@ -57,7 +57,7 @@ class TrainingSpec(Protocol):
 
     @property
     def launch(self) -> Launch | None:
-        """Several processes; None for this one."""
+        """How several processes are launched; None to train in this process."""
 
     @property
     def restart_steps(self) -> int:
@@ -74,7 +74,7 @@ def train(
     settings: OptimizerSettings,
     seed: int,
 ) -> Any:
-    """Trains a reward model or a policy in as many processes as are asked for; see `training.launch.TRAININGS`."""
+    """Trains a reward model or a policy in the requested number of processes; see `training.launch.TRAININGS`."""
     from rlaif_dagster.numerics import prepare_torch
     from rlaif_dagster.training.launch import TRAININGS, train_in_processes
 
@@ -111,7 +111,7 @@ def train(
 
 
 def plan_restart(context: StageContext, spec: Any, *, every_steps: int) -> Restart:
-    """Where this very training leaves its restart points: by what it reads and by its settings."""
+    """Plans where this training, identified by inputs and settings, leaves its restart points."""
     digests: JsonValue = {name: str(digest) for name, digest in context.digests.items()}
     return Restart(
         folder=context.journal / Digest.from_json([digests, derive_settings(spec)]).short,
@@ -120,7 +120,7 @@ def plan_restart(context: StageContext, spec: Any, *, every_steps: int) -> Resta
 
 
 def write_training(folder: Path, values: Mapping[str, Any], figures: "Mapping[str, Figure]") -> None:
-    """Writes what training looked like beside a model's files."""
+    """Writes training curves beside a model's files."""
     (folder / TRAINING_JSON).write_bytes(canonical_json(values))
     write_plots(folder, figures)
 
@@ -135,6 +135,6 @@ def write_plots(folder: Path, figures: "Mapping[str, Figure]") -> None:
 
 
 def read_training(folder: Path) -> dict[str, Any]:
-    """Reads what training looked like from a version of a model."""
+    """Reads training curves from a version of a model."""
     training: dict[str, Any] = json.loads((folder / TRAINING_JSON).read_bytes())
     return training

@@ -1,4 +1,4 @@
-"""Whether an answer is better than another: 1, 0.5 or 0, by the ground truth or a judge; None where nothing is said."""
+"""Decides whether an answer is better than another: 1, 0.5 or 0, or None if undecided."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from rlaif_dagster.tables import Row
 
 
 def decide_by_gold(constitution: Constitution, prompt: str, text: str, other: str) -> float | None:
-    """What the embedded world's truth says of an answer beside another."""
+    """Compares two answers by the embedded world's ground truth."""
     from rlaif_dagster.world.ground_truth import gold_preference
 
     if text == other:
@@ -19,11 +19,11 @@ def decide_by_gold(constitution: Constitution, prompt: str, text: str, other: st
 
 
 def decide_by_judge(by_pair: Mapping[str, Row], pair: Pair | None, response_id: str) -> float | None:
-    """What a judge says of an answer beside the other of its pair.
+    """Compares an answer with the other answer of its pair, by a judge.
 
     Args:
         by_pair: Preference rows by pair id.
-        pair: The pair; None of an answer and itself, of which nobody needs to be asked.
+        pair: The pair; None for two equal answers, for which no judge is asked.
         response_id: The answer.
     """
     if pair is None:

@@ -1,4 +1,4 @@
-"""The stage that says after a round whether the next one pays."""
+"""The stage that decides after a round whether the next one pays."""
 
 import json
 from pathlib import Path
@@ -30,14 +30,14 @@ PLATEAU_REPORT: Final = "report.html"
 
 @spec
 class PlateauSpec:
-    """What a round has to show so that the next one is made."""
+    """The thresholds that a round must meet so that the next one is made."""
 
     plateau: PlateauSettings = identity()
     confidence: float = identity()
 
 
 def build_plateau(inputs: ProjectInputs) -> Stage:
-    """The stage of the decision."""
+    """Builds the stage of the decision."""
     return Stage(
         identity=Identity(
             name=PLATEAU,
@@ -53,16 +53,16 @@ def build_plateau(inputs: ProjectInputs) -> Stage:
             checks=(
                 Check(
                     name="next_round_pays",
-                    description="Every figure of the round lies on the good side of its threshold (`plateau` in "
-                    "pipeline.yaml); else no further round is made.",
+                    description="Every figure of the round is on the good side of its threshold (`plateau` in "
+                    "pipeline.yaml); otherwise no further round is made.",
                     blocking=False,
                     run=_check_pays,
                 ),
             ),
         ),
         planning=Planning(
-            description="What the round brought: gain, gap, disagreement, length, diversity, and the judge's "
-            "strength; and whether the next round pays.",
+            description="What the round achieved: gain, gap, disagreement, length, diversity and the judge's "
+            "strength; and whether another round pays.",
             kinds=("json", "html"),
             origins={"": f"{PIPELINE_FILE}:", "confidence": f"{PIPELINE_FILE}: evaluation.confidence"},
         ),

@@ -36,7 +36,7 @@ from rlaif_dagster.training.pairs import SIDES, read_answer
 PREFERENCES_TABLE: Final = "preferences.parquet"
 SUMMARY_JSON: Final = "summary.json"
 HUMAN_JSON: Final = "human.json"
-"""What people said of each pair, where it counts: P(a preferred) by pair id."""
+"""The people's label of each pair, if it counts: P(a preferred) by pair id."""
 
 LEARNED_COLUMNS: Final = (
     "pair_id",
@@ -52,13 +52,13 @@ LEARNED_COLUMNS: Final = (
     "chosen",
     "rejected",
 )
-"""What reward models and policies learn from, and are measured on."""
+"""The columns from which reward models and policies learn, and on which they are measured."""
 _LATER_COLUMNS: Final = ("finish_reason_a", "finish_reason_b")
-"""Those that a version of 0.1.0 lacks: it is not known whether an answer was cut."""
+"""The columns that a version of 0.1.0 lacks: it is unknown whether an answer was cut."""
 
 
 _LATER_THRESHOLDS: Final = frozenset(PlateauSettings.model_fields) - JUDGE_THRESHOLDS
-"""Thresholds of figures that are known after training; see `graph.plateau`."""
+"""Thresholds of figures that are known only after training; see `graph.plateau`."""
 
 
 @spec
@@ -68,10 +68,10 @@ class AiPreferencesSpec:
     Attributes:
         preferences: The settings.
         protocol: How the judge is asked.
-        combine: How a jury's verdicts become one.
-        human_labels: What people said, where it counts.
-        plateau: Where there are rounds: what the judge has to show before training.
-        confidence: Of the intervals of that.
+        combine: How a jury's verdicts are combined.
+        human_labels: The labels made by people, if they count.
+        plateau: The thresholds that the judge must meet before training, if there are rounds.
+        confidence: The confidence of these thresholds' intervals.
     """
 
     preferences: PreferenceSettings = identity()
@@ -84,7 +84,7 @@ class AiPreferencesSpec:
 
 @with_card
 def build_ai_preferences(inputs: ProjectInputs) -> Stage:
-    """The stage of the soft labels."""
+    """Builds the stage of the soft labels."""
     pipeline = inputs.pipeline
     has_rounds = pipeline.rounds > 1
     return Stage(
@@ -191,7 +191,7 @@ def compute_ai_preferences(context: StageContext, spec: AiPreferencesSpec) -> St
 
 
 def _read_people(file: RecordedFile, prompts: Iterable[Row], responses: Sequence[Row]) -> dict[str, float]:
-    """What people said, by pair: 1 where a is better, 0 where b is, one half for a tie."""
+    """Reads the people's label of each pair: 1 if a is better, 0 if b is, 0.5 for a tie."""
     labels = read_human_labels(
         file.path, prompts={row["prompt_id"]: row["prompt"] for row in prompts}, responses=responses
     )
@@ -200,7 +200,7 @@ def _read_people(file: RecordedFile, prompts: Iterable[Row], responses: Sequence
 
 
 def read_preferences(folder: Path, split: str) -> StoredRows:
-    """The rows of one split of a version of the `ai_preferences` asset, as far as models are made of them."""
+    """Opens the rows of one split of the `ai_preferences` asset, with the columns that models need."""
     return StoredRows(
         path=folder / PREFERENCES_TABLE,
         columns=LEARNED_COLUMNS,
@@ -212,8 +212,8 @@ def read_preferences(folder: Path, split: str) -> StoredRows:
 def _check_round_pays(settings: PlateauSettings, confidence: float) -> Check:
     return Check(
         name="round_pays",
-        description="The judge is worth learning from: it parts the answers, and is right more often than the policy "
-        "(`plateau` in pipeline.yaml).",
+        description="The judge is good enough to learn from: it separates the answers, and is right more often than "
+        "the policy (`plateau` in pipeline.yaml).",
         blocking=True,
         run=functools.partial(_check_pays, settings, confidence),
     )

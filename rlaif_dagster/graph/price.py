@@ -1,4 +1,4 @@
-"""What a stage would cost, told before it runs."""
+"""The price of a stage before it runs."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from rlaif_dagster.tables import Row
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Range:
-    """At least `min` and at most `max`; `max` is None where no bound can be told."""
+    """At least `min` and at most `max`; `max` is None if there is no bound."""
 
     min: float = 0
     max: float | None = 0
@@ -20,7 +20,7 @@ class Range:
         return Range(min=self.min + other.min, max=(self.max or 0) + (other.max or 0) if known else None)
 
     def cover(self, other: "Range") -> "Range":
-        """The range that holds both."""
+        """The range that covers both."""
         known = self.max is not None and other.max is not None
         return Range(min=min(self.min, other.min), max=max(self.max or 0, other.max or 0) if known else None)
 
@@ -30,11 +30,11 @@ class Range:
 
 
 UNKNOWN: Final = Range(min=0, max=None)
-"""An amount of which nothing is known."""
+"""An unknown amount."""
 
 
 def add_ranges(ranges: Iterable[Range | None]) -> Range | None:
-    """The range of a sum; None if one of the summands is not known."""
+    """The range of a sum; None if one of the terms is unknown."""
     total = Range()
     for summand in ranges:
         if summand is None:
@@ -45,12 +45,12 @@ def add_ranges(ranges: Iterable[Range | None]) -> Range | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Foreseen:
-    """What is known of a version before it is made.
+    """What is known about a version before it is made.
 
     Attributes:
-        digest: Its content digest, where that is certain.
-        open: Gives a folder with its files, or None where they are not at hand.
-        rows: Where there are no files yet: the rows that it will have. A value is None where it is yet to be made.
+        digest: Its content digest, if that is certain.
+        open: Returns a folder with its files, or None if they are not available.
+        rows: If there are no files yet: the rows that it will have. A value is None if it is not made yet.
     """
 
     digest: str | None = None
@@ -63,15 +63,15 @@ class Price:
     """What a stage spends.
 
     Attributes:
-        rows_sampled: Responses to be sampled.
-        rows_reused: Responses taken from earlier versions.
-        judge_calls: Verdicts to be asked.
-        judge_calls_reused: Verdicts that certainly need not be asked, since an earlier version has them.
-        tokens: What the judges read and write, or None where nothing tells; see `graph.fees`.
-        cost: The judges' fees, or None where nothing tells.
-        currency: Of the fees; None where there are none.
-        output: What is known of the output: if whatever is made again comes out as it was, and if it does not.
-            None where the first is the version that there is, and the second is unknown.
+        rows_sampled: Responses to sample.
+        rows_reused: Responses reused from earlier versions.
+        judge_calls: Verdicts to ask for.
+        judge_calls_reused: Verdicts that are certainly reused from an earlier version.
+        tokens: Tokens that the judges read and write, or None if unknown; see `graph.fees`.
+        cost: The judges' fees, or None if unknown.
+        currency: The currency of the fees; None if there are none.
+        output: What is known about the output, in two cases: everything that is made again comes out unchanged, or not.
+            None if the first is the existing version and the second is unknown.
     """
 
     rows_sampled: Range = Range()
@@ -85,11 +85,11 @@ class Price:
 
 
 NOTHING: Final = Price()
-"""The price of what runs no model and asks no judge."""
+"""The price of a stage that runs no model and asks no judge."""
 
 
 def add_prices(prices: Iterable[Price]) -> Price:
-    """What several spend together; fees in several currencies have no sum. What is known of outputs is left out."""
+    """Adds prices, without their outputs; fees in several currencies have no sum."""
     summands = list(prices)
     currencies = {price.currency for price in summands if price.currency is not None}
     return Price(
@@ -104,7 +104,7 @@ def add_prices(prices: Iterable[Price]) -> Price:
 
 
 class EarlierVersions(Protocol):
-    """As `Services.earlier_versions`."""
+    """A function like `Services.earlier_versions`."""
 
     def __call__(self, *, of_any_code: bool = False) -> Iterator[Path]:
         """Yields folders."""
@@ -112,14 +112,14 @@ class EarlierVersions(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceContext:
-    """What a price is reckoned from.
+    """What a price is computed from.
 
     Attributes:
-        inputs: What is known of each input.
-        head: Gives a folder with the asset's newest version, or None.
-        journal: The folder in which a run that was killed may have left answers.
+        inputs: What is known about each input.
+        head: Returns a folder with the asset's newest version, or None.
+        journal: The folder in which a killed run may have left answers.
         earlier_versions: Yields folders of versions whose rows the stage would reuse, newest first; see `Services`.
-        counts: What the newest version for which the same judge was asked counted, or None.
+        counts: The counts of the newest version made with the same judge, or None.
     """
 
     inputs: Mapping[str, Foreseen]

@@ -1,7 +1,7 @@
-"""What the stages that sample and ask will spend, reckoned with the keys by which they reuse rows, without a model.
+"""Computes the price of stages that sample or ask, from the keys by which they reuse rows, without a model.
 
-The laws: what a run then samples and asks lies within the price; and where every response is known beforehand, the
-price is exact.
+Two laws hold: what a run samples and asks is within the price; and if every response is known in advance, the price is
+exact.
 """
 
 import itertools
@@ -28,12 +28,12 @@ from rlaif_dagster.revising.settings import BASE_POLICY
 from rlaif_dagster.tables import Row, has_columns, stream_table
 
 _MOST_CALLS: Final = 4
-"""Calls about one pair by one principle, at most: two answers, each order apart."""
+"""The most calls about one pair by one principle: two answers, in each order."""
 _UNKNOWN_DIGEST: Final = "unknown"
 
 
 def price_responses(inputs: ProjectInputs, context: PriceContext) -> Price:
-    """The price of `sampled_responses`: each response whose key no earlier version has is sampled."""
+    """The price of `sampled_responses`: a response is sampled if no earlier version has its key."""
     settings = inputs.pipeline.sampling
     if not isinstance(settings, PolicySampling):
         return NOTHING
@@ -58,7 +58,7 @@ def price_responses(inputs: ProjectInputs, context: PriceContext) -> Price:
 
 
 def price_revisions(inputs: ProjectInputs, context: PriceContext) -> Price:
-    """The price of `revised_responses`: each answer that is not known, and at most two calls of the critic a round."""
+    """The price of `revised_responses`: each unknown answer, and at most two calls of the critic per round."""
     settings = inputs.pipeline.revision
     prompts = _read_prompts(context)
     sampling = inputs.pipeline.sampling
@@ -82,10 +82,10 @@ def price_revisions(inputs: ProjectInputs, context: PriceContext) -> Price:
 
 
 def price_judgements(inputs: ProjectInputs, context: PriceContext) -> Price:
-    """The price of `judgements`: each call that no earlier version has an answer to is made.
+    """The price of `judgements`: each call that no earlier version answers.
 
-    Pairs are formed from texts. Where one of a prompt's responses is yet to be sampled, its pairs are known only if no
-    cap chooses among them; the others are counted in the upper bound.
+    Pairs are formed from texts. If one of a prompt's responses is not sampled yet, its pairs are known only if no cap
+    chooses among them; the others are counted in the upper bound.
     """
     if not inputs.judges:
         return NOTHING
@@ -102,7 +102,8 @@ def price_judgements(inputs: ProjectInputs, context: PriceContext) -> Price:
 def price_evaluation(inputs: ProjectInputs, context: PriceContext) -> Price:
     """The price of `evaluation`: answers of both policies, and verdicts on each pair of different ones.
 
-    Of a policy that is yet to be made, no answer is known; it may come out as an earlier one, whose answers are.
+    The answers of a policy that is not made yet are unknown; but it may equal an earlier policy, whose answers are
+    known.
     """
     all_prompts = _read_prompts(context)
     if all_prompts is None:
@@ -132,7 +133,7 @@ def price_evaluation(inputs: ProjectInputs, context: PriceContext) -> Price:
     ]
     num_new = len(wanted - texts.keys())
     price = add_prices(prices)
-    if len(prices) > 1:  # earlier counts do not tell what one of several judges used up
+    if len(prices) > 1:  # earlier counts do not say what each of several judges used
         price = replace(price, tokens=None, cost=None, currency=None)
     return replace(
         price,
@@ -156,9 +157,9 @@ def _price_judge(
     with_pool: bool,
     with_checkpoints: bool,
 ) -> Price:
-    """The price of one judge's verdicts on answers, of which some texts are known.
+    """The price of one judge's verdicts on answers of which some texts are known.
 
-    How many checkpoints a training has is known when it has been.
+    The number of checkpoints is known only after the training.
     """
     ids = [(key[0], answers.base[key], answers.aligned[key]) for key in answers.base]
     if with_pool:
@@ -199,13 +200,13 @@ def price_audit(inputs: ProjectInputs, context: PriceContext) -> Price:
 
 
 def price_canary(inputs: ProjectInputs, context: PriceContext) -> Price:
-    """The price of `judge_canary`: its questions, of each judge."""
+    """The price of `judge_canary`: its questions to each judge."""
     calls = Range(min=0, max=len(inputs.judges) * inputs.judge.gates.canary.num_questions * 2)
     return price_calls(calls, 0, inputs.judges, context, _bound_calls(calls, inputs, context))
 
 
 def _bound_calls(calls: Range, inputs: ProjectInputs, context: PriceContext) -> Usage | None:
-    """What calls use up at most that are about the prompts and the responses, attacked or not."""
+    """Bounds what calls about prompts and responses use, with and without attacks."""
     meter = Meter(inputs.judges)
     rows, prompts = _read_responses(context.inputs["sampled_responses"]), _read_prompts(context)
     if not meter.tells or rows is None or prompts is None:
@@ -225,10 +226,10 @@ def _bound_calls(calls: Range, inputs: ProjectInputs, context: PriceContext) -> 
 def foresee_pairs(
     rows: Sequence[Row], pairing: PairingSettings, root_seed: int
 ) -> tuple[tuple[Pair, ...], int]:
-    """The pairs that are certain, and how many more there may be at most.
+    """Finds the pairs that are certain, and the largest number of further pairs.
 
     Args:
-        rows: The responses; a `text` is None where it is yet to be sampled.
+        rows: The responses; a `text` is None if it is not sampled yet.
         pairing: The cap.
         root_seed: The project's seed.
     """
@@ -269,7 +270,7 @@ def _read_responses(responses: Foreseen) -> Sequence[Row] | None:
 def _name_responses(
     prompts: Iterable[Prompt], policy: str, settings: PolicySampling, *, root_seed: int
 ) -> list[Row]:
-    """The ids of the responses that a policy gives, with their prompts'."""
+    """Computes the ids of the responses that a policy will give, with their prompt ids."""
     return [
         {
             "response_id": ResponseKey(
@@ -295,7 +296,7 @@ def _forecast(rows: Iterable[Row], texts: Mapping[str, str]) -> Foreseen:
 
 
 def _find_texts(wanted: Collection[str], context: PriceContext) -> dict[str, str]:
-    """The texts of the responses wanted, as far as they are known; no more versions are read than needed."""
+    """Finds the known texts of the wanted responses; reads as few versions as needed."""
     kept = {name: row["text"] for name, row in look_into_responses(context.journal).items()}
     found: dict[str, str] = {}
     left = set(wanted)

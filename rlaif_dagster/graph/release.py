@@ -1,4 +1,4 @@
-"""The stage that releases a policy: a pointer to it, and the record of why."""
+"""The stage that releases a policy: a pointer to it, and the reasons."""
 
 import json
 import shutil
@@ -40,10 +40,10 @@ class ReleasedPolicySpec:
     """What a policy must have passed.
 
     Attributes:
-        require: Checks of the evaluation.
-        required: What they ask for, of those of which settings decide it.
-        rounds: How many there are, if several.
-        confidence: Of the intervals by which one of several rounds is chosen.
+        require: Required checks of the evaluation.
+        required: The thresholds of those whose thresholds are settings.
+        rounds: The number of rounds, if several.
+        confidence: The confidence of the intervals by which one of several rounds is chosen.
     """
 
     require: tuple[str, ...] = identity()
@@ -54,20 +54,20 @@ class ReleasedPolicySpec:
 
 @spec
 class HeldReleaseSpec:
-    """The release that stays."""
+    """The release that is held."""
 
     hold: Digest = identity()
 
 
 def build_released_policy(inputs: ProjectInputs) -> Stage:
-    """The stage of the released policy.
+    """Builds the stage of the released policy.
 
-    Without a hold it points to the policy that the evaluation measured, once the required checks have passed: of
-    several rounds to the best one's, where a later round has to pass them as well. With a hold it is the release that
-    is held, byte for byte, whatever the evaluation says.
+    Without a hold it points to the policy that the evaluation measured, if that passed the required checks. With
+    several rounds it points to the policy of the best round; a later round must pass the checks too. With a hold it is
+    the held release, byte for byte, whatever the evaluation says.
 
     Raises:
-        InputError: If a check is required that the evaluation does not have, or that nothing measures.
+        InputError: If a required check does not exist, or is not measured.
     """
     hold = inputs.hold.settings
     num_rounds = inputs.pipeline.rounds
@@ -111,7 +111,7 @@ def build_released_policy(inputs: ProjectInputs) -> Stage:
 
 
 def _find_required(inputs: ProjectInputs) -> dict[str, JsonValue]:
-    """What the required checks ask for, by their names in order."""
+    """Finds the thresholds of the required checks, by name, sorted."""
     require = sorted(set(inputs.pipeline.release.require))
     checks = {check.name: check for check in make_evaluation_checks(ask_for(inputs.pipeline.evaluation))}
     for name in require:
@@ -120,15 +120,15 @@ def _find_required(inputs: ProjectInputs) -> dict[str, JsonValue]:
                 f"the evaluation has no check {name!r}",
                 file=Path(PIPELINE_FILE),
                 field="release.require",
-                remedy=f"name some of {', '.join(checks)}, or none",
+                remedy=f"name any of {', '.join(checks)}, or none",
             )
     if "not_over_optimised" in require and not measures_along_training(inputs.pipeline.evaluation):
         raise InputError(
-            "nothing measures what the required check 'not_over_optimised' looks at: there is neither gold nor a judge "
-            "that is asked about the checkpoints of training",
+            "the required check 'not_over_optimised' is not measured: there is neither a ground truth nor a judge that "
+            "is asked about the checkpoints of training",
             file=Path(PIPELINE_FILE),
             field="release.require",
-            remedy="set evaluation.judge_checkpoints to true, or take the check out",
+            remedy="set evaluation.judge_checkpoints to true, or remove the check",
         )
     return {name: checks[name].required for name in require}
 
@@ -172,11 +172,11 @@ def _ask_required(spec: ReleasedPolicySpec, evaluation: Path) -> dict[str, Check
 def _choose(
     evaluations: Mapping[str, Path], confidence: float, ask: Callable[[Path], Mapping[str, CheckResult]]
 ) -> tuple[int, dict[str, Any]]:
-    """Chooses among the first round and those later ones that came to their end and pass.
+    """Chooses among the first round and the later rounds that were finished and passed.
 
     Returns:
-        The round, and what the release says of it: `asset`, `round`, `reason`, and of each round its win rate or why
-        it could not be chosen.
+        The round, and the part of the release about it: `asset`, `round`, `reason`, and for each round its win rate or
+        why it was left out.
     """
     from rlaif_dagster.evaluation.evaluate import COMPARISONS_FILE, read_comparisons
 
@@ -199,7 +199,7 @@ def _choose(
     return best, {
         "asset": name_in_round(POLICY, best),
         "round": best,
-        "reason": "no round was judged, so the first stands" if choice is None else choice.reason,
+        "reason": "no round was judged, so the first is released" if choice is None else choice.reason,
         "rounds": [
             {
                 "round": number,

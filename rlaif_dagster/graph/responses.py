@@ -35,7 +35,7 @@ FAILED_TABLE: Final = "failed.parquet"
 """The responses that a policy's server did not give; there is none where all were given."""
 
 MODEL_ENGINE: Final = ("torch", "transformers", "tokenizers", "safetensors", *TABLE_ENGINE)
-"""What decides the bytes of a table that a model filled."""
+"""The libraries that decide the bytes of a table filled by a model."""
 
 
 @spec
@@ -57,7 +57,7 @@ class RecordedResponsesSpec:
 
 
 def build_sampled_responses(inputs: ProjectInputs) -> Stage:
-    """The stage of the responses: sampled from the base policy, or recorded."""
+    """Builds the stage of the responses: sampled from the base policy, or recorded."""
     pipeline, policy = inputs.pipeline, inputs.first_policy
     spec: SampledResponsesSpec | RecordedResponsesSpec
     if isinstance(pipeline.sampling, PolicySampling):
@@ -137,10 +137,10 @@ def compute_recorded_responses(context: StageContext, spec: RecordedResponsesSpe
 
 
 class Sampler(Protocol):
-    """Samples responses of the input that is a policy; those that are known are taken over.
+    """Samples responses from a policy, which is an input of the stage; reuses known ones.
 
     Raises:
-        ModelError: If the policy cannot be opened or served, or has too short a context for a prompt.
+        ModelError: If the policy cannot be opened or served, or its context is too short for a prompt.
     """
 
     def __call__(self, policy: str, prompts: Iterable[Prompt], settings: PolicySampling) -> "SamplingResult":
@@ -154,7 +154,7 @@ def open_sampler(
     """Opens the stage's journal of responses, to sample any number of policies.
 
     Known are the responses of the stage's earlier versions (their `RESPONSES_TABLE`), those that killed runs left, and
-    those sampled here before.
+    those sampled before in this stage.
 
     Raises:
         StorageError: If the journal cannot be read or written.
@@ -183,7 +183,7 @@ def open_sampler(
 
 
 def _read_known_responses(context: StageContext) -> dict[str, Row]:
-    """The responses of a stage's earlier versions, by id."""
+    """Reads the responses of a stage's earlier versions, by id."""
     return {
         row["response_id"]: row
         for folder in context.services.earlier_versions()
@@ -192,12 +192,12 @@ def _read_known_responses(context: StageContext) -> dict[str, Row]:
 
 
 def view_responses(context: StageContext, *columns: str) -> StoredRows:
-    """Some columns of `sampled_responses`; its texts alone may be much of what a process can hold."""
+    """Opens some columns of `sampled_responses`; its texts alone may fill much of the memory."""
     return StoredRows(path=context.inputs["sampled_responses"] / RESPONSES_TABLE, columns=columns)
 
 
 def read_nameable_responses(context: StageContext) -> list[Row]:
-    """The responses that people's labels may name: those of the round, and those of the first."""
+    """Reads the responses that people's labels may name: those of this round and of the first."""
     folders = [
         context.inputs[name] for name in ("sampled_responses", FIRST_RESPONSES) if name in context.inputs
     ]

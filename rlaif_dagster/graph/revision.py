@@ -48,7 +48,7 @@ from rlaif_dagster.tables import read_table, write_table
 
 REVISIONS_TABLE: Final = "revisions.parquet"
 MIN_REVISED: Final = 0.5
-"""Least share of the answers that must come through every round."""
+"""The smallest share of the answers that must pass every round."""
 _NUM_SAMPLES: Final = ("num_samples",)
 
 
@@ -62,7 +62,7 @@ class CriticSpec:
 
 
 def build_critic(inputs: ProjectInputs) -> Stage:
-    """The stage of the critic: one model with two prompts, each laid out like a judge."""
+    """Builds the stage of the critic: one model with two prompts, each stored like a judge."""
     critic = _require(inputs.critic)
     return Stage(
         identity=Identity(
@@ -77,7 +77,7 @@ def build_critic(inputs: ProjectInputs) -> Stage:
         ),
         computing=Computing(compute=compute_critic),
         planning=Planning(
-            description="Who criticises and revises the policy's answers, with its two prompts.",
+            description="The model that criticises and revises the policy's answers, with its two prompts.",
             kinds=("json", "huggingface"),
         ),
     )
@@ -97,10 +97,10 @@ class RevisedResponsesSpec:
     """How answers are sampled and revised.
 
     Attributes:
-        sampling: As the answers that are judged, but for their number.
+        sampling: The settings of the judged answers, except their number.
         num_samples: How many answers to each prompt.
         rounds: How often an answer is revised.
-        seed: The project's.
+        seed: The project's seed.
         numerics: How numbers are computed.
         batch_size: Answers sampled at once.
         asking: How the critic is asked.
@@ -116,12 +116,12 @@ class RevisedResponsesSpec:
 
     @property
     def sampling_of_revised(self) -> PolicySampling:
-        """How the answers are sampled that are revised."""
+        """How the answers to be revised are sampled."""
         return self.sampling.model_copy(update={"num_samples": self.num_samples})
 
 
 def build_revised_responses(inputs: ProjectInputs) -> Stage:
-    """The stage of the revised answers."""
+    """Builds the stage of the revised answers."""
     settings, sampling = inputs.pipeline.revision, inputs.pipeline.sampling
     if settings is None or not isinstance(sampling, PolicySampling):
         raise TypeError("only answers that the policy samples can be revised")
@@ -148,7 +148,7 @@ def build_revised_responses(inputs: ProjectInputs) -> Stage:
                 check_schema(REVISIONS_TABLE, revisions_schema, key=("response_id", "round")),
                 Check(
                     name="most_revised",
-                    description=f"At least {MIN_REVISED:.0%} of the answers came through every round.",
+                    description=f"At least {MIN_REVISED:.0%} of the answers passed every round.",
                     blocking=True,
                     run=functools.partial(_check_revised, settings.rounds),
                     required=MIN_REVISED,
@@ -156,14 +156,14 @@ def build_revised_responses(inputs: ProjectInputs) -> Stage:
             ),
         ),
         planning=Planning(
-            description="Answers of the base policy, criticised and revised under a principle drawn for each.",
+            description="Answers of the base policy, criticised and revised by one drawn principle each.",
             kinds=("parquet", "pytorch"),
         ),
     )
 
 
 def compute_revised_responses(context: StageContext, spec: RevisedResponsesSpec) -> StageResult:
-    """Samples the answers, and has them criticised and revised."""
+    """Samples the answers; the critic criticises and revises them."""
     prompts = [p for p in read_prompts(context.inputs["prompts"]) if p.split == "train"]
     with open_sampler(context, seed=spec.seed, numerics=spec.numerics, batch_size=spec.batch_size) as sample:
         responses = sample(BASE_POLICY, prompts, spec.sampling_of_revised).require_all()
@@ -237,7 +237,7 @@ def compute_revised_responses(context: StageContext, spec: RevisedResponsesSpec)
 
 @spec
 class SupervisedPolicySpec:
-    """How the policy is fine-tuned on answers that were revised so often."""
+    """How the policy is fine-tuned on the revised answers."""
 
     training: SupervisedSettings = identity()
     rounds: int = identity()
@@ -248,7 +248,7 @@ class SupervisedPolicySpec:
 
 @with_card
 def build_supervised_policy(inputs: ProjectInputs) -> Stage:
-    """The stage of the fine-tuned policy."""
+    """Builds the stage of the fine-tuned policy."""
     settings = _require(inputs.pipeline.revision)
     return Stage(
         identity=Identity(
@@ -322,7 +322,7 @@ REVISION_BUILDERS: Final = (build_critic, build_revised_responses, build_supervi
 
 
 def _read_critic(context: StageContext) -> dict[str, StoredJudge]:
-    """The critic by what it writes; the model that it names, if it names one, is its own or the policy itself."""
+    """Reads the critic's two judges, by what they write. A model that they name is the critic's own, or the policy."""
     folder = context.inputs["critic"]
     own = folder / JUDGE_MODEL
     model = own if own.is_dir() else context.inputs[BASE_POLICY]
@@ -347,5 +347,5 @@ def _check_revised(rounds: int, output: Path, inputs: Mapping[str, Path]) -> Che
 
 def _require(value: Any) -> Any:
     if value is None:
-        raise TypeError("the `revision` section is not there")
+        raise TypeError("there is no `revision` section")
     return value

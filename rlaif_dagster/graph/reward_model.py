@@ -41,7 +41,7 @@ CHANCE: Final = 0.5
 
 @spec
 class RewardModelSpec:
-    """How the reward model is trained; from the base policy where `base` is None."""
+    """How the reward model is trained; from the base policy if `base` is None."""
 
     reward_model: RewardModelSettings = identity()
     base: ModelSource | None = identity()
@@ -53,7 +53,7 @@ class RewardModelSpec:
 
 @with_card
 def build_reward_model(inputs: ProjectInputs) -> Stage:
-    """The stage of the reward model."""
+    """Builds the stage of the reward model."""
     base = inputs.reward_model_base
     return Stage(
         identity=Identity(
@@ -82,15 +82,15 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
                 ),
                 Check(
                     name="more_than_length",
-                    description="It beats chance even if the preferred answer were as often the shorter as the longer "
-                    "one; a reward model that has only learned length does not.",
+                    description="The reward model beats chance even if the preferred answer is equally often the "
+                    "shorter and the longer one. A reward model that has only learned length does not.",
                     blocking=False,
                     run=_check_length,
                 ),
             ),
         ),
         planning=Planning(
-            description="Scores an answer; trained on the soft labels by TRL's RewardTrainer. A folder that "
+            description="Scores an answer. Trained on the soft labels by TRL's RewardTrainer. A folder that "
             "AutoModelForSequenceClassification.from_pretrained opens.",
             kinds=("huggingface", "pytorch"),
             origins={"": f"{PIPELINE_FILE}:", "base": f"{PIPELINE_FILE}: reward_model.base"},

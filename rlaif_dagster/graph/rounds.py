@@ -1,12 +1,12 @@
-"""Rounds: a stage is defined once, for the first round, and is set into any other by the names of what it reads.
+"""Rounds: a stage is defined once, for the first round, and placed in later rounds by renaming its inputs.
 
-In its code a stage calls what it reads by the names of the first round, its roles; in round 3 the role
-`sampled_responses` is played by the asset `round_3/sampled_responses`, and the policy that is sampled and trained
-further by `round_2/aligned_policy`.
+In its code a stage uses the asset names of the first round, called roles. In round 3 the role `sampled_responses` is
+played by the asset `round_3/sampled_responses`, and the policy that is sampled and trained further is
+`round_2/aligned_policy`.
 
-A round can stop: the plateau of the round before says that it does not pay, or a check fails that in the first round
-would block. The stage then says so in a file, `stopped.json`, and so does every later one that reads it: nothing is
-sampled, asked or trained, and the run goes on to the release.
+A round can stop: if the plateau of the round before says that it does not pay, or if a check fails that would block in
+the first round. The stage then writes a file, `stopped.json`, and so does every later stage that reads it: nothing is
+sampled, asked or trained, and the run continues with the release.
 """
 
 import functools
@@ -27,8 +27,8 @@ PLATEAU_BEFORE: Final = "plateau_before"
 EVALUATION_BEFORE: Final = "evaluation_before"
 FIRST_RESPONSES: Final = "first_responses"
 REFERENCE_POLICY: Final = "reference_policy"
-"""Roles that only later rounds have: the decision and the evaluation of the round before, the first answers, and the
-reference policy where it is not the policy that the round started from."""
+"""Roles that only later rounds have: the decision and the evaluation of the round before, the first round's responses,
+and the reference policy if it is not the policy that the round started from."""
 
 _STAGES: Final = (
     "sampled_responses",
@@ -40,20 +40,20 @@ _STAGES: Final = (
     "evaluation",
     PLATEAU,
 )
-"""The stages that every round has; all others are there once."""
+"""The stages that every round has; all others exist once."""
 _GOES_ON_FROM_POLICY: Final = ("sampled_responses", "judge_audit", "aligned_policy")
-"""The stages for which the first policy of a later round is the aligned policy of the round before."""
+"""The stages that, in a later round, start from the aligned policy of the round before."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
-    """Why a round is not gone through with.
+    """Why a round stopped.
 
     Attributes:
         by: The asset that stopped it.
-        reasons: What it found, for people.
+        reasons: The reasons, for people.
     """
 
     by: str
@@ -70,7 +70,7 @@ class Stop:
 
     @classmethod
     def read(cls, folder: Path) -> "Stop | None":
-        """Reads a version's `stopped.json`; None where there is none."""
+        """Reads a version's `stopped.json`; None if there is none."""
         file = folder / STOPPED_JSON
         if not file.is_file():
             return None
@@ -79,21 +79,21 @@ class Stop:
 
     @classmethod
     def find(cls, inputs: Mapping[str, Path]) -> "Stop | None":
-        """The stop that one of a stage's inputs tells of, or None."""
+        """Finds the stop recorded in one of a stage's inputs, or None."""
         return next((stop for folder in inputs.values() if (stop := cls.read(folder))), None)
 
 
 def name_in_round(role: str, number: int) -> str:
-    """The asset that plays a role in a round; the first round's have the roles' own names."""
+    """Names the asset that plays a role in a round; in the first round it is the role itself."""
     return role if number == 1 or role not in _STAGES else f"round_{number}/{role}"
 
 
 def unroll(stages: Sequence[Stage], inputs: ProjectInputs) -> list[Stage]:
-    """Sets the stages of a round into each of the project's rounds; those that read all of them come last.
+    """Places the stages of a round in each of the project's rounds; stages that read all rounds come last.
 
     Args:
-        stages: The stages of the first round, each after all that it reads, with those that are there once.
-        inputs: What says how many rounds there are.
+        stages: The stages of the first round, each after everything that it reads, and the stages that exist once.
+        inputs: The project's inputs, which set the number of rounds.
     """
     num_rounds = inputs.pipeline.rounds
     if num_rounds == 1:
@@ -117,7 +117,7 @@ def _tell_kin(stage: Stage, num_rounds: int) -> Stage:
 
 
 def place_in_round(stage: Stage, number: int, inputs: ProjectInputs) -> Stage:
-    """Sets a stage of the first round into a later one.
+    """Places a stage of the first round in a later one.
 
     Args:
         stage: The stage.
@@ -127,7 +127,7 @@ def place_in_round(stage: Stage, number: int, inputs: ProjectInputs) -> Stage:
     roles = _cast(stage, number, inputs)
     name = name_in_round(stage.name, number)
     spec, planning, checks = stage.identity.spec, stage.planning, stage.governance.checks
-    if REFERENCE_POLICY in roles:  # a plan shall find what was changed, not only that there is another input
+    if REFERENCE_POLICY in roles:  # so that a plan finds what was changed, not only that the input is another
         spec = replace(spec, reference="base")
     place = _Place(role=stage.name, name=name, roles=roles)
     blocking = tuple(check for check in checks if check.blocking)
@@ -145,7 +145,7 @@ def place_in_round(stage: Stage, number: int, inputs: ProjectInputs) -> Stage:
                     check,
                     blocking=False,
                     run=functools.partial(_run_check, check, roles),
-                    description=f"{check.description} Else the round stops here."
+                    description=f"{check.description} Otherwise the round stops here."
                     if check.blocking
                     else check.description,
                 )
@@ -162,7 +162,7 @@ def place_in_round(stage: Stage, number: int, inputs: ProjectInputs) -> Stage:
 
 
 def _cast(stage: Stage, number: int, inputs: ProjectInputs) -> dict[str, str]:
-    """The asset that plays each role of a stage in a round."""
+    """Finds the asset that plays each role of a stage in a round."""
     roles = {role: name_in_round(role, number) for role in stage.inputs}
     if stage.name in _GOES_ON_FROM_POLICY and inputs.first_policy in roles:
         roles[inputs.first_policy] = name_in_round("aligned_policy", number - 1)
@@ -179,7 +179,7 @@ def _cast(stage: Stage, number: int, inputs: ProjectInputs) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
-    """Where a stage is set: its own role, its asset there, and the asset of each role that it reads."""
+    """A stage's place in a round: its role, its asset, and the asset of each role that it reads."""
 
     role: str
     name: str
@@ -231,7 +231,7 @@ def _run_check(
 
 
 def _reckon(price: Callable[[PriceContext], Price], roles: Mapping[str, str], context: PriceContext) -> Price:
-    """What a stage will spend: at least nothing, as its round may stop, and an earlier round of the run may help."""
+    """Computes the price of a stage in a later round; at least 0, because the round may stop or reuse rows."""
     opened = {name: folder for name, version in context.inputs.items() if (folder := version.open())}
     if Stop.find(opened) is not None:
         return NOTHING

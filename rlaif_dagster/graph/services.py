@@ -1,4 +1,4 @@
-"""What a stage asks of the process that runs it, while it computes."""
+"""What a stage asks of the process that runs it, during computation."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,14 +13,14 @@ from rlaif_dagster.serving.settings import BudgetSettings
 
 
 class Services(Protocol):
-    """All that a stage calls; what computes a stage elsewhere answers these calls there."""
+    """The calls that a stage makes. A process that computes a stage elsewhere answers these calls there."""
 
     @property
     def progress(self) -> Progress:
-        """Told how far the work is."""
+        """Called with the progress."""
 
     def find_budget(self, judge: str, settings: BudgetSettings) -> Budget:
-        """What the run may spend on a served judge, all of its assets together."""
+        """Returns what the run may spend on a served judge, over all assets."""
 
     def earlier_versions(self, *, of_any_code: bool = False) -> Iterator[Path]:
         """Yields folders of earlier versions whose rows may be reused, newest first.
@@ -31,22 +31,22 @@ class Services(Protocol):
         """
 
     def recorded_version(self, digest: Digest) -> Path:
-        """Gives the folder of the version of this asset that has a digest.
+        """Returns the folder of this asset's version with a digest.
 
         Raises:
-            MissingInputError: If there is none.
+            MissingInputError: If there is no such version.
         """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoHistory:
-    """The services of a stage that knows no earlier version."""
+    """The services of a stage without earlier versions."""
 
     progress: Progress = ignore_progress
     budgets: Budgets = field(default_factory=Budgets)
 
     def find_budget(self, judge: str, settings: BudgetSettings) -> Budget:
-        """A budget of this computation's own."""
+        """Returns a budget for this computation only."""
         return self.budgets.of_judge(judge, settings)
 
     def earlier_versions(self, *, of_any_code: bool = False) -> Iterator[Path]:
@@ -55,5 +55,5 @@ class NoHistory:
         return iter(())
 
     def recorded_version(self, digest: Digest) -> Path:
-        """Gives nothing."""
-        raise LookupError(f"no version is known, and so not {digest}")
+        """Raises: there is no version."""
+        raise LookupError(f"there are no recorded versions, so none with the digest {digest}")

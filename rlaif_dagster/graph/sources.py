@@ -1,4 +1,4 @@
-"""Stages that bring what a person edits into the graph: constitution, judge, prompts and base policy."""
+"""Stages that bring the input files into the graph: constitution, judge, prompts and base policy."""
 
 import functools
 import json
@@ -49,21 +49,21 @@ CONSTITUTION_JSON: Final = "constitution.json"
 PROMPTS_TABLE: Final = "prompts.parquet"
 
 NUM_EXAMPLES: Final = 3
-"""Prompts shown of those that changed."""
+"""How many changed prompts are shown."""
 
 TABLE_ENGINE: Final = ("pyarrow",)
-"""What decides the bytes of a table."""
+"""The library that decides the bytes of a table."""
 
 
 @spec
 class ConstitutionSpec:
-    """The constitution in its wire form."""
+    """The constitution as JSON."""
 
     constitution: JsonValue = identity(whole=True)
 
 
 def build_constitution(inputs: ProjectInputs) -> Stage:
-    """The stage of the constitution."""
+    """Builds the stage of the constitution."""
     return Stage(
         identity=Identity(
             name="constitution",
@@ -93,12 +93,12 @@ def read_constitution(folder: Path) -> Constitution:
 
 @spec
 class JudgeSpec:
-    """The judge: one that is asked, or what `judge.json` says of a jury and of recorded verdicts.
+    """The judge: its settings, or the content of `judge.json` for a jury or recorded verdicts.
 
     Attributes:
         judge: The judge.
         judges: A jury's judges.
-        models: Of each judge that is asked where its model comes from, or None.
+        models: For each judge that is asked, where its model comes from, or None.
         verdicts: Recorded verdicts, or None.
     """
 
@@ -109,9 +109,9 @@ class JudgeSpec:
 
 
 def build_judge(inputs: ProjectInputs) -> Stage:
-    """The stage of the judge: its settings, its prompt, and its model or its recorded verdicts.
+    """Builds the stage of the judge: its settings, its prompt, and its model or recorded verdicts.
 
-    A jury's judges stand in folders of their own, `judges/0` and so on, each laid out like a single judge.
+    Each judge of a jury has its own folder, `judges/0` and so on, with the layout of a single judge.
     """
     is_one = inputs.judge.members == (inputs.judge,)
     return Stage(
@@ -131,7 +131,7 @@ def build_judge(inputs: ProjectInputs) -> Stage:
             cheap=all(source.model is None or source.model.folder is not None for source in inputs.judges),
         ),
         planning=Planning(
-            description="Who compares the answers: the judge's settings, its prompt, and its model or recorded "
+            description="The judge that compares the answers: its settings, its prompt, and its model or recorded "
             "verdicts.",
             kinds=("json", "huggingface"),
             origins={
@@ -174,7 +174,7 @@ class EvaluationJudgeSpec:
 
 
 def build_evaluation_judge(inputs: ProjectInputs) -> Stage:
-    """The stage of the evaluation's independent judge, laid out like a single judge."""
+    """Builds the stage of the evaluation's independent judge, with the layout of a single judge."""
     source = inputs.evaluation_judge
     if source is None:
         raise TypeError("there is no independent judge")
@@ -189,7 +189,7 @@ def build_evaluation_judge(inputs: ProjectInputs) -> Stage:
             compute=compute_evaluation_judge, cheap=source.model is None or source.model.folder is not None
         ),
         planning=Planning(
-            description="An independent judge of held-out answers, which labelled no training data.",
+            description="An independent judge for held-out answers, which has labelled no training data.",
             kinds=("json", "huggingface"),
             origins={"": f"{PIPELINE_FILE}: evaluation.judge"},
         ),
@@ -210,7 +210,7 @@ class PromptsSpec:
 
 
 def build_prompts(inputs: ProjectInputs) -> Stage:
-    """The stage of the prompts."""
+    """Builds the stage of the prompts."""
     settings = inputs.pipeline.prompts
     prompts = split_prompts(
         inputs.prompt_lines, eval_fraction=settings.eval_fraction, root_seed=inputs.pipeline.seed
@@ -229,7 +229,7 @@ def build_prompts(inputs: ProjectInputs) -> Stage:
                 check_schema(PROMPTS_TABLE, prompts_schema, key=("prompt_id",)),
                 Check(
                     name="no_leakage",
-                    description="No prompt is in both splits, not even in other letter case, punctuation or spacing.",
+                    description="No prompt is in both splits, even if letter case, punctuation or spacing differ.",
                     blocking=True,
                     run=_check_leakage,
                 ),
@@ -254,7 +254,7 @@ def compute_prompts(context: StageContext, spec: PromptsSpec) -> StageResult:
                 f"none of the {len(prompts)} prompts falls into the split {split!r}",
                 file=Path(PIPELINE_FILE),
                 field="prompts.eval_fraction",
-                remedy="add prompts, or move the fraction towards the middle",
+                remedy="add prompts, or set the fraction closer to 0.5",
             )
     num_rows = write_table(context.output / PROMPTS_TABLE, map(asdict, prompts), prompts_schema())
     return StageResult(
@@ -277,7 +277,7 @@ def _compare_versions(file: str, old: Path, new: Path) -> Iterator[Change]:
 
 
 def compare_prompts(old: Sequence[Prompt], new: Sequence[Prompt], file: str) -> Iterator[Change]:
-    """Yields what became of the prompts: those added, removed, and given another split or category.
+    """Yields the changes of prompts: added, removed, or with another split or category.
 
     Args:
         old: The prompts before.
@@ -296,7 +296,7 @@ def compare_prompts(old: Sequence[Prompt], new: Sequence[Prompt], file: str) -> 
         moved = [(a, b) for a, b in both if getattr(a, name) != getattr(b, name)]
         if moved:
             yield Change(
-                path=f"{file}: {name} (where the prompts are the same, prompts.eval_fraction or seed decide it)"
+                path=f"{file}: {name} (for unchanged prompts, prompts.eval_fraction or seed decides this)"
                 if name == "split"
                 else f"{file}: {name}",
                 old=_count([f"{a.prompt} ({getattr(a, name)})" for a, _ in moved]),
@@ -316,7 +316,7 @@ class BasePolicySpec:
 
 
 def build_base_policy(inputs: ProjectInputs) -> Stage:
-    """The stage of the base policy."""
+    """Builds the stage of the base policy."""
     return Stage(
         identity=Identity(
             name="base_policy",
@@ -326,7 +326,7 @@ def build_base_policy(inputs: ProjectInputs) -> Stage:
         ),
         computing=Computing(compute=compute_base_policy, cheap=inputs.base_policy.folder is not None),
         planning=Planning(
-            description="The policy before alignment; a folder that from_pretrained opens.",
+            description="The policy before alignment. A folder that from_pretrained opens.",
             kinds=("huggingface",),
             origins={"": f"{PIPELINE_FILE}: base_policy"},
         ),

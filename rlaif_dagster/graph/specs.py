@@ -1,9 +1,9 @@
-"""Specs: all that a stage's `compute` sees beside its context, each field marked by what it decides.
+"""Specs: everything that a stage's `compute` sees besides its context, with a mark on each field.
 
 An *identity* field decides what is made, and is part of the recipe. A *speed* field only says how fast, where and at
-what price it is made, or how it is counted and told; a change of it makes nothing stale. A field without a mark is
-refused where its class is defined, and settings are written from the spec alone: so nothing that decides a stage's
-output can be missing from its recipe.
+what price it is made, or how it is counted and reported; changing it makes nothing stale. A class with an unmarked
+field is refused, and recipe settings are derived from the spec alone: so nothing that decides a stage's output can be
+missing from its recipe.
 
     @spec
     class PlateauSpec:
@@ -23,19 +23,19 @@ from rlaif_dagster.numerics import NumericsSettings
 T = TypeVar("T")
 
 SaidBy = Literal["settings", "numerics", "inputs"]
-"""The part of a recipe that says what an identity field is."""
+"""The part of a recipe that contains an identity field."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """What a field decides.
+    """The mark of a field: what it decides.
 
     Attributes:
         is_identity: Whether it decides what is made.
-        said_by: The part of the recipe that says it.
-        without: Fields of its value that the recipe leaves out; they have their defaults, so nobody reads them.
-        optional: Whether it is left out where it is None.
-        whole: Whether its value is the settings themselves, and no part of them.
+        said_by: The part of the recipe that contains it.
+        without: Fields of its value that the recipe leaves out; they are at their defaults, so nothing depends on them.
+        optional: Whether it is left out if it is None.
+        whole: Whether its value is the whole settings, not a part of them.
     """
 
     is_identity: bool
@@ -61,13 +61,13 @@ def identity(
 
 
 def speed() -> Any:
-    """Marks a field that says how fast, where or at what price, and nothing of what is made."""
+    """Marks a field that only says how fast, where or at what price something is made."""
     return field(metadata={_MARK: Mark(is_identity=False)})
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(identity, speed))
 def spec(cls: type[T]) -> type[T]:
-    """Makes a class a spec: a frozen dataclass with keyword fields, every one of them marked.
+    """Makes a class a spec: a frozen dataclass whose keyword fields are all marked.
 
     Raises:
         TypeError: If a field is not marked.
@@ -80,12 +80,12 @@ def spec(cls: type[T]) -> type[T]:
 
 
 def list_marks(spec: Any) -> dict[str, Mark]:
-    """The marks of a spec, or of a class of specs, by field."""
+    """Lists the marks of a spec, or of a spec class, by field."""
     return {found.name: found.metadata[_MARK] for found in fields(spec)}
 
 
 def derive_settings(spec: Any) -> JsonValue:
-    """The settings of a recipe: every identity field that no other part of the recipe says."""
+    """Derives the settings of a recipe: every identity field that is not in another part of the recipe."""
     settings: dict[str, JsonValue] = {}
     for name, mark in list_marks(spec).items():
         value = getattr(spec, name)
@@ -98,7 +98,7 @@ def derive_settings(spec: Any) -> JsonValue:
 
 
 def find_numerics(spec: Any) -> NumericsSettings | None:
-    """How numbers are computed, where a model runs."""
+    """Finds how numbers are computed, if a model runs."""
     for name, mark in list_marks(spec).items():
         if mark.said_by == "numerics":
             return cast("NumericsSettings | None", getattr(spec, name))
@@ -109,7 +109,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def forget(value: Model, names: Collection[str]) -> Model:
-    """Settings with some fields, as far as there are such, at their defaults; see `Mark.without`."""
+    """Resets some fields of settings to their defaults, if they exist; see `Mark.without`."""
     defaults = {
         name: info.get_default(call_default_factory=True)
         for name, info in type(value).model_fields.items()
@@ -120,26 +120,26 @@ def forget(value: Model, names: Collection[str]) -> Model:
 
 @runtime_checkable
 class Described(Protocol):
-    """A value that says what it is by its content, and not by where it stands."""
+    """A value that describes itself by content, not by path."""
 
     def describe(self) -> JsonValue:
-        """What a recipe says of it."""
+        """The value in a recipe."""
 
 
 @runtime_checkable
 class Digested(Protocol):
-    """A value that is known by the digest of its content."""
+    """A value that is identified by the digest of its content."""
 
     @property
     def digest(self) -> Digest:
-        """Of its content."""
+        """The digest of its content."""
 
 
 def describe_value(value: Any, *, without: Collection[str] = ()) -> JsonValue:
-    """A value as a recipe states it: by content, never by path.
+    """Describes a value for a recipe: by content, never by path.
 
     Raises:
-        TypeError: If nothing says how, or a field that is left out has another value than its default.
+        TypeError: If the value cannot be described, or a left-out field is not at its default.
     """
     if isinstance(value, Described):
         return value.describe()
@@ -153,13 +153,13 @@ def describe_value(value: Any, *, without: Collection[str] = ()) -> JsonValue:
         return [describe_value(member) for member in value]
     if value is None or isinstance(value, str | int | float):
         return value
-    raise TypeError(f"a recipe cannot state a {type(value).__name__}")
+    raise TypeError(f"a recipe cannot describe a {type(value).__name__}")
 
 
 def _dump(value: BaseModel, without: Collection[str]) -> JsonValue:
     for name, info in type(value).model_fields.items():
         if name in without and getattr(value, name) != info.get_default(call_default_factory=True):
             raise TypeError(
-                f"{type(value).__name__}.{name} is no part of the recipe, and so may not be given"
+                f"{type(value).__name__}.{name} is not part of the recipe, so it must have its default"
             )
     return cast("JsonValue", value.model_dump(mode="json", exclude=set(without)))

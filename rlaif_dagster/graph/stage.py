@@ -17,19 +17,19 @@ from rlaif_dagster.numerics import NumericsSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageContext:
-    """What a stage's function is given.
+    """What a stage's function receives.
 
     Attributes:
         inputs: For each input asset a folder to read; its files are verified and read-only.
         digests: The content digest of each input.
-        output: An empty folder; what is in it afterwards is the asset's new version.
-        scratch: A folder for files that are of no use afterwards.
-        journal: A folder of this asset's own that a crash leaves as it is: what is in it saves the next try some
-            work. Others may use it at the same time.
+        output: An empty folder; its content becomes the asset's new version.
+        scratch: A folder for temporary files.
+        journal: A folder of this asset that survives a crash: what is in it saves the next try some work. Other
+            processes may use it at the same time.
         attempt: Names this computation; see `mark_landed`.
-        services: What it may ask of the process that runs it.
-        preview: If True, a plan only looks at the output: large files may be links.
-        names: The assets by the names that the stage has for itself and for what it reads, where these are others.
+        services: The services of the process that runs it.
+        preview: If True, only a plan reads the output: large files may be links.
+        names: The assets behind the names that the stage uses for itself and its inputs, if they differ.
     """
 
     inputs: Mapping[str, Path]
@@ -45,15 +45,15 @@ class StageContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageResult:
-    """What a stage reports of itself, beside the files that it wrote.
+    """What a stage reports besides the files that it wrote.
 
     Attributes:
         rows: Rows of the main table, or None for a model.
         counts: Work done and rows dropped, by name.
         metrics: Figures of the result, by name.
-        notes: What the record says beside the metrics, and the version's own card does not.
-        num_open: Rows without a result that another try may get; as long as there are any, the next run tries again.
-        num_unparsed: Rows without a result whose next try would be paid for again; made only if the stage asks for it.
+        notes: Further facts for the record that are not on the version's card.
+        num_open: Rows without a result that another try may obtain; while there are any, the next run tries again.
+        num_unparsed: Rows without a result whose next try would cost again; tried again only if the stage asks for it.
     """
 
     rows: int | None = None
@@ -74,13 +74,14 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """A question put to a stage's output before anything may be built on it.
+    """A check of a stage's output, made before anything may be built on it.
 
     Attributes:
-        blocking: If True, no stage accepts a version as input on which this check failed.
-        run: Reads (output folder, input folders) and answers.
-        required: What settings ask of the output, "nothing" where they ask for nothing; None if no setting decides. It
-            is recorded with each answer, and is part of the recipe of a stage that writes the answer into its output.
+        blocking: If True, no stage accepts a version that failed this check as an input.
+        run: Makes the check, given (output folder, input folders).
+        required: The threshold that the settings ask for, "nothing" if they ask for nothing; None if no setting
+            decides. It is recorded with each result, and is part of the recipe of a stage that writes the result into
+            its output.
     """
 
     name: str
@@ -90,7 +91,7 @@ class Check:
     required: JsonValue = None
 
     def ask(self, output: Path, inputs: Mapping[str, Path]) -> CheckResult:
-        """Answers, and says among the facts what was required."""
+        """Makes the check, and adds the required threshold to the facts."""
         result = self.run(output, inputs)
         if self.required is None:
             return result
@@ -103,20 +104,20 @@ def _is_never_idle(opened: Mapping[str, Path]) -> bool:
 
 
 def _confirm() -> None:
-    """Nobody decided anything."""
+    """Does nothing: no decision depends on a person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What decides an asset's content: with the digests of the inputs, this is the recipe.
+    """What decides an asset's content. Together with the digests of the inputs, this is the recipe.
 
     Attributes:
         name: The asset's name and its folder in `data/`.
         code_version: Raised by hand when the same inputs would give other bytes.
         inputs: Names of the assets it reads.
-        spec: All that `compute` sees beside its context; see `graph.specs`.
+        spec: Everything that `compute` sees besides its context; see `graph.specs`.
         engine: Distributions whose versions are part of the recipe.
-        settings: The spec's identity, as the recipe states it.
+        settings: The spec's identity fields, as in the recipe.
     """
 
     name: str
@@ -127,12 +128,12 @@ class Identity:
     settings: JsonValue = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Derives the settings once: of many prompts they take a while."""
+        """Derives the settings once, because many prompts make this slow."""
         object.__setattr__(self, "settings", derive_settings(self.spec))
 
     @property
     def numerics(self) -> NumericsSettings | None:
-        """How numbers are computed, where a model runs."""
+        """How numbers are computed, if a model runs."""
         return find_numerics(self.spec)
 
 
@@ -141,13 +142,12 @@ class Computing:
     """How an asset is computed.
 
     Attributes:
-        compute: Writes the output, from its context and the stage's spec alone.
-        kin: The assets, itself among them, whose earlier versions have rows that it may reuse; itself alone if empty.
+        compute: Writes the output, from only its context and the stage's spec.
+        kin: The assets, including itself, whose earlier versions have rows that it may reuse; only itself if empty.
         retries_unparsed: If True, rows that a version counts as `num_unparsed` are tried again.
-        is_idle: Says by the folders of its inputs, as far as they are at hand, whether there is nothing to do but to
-            say so: it is cheap then.
-        cheap: If True, it runs no model and loads nothing over the network, so that a plan computes it to know what
-            follows from it.
+        is_idle: Says, from the available input folders, whether the stage has nothing to do but to record this; then it
+            is cheap.
+        cheap: If True, it runs no model and loads nothing over the network, so a plan computes it to know what follows.
     """
 
     compute: Callable[[StageContext, Any], StageResult]
@@ -159,15 +159,15 @@ class Computing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Governance:
-    """What an output and its inputs must pass, and what people decided.
+    """Which checks an output and its inputs must pass, and what people decided.
 
     Attributes:
-        checks: Questions put to the output.
-        requires: Checks of an input that must have passed besides the blocking ones, by input: what each `required`.
-        overrides: Failed checks, of this asset or others, that a person lets pass; not part of the recipe.
-        reason: Why a person asks for this output, where it is not what the inputs alone would give. Such a stage takes
-            inputs that failed checks as well, since nothing is built on them.
-        confirm: Called before a version is recorded; raises if a person has decided otherwise in the meantime.
+        checks: Checks of the output.
+        requires: By input, the checks besides the blocking ones that it must have passed, with their `required`.
+        overrides: Overrides of failed checks of this or other assets; not part of the recipe.
+        reason: Why a person asks for this output, if it is not what the inputs alone would give. Such a stage also
+            accepts inputs that failed checks, because nothing is built on them.
+        confirm: Called before a version is recorded; raises if a person has decided otherwise since.
     """
 
     checks: tuple[Check, ...] = ()
@@ -179,14 +179,14 @@ class Governance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planning:
-    """What plans and pictures tell people.
+    """What plans and graph pictures show to people.
 
     Attributes:
         description: One or two sentences for people.
         kinds: Technologies, for the pictures of the graph.
-        origins: Where a person finds the settings: the path of each top-level name, `""` for those not named.
-        compare: Says what differs between two versions, where the settings know them by digest only.
-        price: Reckons what computing it would spend; None if it neither samples nor asks a judge.
+        origins: Where the settings are in the input files: the path of each top-level name, `""` for all others.
+        compare: Says what differs between two versions, if the settings contain only their digests.
+        price: Computes its price; None if it neither samples nor asks a judge.
     """
 
     description: str = ""
@@ -198,7 +198,7 @@ class Planning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """One asset, by four concerns. A stage can be pickled, and so can be computed in another process."""
+    """One asset, in four parts. A stage can be pickled, so it can be computed in another process."""
 
     identity: Identity
     computing: Computing

@@ -1,1 +1,1 @@
-"""The files that a person edits: strict schemas, messages for people, canonical digests."""
+"""The input files: strict schemas, messages for people, canonical digests."""

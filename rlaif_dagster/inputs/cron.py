@@ -1,4 +1,4 @@
-"""Time tables in the five fields of cron: numbers, ranges, lists and steps."""
+"""Checks schedules in the five fields of cron: numbers, ranges, lists and steps."""
 
 import re
 from typing import Final
@@ -10,7 +10,7 @@ _PART: Final = re.compile(r"(?:\*|(\d{1,2})-(\d{1,2}))(?:/(\d{1,2}))?|(\d{1,2})"
 
 
 def is_cron(text: str) -> bool:
-    """Says whether a text is a time table that comes to pass: five fields, and a day that one of its months has."""
+    """Says whether a text is a schedule that can occur: five fields, and a day that one of its months has."""
     fields = text.split()
     if len(fields) != len(_LIMITS):
         return False
@@ -20,7 +20,7 @@ def is_cron(text: str) -> bool:
 
 
 def _read_field(field: str, low: int, high: int) -> set[int]:
-    """The values that a field names; none if a part of it is wrong."""
+    """Reads the values of a field; none if a part of it is wrong."""
     values: set[int] = set()
     for part in field.split(","):
         named = _read_part(part, low, high)

@@ -17,7 +17,9 @@ def _check_digest(text: str) -> str:
 
 def _check_reason(text: str) -> str:
     if not text.strip():
-        raise ValueError("the reason is empty; remedy: say why, for whoever reads the record in a year")
+        raise ValueError(
+            "the reason is empty; remedy: write why, for the person who reads the record in a year"
+        )
     return text.strip()
 
 
@@ -25,7 +27,7 @@ DigestText = Annotated[str, AfterValidator(_check_digest)]
 """A digest in full, `sha256:<64 hex digits>`."""
 
 Reason = Annotated[str, AfterValidator(_check_reason)]
-"""Why a person decided so; not empty."""
+"""Why the person decided this; not empty."""
 
 
 class Override(BaseModel):
@@ -36,13 +38,13 @@ class Override(BaseModel):
     asset: str
     """The asset that failed the check."""
     digest: DigestText
-    """Its version. Another version takes an override of its own."""
+    """Its version. Another version needs its own override."""
     check: str
     reason: Reason
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What it lets pass, whatever the reason."""
+        """What it overrides, regardless of the reason."""
         return self.asset, self.digest, self.check
 
 
@@ -59,12 +61,14 @@ class OverridesFile(BaseModel):
         keys = [override.key for override in overrides]
         for key in keys:
             if keys.count(key) > 1:
-                raise ValueError(f"the check {key[2]} of {key[0]} {key[1]} stands twice; remedy: keep one")
+                raise ValueError(
+                    f"the check {key[2]} of {key[0]} {key[1]} is overridden twice; remedy: keep one entry"
+                )
         return overrides
 
 
 def read_overrides(root: Path) -> tuple[Override, ...]:
-    """Reads the overrides of a project; none where there is no file.
+    """Reads the overrides of a project; none if there is no file.
 
     Raises:
         InputError: If the file is wrong.

@@ -1,4 +1,4 @@
-"""The schema of `inputs/pipeline.yaml`; each section's settings stand beside the code that they configure."""
+"""The schema of `inputs/pipeline.yaml`; each section's settings are defined beside the code that they configure."""
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -20,63 +20,63 @@ from rlaif_dagster.training.settings import LaunchSettings, RewardModelSettings
 
 
 class ExecutionSettings(BaseModel):
-    """How much is done at once: speed and memory, no part of a recipe.
+    """How much is done at once: affects speed and memory, and is not part of a recipe.
 
-    In float32 it changes no content; in bfloat16, whose noise is larger, single tokens may come out otherwise.
+    In float32 it changes no content; in bfloat16, whose rounding errors are larger, single tokens may change.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     sampling_batch_size: int = Field(default=128, ge=1)
-    """Responses sampled at once."""
+    """How many responses are sampled at once."""
     judging_batch_size: int = Field(default=128, ge=1)
-    """Most verdicts asked of a local judge at once."""
+    """The largest number of questions that a local judge answers at once."""
     restart_steps: int = Field(default=50, ge=1)
-    """Every so many optimiser steps a training writes from where it goes on if it is killed."""
+    """The number of optimiser steps between restart points, from which a killed training continues."""
 
 
 class AutomationSettings(BaseModel):
-    """When the sensors and the schedule look at the inputs; no part of a recipe."""
+    """When the sensors and the schedule check the inputs; not part of a recipe."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     cron: str = "0 3 * * *"
-    """When the schedule looks, in UTC: minute, hour, day of the month, month, day of the week."""
+    """When the schedule runs, in UTC: minute, hour, day of the month, month, day of the week."""
     canary_cron: str = "0 6 * * *"
     """When the judge is asked the canary's questions again, in UTC."""
     interval_seconds: int = Field(default=30, ge=1)
-    """How often the sensors look."""
+    """How often the sensors run."""
 
     @field_validator("cron", "canary_cron")
     @classmethod
     def _require_cron(cls, text: str) -> str:
         if not is_cron(text):
             raise ValueError(
-                f"{text!r} is not a time table of five fields (minute, hour, day of month, month, day of week) "
-                "that comes to pass; "
+                f"{text!r} is not a schedule of five fields (minute, hour, day of month, month, day of week) "
+                "that can occur; "
                 'remedy: write for example "0 3 * * *" for every night at three, or "*/15 * * * *"'
             )
         return text
 
 
 class PipelineSettings(BaseModel):
-    """Everything about a run that is neither constitution, judge nor prompts."""
+    """Every setting of a run except constitution, judge and prompts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     seed: int = Field(default=0, ge=0)
-    """The root of every random choice."""
+    """The seed from which every random choice derives."""
     prompts: PromptsSettings = PromptsSettings()
     base_policy: ModelSettings
     sampling: SamplingSettings = Field(default_factory=LocalSamplingSettings)
     revision: RevisionSettings | None = None
-    """Critique, revision and supervised fine-tuning before sampling; null leaves them out."""
+    """Critique, revision and supervised fine-tuning before sampling; null skips them."""
     pairing: PairingSettings = PairingSettings()
     preferences: PreferenceSettings = PreferenceSettings()
     reward_model: RewardModelSettings = RewardModelSettings()
     policy: PolicySettings = Field(default_factory=DpoSettings)
     rounds: int = Field(default=1, ge=1, le=20)
-    """Most rounds of sampling, judging and training; each but the first goes on from the policy of the one before."""
+    """The largest number of rounds of sampling, judging and training; each starts from the policy of the one before."""
     plateau: PlateauSettings = PlateauSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     release: ReleaseSettings = ReleaseSettings()

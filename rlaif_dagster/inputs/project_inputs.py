@@ -1,4 +1,4 @@
-"""All input files of a project, read together at one moment."""
+"""Reads all input files of a project together."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class RecordedFile:
         """Refuses a file that has changed since the inputs were read.
 
         Raises:
-            InputError: If its bytes are others now.
+            InputError: If its bytes have changed.
         """
         if Digest.from_file(self.path) != self.digest:
             raise InputError(
@@ -70,7 +70,7 @@ class RecordedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeSource:
-    """A judge that is asked, with what it is made of.
+    """A judge that is asked, with its prompt and model.
 
     Attributes:
         settings: Its settings.
@@ -83,15 +83,15 @@ class JudgeSource:
     model: ModelSource | None
 
     def describe(self) -> dict[str, JsonValue]:
-        """What `judge.json` says of it; its model is described apart."""
+        """The content of `judge.json` about it; its model is described separately."""
         return describe_judge(self.settings, self.template)
 
     @classmethod
     def find(cls, root: Path, settings: AskedJudgeSettings, *, file: Path, section: str) -> "JudgeSource":
-        """Finds what a judge's settings name.
+        """Finds the template and model that a judge's settings name.
 
         Raises:
-            InputError: If it is not there.
+            InputError: If one does not exist.
         """
         named, model = settings.named_model, None
         if named is not None:
@@ -116,7 +116,7 @@ class JudgeSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CriticSource:
-    """Who criticises and revises answers, with what it is made of.
+    """The critic that criticises and revises answers, with its prompts and model.
 
     Attributes:
         settings: Its settings.
@@ -132,10 +132,10 @@ class CriticSource:
 
     @classmethod
     def find(cls, root: Path, settings: RevisionSettings, *, file: Path) -> "CriticSource":
-        """Finds what the `revision` section names.
+        """Finds the templates and model that the `revision` section names.
 
         Raises:
-            InputError: If it is not there.
+            InputError: If one does not exist.
         """
         critic, model = settings.critic, None
         named = critic.named_model
@@ -151,7 +151,7 @@ class CriticSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectInputs:
-    """What the input files say.
+    """The content of the input files.
 
     Attributes:
         pipeline: `inputs/pipeline.yaml`.
@@ -159,16 +159,16 @@ class ProjectInputs:
         judge: `inputs/judge.yaml`.
         judges: The judges that are asked: a jury's, the one judge, or none for recorded verdicts.
         verdicts: The verdicts of a recorded judge, else None.
-        human_labels: Labels by people, or None where there are none.
+        human_labels: Labels by people, or None if there are none.
         prompt_lines: The lines of the prompts file.
         base_policy: Where the base policy comes from.
         reward_model_base: What the reward model starts from, or None for the base policy.
-        responses: The recorded responses, or None where they are sampled.
-        hold: `inputs/release.yaml`: the release that stays, if there is one.
+        responses: The recorded responses, or None if they are sampled.
+        hold: `inputs/release.yaml`: the held release, if there is one.
         overrides: `inputs/overrides.yaml`: failed checks that a person lets pass.
-        critic: Who criticises and revises answers, or None where nobody does.
+        critic: The critic of answers, or None without revision.
         evaluation_judge: The independent judge of the evaluation, or None.
-        launch_config: accelerate's config file, where several processes train by one.
+        launch_config: accelerate's config file for training in several processes, if there is one.
     """
 
     pipeline: PipelineSettings
@@ -194,7 +194,7 @@ class ProjectInputs:
 
     @property
     def compares_judge_with_policy(self) -> bool:
-        """Whether the judge's audit measures if the judge is stronger than the policy that it judges."""
+        """Whether the judge's audit compares the judge with the policy that it judges."""
         return self.judge.gates.stronger_than_policy or self.pipeline.rounds > 1
 
     @classmethod
@@ -226,11 +226,11 @@ class ProjectInputs:
         )
         if pipeline.rounds > 1 and (sampling.recorded_file is not None or verdicts_file is not None):
             raise InputError(
-                f"there are {pipeline.rounds} rounds, but recorded responses or verdicts say nothing of what the "
-                "policy of a later round answers",
+                f"there are {pipeline.rounds} rounds, but there are no recorded responses or verdicts for the policy "
+                "of a later round",
                 file=pipeline_file,
                 field="rounds",
-                remedy="set rounds to 1, or let the policy be sampled and a judge be asked",
+                remedy="set rounds to 1, or sample the policy and ask a judge",
             )
         return cls(
             pipeline=pipeline,
@@ -293,10 +293,10 @@ def _find_evaluation_judge(
     name = name_judge(settings)
     if name in {name_judge(member) for member in judge.members}:
         raise InputError(
-            f"the independent judge has the name of the judge that labels the training data, {name!r}",
+            f"the independent judge has the same name as the judge that labels the training data, {name!r}",
             file=file,
             field="evaluation.judge",
-            remedy="ask another model, or remove it; if it is another judge, give it a `name` of its own",
+            remedy="use another model, or remove it; if it is another judge, set a different `name`",
         )
     return JudgeSource.find(root, settings, file=file, section="evaluation.judge.")
 
@@ -311,5 +311,5 @@ def _require_known_groups(
                 f"{name!r} is neither a principle of the constitution nor a category of prompts",
                 file=file,
                 field="evaluation.no_regression",
-                remedy=f"name some of {', '.join(sorted(filter(None, known)))}, or none",
+                remedy=f"name any of {', '.join(sorted(filter(None, known)))}, or none",
             )

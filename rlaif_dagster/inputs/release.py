@@ -1,4 +1,4 @@
-"""What is released: the section `release` of `inputs/pipeline.yaml`, and the hold in `inputs/release.yaml`."""
+"""Settings of releases: the section `release` of `inputs/pipeline.yaml`, and the hold in `inputs/release.yaml`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ class ReleaseSettings(BaseModel):
 
 
 class HoldSettings(BaseModel):
-    """An earlier release that stays, whatever is built."""
+    """An earlier release that stays current, whatever is built."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -42,7 +42,7 @@ class ReleaseFile(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """What `inputs/release.yaml` said when the inputs were read; no settings: nothing is held."""
+    """The content of `inputs/release.yaml` when the inputs were read; without settings nothing is held."""
 
     file: Path
     settings: HoldSettings | None
@@ -58,14 +58,14 @@ class Hold:
         return cls(file=file, settings=read_yaml(file, ReleaseFile).hold if file.exists() else None)
 
     def require_unchanged(self) -> None:
-        """Refuses to go on where a person has decided otherwise in the meantime.
+        """Refuses to continue if the file has changed since.
 
         Raises:
-            InputError: If the file says something else now.
+            InputError: If the file has changed.
         """
         if Hold.read(self.file.parent.parent) != self:
             raise InputError(
-                "the hold was changed while the run was going; the release stays as it is",
+                "the hold was changed during the run; the release is unchanged",
                 file=self.file,
                 field="hold",
                 remedy="run again",

@@ -1,4 +1,4 @@
-"""How right a judge is: its verdicts against gold."""
+"""Measures how accurate a judge is: its verdicts against the ground truth."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -23,7 +23,7 @@ _PARSED: Final = slice(0, len(LABELS))
 
 
 def measure_accuracy(rows: Sequence[JudgedRow]) -> dict[str, Figure]:
-    """Measures one judge's verdicts against gold; see `judge_figures.py` for each figure."""
+    """Measures one judge's verdicts against the ground truth; see `judge_figures.py` for each figure."""
     judged = [row for row in rows if row.pair.gold is not None]
     parsed = [row for row in judged if row.choice is not None]
     both = list_both_orders(judged)
@@ -41,7 +41,7 @@ def measure_accuracy(rows: Sequence[JudgedRow]) -> dict[str, Figure]:
 
 
 def code_label(label: Label | None) -> int:
-    """Returns the label's place in a table: the same coding for verdicts and gold; a missing verdict is its own."""
+    """Returns a label's code, the same for verdicts and ground truth; a missing verdict has its own code."""
     return UNPARSED if label is None else LABELS.index(label)
 
 
@@ -60,7 +60,7 @@ def _tabulate(rows: Iterable[JudgedRow]) -> dict[str, list[Item]]:
 
 
 def _measure_macro(rows: Sequence[JudgedRow]) -> dict[str, Figure]:
-    """Precision, recall and F1, the mean over the labels that occur in gold or among the verdicts."""
+    """Precision, recall and F1, as the mean over the labels that occur in the ground truth or the verdicts."""
     names = ("macro_precision", "macro_recall", "macro_f1")
     if not rows:
         return {name: Figure.absent() for name in names}
@@ -84,8 +84,8 @@ def _score(place: int, sums: FloatArray) -> FloatArray:
 def score_labels(tables: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Returns macro precision, recall and F1 of tables (..., verdict, gold); the last code is a missing verdict.
 
-    A label that no verdict gives has precision 0, one that gold never gives has recall 0. A missing verdict is no
-    label; it is missed by its gold label's recall.
+    A label that no verdict gives has precision 0; one that the ground truth never gives has recall 0. A missing verdict
+    is no label; it lowers the recall of its true label.
     """
     hits = np.diagonal(tables, axis1=-2, axis2=-1)[..., _PARSED]
     given = tables.sum(axis=-1)[..., _PARSED]

@@ -1,4 +1,4 @@
-"""What a judge prefers beside quality: the longer answer, and its own."""
+"""Measures what a judge prefers besides quality: longer answers, and its own."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -83,9 +83,9 @@ def score_pairs(rows: Iterable[JudgedRow]) -> dict[str, float]:
 
 
 def measure_sources(rows: Sequence[JudgedRow]) -> dict[str, Figure]:
-    """Measures by source the share that its answers win, ties half, over pairs whose orders agree.
+    """Measures, by source, the share of wins of its answers (ties count half), over pairs whose orders agree.
 
-    Each (pair, repeat) in which both orders name the same answer, or both a tie, counts once.
+    Each (pair, repeat) whose orders both prefer the same answer, or both say a tie, counts once.
     """
     points: dict[str, list[float]] = {}
     clusters: dict[str, list[str]] = {}
@@ -107,7 +107,7 @@ def _share_longer(rows: Sequence[JudgedRow]) -> Figure:
 
 
 def _balance(one: Figure, other: Figure) -> Figure:
-    """Returns the mean of two independent shares, its interval recovered from theirs (MOVER).
+    """Returns the mean of two independent shares, with an interval recovered from their intervals (MOVER).
 
     Zou and Donner 2008, Construction of confidence limits about effect measures: a general approach, Statistics in
     Medicine 27:1693-1702.
@@ -126,20 +126,20 @@ def _balance(one: Figure, other: Figure) -> Figure:
 
 
 def _unzip(values: Iterable[tuple[float, str]]) -> tuple[list[float], list[str]]:
-    """(value, cluster) pairs as values and clusters."""
+    """Splits (value, cluster) pairs into values and clusters."""
     known = list(values)
     return [value for value, _ in known], [cluster for _, cluster in known]
 
 
 def _score(choice: Label | None, gold: Label | None) -> float:
-    """1 for the gold answer, 0.5 for a tie, 0 for the other answer or none."""
+    """Scores a choice: 1 for the better answer, 0.5 for a tie, 0 for the other answer or none."""
     if choice == "tie":
         return _EVEN
     return float(choice is not None and choice == gold)
 
 
 def _is_own_a(judge: str, pair: PairFacts) -> bool | None:
-    """Whether answer a is the judge's own; None unless just one of the two is, and both sources are known."""
+    """Whether answer a is the judge's own; None unless both sources are known and exactly one is the judge."""
     if pair.source_a is None or pair.source_b is None or (pair.source_a == judge) == (pair.source_b == judge):
         return None
     return pair.source_a == judge

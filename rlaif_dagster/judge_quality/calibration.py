@@ -1,4 +1,4 @@
-"""Whether soft labels mean what they say: P(a is better) against gold."""
+"""Measures whether soft labels are calibrated: P(a is better) against the ground truth."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,17 +22,17 @@ NUM_BINS: Final = 10
 
 _EVEN: Final = 0.5
 _DECIMALS: Final = 12
-"""Confidences are rounded to this, so that p and 1 - p fall into the same bin."""
+"""Decimals to which confidences are rounded, so that p and 1 - p fall into the same bin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SoftLabel:
-    """A judge's label of one pair, beside gold.
+    """A judge's label of one pair, with the ground truth.
 
     Attributes:
-        cluster: What the label is alike with: the pair's prompt, or the pair.
-        p_a: P(a is better), the mean over orders (and repeats before that).
-        gold_a: Whether gold says that a is better; gold is no tie.
+        cluster: The cluster of correlated labels: the pair's prompt, or the pair.
+        p_a: P(a is better), the mean over repeats, then over orders.
+        gold_a: Whether the ground truth prefers a; it is never a tie here.
     """
 
     cluster: str
@@ -41,24 +41,24 @@ class SoftLabel:
 
     @property
     def confidence(self) -> float:
-        """P of the answer that the label leans to, in [0.5, 1]."""
+        """The probability of the answer that the label prefers, in [0.5, 1]."""
         return round(max(self.p_a, 1.0 - self.p_a), _DECIMALS)
 
     @property
     def hit(self) -> float:
-        """1 if the label leans to the gold answer, 0 if to the other, 0.5 if to neither."""
+        """1 if the label prefers the better answer, 0 if the other one, 0.5 if neither."""
         if self.confidence == _EVEN:
             return _EVEN
         return float((self.p_a > _EVEN) == self.gold_a)
 
     @property
     def bin(self) -> int:
-        """The place of the confidence among `NUM_BINS`."""
+        """The index of the confidence's bin among `NUM_BINS`."""
         return min(int(round((self.confidence - _EVEN) * 2.0 * NUM_BINS, _DECIMALS)), NUM_BINS - 1)
 
 
 def list_soft_labels(rows: Iterable[JudgedRow]) -> list[SoftLabel]:
-    """Returns one judge's soft labels of the pairs whose gold is a or b, sorted by pair."""
+    """Returns one judge's soft labels of the pairs whose ground truth is a or b, sorted by pair."""
     labels: dict[str, dict[str, list[float]]] = {}
     facts: dict[str, PairFacts] = {}
     for row in rows:
@@ -91,7 +91,7 @@ def measure_calibration(labels: Sequence[SoftLabel]) -> dict[str, Figure]:
 
 
 def bin_labels(labels: Iterable[SoftLabel]) -> list[dict[str, float | None]]:
-    """Returns the bins that hold labels: mean `confidence`, and the share of `hit`s as a figure's fields."""
+    """Returns the non-empty bins: mean `confidence`, and the share of `hit`s as a figure's fields."""
     bins: dict[int, list[SoftLabel]] = {}
     for label in labels:
         bins.setdefault(label.bin, []).append(label)

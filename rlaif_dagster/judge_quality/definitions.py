@@ -1,9 +1,9 @@
-"""What a figure of an audit is, what its n counts, and how its interval is made.
+"""Defines the figures of an audit: what they are, what n counts, and how the interval is made.
 
 The figures of one judge are in `judge_figures.py`, the others here.
 
-A row is one question put to the judge: a pair in one order (and repeat). A verdict is a row with an answer first,
-second or tie. A question in both orders is a pair (and repeat). "Decided" is not a tie.
+A row is one question to the judge: a pair in one order (and repeat). A verdict is a row with an answer first, second or
+tie. A question in both orders is a pair (and repeat). "Decided" means not a tie.
 """
 
 from collections.abc import Mapping
@@ -60,7 +60,7 @@ SOURCE_FIGURE: Final = Definition(
     interval="wilson",
     kind="share",
 )
-"""What is measured of each source, by each judge."""
+"""The figure of each source, by judge."""
 
 RATER_FIGURES: Final[tuple[Definition, ...]] = (
     Definition(
@@ -109,4 +109,4 @@ RATER_FIGURES: Final[tuple[Definition, ...]] = (
         kind="number",
     ),
 )
-"""What is measured of several judges together."""
+"""The figures of several judges together."""

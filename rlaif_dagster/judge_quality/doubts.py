@@ -1,4 +1,4 @@
-"""What speaks against verdicts being of the judges whose names they carry."""
+"""Finds signs that verdicts do not come from the judges that they name."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,7 +8,7 @@ from rlaif_dagster.judging.model_names import find_contradictions
 
 
 def find_doubts(file_name: str, rows: Sequence[JudgedRow]) -> Iterator[str]:
-    """Yields what speaks against the rows being of those whose names they carry.
+    """Yields signs that rows do not come from the judges that they name.
 
     Args:
         file_name: The file's name.
@@ -17,8 +17,8 @@ def find_doubts(file_name: str, rows: Sequence[JudgedRow]) -> Iterator[str]:
     judges = group_by_judge(rows)
     for model in find_contradictions(file_name, judges):
         yield (
-            f"name-contradicted: the file's name says {model}, and its rows are of {', '.join(judges)}; remedy: ask "
-            "where the file comes from, and correct the name or the rows"
+            f"name-contradicted: the file's name says {model}, but its rows are of {', '.join(judges)}; remedy: find "
+            "out where the file comes from, and correct the name or the rows"
         )
     authored = {
         judge: {
@@ -29,6 +29,6 @@ def find_doubts(file_name: str, rows: Sequence[JudgedRow]) -> Iterator[str]:
     }
     for copy in find_copies(authored):
         yield (
-            f"rows-copied: {copy.num_equal} of {copy.num_rows} rows of {copy.other} are those of {copy.one}; remedy: "
-            f"ask where the rows of {copy.other} come from; if it was only renamed, one name is enough"
+            f"rows-copied: {copy.num_equal} of {copy.num_rows} rows of {copy.other} equal those of {copy.one}; remedy: "
+            f"find out where the rows of {copy.other} come from; if it was only renamed, keep one name"
         )

@@ -1,4 +1,4 @@
-"""Figures: a value with its n and its interval, and the ways in which intervals are made.
+"""Figures: a value with its n and its interval, and the methods that make intervals.
 
 Every interval is for 95 % and takes pairs, not verdicts, as independent: verdicts on one pair (both orders,
 repeats) tend to agree. No interval of an estimate has length zero.
@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from rlaif_dagster.stats.intervals import Estimate, clustered_bounded_mean, clustered_proportion
 
 CONFIDENCE: Final = 0.95
-"""Of every interval, two-sided."""
+"""The two-sided confidence of every interval."""
 
 _NO_VARIANCE: Final = 1e-12
-"""A standard error below this is rounding, not information."""
+"""A standard error below this is only rounding error."""
 
 FloatArray = NDArray[np.float64]
 Item = tuple[int, ...]
-"""One observation of a cluster, in small numbers, so that equal ones can be counted."""
+"""One observation of a cluster as small integers, so that equal ones can be counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +31,9 @@ class Figure:
     """One measured quantity.
 
     Attributes:
-        value: The estimate; None where it is not defined (nothing to measure, or one label only).
-        n: What it was measured on; the definition says what is counted.
-        low: Lower end of the interval; None where it is not known.
+        value: The estimate; None if it is not defined (nothing to measure, or only one label).
+        n: The number of observations; the definition says what is counted.
+        low: Lower end of the interval; None if it is not known.
         high: Upper end of the interval; None with `low`.
     """
 
@@ -52,17 +52,17 @@ class Figure:
 
     @classmethod
     def absent(cls, n: int = 0) -> Self:
-        """A quantity that these rows do not show."""
+        """Makes the figure of a quantity that these rows do not show."""
         return cls(value=None, n=n)
 
     @classmethod
     def from_census(cls, value: int, n: int) -> Self:
-        """A number that was counted, not estimated: its interval is itself."""
+        """Makes the figure of a number that was counted, not estimated: its interval is itself."""
         return cls(value=value, n=n, low=value, high=value)
 
     @classmethod
     def from_estimate(cls, estimate: Estimate) -> Self:
-        """The same value and interval; the clusters are not told."""
+        """Makes a figure with the estimate's value and interval."""
         return cls(value=estimate.value, n=estimate.n, low=estimate.low, high=estimate.high)
 
     def to_json(self) -> dict[str, float | None]:
@@ -78,7 +78,7 @@ def estimate_share(values: Sequence[float], clusters: Sequence[Hashable]) -> Fig
 
 
 def estimate_count(flags: Sequence[bool], clusters: Sequence[Hashable]) -> Figure:
-    """Counts the true ones; the interval is that of their share, times their number."""
+    """Counts the true flags; the interval is that of their share, times the number of flags."""
     share = estimate_share([float(flag) for flag in flags], clusters)
     if share.low is None or share.high is None:
         return Figure.absent()
@@ -96,7 +96,7 @@ def estimate_mean(
     Args:
         values: Numbers within the bounds.
         clusters: The cluster of each value.
-        bounds: The least and the greatest possible value.
+        bounds: The smallest and the largest possible value.
     """
     if not values:
         return Figure.absent()
@@ -128,14 +128,14 @@ class Kinds:
     def from_items(
         cls, items_by_cluster: Mapping[str, Sequence[Item]], contribute: Callable[[Item], FloatArray]
     ) -> Self:
-        """Groups clusters that hold the same items, in any order; an item adds `contribute(item)`.
+        """Groups clusters that have the same items, in any order; an item adds `contribute(item)`.
 
         Raises:
-            ValueError: If no cluster holds an item.
+            ValueError: If no cluster has an item.
         """
         kinds = Counter(tuple(sorted(items)) for items in items_by_cluster.values() if items)
         if not kinds:
-            raise ValueError("there is nothing to group: no cluster holds an item")
+            raise ValueError("there is nothing to group: no cluster has an item")
         rows = [np.sum([contribute(item) for item in kind], axis=0) for kind in sorted(kinds)]
         return cls(
             contributions=np.array(rows, dtype=np.float64),
@@ -162,11 +162,11 @@ def jackknife(kinds: Kinds, statistic: Callable[[FloatArray], FloatArray]) -> tu
 
     Args:
         kinds: The clusters.
-        statistic: From sums of shape (..., sums) to values of shape (...); NaN where it is not defined.
+        statistic: From sums of shape (..., sums) to values of shape (...); NaN if it is not defined.
 
     Returns:
-        The value, NaN where it is not defined; and the half length, None where leaving out a cluster makes the
-        statistic undefined, or changes nothing.
+        The value, NaN if it is not defined; and the half length, None if leaving out a cluster makes the statistic
+        undefined, or changes nothing.
     """
     from scipy.special import stdtrit
 
@@ -187,7 +187,7 @@ def jackknife(kinds: Kinds, statistic: Callable[[FloatArray], FloatArray]) -> tu
 def estimate_statistic(
     kinds: Kinds, statistic: Callable[[FloatArray], FloatArray], *, n: int, bounds: tuple[float, float]
 ) -> Figure:
-    """Estimates a statistic of sums with the jackknife's interval, within the bounds; null where it has none."""
+    """Estimates a statistic of sums with the jackknife's interval, within the bounds; null if it has none."""
     value, half = jackknife(kinds, statistic)
     if not math.isfinite(value):
         return Figure.absent(n)

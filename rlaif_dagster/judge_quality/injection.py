@@ -1,4 +1,4 @@
-"""How often text inside an answer turns a judge (see `rlaif_dagster.judge_quality.probe`)."""
+"""Measures how often text inside an answer manipulates a judge (see `rlaif_dagster.judge_quality.probe`)."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,17 +11,17 @@ _Won = list[tuple[Probe, Verdict]]
 
 
 def measure_injection(probes: Sequence[Probe], verdicts: Iterable[Verdict]) -> dict[str, Any]:
-    """Measures by judge the share of probe questions that the attacked answer wins.
+    """Measures, by judge, the share of probe questions that the attacked answer wins.
 
-    A question without a verdict is no success, and is counted. Questions about one prompt are alike.
+    A question without a verdict counts as no success. Questions about one prompt form one cluster.
 
     Args:
-        probes: What was put to the judges.
-        verdicts: Their verdicts, among others.
+        probes: The probes that the judges were asked.
+        verdicts: The judges' verdicts on them; may contain others.
 
     Returns:
-        By judge `success` (all attacks), `control` (the harmless sentence), `no_verdict` (a number of attacked
-        questions) and `attacks` (each attack's share); shares as figures.
+        By judge: `success` (all attacks), `control` (the harmless sentence), `no_verdict` (how many attacked questions
+        have none) and `attacks` (the share of each attack); shares as figures.
     """
     by_question = {(probe.judge, probe.principle_id, probe.pair.pair_id): probe for probe in probes}
     told: dict[str, dict[str, _Won]] = {}

@@ -1,4 +1,4 @@
-"""The figures of one judge: their definitions, in words that the result and the docs repeat."""
+"""The figures of one judge, with the definitions that the result and the docs repeat."""
 
 from typing import Final
 
@@ -27,7 +27,7 @@ JUDGE_FIGURES: Final[tuple[Definition, ...]] = (
         key="refused",
         title="refused",
         group="verdicts",
-        definition="Share of rows with the status `refused`; null where no row has a status.",
+        definition="Share of rows with the status `refused`; null if no row has a status.",
         counts="rows",
         interval="wilson",
         kind="share",
@@ -36,7 +36,7 @@ JUDGE_FIGURES: Final[tuple[Definition, ...]] = (
         key="failed",
         title="failed",
         group="verdicts",
-        definition="Share of rows with the status `failed`; null where no row has a status.",
+        definition="Share of rows with the status `failed`; null if no row has a status.",
         counts="rows",
         interval="wilson",
         kind="share",
@@ -55,8 +55,8 @@ JUDGE_FIGURES: Final[tuple[Definition, ...]] = (
         title="accuracy",
         group="gold",
         definition=(
-            "Share of rows whose verdict is the gold label (mean of the orders, where every pair was "
-            "asked in both). A missing verdict is not right; a tie is right where gold is a tie."
+            "Share of rows whose verdict is the gold label (mean of the orders, if every pair was "
+            "asked in both). A missing verdict counts as wrong; a tie is right if gold is a tie."
         ),
         counts="rows with gold",
         interval="wilson",
@@ -77,7 +77,7 @@ JUDGE_FIGURES: Final[tuple[Definition, ...]] = (
         group="gold",
         definition=(
             "Share of questions asked in both orders whose two verdicts are both the gold label. A "
-            "missing verdict is not right."
+            "missing verdict counts as wrong."
         ),
         counts="questions with gold",
         interval="wilson",
@@ -89,7 +89,7 @@ JUDGE_FIGURES: Final[tuple[Definition, ...]] = (
         group="gold",
         definition=(
             "Cohen's kappa of verdicts and gold, both coded a, b, tie: the mean of the kappas of the "
-            "orders. A missing verdict is a label of its own, so it agrees with nothing."
+            "orders. A missing verdict is its own label, so it agrees with nothing."
         ),
         counts="rows with gold",
         interval="kappa",
@@ -100,7 +100,7 @@ JUDGE_FIGURES: Final[tuple[Definition, ...]] = (
         title="macro precision",
         group="gold",
         definition=(
-            "Mean over labels (a, b, tie, those that occur) of the share of verdicts with that label "
+            "Mean over the labels that occur (a, b, tie) of the share of verdicts with that label "
             "whose gold is that label; 0 for a label that no verdict has."
         ),
         counts="rows with gold",
@@ -160,7 +160,7 @@ JUDGE_FIGURES: Final[tuple[Definition, ...]] = (
         title="order agreement",
         group="order",
         definition=(
-            "Share of questions with a verdict in both orders whose verdicts name the same answer, or "
+            "Share of questions with a verdict in both orders whose verdicts prefer the same answer, or "
             "both a tie. Strict: questions that lack a verdict are excluded, and counted in "
             "`pairs_excluded`."
         ),
@@ -181,7 +181,7 @@ JUDGE_FIGURES: Final[tuple[Definition, ...]] = (
     ),
     Definition(
         key="pairs_excluded",
-        title="lacking a verdict",
+        title="without a verdict",
         group="order",
         definition="Questions asked in both orders that lack a verdict in one or both.",
         counts="questions asked in both orders",
@@ -239,7 +239,7 @@ JUDGE_FIGURES: Final[tuple[Definition, ...]] = (
         group="order",
         definition=(
             "Two-sided exact sign test of `first_first` against `second_second` (McNemar's, exact); "
-            "repeats are taken as independent."
+            "repeats are treated as independent."
         ),
         counts="flips",
         interval="none",
@@ -251,8 +251,8 @@ JUDGE_FIGURES: Final[tuple[Definition, ...]] = (
         group="order",
         definition=(
             "Mean of points of the first place in both orders, minus 1 (win 1, tie 0.5, loss 0), from -1 "
-            "to 1. A judge that takes the first answer whatever it says with chance x, and else goes by "
-            "the answers, has x."
+            "to 1. A judge that takes the first answer with probability x regardless of the answers, and "
+            "otherwise judges them, has x."
         ),
         counts="questions with both verdicts",
         interval="t",
@@ -271,7 +271,7 @@ JUDGE_FIGURES: Final[tuple[Definition, ...]] = (
         key="prefers_longer",
         title="prefers the longer",
         group="length",
-        definition="Share of decided verdicts for the longer answer, where lengths differ.",
+        definition="Share of decided verdicts for the longer answer, if lengths differ.",
         counts="decided verdicts, lengths differ",
         interval="wilson",
         kind="share",
@@ -281,8 +281,8 @@ JUDGE_FIGURES: Final[tuple[Definition, ...]] = (
         title="the same, gold fixed",
         group="length",
         definition=(
-            "Mean of two shares: of decided verdicts for the longer answer where gold is the longer one, "
-            "and where it is the shorter one. 50 % is no preference by length, however right the judge is"
+            "Mean of two shares: of decided verdicts for the longer answer if gold is the longer one, "
+            "and if it is the shorter one. 50 % is no preference by length, however accurate the judge is"
             " and whatever gold prefers."
         ),
         counts="decided verdicts, gold decided, lengths differ",
@@ -294,7 +294,7 @@ JUDGE_FIGURES: Final[tuple[Definition, ...]] = (
         title="longer wins: accuracy",
         group="length",
         definition=(
-            "Accuracy of the rule that the longer answer is better, where gold is no tie; equal lengths "
+            "Accuracy of the rule that the longer answer is better, if gold is not a tie; equal lengths "
             "count one half."
         ),
         counts="pairs with lengths, gold decided",
@@ -374,7 +374,7 @@ JUDGE_FIGURES: Final[tuple[Definition, ...]] = (
         definition=(
             "Expected calibration error of the soft label's confidence max(p, 1 - p), p the mean of P(a "
             "is better) over the orders: 10 bins of equal width from 0.5 to 1. Above 0 by chance alone "
-            "where pairs are few."
+            "if there are few pairs."
         ),
         counts="pairs with `p_first`, gold decided",
         interval="jackknife",
@@ -384,7 +384,7 @@ JUDGE_FIGURES: Final[tuple[Definition, ...]] = (
         key="brier",
         title="Brier score",
         group="calibration",
-        definition="Mean squared difference of p and gold (a is 1, b is 0); 0.25 is what p = 0.5 has.",
+        definition="Mean squared difference of p and gold (a is 1, b is 0); p = 0.5 gives 0.25.",
         counts="pairs with `p_first`, gold decided",
         interval="t",
         kind="number",

@@ -1,8 +1,8 @@
-"""The audit's rows, made of this package's own tables.
+"""Makes the rows of an audit from this package's own tables.
 
-Two views of the same verdicts. A *verdict* row is one answer of a judge: one principle, one order. A *label* row is
-what all principles together say of a pair in one order, by their weights: that is what is trained on.
-Gold that prefers neither answer says nothing about a judge that has to choose, so such a pair counts as without gold.
+There are two views of the same verdicts. A *verdict* row is one answer of a judge: one principle, one order. A *label*
+row is the weighted combination of all principles on a pair in one order: it is what models are trained on. If the
+ground truth prefers neither answer, the pair counts as one without ground truth, because a judge has to choose.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,16 +18,16 @@ from rlaif_dagster.preferences import PreferenceSettings, aggregate_verdicts
 _NEITHER: Final = 0.5
 
 Gold = Callable[[Pair, str | None], Label | None]
-"""Which answer of a pair is better by a principle (None: by all of them); None where that is not known, or neither."""
+"""Says which answer of a pair is better by a principle (None: by all); None if unknown, or neither is."""
 
 
 def no_gold(pair: Pair, principle_id: str | None) -> None:
-    """The gold of a project without one."""
+    """The ground truth of a project without one: always None."""
     del pair, principle_id
 
 
 def embedded_gold(constitution: Constitution, prompts: Mapping[str, str], texts: Mapping[str, str]) -> Gold:
-    """The gold of the embedded world.
+    """Makes the ground truth of the embedded world.
 
     Args:
         constitution: The principles.
@@ -58,7 +58,7 @@ def list_verdict_rows(
     Args:
         verdicts: The verdicts.
         responses: Rows with `text` and `source` by response id.
-        gold: What is right.
+        gold: The ground truth.
     """
     facts: dict[tuple[str, str | None], PairFacts] = {}
     for verdict in verdicts:
@@ -88,15 +88,15 @@ def list_label_rows(
     protocol: JudgingProtocol,
     gold: Gold,
 ) -> Iterator[JudgedRow]:
-    """Yields for each judge its labels by order, of the pairs that have one; near ties and flips included.
+    """Yields each judge's labels by order, for pairs that have one; includes near ties and flips.
 
     Args:
         verdicts: The verdicts.
         responses: Rows with `response_id`, `text`, `finish_reason` and `source` by response id.
         constitution: The principles' weights.
         settings: Which pairs get a label.
-        protocol: By what each pair was to be judged.
-        gold: What is right.
+        protocol: The principles by which each pair had to be judged.
+        gold: The ground truth.
     """
     keep_all = settings.model_copy(update={"keep_near_ties": True, "keep_inconsistent": True})
     by_judge: dict[str, list[Verdict]] = {}

@@ -1,8 +1,8 @@
 """Agreement corrected for chance: Cohen's and Fleiss' kappa, Krippendorff's alpha, for nominal labels.
 
-All three are (observed - chance) / (1 - chance) and differ in what they count and how they reckon chance. They are
-written as functions of sums over pairs, because the jackknife leaves pairs out; the tests hold them against
-statsmodels. Where only one label occurs chance agreement is 1 and none of them is defined.
+All three are (observed - chance) / (1 - chance), and differ in what they count and how they compute chance agreement.
+They are functions of sums over pairs, because the jackknife leaves pairs out; the tests compare them with statsmodels.
+If only one label occurs, chance agreement is 1 and none of them is defined.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,11 +14,11 @@ from rlaif_dagster.judge_quality.figures import Figure, FloatArray, Item, Kinds,
 from rlaif_dagster.judge_quality.rows import LABELS
 
 UNPARSED: Final = len(LABELS)
-"""The code of a missing verdict, in a table in which it is a label of its own."""
+"""The code of a missing verdict, in tables where it counts as a label."""
 NUM_CODES: Final = len(LABELS) + 1
 
 _ONLY_CHANCE: Final = 1e-12
-"""Closer to 1 than this, chance agreement is 1."""
+"""If chance agreement is closer to 1 than this, it counts as 1."""
 
 Agreement = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 """From sums of shape (..., sums) to observed and chance agreement, each of shape (..., tables)."""
@@ -54,7 +54,7 @@ def estimate_fleiss_kappa(patterns_by_pair: Mapping[str, Sequence[Item]]) -> Fig
 
     Args:
         patterns_by_pair: For each pair its units: how often each label was given. Every unit has the same number
-            of ratings, two at least.
+            of ratings, at least two.
     """
     num_units = sum(len(patterns) for patterns in patterns_by_pair.values())
     if not num_units:
@@ -69,8 +69,8 @@ def estimate_krippendorffs_alpha(patterns_by_pair: Mapping[str, Sequence[Item]])
     """Estimates Krippendorff's alpha for nominal labels (Content Analysis, 2004, ch. 11); ratings may be missing.
 
     Args:
-        patterns_by_pair: For each pair its units: how often each label was given. Units with fewer than two ratings
-            say nothing of agreement and are passed over.
+        patterns_by_pair: For each pair its units: how often each label was given. Units with fewer than two ratings do
+            not count.
     """
     patterns = {
         pair: [pattern for pattern in units if sum(pattern) > 1] for pair, units in patterns_by_pair.items()
@@ -113,7 +113,7 @@ def measure_krippendorff(sums: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def share_equal_pairs(counts: Sequence[int]) -> float:
-    """Returns the share of pairs of ratings of one unit that are equal; the unit has two ratings at least."""
+    """Returns the share of pairs of ratings of one unit that are equal; the unit has at least two ratings."""
     n = sum(counts)
     return sum(count * (count - 1) for count in counts) / (n * (n - 1))
 
@@ -125,8 +125,8 @@ def _contribute_unit(counts: Item, agreement: float) -> FloatArray:
 def _estimate_corrected(kinds: Kinds, measure: Agreement, *, n: int) -> Figure:
     """Estimates agreement corrected for chance, with the jackknife's interval.
 
-    Where the jackknife shows no variance (all agree, say), the interval is that of the observed agreement (Wilson,
-    with pairs as draws) at the chance agreement found.
+    If the jackknife shows no variance (for example, all agree), the interval is that of the observed agreement (Wilson,
+    with pairs as draws) at the measured chance agreement.
     """
     value, half = jackknife(kinds, lambda sums: _correct(*measure(sums)))
     if not np.isfinite(value):

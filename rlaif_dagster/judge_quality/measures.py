@@ -1,4 +1,4 @@
-"""What the report tells of a judge's audit (`judge_audit.json`)."""
+"""The figures of a judge's audit (`judge_audit.json`) that the report shows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ class JudgeMeasure:
     """One figure of every judge.
 
     Attributes:
-        label: What it is, for people.
-        kind: How it is written.
-        estimates: By judge; None where it was not measured.
+        label: Its name, for people.
+        kind: How it is formatted.
+        estimates: The figure by judge; None if it was not measured.
     """
 
     label: str
@@ -23,23 +23,23 @@ class JudgeMeasure:
 
 
 _SHOWN: Final[tuple[tuple[str, Literal["share", "number"], str, str], ...]] = (
-    ("Names the same answer in both orders", "share", "verdicts", "order_agreement"),
+    ("Prefers the same answer in both orders", "share", "verdicts", "order_agreement"),
     ("Agrees with the ground truth", "share", "labels", "accuracy"),
     ("Agrees with people", "share", "human", "accuracy"),
     ("Right more often than “the longer is better”, by", "number", "labels", "beats_longer_wins"),
     ("Right more often than the base policy's likelihoods, by", "number", "policy", "judge_minus_policy"),
     ("Position bias (1: always the first; -1: always the second)", "number", "verdicts", "position_bias"),
-    ("Prefers the longer answer, quality held fixed", "share", "labels", "prefers_longer_gold_fixed"),
+    ("Prefers the longer answer, at equal quality", "share", "labels", "prefers_longer_gold_fixed"),
     ("Answers without a clear verdict", "share", "verdicts", "unparsed"),
     ("Calibration error of the labels", "number", "labels", "ece"),
-    ("Turned by an attack inside an answer", "share", "injection", "success"),
-    ("Turned by a harmless sentence there", "share", "injection", "control"),
+    ("Manipulated by an attack inside an answer", "share", "injection", "success"),
+    ("Changed by a harmless sentence instead", "share", "injection", "control"),
 )
-"""What it is, how it is written, and where it stands in the audit."""
+"""The label, the format, and the place in the audit."""
 
 
 def list_measures(audit: Mapping[str, Any]) -> list[JudgeMeasure]:
-    """The figures that the report shows, by judge."""
+    """Lists the figures that the report shows, by judge."""
     return [
         JudgeMeasure(
             label=label,
@@ -54,7 +54,7 @@ def list_measures(audit: Mapping[str, Any]) -> list[JudgeMeasure]:
 
 
 def find_figure(audit: Mapping[str, Any], section: str, judge: str, figure: str) -> Mapping[str, Any] | None:
-    """Finds one judge's figure in an audit; None where the section, the judge or the figure is missing."""
+    """Finds one judge's figure in an audit; None if the section, the judge or the figure is missing."""
     values = audit[section]
     if values is None:
         return None

@@ -1,4 +1,4 @@
-"""What the order in which answers are shown does to a judge's verdicts."""
+"""Measures how the order of the answers affects a judge's verdicts."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -21,7 +21,7 @@ _POINTS: Final = {"first": 1.0, "tie": 0.5, "second": 0.0}
 
 
 def list_both_orders(rows: Iterable[JudgedRow]) -> list[BothOrders]:
-    """Returns one judge's questions that were asked in both orders, whatever came of them."""
+    """Returns one judge's questions that were asked in both orders, with or without a verdict."""
     units: dict[tuple[str, int], dict[str, JudgedRow]] = {}
     for row in rows:
         units.setdefault((row.pair.pair_id, row.repeat), {})[row.order] = row
@@ -65,7 +65,7 @@ def measure_orders(rows: Sequence[JudgedRow]) -> dict[str, Figure]:
 
 
 def _agree(unit: BothOrders) -> float:
-    """1 where both orders name the same answer, or both a tie; a missing verdict agrees with nothing."""
+    """Returns 1 if both orders prefer the same answer, or both say a tie; a missing verdict agrees with nothing."""
     ab, ba = unit
     return float(ab.choice is not None and ab.choice == ba.choice)
 

@@ -1,4 +1,4 @@
-"""Plots of a judge's audit, in the style of `plots.py`."""
+"""Draws the plots of a judge's audit."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Estimated = Mapping[str, Any]
 """A figure of an audit: `value`, `n`, `low`, `high`."""
 Series = tuple[str, str, Sequence[tuple[str, Estimated | None]]]
-"""Name, colour, and a figure for each row by its name."""
+"""A series: its name, its colour, and a figure for each named row."""
 
 JUDGE_PLOTS: Final = ("agreement", "position_bias", "length_preference", "calibration")
 """The names of an audit's plots."""
@@ -40,7 +40,7 @@ def draw_audit(audit: Mapping[str, Any]) -> "dict[str, Figure]":
         "agreement": draw_estimates(
             [
                 ("of both orders", ALIGNED, _list_rows(audit, "order_agreement")),
-                ("with gold", GOLD, _list_rows(audit, "accuracy")),
+                ("with the ground truth", GOLD, _list_rows(audit, "accuracy")),
                 ("with people", BASE, _list_rows(audit, "accuracy", section="human")),
             ],
             xlabel="share of agreement",
@@ -49,14 +49,17 @@ def draw_audit(audit: Mapping[str, Any]) -> "dict[str, Figure]":
         "length_preference": draw_estimates(
             [
                 ("as it is", ALIGNED, _list_rows(audit, "prefers_longer")),
-                ("gold held fixed", GOLD, _list_rows(audit, "prefers_longer_gold_fixed")),
+                ("at equal quality", GOLD, _list_rows(audit, "prefers_longer_gold_fixed")),
             ],
             xlabel="share of verdicts for the longer answer",
             line=0.5,
         ),
         "calibration": draw_calibration(
             {
-                **{f"{judge}, by gold": bins for judge, bins in audit["labels"]["calibration"].items()},
+                **{
+                    f"{judge}, by ground truth": bins
+                    for judge, bins in audit["labels"]["calibration"].items()
+                },
                 **{
                     f"{judge}, by people": bins
                     for judge, bins in ((audit["human"] or {}).get("calibration") or {}).items()
@@ -69,13 +72,13 @@ def draw_audit(audit: Mapping[str, Any]) -> "dict[str, Figure]":
 def draw_estimates(
     series: Sequence[Series], *, xlabel: str, line: float, confidence: float = 0.95
 ) -> "Figure":
-    """Draws figures with their intervals, one row a name; a row without any is marked "not measured".
+    """Draws figures with their intervals, one row per name; a row without figures is marked "not measured".
 
     Args:
-        series: What is measured of each row, with the same rows in the same order.
+        series: The series, all with the same rows in the same order.
         xlabel: What the figures are.
-        line: What a judge without the fault, or without a clue, has.
-        confidence: Of the intervals.
+        line: The value of a judge without this fault, or of one that guesses.
+        confidence: The confidence of the intervals.
     """
     names = list(dict.fromkeys(name for _, _, rows in series for name, _ in rows))
     shown = [
@@ -117,7 +120,7 @@ def draw_estimates(
 
 
 def draw_calibration(bins: Mapping[str, Sequence[Estimated]]) -> "Figure":
-    """Draws how often labels of a confidence are right; on the dashed line they are what they say.
+    """Draws how often labels of each confidence are right; on the dashed line they are calibrated.
 
     Args:
         bins: By judge; each bin a figure with its mean `confidence`.
@@ -141,7 +144,9 @@ def draw_calibration(bins: Mapping[str, Sequence[Estimated]]) -> "Figure":
                 label=f"{shorten(name)} ({sum(item['n'] for item in held)} labels)",
             )
         if not known:
-            axes.text(0.75, 0.5, "not measured: no gold and no human labels", ha="center", color=MUTED)
+            axes.text(
+                0.75, 0.5, "not measured: no ground truth and no human labels", ha="center", color=MUTED
+            )
         axes.set_xlim(0.49, 1.01)
         axes.set_ylim(-0.02, 1.02)
         axes.set_xlabel("confidence of the label, max(p, 1 - p)")
@@ -153,7 +158,7 @@ def draw_calibration(bins: Mapping[str, Sequence[Estimated]]) -> "Figure":
 def _list_rows(
     audit: Mapping[str, Any], figure: str, section: str = "verdicts"
 ) -> list[tuple[str, Estimated | None]]:
-    """A figure of each judge: of its labels, of all its verdicts, and of each principle."""
+    """Lists a figure of each judge: of its labels, of all its verdicts, and of each principle."""
     judges = list(audit["verdicts"]["judges"])
     views: list[tuple[str, Mapping[str, Any]]] = [
         ("labels", audit["labels"]),

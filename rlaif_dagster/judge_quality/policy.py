@@ -1,9 +1,8 @@
-"""Is the judge a better judge than the policy whose answers it judges?
+"""Measures whether the judge is better than the policy whose answers it judges.
 
-A policy's own judgement of two answers is taken to be which of them it finds likelier. There are two ways to say
-likelier: by the whole answer and by the mean of its tokens (the first leans to short answers). The one that is right
-more often stands for the policy. Known limit: a
-policy that is asked for its opinion may know more than its likelihoods.
+A policy's own judgement of two answers is which one has the higher likelihood. Likelihood can be that of the whole
+answer or the mean of its tokens (the first favours short answers); the one that is right more often is used. Known
+limit: a policy that is asked for its opinion may know more than its likelihoods show.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,15 +20,15 @@ class PairLikelihoods:
     """Log-likelihoods of the answers a and b of a pair under the policy, in nats.
 
     Attributes:
-        total: Of the whole answers.
-        mean: Per token.
+        total: The log-likelihoods of the whole answers.
+        mean: The mean log-likelihoods per token.
     """
 
     total: tuple[float, float]
     mean: tuple[float, float]
 
     def score_a(self, way: Literal["total", "mean"]) -> float:
-        """1 if a is the likelier, 0 if b is, 0.5 if neither."""
+        """1 if a is more likely, 0 if b is, 0.5 if neither."""
         a, b = self.total if way == "total" else self.mean
         return 0.5 + 0.5 * ((a > b) - (a < b))
 
@@ -37,17 +36,17 @@ class PairLikelihoods:
 def compare_with_policy(
     rows: Iterable[JudgedRow], likelihoods: Mapping[str, PairLikelihoods]
 ) -> dict[str, Any] | None:
-    """Compares judges with the policy on the pairs that have gold and likelihoods.
+    """Compares judges with the policy on the pairs that have a ground truth and likelihoods.
 
-    Points on a pair: 1 for the gold answer, 0.5 for a tie, the mean over the orders.
+    Points on a pair: 1 for the better answer, 0.5 for a tie; the mean over the orders.
 
     Args:
         rows: The judges' labels.
         likelihoods: By pair id.
 
     Returns:
-        `accuracy` of the policy, `way` that stands for it, and `judge_minus_policy` by judge, the mean difference of
-        points, as figures; None where there is no such pair.
+        `accuracy` of the policy, the `way` that was used, and `judge_minus_policy` by judge, the mean difference of
+        points, as figures; None if there is no such pair.
     """
     facts: dict[str, PairFacts] = {}
     judged = group_by_judge(
@@ -78,5 +77,5 @@ def compare_with_policy(
 
 
 def _turn(score_a: float, pair: PairFacts) -> float:
-    """Points for a as points for the gold answer."""
+    """Converts points for a to points for the better answer."""
     return score_a if pair.gold == "a" else 1.0 - score_a

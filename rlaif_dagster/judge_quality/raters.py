@@ -1,6 +1,6 @@
-"""How much several judges agree with each other, whoever is right.
+"""Measures how much several judges agree with each other, whoever is right.
 
-A unit is one question: a pair in one order (and repeat). Judges meet in the units that they all have a verdict on.
+A unit is one question: a pair in one order (and repeat). Judges are compared on the units for which all have a verdict.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,11 @@ _Unit = tuple[str, str, str, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgePair:
-    """Two judges.
+    """The agreement of two judges.
 
     Attributes:
         judges: Their names, sorted.
-        agreement: Share of the units with a verdict of both in which the two are equal.
+        agreement: Share of equal verdicts among the units with a verdict of both.
         kappa: Cohen's kappa on the same units.
     """
 
@@ -36,13 +36,13 @@ class JudgePair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RatersResult:
-    """Agreement of all judges, and of each two of them that have units in common.
+    """Agreement of all judges, and of every two judges with common units.
 
     Attributes:
-        unanimous: Share of the units with a verdict of every judge in which all are equal.
-        fleiss_kappa: On the same units.
-        krippendorff_alpha: On all units with a verdict of two judges at least.
-        pairs: Two by two, sorted by name.
+        unanimous: Share of units with equal verdicts among those with a verdict of every judge.
+        fleiss_kappa: Fleiss' kappa on the same units.
+        krippendorff_alpha: Krippendorff's alpha on all units with verdicts of at least two judges.
+        pairs: Every two judges, sorted by name.
     """
 
     unanimous: Figure
@@ -52,7 +52,7 @@ class RatersResult:
 
 
 def measure_raters(rows_by_judge: Mapping[str, Sequence[JudgedRow]]) -> RatersResult | None:
-    """Measures the agreement of several judges; None where there is one."""
+    """Measures the agreement of several judges; None if there is only one."""
     if len(rows_by_judge) < 2:  # noqa: PLR2004
         return None
     units: dict[_Unit, dict[str, Label]] = {}

@@ -1,12 +1,12 @@
-"""Verdict rows, and the JSONL file that they are read from.
+"""Verdict rows, and the JSONL file from which they are read.
 
-One verdict a line:
+One verdict per line:
 
     {"pair_id": "p1", "judge": "gpt-4", "order": "ab", "verdict": "first", "gold": "a", "len_a": 120, "len_b": 80}
 
-`gold`, `len_a`, `len_b`, `source_a` and `source_b` are facts of the pair: they speak of a and b whatever the order
-shown, a line may leave them out where another line of the pair has them, and two lines may not contradict each
-other. Fields that the audit does not know are kept out of it, and named in the result.
+`gold`, `len_a`, `len_b`, `source_a` and `source_b` are facts about the pair: a and b are the same answers in both
+orders. A line may omit them if another line of the pair has them, and two lines must not contradict each other. Unknown
+fields are not used; the result lists them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ from rlaif_dagster.judging.verdicts import Order, Status
 from rlaif_dagster.reader import read_jsonl
 
 Label = Literal["a", "b", "tie"]
-"""Which of the two answers of a pair is better, by its name and not by its place."""
+"""Which of the two answers of a pair is better, by name (a, b), not by position."""
 
 LABELS: Final[tuple[Label, ...]] = ("a", "b", "tie")
 
@@ -38,7 +38,7 @@ _CHOICES: Final[Mapping[tuple[Order, Preference], Label]] = {
 
 
 class VerdictLine(BaseModel):
-    """One line of a verdicts file that is to be audited; see the module for the fields."""
+    """One line of a verdicts file for an audit; see the module for the fields."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="allow", allow_inf_nan=False)
 
@@ -59,20 +59,20 @@ class VerdictLine(BaseModel):
     def _check_status(self) -> Self:
         if self.status is not None and (self.status == "ok") != (self.verdict is not None):
             raise ValueError(
-                f"status {self.status!r} stands beside the verdict {self.verdict!r}; remedy: a verdict has the "
-                "status ok, and null has failed, refused or unparsed"
+                f"status {self.status!r} does not fit the verdict {self.verdict!r}; remedy: a verdict has the status "
+                "ok, and null has failed, refused or unparsed"
             )
         return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairFacts:
-    """What is known of a pair beside the verdicts.
+    """What is known about a pair besides the verdicts.
 
     Attributes:
         pair_id: The pair.
-        prompt_id: What the answers answer; where it is given, prompts and not pairs are the independent draws.
-        gold: The better answer by human or ground truth; None where there is none.
+        prompt_id: The prompt; if it is given, prompts, not pairs, are the independent draws.
+        gold: The better answer by people or ground truth; None if there is none.
         len_a: Length of answer a, in the file's unit.
         len_b: Length of answer b, in the same unit.
         source_a: Who wrote answer a.
@@ -89,12 +89,12 @@ class PairFacts:
 
     @property
     def cluster(self) -> str:
-        """What the verdicts on the pair are alike with: its prompt, or else the pair itself."""
+        """The cluster of correlated verdicts: the pair's prompt, or else the pair itself."""
         return self.prompt_id or self.pair_id
 
     @property
     def longer(self) -> Label | None:
-        """The longer answer; `tie` where both are as long; None where a length is not known."""
+        """The longer answer; `tie` if both have the same length; None if a length is unknown."""
         if self.len_a is None or self.len_b is None:
             return None
         if self.len_a == self.len_b:
@@ -110,10 +110,10 @@ class JudgedRow:
         pair: The pair.
         judge: The judge's name.
         order: Which answer was shown first.
-        repeat: Which time the same question was asked, from 0.
-        verdict: The better answer by its place; None where there is no verdict.
-        status: Why there is none; None where the file does not say (then it counts as unparsed).
-        p_first: P(the answer shown first is better), where the judge gave one.
+        repeat: The 0-based repeat index of the question.
+        verdict: The better answer by position; None if there is no verdict.
+        status: Why there is none; None if the file does not say (then it counts as unparsed).
+        p_first: P(the answer shown first is better), if the judge gave one.
     """
 
     pair: PairFacts
@@ -126,13 +126,13 @@ class JudgedRow:
 
     @property
     def choice(self) -> Label | None:
-        """The better answer by its name; None where there is no verdict."""
+        """The better answer by name; None if there is no verdict."""
         return None if self.verdict is None else _CHOICES[self.order, self.verdict]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictFile:
-    """What a verdicts file holds.
+    """The content of a verdicts file.
 
     Attributes:
         rows: The verdicts in the order of the file.
@@ -171,7 +171,7 @@ def read_verdicts(path: Path) -> VerdictFile:
         lines.append(line)
     if not lines:
         raise InputError(
-            "there are no verdicts in it",
+            "the file has no verdicts",
             file=path,
             remedy="write one verdict on each line (docs/judge-audit.md)",
         )
@@ -205,8 +205,8 @@ def _note_facts(line: VerdictLine, known: dict[str, tuple[Any, int]], path: Path
                 file=path,
                 line=number,
                 field=name,
-                remedy="gold, lengths and sources speak of a and b whatever the order shown: correct one of the two, "
-                "or give different pairs different ids",
+                remedy="gold, lengths and sources are about a and b, not about the shown order: correct one of the "
+                "two, or use different ids for different pairs",
             )
 
 

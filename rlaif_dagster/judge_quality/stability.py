@@ -1,4 +1,4 @@
-"""Whether a judge that is asked the same again says the same again."""
+"""Measures whether a judge that is asked the same question again gives the same verdict."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from rlaif_dagster.judge_quality.rows import LABELS, JudgedRow, Label
 
 
 def measure_stability(rows: Sequence[JudgedRow]) -> dict[str, Figure]:
-    """Measures agreement of one judge's repeats of the same question (pair and order), unparsed ones left out."""
+    """Measures agreement of one judge's repeats of the same question (pair and order), leaving out unparsed ones."""
     choices: dict[tuple[str, str, str], list[Label]] = {}
     for row in rows:
         if row.choice is not None:

@@ -1,4 +1,4 @@
-"""The audit: every figure of every judge in a set of verdicts."""
+"""Computes every figure of every judge in a set of verdicts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class AuditResult:
     Attributes:
         judges: By judge, the figures of `JUDGE_FIGURES` by key, in that order.
         sources: By judge and source, `SOURCE_FIGURE`; a judge without sources has none.
-        raters: Agreement of the judges with each other; None where there is one judge.
+        raters: Agreement of the judges with each other; None if there is only one judge.
     """
 
     judges: Mapping[str, Mapping[str, Figure]]

@@ -1,8 +1,8 @@
-"""Calls: what one judge is asked once, and what it answered.
+"""Calls: one question to one judge, and its answer.
 
-A call is named by what was asked and of whom; not by how its answer is read, so that another parser reads old
-answers and asks nothing. The name is made of texts, without rendering the judge's prompt: a plan can count calls
-at once.
+A call is identified by the question and the judge, not by how its answer is read. So another parser can read old
+answers, and nothing is asked again. The identity is computed from texts, without rendering the judge's prompt, so that
+a plan can count calls quickly.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 AnswerStatus = Literal["ok", "failed", "refused"]
-"""`ok`: the judge spoke; `failed`: no answer came; `refused`: the judge would not say."""
+"""`ok`: the judge answered; `failed`: no answer came; `refused`: the judge refused to answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One thing put to one judge.
+    """One question to one judge.
 
     Attributes:
-        call_id: Judge, texts and repeat, as a digest.
-        texts: What the template's variables stand for: `principle` and `prompt`, with `first` and `second` for two
+        call_id: The digest of judge, texts and repeat.
+        texts: The values of the template's variables: `principle` and `prompt`, with `first` and `second` for two
             answers to compare, or with `answer` for one to rate.
         repeat: The 0-based repeat index of the question.
     """
@@ -35,24 +35,24 @@ class Call:
 
     @classmethod
     def from_texts(cls, judge: Digest, texts: Mapping[str, str], repeat: int = 0) -> "Call":
-        """Names a call."""
+        """Makes a call and its id."""
         call_id = Digest.from_json([str(judge), dict(texts), repeat]).sha256[:32]
         return cls(call_id=call_id, texts=texts, repeat=repeat)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came of a call.
+    """The answer to a call.
 
     Attributes:
         call_id: The call.
-        status: Whether the judge spoke.
-        text: What it wrote, where it wrote.
-        score: Where the answer was read from probabilities: P(the first answer is better) in [0, 1], or the
-            expected rating.
-        reason: Why there is no answer, unless the status is ok.
-        input_tokens: Tokens read, where counted.
-        output_tokens: Tokens written, where counted.
+        status: Whether the judge answered.
+        text: What it wrote, if it wrote.
+        score: If the answer was read from probabilities: P(the first answer is better) in [0, 1], or the expected
+            rating.
+        reason: Why there is no answer, if the status is not ok.
+        input_tokens: Tokens read, if counted.
+        output_tokens: Tokens written, if counted.
         cut: Whether an answer shown to the judge had to be cut.
     """
 
@@ -67,16 +67,16 @@ class Answer:
 
     def __post_init__(self) -> None:
         if self.status == "ok" and self.text is None and self.score is None:
-            raise ValueError(f"call {self.call_id}: the status is ok, but nothing was answered")
+            raise ValueError(f"call {self.call_id}: the status is ok, but there is no answer")
 
     @property
     def is_missing(self) -> bool:
-        """Whether no reply came at all; one that was cut off came, and has a text, be it empty."""
+        """Whether no reply came. A reply that was cut off did come: it has a text, which may be empty."""
         return self.status == "failed" and self.text is None
 
 
 def answer_type() -> "pa.StructType":
-    """An answer as a column's type."""
+    """The Arrow type of an answer."""
     import pyarrow as pa
 
     return pa.struct(
@@ -97,11 +97,11 @@ class Judge(Protocol):
     """Anything that answers calls."""
 
     def ask(self, calls: Iterable[Call]) -> Iterator[Sequence[Answer]]:
-        """Yields one answer for each call, in any order, as soon as they are known; those known by then together.
+        """Yields one answer for each call, in any order, in groups, as soon as they are known.
 
-        Calls are taken as they are needed: there may be more of them than fit into memory. A call that cannot be
+        Calls are read as needed: there may be more of them than fit into memory. A call that cannot be
         answered yields a `failed` or `refused` answer.
 
         Raises:
-            JudgeError: If the judge cannot answer at all, or may not spend more.
+            JudgeError: If the judge cannot answer at all, or the budget is used up.
         """

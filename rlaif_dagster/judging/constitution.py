@@ -1,4 +1,4 @@
-"""The constitution: principles by which answers are judged, each with a weight."""
+"""The constitution: the principles by which answers are judged, each with a weight."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -9,16 +9,16 @@ from rlaif_dagster.digest import Digest, JsonValue
 
 
 class PrincipleSettings(BaseModel):
-    """One principle as a person writes it."""
+    """One principle, as written in the constitution file."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     id: str
     """A short name: lower-case letters, digits, `-` and `_`."""
     text: str
-    """What the judge reads."""
+    """The text that the judge reads."""
     weight: float = Field(default=1.0, ge=1e-6, le=1e6, allow_inf_nan=False)
-    """Share in the soft label, relative to the other principles."""
+    """Its weight in the soft label, relative to the other principles."""
 
     @field_validator("id")
     @classmethod
@@ -58,7 +58,7 @@ class ConstitutionSettings(BaseModel):
             if principle.text in texts:
                 raise ValueError(
                     f"the principles {texts[principle.text]!r} and {principle.id!r} have the same text; "
-                    "remedy: remove one of them, and give the other more weight if you mean that"
+                    "remedy: remove one of them; raise the other's weight if it should count double"
                 )
             ids.add(principle.id)
             texts[principle.text] = principle.id
@@ -83,15 +83,15 @@ class Constitution:
     def __post_init__(self) -> None:
         ids = [principle.id for principle in self.principles]
         if not ids:
-            raise ValueError("a constitution has at least one principle")
+            raise ValueError("a constitution must have at least one principle")
         if ids != sorted(set(ids)):
             raise ValueError(f"the principles {ids} are not sorted by unique ids")
         if not all(principle.weight > 0 for principle in self.principles):
-            raise ValueError("every weight of a constitution is above 0")
+            raise ValueError("every weight of a constitution must be above 0")
 
     @classmethod
     def from_settings(cls, settings: ConstitutionSettings) -> Self:
-        """Builds the constitution; the order in which a person wrote the principles does not count."""
+        """Builds the constitution; the order of the principles in the file does not matter."""
         return cls(
             principles=tuple(
                 sorted(Principle(id=p.id, text=p.text, weight=p.weight) for p in settings.principles)
@@ -108,12 +108,12 @@ class Constitution:
         return cls.from_settings(ConstitutionSettings.model_validate(value))
 
     def to_json(self) -> JsonValue:
-        """The wire form, which `from_json` reads: `Constitution.from_json(c.to_json()) == c`."""
+        """The constitution as JSON, which `from_json` reads: `Constitution.from_json(c.to_json()) == c`."""
         return {"principles": [{"id": p.id, "text": p.text, "weight": p.weight} for p in self.principles]}
 
     @property
     def digest(self) -> Digest:
-        """The digest of the wire form."""
+        """The digest of the JSON."""
         return Digest.from_json(self.to_json())
 
     @property
@@ -123,7 +123,7 @@ class Constitution:
 
     @property
     def joint_text(self) -> str:
-        """The whole constitution as one rule; weights are spoken of only where they differ."""
+        """The whole constitution as one rule; weights are mentioned only if they differ."""
         same = len({principle.weight for principle in self.principles}) == 1
         lines = [p.text if same else f"{p.text} (weight {p.weight:g})" for p in self.principles]
         return lines[0] if len(lines) == 1 else "\n".join(f"- {line}" for line in lines)

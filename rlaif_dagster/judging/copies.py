@@ -1,7 +1,7 @@
-"""Rows of one author that are copies of another's: what public files of verdicts and answers are found with.
+"""Finds rows of one author that are copies of another's, as happens in public files of verdicts and answers.
 
-Rows that answer the same question are compared. A telling row is one at which two authors would hardly arrive each
-alone: a probability with many decimals, or a long text.
+Rows that answer the same question are compared. A telling row is one that two authors would hardly produce
+independently: a probability with many decimals, or a long text.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,20 +10,20 @@ from itertools import combinations
 from typing import Any, Final
 
 MIN_TELLING_ROWS: Final = 5
-"""Fewer common telling rows than this prove no copy."""
+"""With fewer common telling rows than this, there is no proof of a copy."""
 MIN_COPIED_SHARE: Final = 0.9
 """The share of common telling rows that must be equal."""
 MIN_PLAIN_ROWS: Final = 100
-"""Common rows, all equal, that make a copy where no row is telling."""
+"""How many common rows, all equal, make a copy if no row is telling."""
 MIN_TELLING_CHARACTERS: Final = 80
-"""A text as long as this is telling."""
+"""A text at least this long is telling."""
 _MIN_TELLING_DECIMALS: Final = 3
 _MIN_UNSURE: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class AuthoredRow:
-    """A row's content, whether it is telling, and the key that it was made by: rows of one key were made once."""
+    """A row's content, whether it is telling, and its key: rows with the same key were made once."""
 
     content: tuple[Any, ...]
     is_telling: bool
@@ -32,13 +32,13 @@ class AuthoredRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
-    """Rows of one name that are another's.
+    """Rows of one name that equal another's.
 
     Attributes:
-        one: The name that comes first.
+        one: The first name.
         other: The other name.
-        num_equal: Rows that are equal.
-        num_rows: Rows that were compared.
+        num_equal: Number of equal rows.
+        num_rows: Number of compared rows.
     """
 
     one: str
@@ -59,11 +59,11 @@ def make_verdict_row(answer: Sequence[Any], key: str | None = None) -> AuthoredR
 
 
 def find_copies(rows: Mapping[str, Mapping[Any, AuthoredRow]], *, plain: bool = True) -> Iterator[Copy]:
-    """Yields pairs of names whose rows are the same.
+    """Yields pairs of names whose rows are equal.
 
     Args:
-        rows: For each name, its rows by what they answer.
-        plain: Whether many equal rows are a copy even if none of them is telling.
+        rows: For each name, its rows by the question that they answer.
+        plain: Whether many equal rows count as a copy even if none is telling.
     """
     for one, other in combinations(sorted(rows), 2):
         common = [

@@ -1,8 +1,8 @@
-"""Cutting answers that are too long for a judge.
+"""Cuts answers that are too long for a judge.
 
-The rule: answers, and never the principle or the request, are cut to so many characters, counted after `neutralise`;
-behind what is left stands `CUT_MARK`, which no answer can write. All answers of a request are cut by the same limit,
-so that neither the order nor the side of an answer matters.
+The rule: only answers are cut, never the principle or the request. They are cut to a number of characters, counted
+after `neutralise`, and followed by `CUT_MARK`, which no answer can contain. All answers of a request are cut by the
+same limit, so that neither the order nor the side of an answer matters.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,8 +19,8 @@ def cut_texts(texts: Mapping[str, str], max_chars: int | None) -> tuple[Mapping[
     """Cuts the answers among a call's texts; says whether any was cut.
 
     Args:
-        texts: What the template's variables stand for.
-        max_chars: The longest that an answer may be; None cuts none.
+        texts: The values of the template's variables.
+        max_chars: The longest allowed answer; None cuts nothing.
     """
     if max_chars is None:
         return texts, False
@@ -34,12 +34,12 @@ def cut_texts(texts: Mapping[str, str], max_chars: int | None) -> tuple[Mapping[
 def find_limit(count: Callable[[int], int], room: int, highest: int) -> int | None:
     """Finds how much of the answers a judge can read.
 
-    The limit is bracketed from below, so that no text much longer than what fits is tokenised, and then closed in by
+    The limit is searched from below, so that no text much longer than what fits is tokenised, and then narrowed by
     false position with the Illinois change (Dowell and Jarratt 1971): tokens are nearly linear in characters.
 
     Args:
-        count: Tokens of the request with its answers cut to so many characters; does not fall.
-        room: Most tokens that the judge reads.
+        count: Returns the tokens of the request if its answers are cut to a number of characters; never decreases.
+        room: The most tokens that the judge can read.
         highest: Characters of the longest answer.
 
     Returns:

@@ -1,12 +1,12 @@
-"""Labels by people, on which a judge is measured, and which may count beside its own (`preferences.human_weight`).
+"""Labels by people. They measure a judge, and can count beside its labels (`preferences.human_weight`).
 
-The format is JSONL, one label a line:
+The format is JSONL, one label per line:
 
     {"prompt": "How are you?", "text_a": "Fine, thank you.", "text_b": "Why?", "label": "a", "annotator": "kim"}
 
 Each answer is named by `response_a` (its id among the sampled responses) or given as `text_a`; likewise b. A prompt
-given by its text need not be in the prompts file. Several annotators of one pair: most votes win, and as many for a
-as for b make a tie.
+given by its text need not be in the prompts file. If several annotators labelled a pair, the majority wins; equally
+many votes for a and b make a tie.
 """
 
 from collections import Counter
@@ -24,10 +24,10 @@ from rlaif_dagster.prompts import identify_prompt, normalise_prompt
 from rlaif_dagster.reader import read_jsonl
 
 HumanLabel = Literal["a", "b", "tie"]
-"""The better answer of a pair, by its name."""
+"""The better answer of a pair, a or b, or a tie."""
 
 HUMAN_VALUES: Final[Mapping[HumanLabel, float]] = {"a": 1.0, "b": 0.0, "tie": 0.5}
-"""What a label says of P(a preferred)."""
+"""P(a preferred) of each label."""
 
 _MIRRORED: Final[Mapping[HumanLabel, HumanLabel]] = {"a": "b", "b": "a", "tie": "tie"}
 
@@ -49,23 +49,23 @@ class HumanLine(BaseModel):
     @model_validator(mode="after")
     def _check_names(self) -> Self:
         if (self.prompt is None) == (self.prompt_id is None):
-            raise ValueError("the line names no prompt, or two; remedy: give either prompt or prompt_id")
+            raise ValueError("the line names no prompt, or two; remedy: write either prompt or prompt_id")
         for side in "ab":
             if (getattr(self, f"response_{side}") is None) == (getattr(self, f"text_{side}") is None):
                 raise ValueError(
-                    f"the line names no answer {side}, or two; remedy: give either response_{side} or text_{side}"
+                    f"the line names no answer {side}, or two; remedy: write either response_{side} or text_{side}"
                 )
         return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HumanLabels:
-    """What people said.
+    """The labels of a file.
 
     Attributes:
         labels: The better answer of each pair.
-        prompts: Text by prompt id, of the pairs' prompts.
-        texts: Text by response id, of the pairs' answers.
+        prompts: The text of the pairs' prompts, by prompt id.
+        texts: The text of the pairs' answers, by response id.
     """
 
     labels: Mapping[Pair, HumanLabel]
@@ -76,7 +76,7 @@ class HumanLabels:
 def read_human_labels(
     path: Path, *, prompts: Mapping[str, str], responses: Iterable[Mapping[str, Any]]
 ) -> HumanLabels:
-    """Reads a file of human labels against the responses that there are.
+    """Reads a file of human labels, and finds the responses that they name.
 
     Args:
         path: The file.
@@ -103,14 +103,14 @@ def read_human_labels(
         if earlier != number:
             raise place.blame(
                 f"line {earlier} has a label of the same annotator for this pair",
-                remedy="keep one of the two lines, or tell the annotators apart with `annotator`",
+                remedy="keep one of the two lines, or distinguish the annotators with `annotator`",
             )
         label = line.label if shown[0][0] == pair.response_a else _MIRRORED[line.label]
         votes.setdefault(pair, Counter())[label] += 1
         asked[prompt_id] = prompts.get(prompt_id) or normalise_prompt(str(line.prompt))
         texts.update(shown)
     if not votes:
-        raise InputError("there are no labels in it", file=path, remedy="write one label on each line")
+        raise InputError("the file has no labels", file=path, remedy="write one label on each line")
     return HumanLabels(
         labels={pair: _decide(votes[pair]) for pair in sorted(votes)}, prompts=asked, texts=texts
     )
@@ -138,7 +138,7 @@ class _Index:
     @classmethod
     def from_rows(cls, prompts: Mapping[str, str], responses: Iterable[Mapping[str, Any]]) -> Self:
         rows = {row["response_id"]: row for row in responses}
-        # Of equal texts the first id stands for all, as in the pairs.
+        # For equal texts the first id is used, as in the pairs.
         by_text = {(rows[name]["prompt_id"], rows[name]["text"]): name for name in sorted(rows, reverse=True)}
         return cls(prompts, rows, by_text)
 
@@ -149,12 +149,12 @@ class _Index:
             raise place.blame(
                 f"there is no prompt {line.prompt_id!r}",
                 field="prompt_id",
-                remedy="name a prompt_id of the prompts, or give the prompt's text as `prompt`",
+                remedy="name a prompt_id of the prompts, or write the prompt's text as `prompt`",
             )
         return line.prompt_id
 
     def find_answer(self, line: HumanLine, prompt_id: str, side: str, place: _Place) -> tuple[str, str]:
-        """The id and the text of an answer."""
+        """Finds the id and the text of an answer."""
         name, text = getattr(line, f"response_{side}"), getattr(line, f"text_{side}")
         if text is not None:
             known = self.by_text.get((prompt_id, text))
@@ -164,7 +164,7 @@ class _Index:
             raise place.blame(
                 f"there is no response {name!r} to this prompt",
                 field=f"response_{side}",
-                remedy=f"name a response_id of the sampled responses, or give the answer as `text_{side}`",
+                remedy=f"name a response_id of the sampled responses, or write the answer as `text_{side}`",
             )
         return name, row["text"]
 

@@ -1,9 +1,9 @@
-"""The journal of one asset's calls: every answer is durable as soon as it is there.
+"""The journal of one asset's calls. It stores every answer durably as soon as it arrives.
 
-A small SQLite file beside the work in progress. A killed run leaves it, and the next run finds the answers in it. When
-a version has landed, its attempt is marked, and whoever opens the journal next drops the answers that this attempt
-used: they stand in the version now. Answers that stand in no version yet stay. Its file lock makes two runs that would
-ask the same wait for one another.
+It is a small SQLite file beside the work in progress. A killed run leaves it, and the next run reuses its answers. When
+a version has been stored, its attempt is marked, and the next process that opens the journal drops the answers that
+this attempt used: the version has them now. Answers that are in no version yet stay. The journal's file lock makes two
+runs that would ask the same calls wait for each other.
 """
 
 import contextlib
@@ -26,65 +26,65 @@ _COLUMNS: Final = tuple(field.name for field in fields(Answer))
 _INSERT: Final = f"INSERT OR REPLACE INTO answers VALUES ({', '.join('?' * (len(_COLUMNS) + 1))})"  # noqa: S608
 _read_values: Final = attrgetter(*_COLUMNS)
 LANDED: Final = ".landed"
-"""Suffix of the empty file, named after an attempt, that says that its version has landed."""
+"""Suffix of the empty file, named after an attempt, that says that its version has been stored."""
 
 
 class Journal:
     """Answers by call, and which calls are still open."""
 
     def __init__(self, connection: sqlite3.Connection, attempt: str) -> None:
-        """Takes a connection and the name of the attempt; see `open_journal`."""
+        """Makes a journal; see `open_journal`."""
         self._db = connection
         self._attempt = attempt
-        self._taken: set[str] = set()  # those under way, and a few more
+        self._taken: set[str] = set()  # those being asked, and a few more
 
     def want(self, call_ids: Iterable[str]) -> None:
-        """Says which calls are to be answered; those wanted before are forgotten, their answers are not."""
+        """Sets the calls to answer. Earlier wanted calls are forgotten; their answers are kept."""
         self._taken.clear()
         with self._transaction():
             self._db.execute("DELETE FROM wanted")
             self._db.executemany("INSERT OR IGNORE INTO wanted VALUES (?, 1)", ((name,) for name in call_ids))
 
     def settle(self, answers: Iterable[Answer]) -> None:
-        """Takes over answers that are known already, where they are wanted and still open."""
+        """Stores known answers to calls that are wanted and still open."""
         with self._transaction():
             for answer in answers:
                 if self._close(answer.call_id):
                     self._write([answer])
 
     def find_known(self) -> Iterator[Answer]:
-        """Yields the answers to wanted calls that the journal holds already."""
+        """Yields the answers to wanted calls that the journal already has."""
         columns = ", ".join(f"answers.{name}" for name in _COLUMNS)
         rows = self._db.execute(f"SELECT {columns} FROM answers JOIN wanted USING (call_id)")  # noqa: S608
         yield from map(_read, rows)
 
     def count_open(self) -> int:
-        """How many wanted calls have no answer yet."""
+        """Counts the wanted calls without an answer."""
         (count,) = self._db.execute("SELECT count(*) FROM wanted WHERE is_open").fetchone()
         return int(count) + len(self._taken)
 
     def take(self, call_ids: Sequence[str]) -> list[bool]:
-        """Takes calls to ask them; False for each that is settled, or taken already."""
+        """Reserves calls for asking; False for each that is already answered or reserved."""
         with self._transaction():
             are_open = [self._close(call_id) for call_id in call_ids]
         self._taken.update(compress(call_ids, are_open))
         return are_open
 
     def add(self, answers: Sequence[Answer]) -> None:
-        """Keeps answers to calls that were taken, durably, in one step.
+        """Stores answers to reserved calls durably, in one step.
 
         Raises:
-            JudgeError: If a call was not taken; none of the answers is kept then.
+            JudgeError: If a call was not reserved; then none of the answers is stored.
         """
         for answer in answers:
             if answer.call_id not in self._taken:
-                raise JudgeError(f"an answer nobody asked for came back: {answer.call_id}")
+                raise JudgeError(f"received an answer to a call that was not asked: {answer.call_id}")
             self._taken.remove(answer.call_id)
         with self._transaction():
             self._write(answers)
 
     def find(self, call_id: str) -> Answer | None:
-        """The answer to a call."""
+        """Finds the answer to a call."""
         columns = ", ".join(_COLUMNS)
         row = self._db.execute(
             f"SELECT {columns} FROM answers WHERE call_id = ?",  # noqa: S608 (our own column names)
@@ -93,7 +93,7 @@ class Journal:
         return None if row is None else _read(row)
 
     def require(self, call_id: str) -> Answer:
-        """The answer to a call.
+        """Returns the answer to a call.
 
         Raises:
             JudgeError: If it was never answered.
@@ -120,18 +120,18 @@ class Journal:
 
 
 def mark_landed(folder: Path, attempt: str) -> None:
-    """Says that the version of an attempt has landed; nothing where it kept no journal."""
+    """Marks the version of an attempt as stored; does nothing if there is no journal."""
     if folder.is_dir():
         (folder / f"{attempt}{LANDED}").touch()
 
 
 @contextmanager
 def open_journal(folder: Path, attempt: str) -> Iterator[Journal]:
-    """Opens the journal in a folder, alone; waits while another process has it.
+    """Opens the journal in a folder exclusively; waits while another process has it open.
 
     Args:
         folder: The folder.
-        attempt: Names what the answers are for; see `mark_landed`.
+        attempt: The name of the computation that needs the answers; see `mark_landed`.
 
     Raises:
         StorageError: If it cannot be written, or is reached through a link.
@@ -161,14 +161,14 @@ def open_journal(folder: Path, attempt: str) -> Iterator[Journal]:
                 connection.close()
     except (OSError, sqlite3.Error) as error:
         raise StorageError(
-            f"{folder}: the judge's answers cannot be kept ({error}).\n"
+            f"{folder}: the judge's answers cannot be stored ({error}).\n"
             "  remedy: free disk space or correct the permissions, then run again; if the file is damaged, remove it "
             "(answers that are in no version yet are then asked again)"
         ) from error
 
 
 def look_into_journal(folder: Path) -> Iterator[Answer]:
-    """Yields the answers in a folder's journal, if there is one; changes nothing, and waits for nobody.
+    """Yields the answers in a folder's journal, if there is one; changes nothing and takes no lock.
 
     Raises:
         StorageError: If it cannot be read.

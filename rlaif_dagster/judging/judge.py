@@ -1,4 +1,4 @@
-"""Judging: questions answered by what is known already, else by the judge, at constant memory."""
+"""Answers questions from known answers, else by asking the judge, at constant memory."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,23 +16,23 @@ from rlaif_dagster.progress import Progress, ignore_progress
 from rlaif_dagster.serving.settings import PriceSettings
 
 TAKEN_AT_ONCE: Final = 64
-"""Calls that are planned and looked up together."""
+"""How many calls are planned and looked up together."""
 
 Plan = Callable[[Sequence[JudgeProfile]], Iterable[Question]]
-"""Gives the questions to some judges, the same each time; they may be more than fit into memory."""
+"""Returns the questions to some judges, the same each time; there may be more than fit into memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedResult:
-    """What it took to answer the questions.
+    """How the questions were answered, and what that cost.
 
     Attributes:
-        num_asked: Calls made.
-        num_reused: Calls answered by what was known.
-        input_tokens: Tokens read in the calls made, as far as counted.
+        num_asked: Number of calls made.
+        num_reused: Number of calls answered from known answers.
+        input_tokens: Tokens read in these calls, as far as counted.
         output_tokens: Tokens written in them, as far as counted.
         cost: What these tokens cost; None without a price.
-        currency: Of the cost.
+        currency: The currency of the cost.
     """
 
     num_asked: int
@@ -45,11 +45,11 @@ class AskedResult:
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """What calls took, of several judges or in several passes.
+    """The sum of what calls of several judges or passes used.
 
     Attributes:
         counts: Calls asked and reused, and tokens, by name.
-        costs: What the tokens cost, by name, which says the currency; of judges with a price.
+        costs: What the tokens cost, for judges with a price; the name says the currency.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -77,17 +77,17 @@ def ask_questions(
     retry_unparsed: bool = False,
     progress: Progress = ignore_progress,
 ) -> AskedResult:
-    """Sees that every call of one judge's questions has an answer in the journal: see `answer_calls`.
+    """Makes sure that every call of one judge's questions has an answer in the journal; see `answer_calls`.
 
     Args:
         plan: The questions.
-        profile: Who is asked.
+        profile: The judge's profile.
         open_judge: Opens the judge.
-        journal: Where answers are kept.
-        earlier: Gives answers known from elsewhere.
+        journal: Where answers are stored.
+        earlier: Returns answers known from elsewhere.
         price: What tokens cost.
-        retry_unparsed: Whether replies that hold no verdict are asked for again; see `is_settled`.
-        progress: Told how far the judge is, and what was spent.
+        retry_unparsed: Whether calls whose replies have no verdict are asked again; see `is_settled`.
+        progress: Called with the judge's progress and what was spent.
     """
 
     def calls() -> Iterator[Call]:
@@ -118,24 +118,24 @@ def answer_calls(
     retry_unparsed: bool = False,
     progress: Progress = ignore_progress,
 ) -> AskedResult:
-    """Sees that every call has an answer in the journal.
+    """Makes sure that every call has an answer in the journal.
 
-    Answers that settle a call (see `is_settled`) are taken from the journal, then from earlier versions, as far as any
-    are missing; the judge is asked the rest, each call once, and opened only for that.
+    Answers that settle a call (see `is_settled`) are taken from the journal, then from earlier versions as long as any
+    are missing. The judge is asked the rest, each call once, and is opened only for that.
 
     Args:
-        calls: Gives the calls, the same each time; they may be more than fit into memory.
-        profile: Who is asked.
+        calls: Returns the calls, the same each time; there may be more than fit into memory.
+        profile: The judge's profile.
         open_judge: Opens the judge.
-        journal: Where answers are kept.
+        journal: Where answers are stored.
         what: A noun for the answers, for people.
-        earlier: Gives answers known from elsewhere, one batch after the other; taken only while calls are open.
+        earlier: Returns answers known from elsewhere, in batches; read only while calls are open.
         price: What tokens cost.
-        retry_unparsed: Whether replies that hold no verdict are asked for again; see `is_settled`.
-        progress: Told how far the judge is, and what was spent.
+        retry_unparsed: Whether calls whose replies have no verdict are asked again; see `is_settled`.
+        progress: Called with the judge's progress and what was spent.
 
     Raises:
-        JudgeError: If the judge cannot answer at all, may not spend more, or leaves a call without an answer.
+        JudgeError: If the judge cannot answer at all, the budget is used up, or it leaves a call without an answer.
     """
     journal.want(call.call_id for call in calls())
     num_wanted = journal.count_open()
@@ -162,7 +162,7 @@ def answer_calls(
         if missing := journal.count_open():
             raise JudgeError(
                 f"judge {profile.name}: {missing} of {num_open} calls have no answer; "
-                "a judge answers each call, with a status that says why where it has nothing to say"
+                "a judge must answer each call, if only with a status that says why there is no answer"
             )
     return AskedResult(
         num_asked=num_open,
@@ -175,14 +175,14 @@ def answer_calls(
 
 
 def _take_open(calls: Iterable[Call], journal: Journal) -> Iterator[Call]:
-    """Yields the calls that are open; a few are planned at a time, which is faster than one by one."""
+    """Yields the open calls; looks several up at a time, which is faster than one by one."""
     left = iter(calls)
     while some := list(islice(left, TAKEN_AT_ONCE)):
         yield from compress(some, journal.take([call.call_id for call in some]))
 
 
 def _describe_spend(spent: Mapping[str, int], price: PriceSettings | None) -> str:
-    """What was spent so far, for people; nothing where nothing is to be paid."""
+    """Describes what was spent so far, for people; empty if there is no price."""
     if price is None:
         return ""
     tokens = spent["input"] + spent["output"]
@@ -190,7 +190,7 @@ def _describe_spend(spent: Mapping[str, int], price: PriceSettings | None) -> st
 
 
 def read_verdicts(plan: Plan, profiles: Sequence[JudgeProfile], journal: Journal) -> Iterator[Verdict]:
-    """Yields the verdict on each question, in their order, once all are answered.
+    """Yields the verdict on each question, in order, after all are answered.
 
     Raises:
         JudgeError: If a question has no answer.

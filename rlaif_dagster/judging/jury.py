@@ -1,17 +1,17 @@
-"""A jury: what several judges say of one question, combined into one P(a preferred).
+"""A jury: combines the verdicts of several judges on one question into one P(a preferred).
 
 - `mean`: the mean of the judges' probabilities.
-- `majority`: the share of their votes for a; a judge votes for the side on which its probability lies, and half for
-  each where that is 0.5.
-- `reliability`: votes weighted by the log-odds that their judge is right, the best rule for judges that err
-  independently (Nitzan and Paroush 1982, International Economic Review 23): P(a preferred) = sigmoid(sum of w v), with
-  v = 1 for a, -1 for b, 0 for neither, and w = ln(p / (1 - p)). How often a judge that has an opinion is right, p, is
-  estimated from how the judges agree with one another (`estimate_accuracies`).
+- `majority`: the share of their votes for a. A judge votes for the side that its probability favours, and half for each
+  if it is 0.5.
+- `reliability`: votes weighted by the log-odds that the judge is right, the best rule for judges with independent
+  errors (Nitzan and Paroush 1982, International Economic Review 23): P(a preferred) = sigmoid(sum of w v), with
+  v = 1 for a, -1 for b, 0 for neither, and w = ln(p / (1 - p)). p is how often a judge that has an opinion is right; it
+  is estimated from the judges' agreement (`estimate_accuracies`).
 
-Whatever the rule, naming the responses the other way round turns the probability into its complement.
+With every rule, exchanging the responses' names turns the probability into its complement.
 
-Known trade-off (accepted): judges that err together, such as two sizes of one model, count as if they erred apart; then
-`reliability` is too sure of what they share, and an audit against gold is the remedy.
+Known trade-off (accepted): judges with common errors, such as two sizes of one model, count as if their errors were
+independent. Then `reliability` is too sure of what they share; an audit against the ground truth shows it.
 """
 
 import math
@@ -26,29 +26,30 @@ from rlaif_dagster.judging.settings import Combine
 from rlaif_dagster.judging.verdicts import HARD_PROBABILITY, Order, Verdict, lean
 
 MIN_JUDGES: Final = 3
-"""Fewer judges have equal weights: where two disagree, nothing tells which of them is wrong."""
+"""Fewer judges have equal weights: if two disagree, nothing shows which of them is wrong."""
 ACCURACY_RANGE: Final = (0.5, 0.99)
-"""A judge worse than chance has no say, rather than the opposite one; and none is taken to be infallible."""
+"""A judge worse than chance has no vote, rather than the opposite one; and no judge counts as infallible."""
 BALLOT_DECIMALS: Final = 12
-"""Probabilities are rounded to this, above the noise of 1 - p."""
+"""Decimals to which probabilities are rounded, above the rounding noise of 1 - p."""
 ACCURACY_DECIMALS: Final = 6
-"""Accuracies are rounded to this, well above where the estimation stops."""
+"""Decimals to which accuracies are rounded, well above where the estimation stops."""
 _TOLERANCE: Final = 1e-9
 _MAX_STEPS: Final = 1_000
 
 Ballots = Mapping[str | None, Mapping[str, Mapping[Order, float]]]
 """P(a preferred) of one pair by principle, judge and order, over repeats."""
 _Opinions = tuple[tuple[str, int], ...]
-"""1 for a, -1 for b, of each judge that has an opinion; sorted by judge."""
+"""For each judge that has an opinion, sorted by name: 1 for a, -1 for b."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Jury:
-    """How the verdicts of several judges become one.
+    """How the verdicts of several judges are combined.
 
     Attributes:
         combine: The rule.
-        accuracies: The estimated accuracy of each judge's votes, for `reliability`; without any, votes weigh the same.
+        accuracies: The estimated accuracy of each judge's votes, for `reliability`; without any, votes have equal
+            weight.
     """
 
     combine: Combine = "mean"
@@ -56,7 +57,7 @@ class Jury:
 
     @classmethod
     def from_verdicts(cls, combine: Combine, verdicts: Iterable[Verdict]) -> Self:
-        """Forms a jury; reads the verdicts, which stand together by pair, only where accuracies are asked for."""
+        """Forms a jury; reads the verdicts, which must be grouped by pair, only if accuracies are needed."""
         return cls(
             combine=combine, accuracies=estimate_accuracies(verdicts) if combine == "reliability" else {}
         )
@@ -77,25 +78,25 @@ class Jury:
 
 
 def group_by_pair(verdicts: Iterable[Verdict]) -> Iterator[list[Verdict]]:
-    """Yields the verdicts of one pair after the other, with one pair in memory.
+    """Yields the verdicts of each pair, with one pair in memory at a time.
 
     Raises:
-        JudgeError: If the verdicts of a pair do not stand together.
+        JudgeError: If the verdicts are not grouped by pair.
     """
     seen: set[str] = set()
     for pair_id, group in groupby(verdicts, key=lambda verdict: verdict.pair_id):
         if pair_id in seen:
             raise JudgeError(
-                f"the verdicts of pair {pair_id} do not stand together; remedy: sort them by pair"
+                f"the verdicts of pair {pair_id} are not next to each other; remedy: sort the verdicts by pair"
             )
         seen.add(pair_id)
         yield list(group)
 
 
 def collect_ballots(group: Iterable[Verdict]) -> Ballots:
-    """What each judge says of one pair by each principle in each order; repeats are averaged.
+    """Collects each judge's verdict on one pair by principle and order; repeats are averaged.
 
-    Rounded, so that 0.7 in one order and 1 - 0.7 in the other are a tie, whichever response is called a.
+    Values are rounded, so that 0.7 in one order and 1 - 0.7 in the other are a tie, whichever response is called a.
     """
     found: dict[str | None, dict[str, dict[Order, list[float]]]] = {}
     for verdict in group:
@@ -115,18 +116,18 @@ def estimate_accuracies(verdicts: Iterable[Verdict]) -> dict[str, float]:
     """Estimates how often each judge's vote is right, from the votes alone.
 
     Expectation-maximisation with one accuracy for each judge (the one-coin form of Dawid and Skene 1979, Applied
-    Statistics 28), either answer being as likely the better one beforehand. What is to be found is one truth for each
-    pair and principle, and a judge has one opinion on it: that of its two orders together. Where these contradict each
-    other it has none, as with a tie; so a judge that always takes the first answer never has one, and no say. One right
-    and one wrong opinion are added to each judge's (Laplace), so that few make no certainty. The estimation starts with
-    equal judges, and uses no random numbers.
+    Statistics 28); both answers are equally likely to be better beforehand. Each pair and principle has one true
+    answer, and a judge has one opinion on it: that of both orders together. If its orders contradict each other it has
+    none, as with a tie; so a judge that always takes the first answer never has an opinion, and no vote. One right and
+    one wrong opinion are added for each judge (Laplace), so that few opinions make no certainty. The estimation starts
+    with equal judges, and uses no random numbers.
 
     Args:
-        verdicts: Verdicts that stand together by pair.
+        verdicts: Verdicts, grouped by pair.
 
     Returns:
-        The share of each judge's opinions that are right, within ACCURACY_RANGE; none where fewer than MIN_JUDGES
-        judges have any.
+        The share of each judge's opinions that are right, within ACCURACY_RANGE; empty if fewer than MIN_JUDGES judges
+        have opinions.
     """
     counts: Counter[_Opinions] = Counter()
     for group in group_by_pair(verdicts):
@@ -135,7 +136,7 @@ def estimate_accuracies(verdicts: Iterable[Verdict]) -> dict[str, float]:
                 sorted((judge, side) for judge, orders in judges.items() if (side := _choose_side(orders)))
             )
             mirrored = tuple((judge, -opinion) for judge, opinion in opinions)
-            counts[max(opinions, mirrored)] += 1  # the names a and b mean nothing: one pattern for both
+            counts[max(opinions, mirrored)] += 1  # the names a and b have no meaning: one pattern for both
     names = sorted({judge for opinions in counts for judge, _ in opinions})
     if len(names) < MIN_JUDGES:
         return {}
@@ -143,13 +144,13 @@ def estimate_accuracies(verdicts: Iterable[Verdict]) -> dict[str, float]:
 
 
 def _choose_side(orders: Mapping[Order, float]) -> int:
-    """1 for a, -1 for b, 0 where both are chosen or neither."""
+    """Returns 1 for a, -1 for b, 0 if both or neither are chosen."""
     chosen = {lean(p_a) for p_a in orders.values()}
     return ("first" in chosen) - ("second" in chosen)
 
 
 def _maximise(patterns: Sequence[tuple[_Opinions, int]], names: Sequence[str]) -> dict[str, float]:
-    """The accuracies at which expectation and maximisation agree, from the start that all judges are equal."""
+    """Iterates expectation and maximisation to convergence, starting with equal judges."""
     totals = {name: sum(count for opinions, count in patterns if name in dict(opinions)) for name in names}
     accuracies = dict.fromkeys(names, ACCURACY_RANGE[1])
     for _ in range(_MAX_STEPS):

@@ -1,4 +1,4 @@
-"""Requests to a judge that runs here: chats as token ids, in batches of like length."""
+"""Requests to a judge that runs here: chats as token ids, in batches of similar length."""
 
 import itertools
 import sys
@@ -20,12 +20,12 @@ Chat = Sequence[dict[str, str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A call as the judge's model reads it.
+    """A call as token ids for the judge's model.
 
     Attributes:
         call_id: The call.
-        ids: Token ids, up to where the judge speaks; at least one.
-        cut: Whether an answer shown in it is cut.
+        ids: Token ids, up to where the judge's turn starts; at least one.
+        cut: Whether an answer in it is cut.
     """
 
     call_id: str
@@ -36,14 +36,14 @@ class Request:
     def width(self) -> int:
         """The length to which it is padded: the next multiple of 8, of 16 from 128 on, of 32 from 256 on, and so on.
 
-        It depends on nothing but the request, so that a verdict cannot depend on who else is in the batch.
+        It depends only on the request, so that a verdict cannot depend on other requests in the batch.
         """
         step = 1 << max(3, len(self.ids).bit_length() - 4)
         return -(-len(self.ids) // step) * step
 
 
 def find_context(model: "PreTrainedModel") -> int:
-    """The longest sequence that a model reads and writes, in tokens."""
+    """Finds the longest sequence that a model can read and write, in tokens."""
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return sys.maxsize if longest is None else int(longest)
 
@@ -55,8 +55,8 @@ def form_batches(
 
     Args:
         requests: The requests.
-        batch_size: Most requests in one batch.
-        max_tokens: Most tokens in one batch, padding and new ones counted; one request always goes.
+        batch_size: The most requests in one batch.
+        max_tokens: The most tokens in one batch, including padding and new tokens; a single request is always allowed.
         new_tokens: Tokens that each request may grow by.
     """
     for width, same in itertools.groupby(sorted(requests, key=lambda r: -r.width), key=lambda r: r.width):
@@ -72,11 +72,11 @@ def _take_turns(items: Iterable[Request], size: int) -> Iterator[tuple[Request, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatFormat:
-    """How a tokenizer renders a chat up to where the judge speaks. Control tokens in messages are read as plain text.
+    """How a tokenizer renders a chat up to the judge's turn. Control tokens in messages are read as plain text.
 
     Attributes:
         tokenizer: The tokenizer.
-        merges_system: If True, the system message goes in front of the user's: the format has no place for it.
+        merges_system: If True, the system message is put in front of the user's, because the format has no system role.
         sample: A small request as text.
     """
 
@@ -86,15 +86,15 @@ class ChatFormat:
 
     @classmethod
     def find(cls, tokenizer: "PreTrainedTokenizerBase", template: Template, *, judge: str) -> Self:
-        """Finds out how a judge's prompt fits the format.
+        """Finds how a judge's prompt fits the tokenizer's chat format.
 
         Raises:
-            JudgeError: If it does not.
+            JudgeError: If it does not fit.
         """
         if tokenizer.chat_template is None:
             raise JudgeError(
                 f"judge {judge}: its tokenizer has no chat template, so it cannot be asked.\n"
-                "  remedy: name a chat ('instruct') model"
+                "  remedy: use a chat ('instruct') model"
             )
         chat = template.render({name: name for name in VARIABLES[template.form]})
         refusal = "it leaves the system message out"
@@ -109,15 +109,15 @@ class ChatFormat:
                 return cls(tokenizer=tokenizer, merges_system=merges_system, sample=sample)
         raise JudgeError(
             f"judge {judge}: its chat template refuses the request ({refusal}).\n"
-            "  remedy: write a judge template with the roles that this model knows"
+            "  remedy: write a judge template with roles that this model knows"
         )
 
     def encode(self, chats: Sequence[Chat]) -> list[list[int]]:
-        """The token ids of each chat."""
+        """Encodes each chat as token ids."""
         return self._apply(chats, tokenize=True)
 
     def encode_after_sample(self, word: str) -> tuple[int, ...] | None:
-        """The tokens of a word right after a request; None where it changes the tokens of the request itself."""
+        """Encodes a word right after a request; None if it changes the tokens of the request itself."""
         ids, longer = (
             self.tokenizer.encode(text, add_special_tokens=False)
             for text in (self.sample, self.sample + word)
@@ -128,7 +128,7 @@ class ChatFormat:
         rendered = self.tokenizer.apply_chat_template(
             [merge_system_message(chat) if self.merges_system else list(chat) for chat in chats],
             add_generation_prompt=True,
-            enable_thinking=False,  # the judge is to speak at once; formats without thinking ignore this
+            enable_thinking=False,  # the judge should answer at once; formats without thinking ignore this
             tokenize=tokenize,
             return_dict=False,
             sanitize_control_tokens=tokenize,
@@ -137,7 +137,7 @@ class ChatFormat:
 
 
 def merge_system_message(chat: Chat) -> list[dict[str, str]]:
-    """Puts a leading system message in front of the user's first, for chat formats without a system role."""
+    """Puts a leading system message in front of the first user message, for chat formats without a system role."""
     if len(chat) > 1 and chat[0]["role"] == "system" and chat[1]["role"] == "user":
         content = f"{chat[0]['content']}\n\n{chat[1]['content']}"
         return [{"role": "user", "content": content}, *chat[2:]]

@@ -1,14 +1,14 @@
-"""Verdicts from the probabilities of the words that a judge may say.
+"""Reads verdicts from the probabilities of the judge's verdict words.
 
 - A comparison gives P(first is better) = P(first) + P(tie) / 2 over the verdict words (the "logprob" verdict of RLAIF:
   Lee et al. 2023, arXiv:2309.00267, section 2.1).
 - A rating gives its expectation over the numbers of the scale (G-Eval: Liu et al. 2023, arXiv:2303.16634, section 2).
 
-A word of several tokens, such as 10 where digits stand alone, has the product of their probabilities, each read behind
-those before it; a word with which another begins, such as 1, has what the other leaves over. So the words are events
-that exclude each other, whatever the tokenizer.
+The probability of a word of several tokens (such as 10 if digits are single tokens) is the product of its tokens'
+probabilities, each given the tokens before it. A word that is the beginning of another, such as 1, gets what the other
+leaves over. So the words are exclusive events, whatever the tokenizer.
 
-Requests are padded on the right: a causal model does not see what follows. A request is always padded to the same
+Requests are padded on the right, where a causal model does not look. A request is always padded to the same
 width, and the product with the vocabulary always has a multiple of 4 rows (fewer go through another kernel, whose sums
 differ in the last bits). So on the CPU a verdict is the same to the last bit in every batch.
 """
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 NUM_DECIMALS: Final = 6
-"""Scores are rounded to this."""
+"""Decimals to which scores are rounded."""
 BATCH_TOKENS: Final = {"cpu": 2048}
-"""Tokens that go through the model at once, by kind of device: on a CPU few enough for its caches."""
+"""How many tokens go through the model at once, by kind of device: on a CPU few enough for its caches."""
 ACCELERATOR_TOKENS: Final = 8192
 
 Word = tuple[int, ...]
@@ -50,9 +50,9 @@ def score_requests(
     Args:
         model: The judge's model.
         requests: The requests.
-        words: What `find_words` found.
+        words: The result of `find_words`.
         template: The judge's prompt.
-        batch_size: Most requests at once.
+        batch_size: The largest batch of requests.
     """
     values = value_words(template)
     max_tokens = BATCH_TOKENS.get(model.device.type, ACCELERATOR_TOKENS)
@@ -63,7 +63,7 @@ def score_requests(
 
 def _state(request: Request, weights: Sequence[float], values: Sequence[float]) -> Answer:
     total = math.fsum(weights)
-    if not total > 0:  # NaN is not, either
+    if not total > 0:  # false for NaN too
         reason = "the judge's logits are not finite, or leave its words no probability"
         return Answer(call_id=request.call_id, status="failed", reason=reason, cut=request.cut)
     score = math.fsum(w * value for w, value in zip(weights, values, strict=True)) / total
@@ -77,14 +77,14 @@ def _state(request: Request, weights: Sequence[float], values: Sequence[float]) 
 
 
 def value_words(template: Template) -> list[float]:
-    """What each of a template's words says: P(first is better), or the rating."""
+    """Lists the value of each of a template's words: P(first is better), or the rating."""
     if template.form == "comparison":
         return [HARD_PROBABILITY[preference] for preference in template.verdicts]
     return [float(word) for word in template.words]
 
 
 def weigh_words(model: "PreTrainedModel", batch: Sequence[Request], words: Sequence[Word]) -> "torch.Tensor":
-    """The probability of each word as the judge's next.
+    """Computes the probability that the judge says each word next.
 
     Args:
         model: The judge's model.
@@ -96,7 +96,7 @@ def weigh_words(model: "PreTrainedModel", batch: Sequence[Request], words: Seque
     """
     import torch
 
-    after: dict[Word, dict[int, torch.Tensor]] = {}  # P(token) behind the beginning of a word, by token
+    after: dict[Word, dict[int, torch.Tensor]] = {}  # P(token) after the beginning of a word, by token
     for path in find_paths(words):
         logits = read_logits(model, batch, path)
         norms = logits.logsumexp(dim=-1)
@@ -114,13 +114,13 @@ def weigh_words(model: "PreTrainedModel", batch: Sequence[Request], words: Seque
 
 
 def find_paths(words: Sequence[Word]) -> list[Word]:
-    """The longest proper beginnings of words: what has to stand behind a request so that all words can be weighed."""
+    """Finds the longest proper beginnings of words, which must follow a request so that all words can be weighed."""
     beginnings = {word[:n] for word in words for n in range(len(word))}
     return sorted(p for p in beginnings if not any(len(q) > len(p) and q[: len(p)] == p for q in beginnings))
 
 
 def read_logits(model: "PreTrainedModel", batch: Sequence[Request], path: Word) -> "torch.Tensor":
-    """Logits of the token that follows each request, and of those that follow it with each beginning of a path.
+    """Computes the logits of the next token after each request, and after the request with each beginning of a path.
 
     Returns:
         Shape `(batch, len(path) + 1, vocab)`, float32.
@@ -135,7 +135,7 @@ def read_logits(model: "PreTrainedModel", batch: Sequence[Request], path: Word) 
         padded[row, : lengths[row] + len(path)] = torch.tensor((*request.ids, *path))
     kept = lengths[:, None] - 1 + torch.arange(num_kept).clamp(max=len(path))
     with torch.inference_mode():
-        # No attention mask: padding stands to the right, where a causal model does not look.
+        # No attention mask: padding is on the right, where a causal model does not look.
         logits: torch.Tensor = model(
             input_ids=padded.to(model.device), logits_to_keep=kept.to(model.device), use_cache=False
         ).logits
@@ -143,16 +143,16 @@ def read_logits(model: "PreTrainedModel", batch: Sequence[Request], path: Word) 
 
 
 def find_words(chat: ChatFormat, template: Template, *, judge: str) -> list[Word]:
-    """The tokens of each word that the judge may say, right after a request.
+    """Finds the tokens of each word that the judge may say, right after a request.
 
     Raises:
-        JudgeError: If the judge would not say them there.
+        JudgeError: If the judge cannot say them there.
     """
     remedy = "choose other `verdicts` in the template, like A and B, or set `verdict` to text"
     if chat.sample.rstrip().endswith("<think>"):
         raise JudgeError(
-            f"judge {judge}: its chat format has it think first, so its next token is no verdict.\n"
-            "  remedy: set `verdict` to text, with enough `max_new_tokens` for its thoughts"
+            f"judge {judge}: its chat format makes it think first, so its next token is not a verdict.\n"
+            "  remedy: set `verdict` to text, with enough `max_new_tokens` for its reasoning"
         )
     found: dict[Word, str] = {}
     for word in template.words:

@@ -1,4 +1,4 @@
-"""Verdicts that a judge writes: each reply has its own seed, so that no reply depends on its batch."""
+"""Generates the judge's written replies. Each reply has its own seed, so that it does not depend on its batch."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BATCH_TOKENS: Final = 16384
-"""Tokens, new ones counted, whose keys and values are held at once."""
+"""How many tokens, including new ones, are in the key-value cache at once."""
 
 
 def write_replies(
@@ -23,22 +23,22 @@ def write_replies(
     max_new_tokens: int,
     batch_size: int,
 ) -> Iterator[list[Answer]]:
-    """Yields the replies to requests batch by batch, longest first; one that reaches `max_new_tokens` ends there.
+    """Yields the replies to requests batch by batch, longest first; a reply that reaches `max_new_tokens` ends there.
 
     Args:
         model: The judge's model.
         tokenizer: Its tokenizer.
         requests: The requests.
-        temperature: Divides the logits; 0 always takes the likeliest token.
-        max_new_tokens: Longest reply, in tokens.
-        batch_size: Most replies at once.
+        temperature: Divides the logits; 0 always takes the most likely token.
+        max_new_tokens: The longest reply, in tokens.
+        batch_size: The largest batch of replies.
     """
     from rlaif_dagster.decoding import decode
 
     for batch in form_batches(
         requests, batch_size=batch_size, max_tokens=BATCH_TOKENS, new_tokens=max_new_tokens
     ):
-        # A call's name covers the judge, the texts and the repeat.
+        # A call's id covers the judge, the texts and the repeat.
         seeds = [derive_seed(0, "verdict", request.call_id) for request in batch]
         replies = decode(
             model,

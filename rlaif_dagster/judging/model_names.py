@@ -1,4 +1,4 @@
-"""Does a file's name say another model than its rows? By the families of models that names are made of."""
+"""Finds models that a file's name mentions and its rows do not, by the model families in names."""
 
 import re
 from collections.abc import Iterable
@@ -25,10 +25,10 @@ FAMILIES: Final = (
     "wizardlm",
     "zephyr",
 )
-"""First words of models' names; whatever else a name is made of says no model."""
+"""The first words of model names; other words in a file name mention no model."""
 
 Mention = tuple[str, ...]
-"""A family and the version numbers and sizes behind it, such as `("gpt", "4", "0613")`."""
+"""A family with the version numbers and sizes after it, such as `("gpt", "4", "0613")`."""
 
 _TOKEN = re.compile(r"[a-z0-9]+")
 _FUSED = re.compile(rf"({'|'.join(FAMILIES)})(\d.*)?")
@@ -51,7 +51,7 @@ def find_mentions(text: str) -> list[Mention]:
 
 
 def find_contradictions(file_name: str, names: Iterable[str]) -> list[str]:
-    """Lists the models that a file's name mentions and that none of the names in its rows can be.
+    """Lists the models that a file's name mentions but that match no name in its rows.
 
     A mention may be shorter or longer than the name, as `gpt-4` and `gpt-4-0613` are. Rows that mention no model
     contradict nothing.

@@ -1,4 +1,4 @@
-"""Opening judges from a version of the `judge` asset."""
+"""Opens judges from a version of the `judge` asset."""
 
 import json
 from dataclasses import dataclass
@@ -36,8 +36,8 @@ class StoredJudge:
 
     Attributes:
         settings: Its settings.
-        profile: Who it is.
-        model: Its model's folder, where it names one.
+        profile: Its identity.
+        model: Its model's folder, if it names one.
     """
 
     settings: AskedJudgeSettings
@@ -50,14 +50,14 @@ class StoredJudge:
 
         Args:
             folder: The folder.
-            model: The folder of the model that the judge names, where it is elsewhere.
+            model: The folder of the model that the judge names, if it is not in `folder`.
 
         Raises:
             PlugInError: If its provider is not installed as it was when the folder was written.
         """
         settings = read_settings(folder)
         if not isinstance(settings, AskedJudgeSettings):
-            raise TypeError(f"{folder} holds no judge that is asked")
+            raise TypeError(f"{folder} has no judge that can be asked")
         template = Template.from_json(json.loads((folder / JUDGE_TEMPLATE).read_bytes()))
         own = folder / JUDGE_MODEL
         if settings.named_model is None or own.is_dir() or model is None:
@@ -81,10 +81,10 @@ class StoredJudge:
         """Opens the judge, ready to be asked.
 
         Args:
-            today: The settings of today, which say where, how fast and at what price it is asked.
-            numerics: How numbers are computed; None where no judge runs a model here.
-            batch_size: Most calls that a judge that runs here answers at once.
-            budget: What may be spent, where that is shared.
+            today: The current settings: where, how fast and at what price the judge is asked.
+            numerics: How numbers are computed; None if no judge runs a model here.
+            batch_size: The largest number of calls that a judge that runs here answers at once.
+            budget: What may be spent, if that is shared.
 
         Raises:
             JudgeError: If it cannot be asked.
@@ -101,10 +101,10 @@ class StoredJudge:
 
 
 def read_settings(folder: Path) -> JudgeSettings:
-    """Reads the settings of a judge or of recorded verdicts, by the provider that they were written by.
+    """Reads the settings of a judge or of recorded verdicts with the provider that wrote them.
 
     Raises:
-        PlugInError: If it is not installed, or comes from another distribution or version than it did.
+        PlugInError: If it is not installed, or not from the same distribution and version as then.
     """
     described = json.loads((folder / JUDGE_JSON).read_bytes())
     JUDGES.require_origin(described["provider"], described.pop(PLUG_IN, None))
@@ -113,19 +113,19 @@ def read_settings(folder: Path) -> JudgeSettings:
 
 
 def describe_judge(settings: AskedJudgeSettings, template: Template) -> dict[str, JsonValue]:
-    """What `judge.json` says of a judge."""
+    """Describes a judge for `judge.json`."""
     return {**settings.describe(), "template": str(template.digest)}
 
 
 def write_judge(folder: Path, settings: AskedJudgeSettings, template: Template) -> None:
-    """Writes what `StoredJudge.read` reads, but for the model."""
+    """Writes what `StoredJudge.read` reads, except the model."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / JUDGE_JSON).write_bytes(canonical_json(describe_judge(settings, template)))
     (folder / JUDGE_TEMPLATE).write_bytes(canonical_json(template.to_json()))
 
 
 def read_judges(folder: Path) -> dict[str, StoredJudge]:
-    """Reads a version of the `judge` asset: its judges by name; none where verdicts are recorded."""
+    """Reads a version of the `judge` asset: its judges by name; none if the verdicts are recorded."""
     members = sorted((folder / JURY_FOLDER).glob("*"), key=lambda path: int(path.name))
     if not members and (folder / JUDGE_TEMPLATE).is_file():
         members = [folder]
@@ -134,6 +134,6 @@ def read_judges(folder: Path) -> dict[str, StoredJudge]:
 
 
 def read_combine(folder: Path) -> Combine:
-    """How a version of the `judge` asset makes one verdict of those of several judges."""
+    """Reads how a version of the `judge` asset combines the verdicts of several judges."""
     combine: Combine = json.loads((folder / JUDGE_JSON).read_bytes()).get("combine", "mean")
     return combine

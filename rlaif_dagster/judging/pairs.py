@@ -16,12 +16,12 @@ class PairingSettings(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     max_pairs_per_prompt: int | None = Field(default=None, ge=1)
-    """Most pairs of one prompt; null compares every two different answers."""
+    """The largest number of pairs per prompt; null compares every two different answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Pair:
-    """Two responses to one prompt; `response_a < response_b`, so that a pair has one name only."""
+    """Two responses to one prompt; `response_a < response_b`, so that each pair has one id only."""
 
     pair_id: str
     prompt_id: str
@@ -47,7 +47,7 @@ class PairsResult:
     Attributes:
         pairs: The pairs.
         num_identical: Responses left out because another response to the prompt has the same text.
-        num_single: Prompts without a pair, since they have fewer than two different texts.
+        num_single: Prompts without a pair, because they have fewer than two different texts.
         num_capped: Pairs left out by `max_pairs_per_prompt`.
     """
 
@@ -62,9 +62,9 @@ def form_pairs(
 ) -> PairsResult:
     """Pairs the different texts of each prompt, using every response equally often.
 
-    Of responses with the same text the one with the first id stands for all. Where the cap leaves pairs
-    out, the choice is seeded by the prompt, so other prompts do not change it, and the numbers of pairs
-    in which two responses of one prompt take part differ by one at most.
+    For responses with the same text, the one with the first id is used. If the cap leaves pairs out, the choice is
+    seeded by the prompt, so that other prompts do not change it. The numbers of pairs that contain each response of a
+    prompt then differ by at most one.
 
     Args:
         responses: Rows with `response_id`, `prompt_id` and `text`.
@@ -98,7 +98,7 @@ def form_pairs(
 
 
 def order_pairs_evenly(n: int) -> list[tuple[int, int]]:
-    """Orders all pairs of 0..n-1 such that each beginning uses every number equally often, but for one.
+    """Orders all pairs of 0..n-1 so that each beginning uses every number equally often, give or take one.
 
     For even n these are the rounds of a round-robin tournament (the circle method): each round meets
     everyone once. For odd n they are Walecki's Hamiltonian cycles of the complete graph, each walked by

@@ -1,4 +1,4 @@
-"""Who a judge is, told without opening it."""
+"""The identity of a judge, known without opening it."""
 
 from dataclasses import dataclass
 
@@ -9,17 +9,17 @@ from rlaif_dagster.judging.templates import Template
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeProfile:
-    """Who a judge is; made without opening its model.
+    """The identity of a judge; made without opening its model.
 
     Attributes:
         name: The name in the `judge` column.
-        fingerprint: Covers all that shapes an answer beside the texts: model, decoding and prompt.
+        fingerprint: Covers everything besides the texts that affects an answer: model, decoding and prompt.
         template: The judge's prompt.
-        protocol: What it is shown of the constitution.
+        protocol: Which part of the constitution it is shown.
         repeats: How often it is asked each question.
         reading: How its answers are read.
-        is_final: If True, an answer without a verdict would come out the same again.
-        is_local: Whether its model runs here, so that code and libraries shape its answers as well.
+        is_final: If True, asking again would give the same answer without a verdict.
+        is_local: Whether its model runs here, so that code and libraries also affect its answers.
     """
 
     name: str
@@ -35,12 +35,12 @@ class JudgeProfile:
     def from_settings(
         cls, settings: AskedJudgeSettings, template: Template, *, model: Digest | None
     ) -> "JudgeProfile":
-        """Profiles a judge.
+        """Makes the profile of a judge.
 
         Args:
             settings: Its settings.
             template: Its prompt.
-            model: The content digest of the model folder of a judge that runs one, else None.
+            model: The content digest of the model folder if the judge runs a model here, else None.
         """
         described = settings.describe()
         for elsewhere in ("name", "template", "protocol", "repeats"):

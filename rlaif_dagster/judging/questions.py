@@ -1,4 +1,4 @@
-"""Questions: every pair in both orders, by the principles that the protocol says, put to one judge."""
+"""Plans the questions to judges: every pair in both orders, by the principles that the protocol selects."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from rlaif_dagster.seeds import derive_seed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What is to be known of one pair: which answer is better, by one rule, shown in one order.
+    """A question about one pair: which answer is better, by one rule, shown in one order.
 
     Attributes:
         pair: The pair.
@@ -24,7 +24,7 @@ class Question:
         principle_id: The principle to judge by; None for the whole constitution.
         repeat: The 0-based repeat index of the question.
         judge: The judge's name.
-        calls: One call about both answers, or one about each, the one shown first in front.
+        calls: One call about both answers, or one about each, starting with the answer shown first.
     """
 
     pair: Pair
@@ -36,7 +36,7 @@ class Question:
 
     @property
     def verdict_id(self) -> str:
-        """Names the verdict on it: the calls whose answers decide, and the order."""
+        """The id of its verdict, made of the calls whose answers decide, and the order."""
         return Digest.from_json([[call.call_id for call in self.calls], self.order]).sha256[:32]
 
 
@@ -48,12 +48,12 @@ def plan_questions(
     prompts: Mapping[str, str],
     texts: Mapping[str, str],
 ) -> Iterator[Question]:
-    """Plans what judges are asked: each pair, each judge, by each rule, each time, in both orders.
+    """Plans the questions: each pair, to each judge, by each rule, for each repeat, in both orders.
 
     Args:
         pairs: The pairs.
         constitution: The principles.
-        judges: Who is asked; a jury's judges are asked the same.
+        judges: The judges to ask; a jury's judges are all asked the same.
         prompts: Prompt text by prompt id.
         texts: Response text by response id.
     """
@@ -95,15 +95,15 @@ def _find_rules(pair: Pair, constitution: Constitution, judge: JudgeProfile) -> 
 
 
 def draw_principle(key: str, constitution: Constitution) -> Principle:
-    """Draws one principle, each as likely as its weight says, by the content of the key alone.
+    """Draws one principle with probability proportional to its weight, from the content of the key alone.
 
     The draw is weighted rendezvous hashing: each principle's own uniform number u gives the score -weight / ln u, and
-    the highest wins. Adding or removing a principle changes the draw only where that principle wins; so a
-    constitution that changes little asks little that is new. (Thaler and Ravishankar 1998; weighted by the
+    the highest wins. Adding or removing a principle changes the draw only if that principle wins. So a
+    small change of the constitution needs few new verdicts. (Thaler and Ravishankar 1998; weighted by the
     exponential race.)
 
     Args:
-        key: What the draw is for, such as a pair's id.
+        key: The subject of the draw, such as a pair's id.
         constitution: The principles.
     """
 
@@ -119,7 +119,7 @@ def conclude(question: Question, judge: JudgeProfile, answers: Sequence[Answer])
 
     Args:
         question: The question.
-        judge: Who was asked.
+        judge: The judge that was asked.
         answers: One for each call, in their order.
     """
     status, p_first, verdict = _read(judge, answers)
@@ -142,13 +142,13 @@ def conclude(question: Question, judge: JudgeProfile, answers: Sequence[Answer])
 
 
 def is_settled(answer: Answer, judge: JudgeProfile, *, retry_unparsed: bool) -> bool:
-    """Says whether a call is not asked again.
+    """Says whether a call need not be asked again.
 
     Args:
-        answer: What came of it.
-        judge: Who was asked.
-        retry_unparsed: If True, an answer has to hold what it was asked for; if False, it is enough that a judge that
-            may say something else the next time, and is paid for it, said anything.
+        answer: The answer to the call.
+        judge: The judge that was asked.
+        retry_unparsed: If True, the answer must have a usable value. If False, any reply settles a call of a judge that
+            could reply differently the next time, because asking again costs money.
     """
     if not (retry_unparsed or judge.is_final):
         return not answer.is_missing
@@ -158,7 +158,7 @@ def is_settled(answer: Answer, judge: JudgeProfile, *, retry_unparsed: bool) -> 
 
 
 def read_value(judge: JudgeProfile, answer: Answer) -> float | None:
-    """What an answer says: P(first is better) in [0, 1], or a rating; None where it says nothing clear."""
+    """Reads an answer: P(first is better) in [0, 1], or a rating; None if it is unclear."""
     if answer.score is not None:
         return answer.score
     if answer.text is None:

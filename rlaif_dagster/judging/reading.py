@@ -1,20 +1,21 @@
-"""Reading what a judge wrote: only an unambiguous verdict is taken, and anything else is none.
+"""Reads verdicts from what a judge wrote. Only an unambiguous verdict counts.
 
-A judge speaks of texts that want to be preferred, and may quote them. So a verdict is looked for where the judge
-concludes, not wherever a word stands:
+A judge reads texts whose authors want to be preferred, and may quote them. So the verdict is read where the judge
+concludes, not wherever a verdict word occurs:
 
 - **Without a `verdict_line`** the whole reply is the verdict word.
-- **With one** the last line that is not blank states it: the words of `verdict_line`, then the verdict word, and
-  nothing else. A line further up that states anything else makes the reply unclear. Lines in code fences, quoted
-  lines (`> Verdict: A`), indented code, and words inside a sentence ("it says: Verdict: B") are no statements.
+- **With a `verdict_line`** the last non-blank line states the verdict: the words of `verdict_line`, then the verdict
+  word, and nothing else. An earlier line that states another verdict makes the reply unclear. Lines in code fences,
+  quoted lines (`> Verdict: A`), indented code, and words inside a sentence ("it says: Verdict: B") do not count as
+  statements.
 
-White space, markdown's emphasis, quotes, brackets and a full stop around a word do not count, and neither does the
-case of ASCII letters; "Answer A" is "A", and "7/10" is 7 on a scale up to 10. Nothing else is guessed at: not
-look-alike or full-width letters, not JSON, not LaTeX, not "Not A" or "A, I think".
+White space, markdown emphasis, quotes, brackets and a full stop around a word are ignored, and so is the case of ASCII
+letters; "Answer A" is "A", and "7/10" is 7 on a scale up to 10. Nothing else is accepted: no look-alike or full-width
+letters, no JSON, no LaTeX, no "Not A" or "A, I think".
 
-Reasoning between the marks that models write it in is passed over (see `drop_reasoning`).
+Reasoning between the marks in which models write it is skipped (see `drop_reasoning`).
 
-Known trade-off (accepted): text that is quoted without any sign of it, on the very last line, is taken for the judge's.
+Known trade-off (accepted): text quoted without quotation marks on the very last line counts as the judge's own.
 """
 
 import re
@@ -22,7 +23,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Final, Literal, Protocol
 
 Preference = Literal["first", "second", "tie"]
-"""Which of two answers shown is better."""
+"""Which of the two shown answers is better."""
 
 _OPENED: Final = re.compile(
     r"""^[ \t]*(?:<(?:think|thinking|thought|thoughts|reasoning|reason|reflection|analysis|scratchpad|seed:think)>
@@ -49,13 +50,13 @@ _EMPHASIS: Final = re.compile(
 
 
 class Spelling(Protocol):
-    """How a judge is asked to spell what it concludes; a `Template` says it.
+    """How a judge is asked to spell its verdict; a `Template` defines it.
 
     Attributes:
         verdicts: The word of each verdict of a comparison.
         scale: The lowest and the highest rating, or None for comparisons.
-        words: All that may stand as a verdict.
-        verdict_line: What the line begins with that states the verdict; None where the whole reply is the verdict.
+        words: All words that may be a verdict.
+        verdict_line: The beginning of the line that states the verdict; None if the whole reply is the verdict.
     """
 
     @property
@@ -73,7 +74,7 @@ def read_verdict(text: str, template: Spelling) -> Preference | None:
 
     Args:
         text: What the judge wrote.
-        template: The prompt that it was asked with, which says how a verdict is spelled.
+        template: The prompt that was used, which defines how a verdict is spelled.
     """
     said = _find_statement(text, template.verdict_line)
     return next((verdict for verdict, word in template.verdicts.items() if said == _spell(word)), None)
@@ -89,11 +90,11 @@ def read_rating(text: str, template: Spelling) -> float | None:
 
 
 def drop_reasoning(text: str) -> str:
-    """What a judge says when it has thought: the text without reasoning, and without the marks of what follows it.
+    """Removes reasoning from a judge's text, and the marks around the answer that follows it.
 
-    Reasoning ends with the last closing mark, whether or not there is an opening one, which many chat formats write
-    themselves. Where a line opens reasoning that nothing closes, the judge has not come to a conclusion, and what is
-    left is empty. In the format of gpt-oss only the channel `final` is said.
+    Reasoning ends at the last closing mark. There may be no opening mark, because many chat formats write it
+    themselves. If a line opens reasoning and nothing closes it, the judge has not reached a conclusion, and the result
+    is empty. In the format of gpt-oss only the channel `final` counts.
 
     Args:
         text: What a judge wrote.
@@ -113,7 +114,7 @@ def drop_reasoning(text: str) -> str:
 
 
 def _find_statement(text: str, verdict_line: str | None) -> str | None:
-    """The words that state the verdict: the whole reply, or the rest of the line that ends it."""
+    """Finds the words that state the verdict: the whole reply, or the rest of its last line."""
     text = drop_reasoning(text)
     if verdict_line is None:
         return _spell(text)
@@ -123,7 +124,7 @@ def _find_statement(text: str, verdict_line: str | None) -> str | None:
 
 
 def _read_lines(text: str, verdict_line: str) -> Iterator[str | None]:
-    """Yields for each line that is not blank the word that it states as a verdict, or None."""
+    """Yields, for each non-blank line, the word that it states as a verdict, or None."""
     fence: str | None = None
     for line in text.splitlines():
         mark = _FENCE.match(line)
@@ -141,15 +142,15 @@ def _read_lines(text: str, verdict_line: str) -> Iterator[str | None]:
 
 
 def _fold(text: str) -> str:
-    """A text without markdown's emphasis and heading marks, its ASCII letters lower-case.
+    """Removes markdown's emphasis and heading marks, and makes ASCII letters lower-case.
 
-    Other letters stay as they are: lower() would turn the sign of kelvin, K, into a k.
+    Other letters are unchanged: lower() would turn the kelvin sign, K, into a k.
     """
     bare = _EMPHASIS.sub("", text).strip().lstrip("# ")
     return "".join(letter.lower() if letter.isascii() else letter for letter in bare)
 
 
 def _spell(words: str) -> str:
-    """A verdict word without what may stand around it."""
+    """Removes the characters that may surround a verdict word."""
     word = _fold(words).lstrip(_BEFORE).rstrip(_AFTER)
     return _ANSWER.sub("", word).lstrip(_BEFORE)

@@ -1,6 +1,6 @@
-"""Verdicts that exist already, read from a file.
+"""Reads existing verdicts from a file.
 
-The format is JSONL, one verdict a line:
+The format is JSONL, one verdict per line:
 
     {"response_a": "r1", "response_b": "r2", "order": "ab", "verdict": "first"}
 
@@ -8,20 +8,18 @@ The format is JSONL, one verdict a line:
   responses without ids of their own: `prompt` (its text) or `prompt_id`, with `source_a` and `source_b`,
   where each source answered that prompt once.
 - `order` (required): `ab` if `response_a` was shown to the judge first, `ba` if `response_b` was.
-- `verdict` (required): `first` or `second`, the better one by the place at which it was shown; `tie`; or
-  null, when the judge's answer holds no verdict: kept as `unparsed`, never taken for a tie.
-- `p_first`: P(the one shown first is better), 0 to 1, where the judge gave probabilities; on the side of
-  `verdict`.
-- `principle_id`: the principle judged by, one of the constitution's; without it, the judge looked at all
-  of it.
-- `judge`: the judge's name. A file with several judges needs `name` in judge.yaml, which says whose rows
-  to take.
+- `verdict` (required): `first` or `second`, the position of the better answer; `tie`; or null if the judge's answer has
+  no verdict: it is kept as `unparsed`, never as a tie.
+- `p_first`: P(the answer shown first is better), 0 to 1, if the judge gave probabilities; it must agree with `verdict`.
+- `principle_id`: the principle, one of the constitution's; without it, the judge was asked about the whole
+  constitution.
+- `judge`: the judge's name. A file with several judges needs `name` in judge.yaml, which says which rows
+  to read.
 - `raw_text`: what the judge wrote.
-- `pair_id`: a label of the file's own; a label that stands for two different pairs is an error.
+- `pair_id`: the file's own label; a label used for two different pairs is an error.
 
-The pairs are those of the file. A question has one verdict: the same judge, pair, order and principle
-twice is an error. Where a pair is judged in one order and not in the other, nothing is made up: the gap
-is counted as `missing`.
+The pairs are those in the file. A question has one verdict: the same judge, pair, order and principle twice is an
+error. If a pair is judged in only one order, nothing is invented: the gap is counted as `missing`.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -74,7 +72,7 @@ class RecordedLine(BaseModel):
             return self
         if by_id != (None, None) or None in by_source or (self.prompt is None and self.prompt_id is None):
             raise ValueError(
-                "the line does not name two responses; remedy: give response_a and response_b, "
+                "the line does not name two responses; remedy: write response_a and response_b, "
                 "or source_a and source_b with prompt or prompt_id"
             )
         return self
@@ -85,12 +83,12 @@ class RecordedLine(BaseModel):
             return self
         if self.verdict is None:
             raise ValueError(
-                "p_first stands beside a null verdict; remedy: give the verdict, or leave p_first out"
+                "p_first is given, but the verdict is null; remedy: write the verdict, or remove p_first"
             )
         if self.verdict != "tie" and lean(self.p_first) not in (self.verdict, "tie"):
             raise ValueError(
                 f"p_first {self.p_first} contradicts the verdict {self.verdict!r}; remedy: p_first is the "
-                "probability that the answer shown first is better: correct the one or the other"
+                "probability that the answer shown first is better: correct one of the two"
             )
         return self
 
@@ -102,17 +100,17 @@ def read_recorded_verdicts(
     name: str | None = None,
     principle_ids: Collection[str] | None = None,
 ) -> RecordedResult:
-    """Reads a verdicts file against the responses that it speaks of.
+    """Reads a verdicts file and finds the responses that it names.
 
     Args:
         path: The file.
         responses: Rows with `response_id`, `prompt_id` and `source`.
-        name: The judge whose lines to take; None if the file holds one judge.
+        name: The judge whose lines to read; None if the file has only one judge.
         principle_ids: The constitution's principles; None accepts any.
 
     Raises:
         InputError: If a line is not a verdict, names an unknown response or principle, repeats a
-            question, or if the file holds no verdict, or several judges while `name` is None.
+            question, or if the file has no verdict, or several judges while `name` is None.
     """
     index = _ResponseIndex.from_rows(responses)
     pairs: dict[str, Pair] = {}
@@ -128,11 +126,11 @@ def read_recorded_verdicts(
         line_judge = line.judge or name or UNNAMED_JUDGE
         if judge is not None and line_judge != judge:
             raise InputError(
-                f"the file holds several judges: {judge!r} and {line_judge!r}",
+                f"the file has several judges: {judge!r} and {line_judge!r}",
                 file=path,
                 line=number,
                 field="judge",
-                remedy="say in judge.yaml whose verdicts to take: `name: ...`",
+                remedy="name the judge in judge.yaml: `name: ...`",
             )
         judge = line_judge
         _check_principle(line.principle_id, principle_ids, path, number)
@@ -141,11 +139,11 @@ def read_recorded_verdicts(
             known = labels.setdefault(line.pair_id, (pair.pair_id, number))
             if known[0] != pair.pair_id:
                 raise InputError(
-                    f"the label {line.pair_id!r} stands for other responses on line {known[1]}",
+                    f"the label {line.pair_id!r} is used for other responses on line {known[1]}",
                     file=path,
                     line=number,
                     field="pair_id",
-                    remedy="correct the label or the responses, or leave the labels out",
+                    remedy="correct the label or the responses, or remove the labels",
                 )
         question = (pair.pair_id, line.principle_id, order)
         if question in lines:
@@ -160,9 +158,7 @@ def read_recorded_verdicts(
         verdicts.append(_make_verdict(line, pair, order, judge))
     if not verdicts:
         raise InputError(
-            "there are no verdicts in it"
-            if name is None
-            else f"there are no verdicts of the judge {name!r} in it",
+            "the file has no verdicts" if name is None else f"the file has no verdicts of the judge {name!r}",
             file=path,
             remedy="add lines, or correct the file or the judge's name in judge.yaml",
         )
@@ -207,12 +203,12 @@ def _check_principle(
             file=path,
             line=number,
             field="principle_id",
-            remedy=f"name one of {', '.join(sorted(known))}, or leave the field out",
+            remedy=f"name one of {', '.join(sorted(known))}, or remove the field",
         )
 
 
 def _identify_pair(line: RecordedLine, index: _ResponseIndex, path: Path, number: int) -> tuple[Pair, Order]:
-    """The pair of a line and the order in terms of that pair, whose responses stand in canonical order."""
+    """Finds the pair of a line, with its responses in canonical order, and the order in terms of that pair."""
     if line.response_a is not None and line.response_b is not None:
         a, b, fields = line.response_a, line.response_b, ("response_a", "response_b")
     else:
@@ -261,7 +257,7 @@ def _find_by_source(
         file=path,
         line=number,
         field=field,
-        remedy="name the responses by response_a and response_b"
+        remedy="name the responses with response_a and response_b"
         if found
         else "correct the prompt or the source",
     )

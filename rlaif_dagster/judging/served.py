@@ -1,7 +1,7 @@
-"""A judge behind a chat server: what it is asked, and how its replies become answers.
+"""A judge behind a chat server: writes its requests and reads its replies.
 
-A provider for such a server is a subclass of `ServedJudgeSettings` that says how requests and replies look: its
-`chat_format`. Everything else is here and in `rlaif_dagster.serving`: keys, attempts, limits, budgets, prices.
+A provider for such a server is a subclass of `ServedJudgeSettings`. Its `chat_format` defines the form of requests and
+replies. Everything else is here and in `rlaif_dagster.serving`: keys, attempts, limits, budgets, prices.
 """
 
 import math
@@ -24,32 +24,32 @@ from rlaif_dagster.serving.limits import Budget
 from rlaif_dagster.serving.settings import BudgetSettings, LimitSettings, PriceSettings
 
 MAX_DOUBT: Final = 0.01
-"""Most probability, relative to that of the verdict words listed, that those not listed could have."""
+"""The largest possible probability of unlisted verdict words, relative to that of the listed ones."""
 NUM_DECIMALS: Final = 6
-"""Scores are rounded to this."""
+"""Decimals to which scores are rounded."""
 
 
 class ServedJudgeSettings(AskedJudgeSettings):
-    """What judges behind a chat server have in common."""
+    """The settings that all judges behind a chat server have in common."""
 
     chat_format: ClassVar[ChatFormat] = CHAT_COMPLETIONS
-    """How requests and replies look."""
+    """The form of requests and replies."""
     default_url: ClassVar[str | None] = None
-    """The server, where neither `base_url` nor the environment says it."""
+    """The server's address, if neither `base_url` nor the environment has one."""
     url_variable: ClassVar[str | None] = None
-    """The environment variable that holds the server's address where `base_url` does not."""
+    """The environment variable with the server's address, used if `base_url` is null."""
 
     model: str = Field(min_length=1)
-    """The model's name at the server."""
+    """The model's name on the server."""
     revision: str | None = Field(default=None, min_length=1)
     """Any text that names the model's version; change it when the server's model changes."""
     base_url: str | None = Field(default=None, pattern=r"^https?://")
-    """The server, up to what `chat_format.path` begins with; null for the provider's usual one."""
+    """The server's address without `chat_format.path`; null uses the provider's default."""
     api_key_env: Annotated[str | None, SPEED_ONLY] = Field(default=None, min_length=1)
-    """The environment variable that holds the key; null for a server that asks for none."""
+    """The environment variable with the key; null for a server without a key."""
     temperature: float = Field(default=0.0, ge=0.0, le=5.0, allow_inf_nan=False)
     max_tokens: int = Field(default=1024, ge=1)
-    """Longest answer, in tokens."""
+    """The longest answer, in tokens."""
     limits: Annotated[LimitSettings, SPEED_ONLY] = LimitSettings()
     price: Annotated[PriceSettings | None, SPEED_ONLY] = None
 
@@ -58,8 +58,8 @@ class ServedJudgeSettings(AskedJudgeSettings):
     def _refuse_secrets(cls, url: str | None) -> str | None:
         if url is not None and ("@" in url or "?" in url or "#" in url):
             raise ValueError(
-                "base_url holds more than an address, and it is recorded; remedy: leave out user, password and "
-                "everything from ? on; the key comes from the environment variable that api_key_env names"
+                "base_url is recorded, but has more than an address; remedy: remove user, password and "
+                "everything after ?; the key comes from the environment variable that api_key_env names"
             )
         return url
 
@@ -67,62 +67,62 @@ class ServedJudgeSettings(AskedJudgeSettings):
     def _require_price(self) -> Self:
         if self.limits.budget.cost is not None and self.price is None:
             raise ValueError(
-                "limits.budget.cost is given without a price; remedy: give price, or limit calls or tokens"
+                "limits.budget.cost is set without a price; remedy: set price, or limit calls or tokens"
             )
         return self
 
     @property
     def max_tokens_written(self) -> int:
-        """Longest text that it writes, in tokens."""
+        """The longest text that it writes, in tokens."""
         return self.max_tokens
 
     @property
     def token_price(self) -> PriceSettings | None:
-        """As `price` says."""
+        """The setting `price`."""
         return self.price
 
     @property
     def run_budget(self) -> BudgetSettings:
-        """As `limits` says."""
+        """The budget in `limits`."""
         return self.limits.budget
 
     @property
     def retries_unparsed(self) -> bool:
-        """As `limits` says."""
+        """The setting `retry_unparsed` in `limits`."""
         return self.limits.retry_unparsed
 
     def describe(self) -> dict[str, Any]:
-        """What decides what it says; how it would write counts only where it writes."""
+        """Describes the fields that decide what it answers; settings of writing count only if it writes."""
         unread = ("temperature", "max_tokens") if self.reading == "logprob" else ()
         return {name: value for name, value in super().describe().items() if name not in unread}
 
     def describe_chat(self) -> ChatSettings:
-        """What all requests have in common."""
+        """Makes the settings that all requests have in common."""
         reads_logprobs = self.reading == "logprob"
         return ChatSettings(
             model=self.model,
-            # Probabilities are those of the model itself: not made sharper by a temperature.
+            # The probabilities are the model's own, not sharpened by a temperature.
             temperature=1 if reads_logprobs else self.temperature,
             max_tokens=1 if reads_logprobs else self.max_tokens,
             reads_first_token=reads_logprobs,
         )
 
     def find_url(self, environment: Mapping[str, str]) -> str:
-        """The address that requests are sent to.
+        """Finds the address to which requests are sent.
 
         Raises:
-            JudgeError: If nothing says it.
+            JudgeError: If no address is set.
         """
         told = self.base_url or environment.get(self.url_variable or "") or self.default_url
         if not told:
             raise JudgeError(
-                f"judge {name_judge(self)}: nothing says where its server is.\n"
+                f"judge {name_judge(self)}: its server has no address.\n"
                 "  remedy: set base_url in inputs/judge.yaml"
             )
         return told.rstrip("/") + self.chat_format.path
 
     def bound_tokens(self, template: Template) -> Callable[[Call], TokenBounds]:
-        """Counts a call's words and the bytes of its request, between which its tokens are; see `graph.fees`."""
+        """Bounds a call's tokens by its number of words and its request's number of bytes; see `graph.fees`."""
         chat = JudgeChat(self, template, key=None)
 
         def bound(call: Call) -> TokenBounds:
@@ -146,15 +146,15 @@ class ServedJudgeSettings(AskedJudgeSettings):
 
 
 class JudgeChat:
-    """Puts a judge's calls into words for a chat server, and reads the replies as answers."""
+    """Writes a judge's calls as chat requests, and reads the replies as answers."""
 
     def __init__(self, settings: ServedJudgeSettings, template: Template, *, key: str | None) -> None:
-        """Takes who is asked, and how.
+        """Makes the chat of a judge.
 
         Args:
             settings: The judge's settings.
             template: Its prompt.
-            key: The key, which is removed from everything that the server says.
+            key: The key, which is removed from everything that the server returns.
         """
         self._settings = settings
         self._template = template
@@ -212,7 +212,7 @@ class JudgeChat:
         )
 
     def _is_verdict(self, text: str | None) -> bool:
-        """Whether a text that was cut off is a verdict, and cannot be the beginning of another."""
+        """Whether a text that was cut off is a verdict and cannot be the beginning of another one."""
         begun = [word for word in self._template.words if word.startswith((text or "").strip())]
         return self._template.verdict_line is None and begun == [(text or "").strip()]
 
@@ -228,13 +228,13 @@ class ServedJudge:
         budget: Budget | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
-        """Takes who is asked.
+        """Makes the judge.
 
         Args:
-            settings: Who the judge is, and how it is asked.
+            settings: The judge's settings.
             template: Its prompt.
-            budget: What may be spent, over all passes and with other judges; None for one of its own in each pass.
-            environment: Holds the key, and perhaps the server's address.
+            budget: What may be spent, shared over passes and judges; None for a separate budget in each pass.
+            environment: Has the key, and possibly the server's address.
 
         Raises:
             JudgeError: If there is no key, or no address.
@@ -246,15 +246,15 @@ class ServedJudge:
         self._url = settings.find_url(environment)
 
     def ask(self, calls: Iterable[Call]) -> Generator[list[Answer], None, None]:
-        """Yields one answer for each call, as soon as they are known; those known by then together.
+        """Yields one answer for each call, in groups, as soon as they are known.
 
         Raises:
-            JudgeError: If no call can be answered, or no more may be spent.
+            JudgeError: If no call can be answered, or the budget is used up.
         """
         from rlaif_dagster.serving.client import Client
         from rlaif_dagster.serving.engine import Engine
 
-        cut_ids: set[str] = set()  # of the calls under way
+        cut_ids: set[str] = set()  # of the calls in progress
 
         def write_calls() -> Iterator[ChatCall]:
             for call in calls:
@@ -280,7 +280,7 @@ class ServedJudge:
 
 
 def read_key(variable: str | None, environment: Mapping[str, str], *, judge: str) -> str | None:
-    """The key in an environment variable; None where no variable is named.
+    """Reads the key from an environment variable; None if no variable is named.
 
     Raises:
         JudgeError: If it is not set, or cannot be sent.
@@ -290,27 +290,27 @@ def read_key(variable: str | None, environment: Mapping[str, str], *, judge: str
     key = environment.get(variable, "").strip()
     if not key:
         raise JudgeError(
-            f"judge {judge}: the environment variable {variable} is not set, which should hold the server's key.\n"
-            f"  remedy: set it, or set api_key_env in inputs/judge.yaml (null for a server that asks for no key)"
+            f"judge {judge}: the environment variable {variable} is not set; it should have the server's key.\n"
+            f"  remedy: set it, or change api_key_env in inputs/judge.yaml (null for a server without a key)"
         )
     if not (key.isascii() and key.isprintable()):
         raise JudgeError(
-            f"judge {judge}: the key in {variable} holds characters that no key has.\n  remedy: set it again"
+            f"judge {judge}: the key in {variable} has characters that no key has.\n  remedy: set it again"
         )
     return key
 
 
 def read_score(top: Sequence[TokenLogprob], values: Mapping[str, float]) -> float | None:
-    """The expected value of the verdict words under their next-token probabilities.
+    """Computes the expected value of the verdict words under their next-token probabilities.
 
-    The probabilities of the words among the tokens listed, white space around a token put aside, are brought to the
-    sum of 1. A word that is not listed has at most the probability of the least likely token listed; it counts as 0.
-    Where the words not listed could together have more than `MAX_DOUBT` of the probability of those that are, or no
-    word is listed, nothing can be said.
+    The probabilities of the verdict words among the listed tokens, ignoring white space around a token, are normalised
+    to the sum of 1. An unlisted word has at most the probability of the least likely listed token; it counts as 0. If
+    the unlisted words could together have more than `MAX_DOUBT` of the probability of the listed ones, or if no word is
+    listed, there is no value.
 
     Args:
-        top: The likeliest next tokens.
-        values: What each verdict word stands for.
+        top: The most likely next tokens.
+        values: The value of each verdict word.
 
     Returns:
         The value, or None.
@@ -338,9 +338,9 @@ def _find_remedies(settings: ServedJudgeSettings) -> Remedies:
     variable = settings.api_key_env
     elsewhere = f" (or {settings.url_variable})" if settings.url_variable else ""
     return Remedies(
-        connection=f"see that the server runs, and check base_url in inputs/judge.yaml{elsewhere}",
+        connection=f"check that the server runs, and check base_url in inputs/judge.yaml{elsewhere}",
         key=f"check the key in {variable}" if variable else "set api_key_env in inputs/judge.yaml",
-        request="check model, base_url and extra_body in inputs/judge.yaml, and see what the server says",
-        logprobs="set verdict to text in inputs/judge.yaml, or use a server that gives them",
+        request="check model, base_url and extra_body in inputs/judge.yaml, and read the server's message",
+        logprobs="set verdict to text in inputs/judge.yaml, or use a server that returns them",
         budget="raise limits.budget in inputs/judge.yaml",
     )

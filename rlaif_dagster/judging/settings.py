@@ -1,9 +1,9 @@
-"""Settings of the judge, spelled as in `inputs/judge.yaml`: what all judges have in common, and how one is chosen.
+"""Settings of the judge, spelled as in `inputs/judge.yaml`: what all judges have in common, and how one is selected.
 
-A *provider* is a subclass of `AskedJudgeSettings`, in a file of its own, that the group of entry points
-`rlaif_dagster.judges` names. Its fields are what a person writes in judge.yaml; its methods and class variables say
-the rest: how the judge is opened, what it costs, which templates it refuses. The package's own are in
-`rlaif_dagster.judging.providers`; docs/extending.md shows how any other distribution adds one.
+A *provider* is a subclass of `AskedJudgeSettings`, in its own file, named in the entry point group
+`rlaif_dagster.judges`. Its fields are what a person writes in judge.yaml. Its methods and class variables define the
+rest: how the judge is opened, what it costs, which templates it refuses. The package's own providers are in
+`rlaif_dagster.judging.providers`; docs/extending.md shows how another distribution adds one.
 """
 
 from abc import abstractmethod
@@ -26,15 +26,15 @@ from rlaif_dagster.serving.settings import BudgetSettings, PriceSettings
 JudgingProtocol = Literal["per_principle", "joint", "one_principle"]
 """One principle at a time; the whole constitution at once; or one principle drawn for each pair."""
 VerdictReading = Literal["logprob", "text"]
-"""From the probabilities of the verdict words as the next token, or from what the judge writes."""
+"""Verdicts from the next-token probabilities of the verdict words, or from what the judge writes."""
 Combine = Literal["mean", "majority", "reliability"]
-"""How a jury's verdicts become one; see `rlaif_dagster.judging.jury`."""
+"""How a jury's verdicts are combined; see `rlaif_dagster.judging.jury`."""
 
 SPEED_ONLY: Final = "speed only"
-"""Marks a field, by `Annotated`, that says where, how fast, at what price and with what hopes a judge is asked, and
-never what it is: no recipe and no fingerprint has it, and a change of it asks nothing again."""
+"""Marks a field, by `Annotated`, that says where, how fast, at what price and with which gates a judge is asked, but
+not what it is. No recipe and no fingerprint includes it, and a change of it asks no question again."""
 PLUG_IN: Final = "plug_in"
-"""The field of a description that says which distribution a provider comes from, where that is not this package."""
+"""The field of a description that names a provider's distribution, if that is not this package."""
 
 
 class _Settings(BaseModel):
@@ -42,49 +42,49 @@ class _Settings(BaseModel):
 
 
 class CanarySettings(_Settings):
-    """How it is seen that a judge under the same name is another one: a fixed set of its questions is asked again."""
+    """How a changed judge is detected: a fixed set of its questions is asked again."""
 
     num_questions: int = Field(default=32, ge=1)
-    """Questions in the set."""
+    """How many questions are asked again."""
     max_changed: float | None = Field(default=0.1, ge=0.0, le=1.0)
-    """Largest share of them whose verdict may be another one now; null accepts any."""
+    """The largest share of these questions whose verdict may have changed; null disables the check."""
 
 
 class GateSettings(_Settings):
-    """What a judge has to show before anything is trained on its verdicts; null and false ask for nothing.
+    """The thresholds that a judge must meet before anything is trained on its verdicts; null and false disable a gate.
 
-    A threshold is passed by a figure whose whole 95 % interval lies on its good side. Each judge of a jury has to.
+    A figure passes if its whole 95 % interval is on the good side of the threshold. Each judge of a jury must pass.
     """
 
     min_coverage: float = Field(default=0.9, ge=0.0, le=1.0)
-    """Least share of the questions that must have a usable verdict; the share itself is compared."""
+    """The smallest share of the questions with a usable verdict; the share itself is compared, without an interval."""
     min_order_agreement: float | None = Field(default=0.5, ge=0.0, le=1.0)
-    """Of the questions with a verdict in both orders, the share on which both name the same answer; a coin has 0.5."""
+    """The share of questions whose verdicts in both orders prefer the same answer; guessing gives 0.5."""
     max_unparsed_rate: float | None = Field(default=None, ge=0.0, le=1.0)
-    """Share of the questions answered without a clear verdict."""
+    """The share of questions answered without a clear verdict."""
     min_gold_agreement: float | None = Field(default=None, ge=0.0, le=1.0)
-    """Share of the labels, by order, that agree with `evaluation.gold`, where that prefers an answer."""
+    """The share of labels that agree with `evaluation.gold`, in each order, on pairs where it prefers an answer."""
     min_human_agreement: float | None = Field(default=None, ge=0.0, le=1.0)
-    """The same with the human labels."""
+    """The share of labels that agree with the human labels."""
     beats_longer_wins: bool = False
-    """The labels agree with gold, or else with the humans, more than the rule that the longer answer is better."""
+    """If true, labels must agree with the ground truth (or else people) more often than the longer answer does."""
     max_injection_success: float | None = Field(default=None, ge=0.0, le=1.0)
-    """Share of attacks by text in an answer that turn the judge to the worse answer."""
+    """The share of attacks inside an answer that make the judge prefer the worse answer."""
     stronger_than_policy: bool = False
-    """The labels agree with gold, or else with the humans, more than the base policy's own likelihoods do."""
+    """If true, labels must agree with the ground truth (or else people) more often than the base policy's choices."""
     canary: CanarySettings = CanarySettings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """What a judge is opened with.
+    """The arguments with which a judge is opened.
 
     Attributes:
         template: Its prompt.
         model: The folder of the model that it names, if it names one.
-        numerics: How numbers are computed; None where no judge runs a model here.
-        batch_size: Most calls that a judge that runs here should answer at once.
-        budget: What may be spent, where that is shared with other judges or stages.
+        numerics: How numbers are computed; None if no judge runs a model here.
+        batch_size: The largest number of calls that a judge that runs here should answer at once.
+        budget: What may be spent, if that is shared with other judges or stages.
     """
 
     template: Template
@@ -96,7 +96,7 @@ class Opening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenBounds:
-    """What one call takes, told before it is made: tokens read and written, at least or at most."""
+    """Bounds of the tokens that one call reads and writes, known before it is made."""
 
     least_read: int
     most_read: int
@@ -104,28 +104,28 @@ class TokenBounds:
 
 
 class JudgeSettings(_Settings):
-    """What all providers have in common: judges that are asked, juries, and verdicts that exist already."""
+    """The settings that all providers have in common: judges that are asked, juries, and recorded verdicts."""
 
     provider: str
-    """Which kind of judge this is; a subclass says its name by `Literal`."""
+    """The kind of judge; each subclass sets its name with `Literal`."""
     gates: Annotated[GateSettings, SPEED_ONLY] = GateSettings()
-    """What the judge has to show before anything is trained on its verdicts."""
+    """The thresholds that the judge must meet before anything is trained on its verdicts."""
     human_labels: Annotated[str | None, SPEED_ONLY] = Field(default=None, min_length=1)
-    """A file of people's labels to measure the judge on, a path inside the project."""
+    """A file of people's labels, on which the judge is measured; a path inside the project."""
 
     @property
     def members(self) -> "tuple[AskedJudgeSettings, ...]":
-        """The judges that are asked: the one judge itself, those of a jury, or none for verdicts that exist."""
+        """The judges that are asked: the one judge, those of a jury, or none for recorded verdicts."""
         return ()
 
     @property
     def combined_by(self) -> Combine:
-        """How verdicts of several judges become one."""
+        """How verdicts of several judges are combined."""
         return "mean"
 
     @property
     def verdicts_file(self) -> str | None:
-        """The file that the verdicts are read from, a path inside the project; None where judges are asked."""
+        """The file with the verdicts, a path inside the project; None if judges are asked."""
         return None
 
     def read_verdicts(
@@ -139,12 +139,12 @@ class JudgeSettings(_Settings):
             principle_ids: The principles of the constitution.
 
         Raises:
-            InputError: If a line is wrong, or does not fit the responses.
+            InputError: If a line is wrong, or does not match the responses.
         """
         raise TypeError(f"the provider {self.provider} reads no verdicts from a file")
 
     def describe(self) -> dict[str, Any]:
-        """What decides what the judge is, says and is called: its fields, and where a plug-in's code comes from."""
+        """Describes what decides the judge's identity, answers and name: its fields, and the origin of a plug-in."""
         described = self.model_dump(mode="json", exclude=set(list_speed_fields(type(self))))
         plug_in = JUDGES.find_plug_in(self.provider)
         if plug_in is not None and plug_in.origin is not None:
@@ -153,15 +153,15 @@ class JudgeSettings(_Settings):
 
 
 class AskedJudgeSettings(JudgeSettings):
-    """A judge that answers new questions. A provider has its own `provider`, further fields, and `open_judge`."""
+    """A judge that answers new questions. A provider defines `provider`, further fields, and `open_judge`."""
 
     is_final: ClassVar[bool] = False
-    """Whether an answer without a verdict would come out the same if it were asked for again."""
+    """Whether asking again would give the same answer without a verdict."""
     is_free: ClassVar[bool] = False
-    """Whether asking costs no fees. What asking costs is unknown where it is not free and there is no price."""
+    """Whether asking costs no fees. If it is not free and has no price, the cost is unknown."""
 
     name: str | None = Field(default=None, min_length=1)
-    """The judge's name in tables; by default the model's, or the provider's where there is no field `model`."""
+    """The judge's name in tables; default: the model's name, or the provider's if there is no field `model`."""
     template: str = Field(default="pairwise", min_length=1)
     """A packaged template or a `.yaml` file inside the project."""
     protocol: JudgingProtocol = "per_principle"
@@ -182,51 +182,51 @@ class AskedJudgeSettings(JudgeSettings):
 
     @property
     def named_model(self) -> ModelSettings | None:
-        """The model that it runs here; its folder is found, copied and known by its digest. None if it runs none."""
+        """The model that it runs here, identified by the digest of its folder; None if it runs none."""
         return None
 
     @property
     def max_tokens_written(self) -> int | None:
-        """Longest text that it writes, in tokens; None if it writes nothing but verdicts, so is no critic."""
+        """The longest text that it writes, in tokens; None if it writes only verdicts, so cannot be a critic."""
         return None
 
     @property
     def token_price(self) -> PriceSettings | None:
-        """What tokens cost, where the settings say it."""
+        """What tokens cost, if the settings say it."""
         return None
 
     @property
     def run_budget(self) -> BudgetSettings | None:
-        """What one run may spend; None where nothing can be spent."""
+        """What one run may spend; None if the judge costs nothing."""
         return None
 
     @property
     def retries_unparsed(self) -> bool:
-        """Whether questions whose reply holds no verdict are asked again, where that may give another reply."""
+        """Whether questions whose reply has no verdict are asked again, if that may give another reply."""
         return False
 
     def bound_tokens(self, template: Template) -> Callable[[Call], TokenBounds] | None:
-        """Tells beforehand what tokens a call takes; None where nobody can."""
+        """Returns a function that bounds a call's tokens before it is made; None if they are unknown."""
         del template
         return None
 
     def check_template(self, template: Template) -> None:
-        """Refuses a template that it cannot be asked by.
+        """Refuses a template that does not suit this judge.
 
         Raises:
-            ValueError: If it cannot; the text says what is wrong, then "; remedy: " and what to do.
+            ValueError: If it does not; the text says what is wrong, then "; remedy: " and what to do.
         """
 
     @abstractmethod
     def open_judge(self, opening: Opening) -> Judge:
-        """Opens the judge, ready to be asked. Heavy libraries are imported here, or when it is first asked.
+        """Opens the judge, ready to be asked. Imports heavy libraries here or at the first question.
 
         Raises:
             JudgeError: If it cannot be asked.
         """
 
     def take_speed(self, today: "AskedJudgeSettings | None") -> Self:
-        """The same judge, asked where, as fast and at the price that other settings of it say."""
+        """Returns the same judge with the address, speed and price of the settings `today`."""
         if today is None:
             return self
         return self.model_copy(
@@ -245,7 +245,7 @@ AskedJudge = Annotated[AskedJudgeSettings, ChosenBy(JUDGES, "provider", AskedJud
 
 
 def list_speed_fields(settings: type[JudgeSettings]) -> list[str]:
-    """The fields of a provider that are no part of what its judge is."""
+    """Lists the fields of a provider that are not part of its judge's identity."""
     return [name for name, info in settings.model_fields.items() if SPEED_ONLY in info.metadata]
 
 
@@ -255,6 +255,6 @@ def name_judge(settings: AskedJudgeSettings) -> str:
 
 
 def find_protocol(settings: JudgeSettings) -> JudgingProtocol:
-    """What a judge, or each judge of a jury, is shown of the constitution; for recorded verdicts by their own rows."""
+    """Finds how a judge, or each judge of a jury, is shown the constitution; recorded verdicts say it in their rows."""
     members = settings.members
     return members[0].protocol if members else "per_principle"

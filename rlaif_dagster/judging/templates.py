@@ -5,25 +5,25 @@ A template is YAML:
     messages:                 # one or more chat messages
       - role: user            # system, user or assistant
         content: "..."        # jinja2 with {{ principle }}, {{ prompt }}, {{ first }} and {{ second }}
-    verdicts: {first: "A", second: "B"}   # what the judge says for the answer shown first or second; also `tie`
-    verdict_line: "Verdict:"  # the line on which it says so, after its reasoning; without it, it says nothing else
+    verdicts: {first: "A", second: "B"}   # the judge's word for the answer shown first or second; also `tie`
+    verdict_line: "Verdict:"  # the line with the verdict, after the reasoning; without it, the reply is the verdict
 
 A template that rates one answer at a time has `{{ answer }}` in place of the two, and a scale of whole numbers in
 place of the verdicts:
 
     ratings: {lowest: 1, highest: 10}
 
-And one by which an answer is criticised or revised says so, and states no verdict; `{{ critique }}` is for a revision:
+A template for a critique or a revision says so, and has no verdict; `{{ critique }}` is for a revision:
 
     writes: critique          # or revision
 
-A template puts texts in, and does nothing else: no conditions, loops or arithmetic. So what the judge is asked
-cannot depend on what an answer says, and no template can render without end. The filter `one_line` folds a text
-onto one line, for templates whose structure is their lines.
+A template only inserts texts: it has no conditions, loops or arithmetic. So what the judge is asked cannot depend on
+what an answer says, and no template can render without end. The filter `one_line` puts a text on one line, for
+templates whose structure is their lines.
 
-Every text that goes in has passed `neutralise`. The law: whatever an answer contains, the marks `⟦…⟧` in
-rendered messages are the template's own, and no chat token such as `<|im_end|>` stands in them. A template's digest
-covers its content; comments do not count.
+Every inserted text has passed `neutralise`. The law: whatever an answer contains, the marks `⟦…⟧` in rendered messages
+are the template's own, and the messages contain no chat token such as `<|im_end|>`. A template's digest covers its
+content; comments do not count.
 """
 
 import itertools
@@ -51,18 +51,18 @@ VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "critique": ("principle", "prompt", "answer"),
     "revision": ("principle", "prompt", "answer", "critique"),
 }
-"""What a template of each form puts in."""
+"""The variables of a template, by form."""
 
 Form = Literal["comparison", "rating", "critique", "revision"]
 """Whether two answers are compared, one is rated, or one is criticised or revised."""
 
 _LINE_BREAKS = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _INVISIBLE = re.compile(
-    "[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f"  # controls, but not tab and line breaks
+    "[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f"  # controls, except tab and line breaks
     "\u00ad\u034f\u180e\u200b\u2060-\u2064\u206a-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb"  # no ink, no width
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # direction
     "\U000e0000-\U000e0fff"  # tags and supplementary variation selectors, which can smuggle text
-    "\ud800-\udfff]"  # lone surrogates, which no encoder takes
+    "\ud800-\udfff]"  # lone surrogates, which no encoder accepts
 )
 _JOINERS = re.compile("[\u200c\u200d]+")
 _STRAY_JOINER = re.compile("(?<![^\x00-\x7f])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\x7f])")
@@ -77,30 +77,30 @@ _MARKS = str.maketrans({"⟦": "[[", "⟧": "]]", "〚": "[[", "〛": "]]"})  # 
 
 
 class Harmless(str):
-    """A text that has passed `neutralise`; what our own code has put in since stays."""
+    """A text that has passed `neutralise`; what our own code adds later stays."""
 
     __slots__ = ()
 
 
-# An answer is shown in both orders and under every principle, one soon after the other.
+# An answer is shown in both orders and under every principle, within a short time.
 @lru_cache(maxsize=64)
 def neutralise(text: str) -> Harmless:
     """Makes a text harmless inside a judge's prompt, and leaves ordinary text as it is.
 
     - Every kind of line break becomes a newline.
-    - Control characters (but tab and newline), zero-width characters, direction marks, invisible tags and
-      lone surrogates are taken out. Joiners stay between two characters outside ASCII, where scripts and
+    - Control characters (except tab and newline), zero-width characters, direction marks, invisible tags and
+      lone surrogates are removed. Joiners stay between two non-ASCII characters, where scripts and
       emoji need them.
     - The marks `⟦` and `⟧`, which fence the parts of a prompt, become `[[` and `]]`; so do those that look the same.
     - Chat tokens of known formats (`<|…|>`, `<s>`, `[INST]`, `<end_of_turn>`, `<<SYS>>`, `<think>`) get a space
       after their first character, so that no tokenizer reads them as its own.
 
-    The function is idempotent. It takes out what a machine would read as structure; it does not judge what a
+    The function is idempotent. It removes what a machine would read as structure; it does not judge what a
     text says.
     """
     text = _LINE_BREAKS.sub("\n", text)
     text = _INVISIBLE.sub("", text)
-    if _JOINERS.search(text):  # few texts have any, and looking for strays is slow
+    if _JOINERS.search(text):  # few texts have any, and searching for stray ones is slow
         text = _JOINERS.sub(lambda run: run.group()[0], text)
         text = _STRAY_JOINER.sub("", text)
     text = text.translate(_MARKS)
@@ -114,7 +114,7 @@ def fold_lines(text: str) -> str:
 
 
 def neutralise_once(text: str) -> Harmless:
-    """Makes a text harmless, unless that is done."""
+    """Makes a text harmless, unless it is already."""
     return text if isinstance(text, Harmless) else neutralise(text)
 
 
@@ -131,12 +131,12 @@ class Template:
     """A judge's prompt.
 
     Attributes:
-        name: What the template was asked for as; no part of the digest.
+        name: The name by which the template was loaded; not part of the digest.
         messages: The chat messages.
-        verdicts: For a comparison: what the judge says for `first`, `second` and perhaps `tie`.
+        verdicts: For a comparison: the judge's words for `first`, `second` and, if allowed, `tie`.
         scale: For a rating: the lowest and the highest.
-        verdict_line: How the line begins on which the judge states its verdict; None if it says nothing else.
-        writes: What is written, where that is no verdict but a critique or a revision.
+        verdict_line: The beginning of the line with the verdict; None if the reply is only the verdict.
+        writes: What is written, if it is a critique or a revision instead of a verdict.
     """
 
     name: str
@@ -166,7 +166,7 @@ class Template:
         return Digest.from_json(self.to_json())
 
     def to_json(self) -> JsonValue:
-        """The wire form, spelled as in the file: `Template.from_json(t.to_json(), name=t.name) == t`."""
+        """The template as JSON, spelled as in the file: `Template.from_json(t.to_json(), name=t.name) == t`."""
         value: dict[str, JsonValue] = {
             "messages": [{"role": line.role, "content": line.content} for line in self.messages]
         }
@@ -206,10 +206,10 @@ class Template:
         )
 
     def render(self, texts: Mapping[str, str]) -> list[dict[str, str]]:
-        """Puts texts, neutralised once, into the messages.
+        """Inserts texts, neutralised once, into the messages.
 
         Args:
-            texts: For each variable of the form (`VARIABLES`) its text: the rule to judge by, what was asked, and the
+            texts: The text of each variable of the form (`VARIABLES`): the rule to judge by, the request, and the
                 answers.
         """
         harmless = {name: neutralise_once(text) for name, text in texts.items()}
@@ -227,7 +227,7 @@ _MAY_USE: Final = {"Output", "TemplateData", "the filter one_line", *itertools.c
 
 
 class _Piece(NamedTuple):
-    """A piece of a message: text as it stands, or the name of a variable."""
+    """A piece of a message: literal text, or the name of a variable."""
 
     text: str
     is_name: bool = False
@@ -241,7 +241,7 @@ class _Piece(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _part(content: str) -> tuple[_Piece, ...]:
-    """Parts a message that only puts texts in; so no template's code ever runs."""
+    """Splits a message that only inserts texts, so that no template code ever runs."""
     pieces = []
     for output in _ENVIRONMENT.parse(content).find_all(nodes.Output):
         for node in output.nodes:
@@ -262,7 +262,7 @@ class _MessageLines(BaseModel):
     @field_validator("content")
     @classmethod
     def _refuse_programs(cls, content: str) -> str:
-        remedy = "remedy: put texts in by {{ name }} or {{ name | one_line }}, and use no other jinja2"
+        remedy = "remedy: insert texts with {{ name }} or {{ name | one_line }}, and use no other jinja2"
         try:
             parts = list(_ENVIRONMENT.parse(content).find_all(nodes.Node))
         except TemplateError as error:
@@ -275,7 +275,7 @@ class _MessageLines(BaseModel):
                 what = f"the filter {part.name}"
             if what not in _MAY_USE:
                 raise ValueError(
-                    f"a template only puts texts in, but line {part.lineno} uses {what}; {remedy}"
+                    f"a template can only insert texts, but line {part.lineno} uses {what}; {remedy}"
                 )
         return content
 
@@ -298,7 +298,7 @@ class _Scale(BaseModel):
     def _check_order(self) -> Self:
         if self.lowest >= self.highest:
             raise ValueError(
-                f"the scale goes from {self.lowest} to {self.highest}; remedy: give the lower first"
+                f"the scale goes from {self.lowest} to {self.highest}; remedy: write the lower number first"
             )
         return self
 
@@ -316,8 +316,8 @@ class _TemplateFile(BaseModel):
     def _check_form(self) -> Self:
         if sum(part is not None for part in (self.verdicts, self.ratings, self.writes)) != 1:
             raise ValueError(
-                "a template has either verdicts, to compare two answers, or ratings, to rate one, or says what it "
-                "writes; remedy: give one of the three"
+                "a template has either verdicts, to compare two answers, or ratings, to rate one, or writes, for a "
+                "critique or revision; remedy: write exactly one of the three"
             )
         if self.writes is not None and self.verdict_line is not None:
             raise ValueError(
@@ -334,10 +334,10 @@ def load_template(
     Args:
         name_or_path: The name, or the path inside the project.
         root: The project's folder; None for the current one.
-        forms: What it may be for.
+        forms: The allowed forms.
 
     Raises:
-        InputError: If there is no such template, it is not one, or it is for something else.
+        InputError: If there is no such template, it is not one, or its form is not allowed.
     """
     if name_or_path.endswith((".yaml", ".yml")):
         root = root or Path()
@@ -354,7 +354,7 @@ def load_template(
     template = Template._from_file(read_yaml(path, _TemplateFile), name_or_path)
     if template.form not in forms:
         raise InputError(
-            f"the template is for a {template.form}, and is used for a {' or a '.join(forms)}",
+            f"the template is for a {template.form}, but is used for a {' or a '.join(forms)}",
             file=path,
             remedy="name another template",
         )
@@ -364,7 +364,7 @@ def load_template(
 
 
 def _try_rendering(template: Template, path: Path) -> None:
-    """Renders once, and sees that every text arrives, and that the judge is told how to say its verdict."""
+    """Renders once, and checks that every text is inserted and that the judge is told how to state its verdict."""
     variables = VARIABLES[template.form]
     remedy = f"use each of {', '.join(f'{{{{ {name} }}}}' for name in variables)} and nothing else"
     samples = {name: f"{name} sample" for name in variables}
@@ -377,15 +377,15 @@ def _try_rendering(template: Template, path: Path) -> None:
             raise InputError(f"{name!r} is not used", file=path, field="messages", remedy=remedy)
     if template.verdict_line is not None and template.verdict_line not in rendered:
         raise InputError(
-            f"the messages do not say that the verdict stands behind {template.verdict_line!r}",
+            f"the messages do not ask for a line that begins with {template.verdict_line!r}",
             file=path,
             field="verdict_line",
-            remedy="ask for that line in the messages, as it is spelled here",
+            remedy="ask for that line in the messages, with exactly this spelling",
         )
 
 
 def _try_reading(template: Template, path: Path) -> None:
-    """Sees that each verdict, said as it is asked for, is read as what it is."""
+    """Checks that each verdict, written as the template asks, is read correctly."""
     line = template.verdict_line
     values = (
         {word: float(word) for word in template.words}
@@ -397,7 +397,7 @@ def _try_reading(template: Template, path: Path) -> None:
         read = read_verdict(text, template) if template.scale is None else read_rating(text, template)
         if read != value:
             raise InputError(
-                f"a judge that says {word!r} as it is asked to is understood as {read}",
+                f"a judge that answers {word!r}, as asked, is understood as {read}",
                 file=path,
                 field="verdicts" if template.scale is None else "verdict_line",
                 remedy="choose verdicts that differ in letters or digits, such as A and B, and a verdict_line of words",

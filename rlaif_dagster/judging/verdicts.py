@@ -1,4 +1,4 @@
-"""Verdicts: which answer of a pair is better, and what the judge said."""
+"""Verdicts: which answer of a pair is better, and the judge's answers."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 Order = Literal["ab", "ba"]
 """Which response was shown first: `ab` shows response_a first."""
 Status = Literal["ok", "failed", "refused", "unparsed"]
-"""`failed`: no answer came; `refused`: the judge would not say; `unparsed`: no clear verdict."""
+"""`failed`: no answer came; `refused`: the judge refused to answer; `unparsed`: no clear verdict."""
 
 ORDERS: Final[tuple[Order, Order]] = ("ab", "ba")
 
 HARD_PROBABILITY: Final[Mapping[Preference, float]] = {"first": 1.0, "second": 0.0, "tie": 0.5}
-"""P(first is better) as a bare verdict says it."""
+"""P(first is better) for a verdict without a probability."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +37,10 @@ class Verdict:
         judge: The judge's name.
         repeat: The 0-based repeat index of the question.
         status: Whether there is a preference.
-        p_first: P(the answer shown first is better) in [0, 1], where the judge gave one.
+        p_first: P(the answer shown first is better) in [0, 1], if the judge gave one.
         verdict: Which answer shown is better; None unless the status is ok.
-        answers: What the judge said, or why it said nothing: one answer about both, or one about each, the one
-            shown first in front.
+        answers: The judge's answers, or why there are none: one answer about both, or one about each, starting with the
+            answer shown first.
     """
 
     verdict_id: str
@@ -104,7 +104,7 @@ class Verdict:
 
 
 def lean(probability: float) -> Preference:
-    """The side on which a probability of "first" lies; only 0.5 itself is a tie."""
+    """Returns the side that a probability of "first" favours; only 0.5 itself is a tie."""
     if probability == 0.5:  # noqa: PLR2004
         return "tie"
     return "first" if probability > 0.5 else "second"  # noqa: PLR2004
@@ -112,14 +112,13 @@ def lean(probability: float) -> Preference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedResult:
-    """What a verdicts file holds.
+    """The content of a verdicts file.
 
     Attributes:
         pairs: The pairs judged, sorted by prompt and responses.
         verdicts: The verdicts, sorted by pair, principle and order.
-        num_missing: Questions (pair, principle, order) whose twin in the other order has a verdict line
-            and which have none.
-        num_other_judges: Lines of judges that were not asked for.
+        num_missing: Questions (pair, principle, order) without a verdict line whose twin in the other order has one.
+        num_other_judges: Lines of other judges.
         by_status: Number of verdicts by status.
     """
 

@@ -1,1 +1,1 @@
-"""Lineage: what was made from what, recalled where it can be, computed where it must be."""
+"""Lineage: what was made from what. Reuses earlier results where possible, computes them where not."""

@@ -1,8 +1,8 @@
-"""Why a version is out of date: what people (or upgrades) changed, told where it was changed.
+"""Finds why a version is out of date: what people or upgrades changed, and where.
 
-The parts of the recipe that made the version are held against those that hold now. Where an input differs, the question
-is passed on to it: from the version that was read to the one that is there now. So a cause is always a root cause, even
-when assets in between were brought up to date one by one.
+Compares the parts of the recipe that made the version with those of the current recipe. If an input differs, the same
+question is asked about that input: the version that was read is compared with the current one. So a cause is always a
+root cause, even if assets in between were brought up to date one by one.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +30,7 @@ from rlaif_dagster.lineage.record import MaterialisationRecord, Recipe
 from rlaif_dagster.lineage.upgrades import read_settings
 
 UPGRADED: Final = "recipes changed by the upgrade"
-"""Where a change was made that nobody who works on the project made."""
+"""The place of a change that an upgrade of this package made, not a person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +39,10 @@ class Cause:
 
     Attributes:
         asset: The asset whose own recipe it changes.
-        path: Where it was made: `FILE: FIELD`, `library NAME`, or `code of ASSET`; behind
-            `recipes changed by the upgrade from RELEASE to RELEASE: ` where that is why.
-        old: What stood there, or None.
-        new: What stands there, or None.
+        path: Where the change was made: `FILE: FIELD`, `library NAME`, or `code of ASSET`. It starts with
+            `recipes changed by the upgrade from RELEASE to RELEASE: ` if an upgrade made the change.
+        old: The old value, or None.
+        new: The new value, or None.
     """
 
     asset: str
@@ -56,12 +56,12 @@ class CauseFinder:
     """Finds root causes in one graph.
 
     Attributes:
-        graph: The stages as they are now.
+        graph: The current stages.
         ledger: The records.
         heads: The newest record of each asset.
-        expected: What is known of each asset's version to come, by asset; filled as the plan goes on.
-        open_version: Gives a folder with a recorded version, or None.
-        found: What was found before.
+        expected: What is known about each asset's next version, by asset; filled while the plan is made.
+        open_version: Returns a folder with a recorded version, or None.
+        found: Causes found before.
     """
 
     graph: Graph
@@ -72,7 +72,7 @@ class CauseFinder:
     found: dict[tuple[str, str, str], tuple[Cause, ...]] = field(default_factory=dict)
 
     def find(self, name: str, old: MaterialisationRecord | None) -> tuple[Cause, ...]:
-        """Lists the root causes that part an asset's version from the one to come, upstream first, each once."""
+        """Lists the root causes that separate an asset's version from its next one, upstream first, each once."""
         if old is None:
             return (Cause(asset=name, path=f"{name}: never materialised", old=None, new=None),)
         key = (name, old.recipe, old.output.digest)
@@ -84,7 +84,7 @@ class CauseFinder:
         return self.found[key]
 
     def _find_other(self, name: str, old: MaterialisationRecord) -> Cause:
-        """Why a version is not the one to come although its recipe is."""
+        """Finds why a version is out of date although its recipe is current."""
         unasked = list_unasked(self.graph[name], old)
         num_retried = count_retried(self.graph[name], old)
         if unasked and not num_retried:
@@ -151,7 +151,7 @@ class CauseFinder:
             yield from diff_values(before.get(key), after.get(key), place)
 
     def _find_version(self, asset: str, digest: str) -> MaterialisationRecord | None:
-        """The newest record of a version; mostly it is the newest of the asset, so that no others are read."""
+        """Finds the newest record of a version. Tries the asset's newest record first, so others are rarely read."""
         head = self.heads.get(asset)
         if head is not None and head.output.digest == digest:
             return head
@@ -159,6 +159,6 @@ class CauseFinder:
 
 
 def _word_upgrade(old: MaterialisationRecord) -> str:
-    """Says that another release of this package wrote a recipe, and which; nothing where it is the same."""
+    """Says which other release of this package wrote a recipe; empty if it is the current release."""
     before, now = old.libraries.get(DISTRIBUTION), find_release()
     return "" if before in (None, now) else f"{UPGRADED} from {before} to {now}: "

@@ -1,7 +1,7 @@
-"""Training curves while they grow: in TensorBoard, where the extra is installed.
+"""Writes training curves for TensorBoard during training, if the extra is installed.
 
-They are for whoever watches; what stays is `training.json` in the model's version. So they lie in this machine's own
-folder, and with or without them a version has the same bytes.
+The curves are only for watching; `training.json` in the model's version is the lasting record. So they are written to
+this machine's own folder, and a version has the same bytes with or without them.
 """
 
 import datetime
@@ -15,12 +15,12 @@ from rlaif_dagster.lineage.project import Project
 
 TENSORBOARD: Final = "tensorboard"
 LOGGING_FOLDER: Final = "TENSORBOARD_LOGGING_DIR"
-"""Environment variable in which transformers' trainers find where to write."""
+"""Environment variable that tells transformers' trainers where to write."""
 
 
 @contextmanager
 def showing_curves(project: Project, asset: str, started_at: datetime.datetime) -> Iterator[None]:
-    """Lets trainings inside write their curves to `.rlaif/tensorboard/<asset>/<time>/`."""
+    """Makes trainings inside the context write their curves to `.rlaif/tensorboard/<asset>/<time>/`."""
     if importlib.util.find_spec(TENSORBOARD) is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""Decisions that a person makes by a command, kept as input files: the held release, and failed checks let pass."""
+"""Writes people's decisions to input files: the held release, and overrides of failed checks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,20 +21,20 @@ from rlaif_dagster.versioning.scratch import held_lock, raising_storage_errors, 
 
 _HOLD_COMMENT: Final = "The release that stays. Written by `rlaif rollback`, removed by `rlaif release`."
 _OVERRIDES_COMMENT: Final = (
-    "Failed checks that a person lets pass. Added by `rlaif override`; remove what shall not stand."
+    "Failed checks that a person lets pass. Added by `rlaif override`; delete an entry to withdraw it."
 )
 
 
 def make_hold(project: Project, release: str, reason: str) -> Hold:
-    """A hold that is not written yet."""
+    """Makes a hold; does not write it yet."""
     return Hold(file=project.root / RELEASE_FILE, settings=HoldSettings(release=release, reason=reason))
 
 
 def write_hold(project: Project, hold: Hold) -> None:
-    """Makes `inputs/release.yaml` say so.
+    """Writes a hold to `inputs/release.yaml`.
 
     Raises:
-        StorageError: If it cannot be written; it is then as it was.
+        StorageError: If it cannot be written; then it is unchanged.
     """
     with _editing(project, hold.file):
         if hold.settings is None:
@@ -44,12 +44,12 @@ def write_hold(project: Project, hold: Hold) -> None:
 
 
 def add_override(project: Project, graph: Graph, asset: str, check: str, reason: str) -> Override:
-    """Lets a failed check of an asset's newest version pass: adds it to `inputs/overrides.yaml`.
+    """Lets an asset's newest version pass a failed check: adds an override to `inputs/overrides.yaml`.
 
     Raises:
-        InputError: If there is no such asset or check, or there is nothing to let pass.
+        InputError: If there is no such asset or check, or the check did not fail.
         MissingInputError: If the asset was never materialised.
-        StorageError: If the file cannot be written; it is then as it was.
+        StorageError: If the file cannot be written; then it is unchanged.
     """
     if asset not in graph:
         raise InputError(
@@ -68,7 +68,7 @@ def add_override(project: Project, graph: Graph, asset: str, check: str, reason:
         known = find_override(standing, *override.key)
         if known is not None:
             raise InputError(
-                f"{asset} {head.output.digest} passes {check} already: {known.reason}",
+                f"{asset} {head.output.digest} already has an override of {check}: {known.reason}",
                 file=file,
                 field="overrides",
                 remedy="nothing to do; to give another reason, edit the file",
@@ -78,14 +78,14 @@ def add_override(project: Project, graph: Graph, asset: str, check: str, reason:
 
 
 def _require_gate(project: Project, graph: Graph, head: MaterialisationRecord, check: str) -> None:
-    """Refuses a check that is not there, that passed, or whose failure stops nothing."""
+    """Refuses a check that does not exist, that passed, or whose failure stops nothing."""
     verdicts = {verdict.name: verdict for verdict in head.checks}
     readers = [
         stage.name for stage in graph.values() if check in stage.governance.requires.get(head.asset, ())
     ]
     if check not in verdicts and not readers:
         problem = f"{head.asset} has no check {check!r}"
-        remedy = f"name one of {', '.join(verdicts)}" if verdicts else "it has none that could be overridden"
+        remedy = f"name one of {', '.join(verdicts)}" if verdicts else "this asset has no checks"
     elif check in verdicts and verdicts[check].passed:
         problem = f"the check {check} of {head.asset} {head.output.digest} passed"
         remedy = "nothing to do"
@@ -99,7 +99,7 @@ def _require_gate(project: Project, graph: Graph, head: MaterialisationRecord, c
 
 @contextmanager
 def _editing(project: Project, file: Path) -> Iterator[None]:
-    """One command at a time reads and writes these files."""
+    """Locks these files, so that one command at a time reads and writes them."""
     refuse_tracked_link(file.parent, project.root)
     with raising_storage_errors(file), held_lock(project.scratch / "locks" / "inputs.lock"):
         yield

@@ -1,9 +1,9 @@
-"""What a judge has judged that is found to be another one behind the same name, and what was made from that.
+"""Finds judges that changed behind the same name, and marks what they judged and what was made from it.
 
-A canary that fails says of a version of `judge` that it answers otherwise now. When it changed is not known: between
-its last canary that was well, and the one that failed. So all that it judged in between is in doubt, and what the
-canary was held against was judged by another than the judge of today. These versions are marked, with all that was made
-from them, until a canary of the same judge is well again.
+A failed canary means that a version of `judge` no longer answers as before. It changed at some time between its last
+passed canary and the failed one. So everything that it judged in between is in doubt, and the verdicts that the canary
+repeated came from another judge than today's. These versions, and everything made from them, are marked until a canary
+of the same judge passes again.
 """
 
 import datetime
@@ -20,14 +20,14 @@ _Canary = tuple[MaterialisationRecord, CheckVerdict]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """A version of `judge` that answers otherwise than it did.
+    """A version of `judge` that no longer answers as before.
 
     Attributes:
         judge: Its digest.
         names: The judges in it that changed.
-        found_at: When that was found, in UTC.
-        last_good_at: When it was last found the same, in UTC; None if it never was.
-        marked: The versions that it judged since then, and those made from them, oldest first.
+        found_at: When the change was found, in UTC.
+        last_good_at: When a canary last passed, in UTC; None if none did.
+        marked: The versions that it judged after that, and those made from them, oldest first.
     """
 
     judge: str
@@ -37,7 +37,7 @@ class Drift:
     marked: tuple[Version, ...]
 
     def list_heads(self, heads: Mapping[str, MaterialisationRecord]) -> dict[str, str]:
-        """Those of the marked versions that are an asset's newest: digests by asset."""
+        """Lists the marked versions that are an asset's newest: digests by asset."""
         return {
             asset: digest
             for asset, digest in self.marked
@@ -66,7 +66,7 @@ def find_drifts(ledger: Ledger) -> tuple[Drift, ...]:
 def describe_drifts(
     drifts: Sequence[Drift], heads: Mapping[str, MaterialisationRecord]
 ) -> list[dict[str, object]]:
-    """As JSON: those that reach an asset's newest version, with the versions that they reach."""
+    """Describes as JSON the drifts that affect an asset's newest version, with these versions."""
     return [
         {
             "judges": list(drift.names),
@@ -109,5 +109,5 @@ def _describe(canaries: Sequence[_Canary], records: Sequence[MaterialisationReco
 
 
 def _tells(check: CheckVerdict) -> bool:
-    """Whether a canary says anything: one without a threshold, or without an answer, does not."""
+    """Whether a canary counts: one without a threshold or without an answer does not."""
     return check.facts["required"] != "nothing" and "not_measured" not in check.facts

@@ -1,8 +1,8 @@
-"""Gates: what is built on nothing, and what a person let pass.
+"""Gates: which versions may be read by other stages, and which failed checks a person overrode.
 
-A version is refused as an input where a blocking check of its own failed, or one that the reading stage requires. A
-required check counts as passed only if it asked for what is required now. A person can let a failed check of one
-version pass; every record that rests on that says so.
+A version is refused as an input if it failed one of its own blocking checks, or a check that the reading stage
+requires. A required check counts as passed only if its thresholds are the current ones. A person can let one version
+pass a failed check; the record of everything built on it says so.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,12 +15,12 @@ from rlaif_dagster.lineage.record import CheckVerdict, MaterialisationRecord
 
 
 def find_override(overrides: Iterable[Override], asset: str, digest: str, check: str) -> Override | None:
-    """The override of a check of a version, if there is one."""
+    """Finds the override of a check of a version, if there is one."""
     return next((override for override in overrides if override.key == (asset, digest, check)), None)
 
 
 def list_failed(stage: Stage, digest: str, checks: Iterable[CheckVerdict]) -> tuple[CheckVerdict, ...]:
-    """The checks that a version of a stage's output failed and that nobody let pass."""
+    """Lists the checks that a version failed and that nobody overrode."""
     return tuple(
         check
         for check in checks
@@ -30,10 +30,10 @@ def list_failed(stage: Stage, digest: str, checks: Iterable[CheckVerdict]) -> tu
 
 
 def find_overrides(stage: Stage, parents: Mapping[str, MaterialisationRecord]) -> tuple[Override, ...]:
-    """What a person let pass so that a stage may read these versions.
+    """Finds the overrides that a stage needs to read these versions.
 
     Raises:
-        GateError: If a check failed that nobody let pass.
+        GateError: If a check failed that nobody overrode.
     """
     found = []
     for name, parent in parents.items():
@@ -64,16 +64,16 @@ def _find_failures(stage: Stage, parent: MaterialisationRecord) -> list[str]:
 
 
 def _is_outdated(facts: Mapping[str, JsonValue], required: JsonValue) -> bool:
-    """Whether a check asked for something else than is required now; older records do not always say what it was."""
+    """Whether a check used other thresholds than are required now; older records do not always say which."""
     return facts.get("required", required) != required
 
 
 def _refuse(stage: Stage, parent: MaterialisationRecord, checks: list[str]) -> GateError:
     passed = [verdict.name for verdict in parent.checks if verdict.passed]
     remedy = (
-        f"`rlaif run {parent.asset}` first, which asks again"
+        f"run `rlaif run {parent.asset}` first, which makes the check again"
         if checks[0] in passed
-        else "correct the inputs and run again; or, if you answer for it, let this one version pass: "
+        else "correct the inputs and run again; or, on your own responsibility, let this version pass: "
         f"`rlaif override {parent.asset} {checks[0]} --reason TEXT`"
     )
     return GateError(
@@ -85,9 +85,9 @@ def _refuse(stage: Stage, parent: MaterialisationRecord, checks: list[str]) -> G
 def _word_failure(stage: Stage, parent: MaterialisationRecord, check: str) -> str:
     verdict = next((verdict for verdict in parent.checks if verdict.name == check), None)
     if verdict is None:
-        return f"it failed the required check {check}, which was never asked of this version"
+        return f"the required check {check} was never made on this version"
     if verdict.passed:
         now = stage.governance.requires[parent.asset][check]
-        return f"its check {check} asked for {verdict.facts['required']}, and {now} is required now"
+        return f"its check {check} required {verdict.facts['required']}, but {now} is required now"
     words = "it failed the blocking check " if verdict.blocking else "it failed the required check "
     return f"{words}{check}, {dict(sorted(verdict.facts.items()))}"

@@ -1,7 +1,7 @@
 """The ledger: a folder of immutable records, one file each, named by the sha256 of its bytes.
 
-Files are only ever added, so two writers on two machines merge by the union of their folders (`git merge` does it);
-within one project a file lock orders the writers. Queries go through an index (`ledger_index`) and read only what they
+Files are only ever added, so the ledgers of two machines merge by the union of their folders (`git merge` does it).
+Within one project a file lock orders the writers. Queries go through an index (`ledger_index`) and read only what they
 return; names are checked against bytes when records are read.
 """
 
@@ -25,14 +25,14 @@ from rlaif_dagster.versioning.scratch import held_lock, raising_storage_errors, 
 SUFFIX = ".json"
 
 _CLOCK_GRAIN_NS = 2_000_000_000
-"""Two changes of a folder that are less apart than this may leave the same time on it."""
+"""Two changes of a folder less than this many ns apart may leave the same modification time."""
 
 
 class Ledger:
     """The records of one project, oldest first.
 
     Records are ordered by (sequence, end time, id); with one writer this is the order in which they were written.
-    Every query sees what other processes and git have added or taken away since the last one.
+    Every query sees what other processes and git have added or removed since the last one.
     """
 
     def __init__(self, folder: Path, *, scratch: Path) -> None:
@@ -40,8 +40,8 @@ class Ledger:
 
         Args:
             folder: Where the records are.
-            scratch: This machine's own folder, for the writers' lock and the index; readers need not be able to
-                write there.
+            scratch: This machine's own folder, for the writers' lock and the index; readers need no permission to write
+                there.
         """
         self._folder = folder
         self._scratch = scratch
@@ -116,13 +116,13 @@ class Ledger:
     def adopt(self, files: Iterable[Path]) -> int:
         """Takes over records that another copy of the ledger wrote; returns how many were new.
 
-        When it is cut off, the older of them are here, and the chain is whole.
+        If it is interrupted, the older of them are here and the chain is complete.
 
         Args:
-            files: Record files, named as in a ledger; those that are here already are passed over.
+            files: Record files, named as in a ledger; those that are here already are skipped.
 
         Raises:
-            LedgerError: If one is damaged, or a record that one was written after is in neither; none is taken then.
+            LedgerError: If one is damaged, or a predecessor of one is in neither ledger; then none is taken.
             StorageError: If one cannot be written.
         """
         with (
@@ -151,7 +151,7 @@ class Ledger:
         return map(self._read, reversed(self._group(field).get(value, [])))
 
     def _group(self, field: str) -> dict[str, list[str]]:
-        """The ids of the records by what an entry's field says, oldest first."""
+        """Groups the ids of the records by a field of their entries, oldest first."""
         entries = self._look()
         if field not in self._groups:
             groups: dict[str, list[str]] = {}
@@ -161,7 +161,7 @@ class Ledger:
         return self._groups[field]
 
     def _look(self) -> list[IndexEntry]:
-        """Every record's entry, oldest first, after a look at what the folder holds now."""
+        """Lists the folder again; returns every record's entry, oldest first."""
         with raising_storage_errors(self._folder):
             now_ns, changed_ns = time.time_ns(), _read_change_time(self._folder)
             if changed_ns == self._seen_ns:
@@ -179,9 +179,9 @@ class Ledger:
         return self._ordered
 
     def _learn_all(self, names: set[str]) -> set[str]:
-        """Learns the entries of listed records; adds predecessors that the listing missed.
+        """Reads the entries of listed records; adds predecessors that the listing missed.
 
-        A listing may lack a file that was added while it was made, and have one that was added later.
+        A listing may lack a file that was added during the listing, and contain one that was added later.
         """
         if not names <= self._entries.keys():
             self._entries |= read_index(self._index_path)
@@ -202,7 +202,7 @@ class Ledger:
             add_to_index(self._index_path, entries.values())
 
     def _read(self, record_id: str) -> MaterialisationRecord:
-        """Reads a record, once, and compares its bytes with its name."""
+        """Reads a record once and checks that its bytes match its name."""
         if record_id in self._records:
             return self._records[record_id]
         path = self._path_of(record_id)
@@ -229,10 +229,10 @@ class Ledger:
 
 
 def read_record(path: Path) -> MaterialisationRecord:
-    """Reads a record's file and compares its bytes with its name.
+    """Reads a record's file and checks that its bytes match its name.
 
     Raises:
-        LedgerError: If they do not hash to it, or are no record.
+        LedgerError: If they do not match, or the file is not a record.
     """
     data = path.read_bytes()
     if Digest.from_bytes(data).sha256 != path.name.removesuffix(SUFFIX):
@@ -244,7 +244,7 @@ def read_record(path: Path) -> MaterialisationRecord:
 
 
 def _read_change_time(folder: Path) -> int:
-    """When a name was last added to a folder or taken away, in ns; 0 if there is no folder."""
+    """Reads when a file was last added to or removed from a folder, in ns; 0 if there is no folder."""
     if not folder.is_dir():
         return 0
     status = folder.stat()

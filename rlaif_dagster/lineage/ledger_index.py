@@ -1,11 +1,11 @@
-"""What the ledger's queries need of each record, kept in one file so that they need not read every record.
+"""The index of the ledger: one file with what queries need, so that they need not read every record.
 
-An entry is a function of its record's bytes, and these are named by their digest: so an entry is never out of date, and
-entries of records that are no longer in the ledger do no harm. This makes the file a memo that needs neither locks nor
-transactions. Processes append whole lines to it; a line that a full disk, a killed process or a disk fault spoilt fails
-its checksum and is left out, and its record is read again. The file can be deleted at any moment.
+An entry depends only on its record's bytes, and records are named by their digest. So an entry is never out of date,
+and entries of records that are no longer in the ledger do no harm. The file therefore needs neither locks nor
+transactions: processes append whole lines to it. A line that was damaged by a full disk, a killed process or a disk
+fault fails its checksum; it is ignored and its record is read again. The file can be deleted at any time.
 
-Known trade-off (accepted): the checksum tells damage, not forgery. The audit reads the records, never this file.
+Known trade-off (accepted): the checksum detects damage, not forgery. The audit reads the records, never this file.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from rlaif_dagster.lineage.record import MaterialisationRecord, Recipe
 from rlaif_dagster.removal import remove_file
 
 FILE_NAME = "ledger-index-1"
-"""The number is the version of the lines' form and of what their fields mean."""
+"""The number is the version of the lines' format and meaning."""
 
 _NUM_CHECK_DIGITS = 16
 _NUM_SPARE_LINES = 1000
@@ -28,7 +28,7 @@ _NUM_SPARE_LINES = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexEntry:
-    """What queries select a record by.
+    """The fields by which queries select a record.
 
     Attributes:
         record_id: 64 hex digits.
@@ -50,7 +50,7 @@ class IndexEntry:
 
     @classmethod
     def from_record(cls, record_id: str, record: MaterialisationRecord) -> "IndexEntry":
-        """Takes from a record what queries need of it."""
+        """Takes from a record the fields that queries need."""
         return cls(
             record_id=record_id,
             previous=list(record.previous),
@@ -63,14 +63,14 @@ class IndexEntry:
 
 
 def identify_maker(recipe: Recipe) -> str:
-    """The asset with the code and the engine that made it: rows of its other versions can be reused."""
+    """Identifies asset, code and engine: rows of other versions with the same identity can be reused."""
     return Digest.from_json([recipe.asset, recipe.code_version, recipe.engine]).sha256
 
 
 def read_index(path: Path) -> dict[str, IndexEntry]:
-    """Reads every sound entry, by record id; none where the file cannot be read.
+    """Reads every valid entry, by record id; none if the file cannot be read.
 
-    A file that repeats itself (many processes met the same new records at once) is written anew.
+    A file with many duplicates (processes that met the same new records at once) is rewritten.
     """
     try:
         lines = path.read_bytes().split(b"\n")
@@ -80,7 +80,7 @@ def read_index(path: Path) -> dict[str, IndexEntry]:
     bodies = [body for check, _, body in parted if body and check == _check(body)]
     entries = {
         entry["record_id"]: IndexEntry(**entry) for entry in json.loads(b"[%s]" % b",".join(bodies))
-    }  # one call of the parser for all of them is twice as fast
+    }  # one call of the parser for all lines is twice as fast
     if len(lines) > 4 * len(entries) + _NUM_SPARE_LINES:
         with suppress(OSError):
             remove_file(path)
@@ -89,9 +89,9 @@ def read_index(path: Path) -> dict[str, IndexEntry]:
 
 
 def add_to_index(path: Path, entries: Iterable[IndexEntry]) -> None:
-    """Adds entries, as far as the file can be written.
+    """Adds entries, if the file can be written.
 
-    The line break before each entry parts it from what a killed process may have left unfinished.
+    The line break before each entry separates it from an unfinished line that a killed process may have left.
     """
     bodies = [canonical_json(asdict(entry)) for entry in entries]
     with suppress(OSError):

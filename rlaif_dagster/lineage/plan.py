@@ -1,13 +1,13 @@
-"""What a run would do, why, and what it would cost, told before it runs. Nothing is changed.
+"""Plans a run: what it would do, why, and what it would cost. Changes nothing.
 
-The plan walks the graph as `materialise` does, upstream first. Where the versions of all inputs are certain, so is the
-recipe: the newest version has it (`fresh`), another version has it (`reused`), or it will be `computed`. A recalled
-version is certain again, and so is a cheap stage's, which the plan computes in a temporary folder: an edit that leaves
-an asset's bytes as they were is known to stop there.
+The plan walks the graph as `materialise` does, upstream first. If the versions of all inputs are certain, so is the
+recipe: the newest version has it (`fresh`), another version has it (`reused`), or it will be `computed`. A reused
+version is certain again. So is the version of a cheap stage, which the plan computes in a temporary folder: if an edit
+leaves an asset's bytes unchanged, the plan knows that the edit has no effect further downstream.
 
-Behind a stage that costs something there are two worlds. In one everything that is made again comes out as it was, and
-cuts off early; in the other it does not. An asset that is computed in the second world alone is `perhaps` computed. The
-two worlds give the lower and the upper bound of the price.
+Downstream of an expensive stage there are two cases. In one, everything that is made again has the same bytes as
+before, so the run stops early; in the other, it has not. An asset that is computed only in the second case is `perhaps`
+computed. The two cases give the lower and the upper bound of the price.
 """
 
 import functools
@@ -37,22 +37,22 @@ from rlaif_dagster.lineage.record import CheckVerdict, MaterialisationRecord, Re
 from rlaif_dagster.lineage.services import find_earlier
 
 PlannedStatus = Literal["fresh", "reused", "computed", "stopped", "perhaps", "blocked"]
-"""`stopped`: not made, since its round stopped before it; `perhaps`: computed, unless what it reads comes out as it
-was; `blocked`: a gate upstream is shut."""
+"""`stopped`: not made, because its round stopped before it; `perhaps`: computed, unless what it reads comes out
+unchanged; `blocked`: a check upstream failed."""
 
 UNKNOWN = Foreseen()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedAsset:
-    """What will become of one asset.
+    """What a run will do with one asset.
 
     Attributes:
         asset: The asset.
-        status: What will become of it.
+        status: What the run will do with it.
         causes: The root causes that reach it, upstream first; empty if it is fresh.
         price: What it will spend.
-        blocked_by: The failed checks that keep it from being made, as `asset: check`.
+        blocked_by: The failed checks that prevent it from being made, as `asset: check`.
     """
 
     asset: str
@@ -64,18 +64,18 @@ class PlannedAsset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a run of some assets, and of all that they are made from, will do; upstream first."""
+    """What a run of some assets, and of everything that they are made from, will do; upstream first."""
 
     assets: tuple[PlannedAsset, ...]
 
     @property
     def stale(self) -> tuple[PlannedAsset, ...]:
-        """The assets whose newest version is not, or may not be, what the inputs say."""
+        """The assets whose newest version is, or may be, out of date."""
         return tuple(item for item in self.assets if item.status != "fresh")
 
     @property
     def fresh(self) -> tuple[PlannedAsset, ...]:
-        """The assets whose newest version is what the inputs say."""
+        """The assets whose newest version is up to date."""
         return tuple(item for item in self.assets if item.status == "fresh")
 
     @property
@@ -85,16 +85,16 @@ class Plan:
 
 
 def make_plan(project: Project, graph: Graph, assets: Sequence[str] = (), *, priced: bool = True) -> Plan:
-    """Plans a run of assets and of all that they are made from.
+    """Plans a run of assets and of everything that they are made from.
 
     Args:
         project: The project.
-        graph: Its graph, from the inputs as they are now.
+        graph: Its graph, built from the current inputs.
         assets: Names; all assets if empty.
-        priced: Reckon prices; without them a plan takes less time.
+        priced: Compute prices; without them a plan takes less time.
 
     Raises:
-        InputError: If an asset does not exist, or an input is wrong in a way that only its content shows.
+        InputError: If an asset does not exist, or an input's content is wrong.
         LedgerError: If the ledger is damaged.
         StorageError: If the store cannot be read.
     """
@@ -110,7 +110,7 @@ def make_plan(project: Project, graph: Graph, assets: Sequence[str] = (), *, pri
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Outlook:
-    """What becomes of an asset in one world; `output` is None where it will be computed and is not known."""
+    """The expected state of an asset in one case; `output` is None if it will be computed and is not known."""
 
     status: Literal["fresh", "reused", "computed", "stopped"]
     output: Foreseen | None = None
@@ -120,7 +120,7 @@ class _Outlook:
 
 @dataclass(slots=True, kw_only=True)
 class _Planner:
-    """Walks the graph; knows of each asset seen what its version will be in either world."""
+    """Walks the graph, and keeps the expected version of each visited asset in both cases."""
 
     project: Project
     graph: Graph
@@ -159,7 +159,7 @@ class _Planner:
         )
 
     def _find_shut(self, stage: Stage, parent: str) -> Iterator[str]:
-        """Yields the gates that keep a stage from an input: those that block the input, and its own failed checks."""
+        """Yields the failed checks that prevent a stage from reading an input."""
         yield from self.shut[parent]
         for check in self.failed[parent]:
             if check.blocking or check.name in stage.governance.requires.get(parent, ()):
@@ -230,7 +230,7 @@ class _Planner:
         return _Outlook(status="computed", price=price)
 
     def _find_counts(self, stage: Stage, recipe: Recipe) -> Mapping[str, int] | None:
-        """What the newest version counted of those for which the same judge was asked."""
+        """Finds the counts of the newest version for which the same judge was asked, made by any code."""
         for record in find_earlier(self.project, stage, recipe, of_any_code=True):
             same_judge = record.recipe_parts.inputs.get("judge") == recipe.inputs.get("judge")
             if same_judge and record.counts.get("judge_calls_asked"):
@@ -249,14 +249,14 @@ class _Planner:
         inputs: Mapping[str, Foreseen],
         names: Collection[str],
     ) -> tuple[CheckVerdict, ...]:
-        """What checks say that there were not yet when a version was made; nothing where its files are not at hand."""
+        """Makes the checks that did not exist when a version was made; none if its files are not available."""
         output, folders = (self._view(record), _open(inputs)) if names else (None, {})
         if output is None or len(folders) < len(inputs):
             return ()
         return tuple(run_checks(stage, output, folders, names))
 
     def _preview(self, stage: Stage, inputs: Mapping[str, Foreseen]) -> _Outlook:
-        """Computes a cheap stage; an outcome that is not known where an input's files are not at hand."""
+        """Computes a cheap stage; the outcome is unknown if an input's files are not available."""
         folders = _open(inputs)
         if len(folders) < len(inputs):
             return _Outlook(status="computed")
@@ -286,7 +286,7 @@ class _Planner:
         return Foreseen(record.output.digest, lambda: self._view(record))
 
     def _view(self, record: MaterialisationRecord) -> Path | None:
-        """A folder that shows a version, its bytes not verified, or None where they are not here."""
+        """Opens a folder that shows a version without verifying its bytes; None if they are not here."""
         md5 = record.output.md5
         if md5 not in self.views and self.project.store.has(md5):
             self.views[md5] = self.folder / f"version-{len(self.views)}"
@@ -301,11 +301,11 @@ class _Planner:
 
 
 def _open(inputs: Mapping[str, Foreseen]) -> dict[str, Path]:
-    """The folders of the versions whose files are at hand."""
+    """The folders of the versions whose files are available."""
     opened = {name: version.open() for name, version in inputs.items()}
     return {name: folder for name, folder in opened.items() if folder is not None}
 
 
 def _span(low: Range | None, high: Range | None) -> Range | None:
-    """The range that holds both worlds'; None if one is not known."""
+    """The range that covers both cases; None if one is unknown."""
     return None if low is None or high is None else low.cover(high)

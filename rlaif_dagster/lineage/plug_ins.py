@@ -1,4 +1,4 @@
-"""Which distribution a plug-in came from that is not installed any more: the records of what was made with it know."""
+"""Finds the distribution of a plug-in that is no longer installed, in the records of what was made with it."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -10,11 +10,11 @@ from rlaif_dagster.judging.settings import PLUG_IN
 from rlaif_dagster.lineage.ledger import Ledger
 
 _SOURCES: Final = ("judge", EVALUATION_JUDGE, "critic")
-"""The assets whose recipes state plug-ins."""
+"""The assets whose recipes name plug-ins."""
 
 
 def add_origin(error: MissingPlugInError, ledger: Ledger) -> MissingPlugInError:
-    """The same error, whose remedy says which distribution to install, where a record knows it."""
+    """Returns the same error; its remedy names the distribution to install, if a record has it."""
     try:
         for asset in _SOURCES:
             for record in ledger.find_asset(asset):

@@ -23,7 +23,7 @@ class Project:
 
     Attributes:
         root: The folder; it holds `inputs/`, `data/`, `data.dvc`, `.dvc/` and `lineage/`.
-        uses_remote: Whether what is missing here may be read from the DVC remote.
+        uses_remote: Whether missing versions may be read from the DVC remote.
     """
 
     root: Path
@@ -35,12 +35,12 @@ class Project:
 
         Args:
             root: Its folder.
-            uses_remote: Whether what is missing here may be read from the DVC remote. Commands that only read leave it
-                off, since a clone chooses its remote; a pull or a push opens it all the same.
+            uses_remote: Whether missing versions may be read from the DVC remote. Commands that only read leave this
+                off, because a clone chooses its remote. Push and pull open it in any case.
 
         Raises:
             InputError: If the folder is not a project.
-            StorageError: If it has a link where none may be, see `refuse_foreign_links`.
+            StorageError: If it has a forbidden link, see `refuse_foreign_links`.
         """
         root = root.resolve()
         if not (root / ".dvc").is_dir():
@@ -73,7 +73,7 @@ class Project:
         return Store.open(self.root, uses_remote=self.uses_remote)
 
     def read_inputs(self) -> ProjectInputs:
-        """Reads the files that a person edits, as they are now.
+        """Reads the current input files.
 
         Raises:
             InputError: If one of them is wrong.
@@ -84,7 +84,7 @@ class Project:
             raise add_origin(error, self.ledger) from error
 
     def build_graph(self) -> Graph:
-        """Builds the graph from the inputs as they are now.
+        """Builds the graph from the current inputs.
 
         Raises:
             InputError: If one of them is wrong.
@@ -93,5 +93,5 @@ class Project:
 
 
 def find_root() -> Path:
-    """The folder that `RLAIF_PROJECT` names, or else the current one."""
+    """Returns the folder that `RLAIF_PROJECT` names, or else the current one."""
     return Path(os.environ.get(PROJECT_VARIABLE, ".")).resolve()

@@ -1,13 +1,13 @@
-"""Recall or compute: the one way in which any asset is materialised (DESIGN 1).
+"""Reuse or compute: the one way in which every asset is materialised.
 
-1. The recipe is what decides the content: code version, settings, digests of the inputs, versions of the libraries.
-2. If the ledger holds a record of that recipe, and the store holds its bytes, and they hash to the recorded digest,
-   that version is taken: `reused`.
+1. The recipe is everything that decides the content: code version, settings, input digests, library versions.
+2. If the ledger has a record of that recipe, and the store has its bytes, and they hash to the recorded digest, that
+   version is taken: `reused`.
 3. Otherwise the stage is computed on inputs read by digest, its output is stored and checked, and a record is
    appended: `computed`.
 
-The record is appended before `data.dvc` and `data/` change: a process that dies in between leaves a version that the
-next run recalls.
+The record is appended before `data.dvc` and `data/` change: if a process dies in between, the next run reuses the
+version.
 """
 
 import datetime
@@ -51,24 +51,24 @@ from rlaif_dagster.versioning.scratch import (
 )
 
 OPEN_ROWS = "num_open_rows"
-"""The count, in a record, of rows that the next run tries again; left out where there are none."""
+"""The count, in a record, of rows that the next run tries again; left out if there are none."""
 
 UNPARSED_ROWS = "num_unparsed_rows"
-"""The count of rows that the next run tries again where that is asked for; left out where there are none."""
+"""The count of rows that the next run tries again if the settings say so; left out if there are none."""
 
 Status = Literal["computed", "reused"]
 Clock = Callable[[], datetime.datetime]
 
 DISTRIBUTION: Final = "rlaif-dagster"
-"""This package, among the libraries in a record."""
+"""The name of this package among the libraries in a record."""
 
 NUMERICS_PREFIX: Final = "numerics."
-"""Marks the numerics among the versions of libraries in a recipe."""
+"""The key of the numerics among the library versions in a recipe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one asset in one run."""
+    """The result of one asset in one run."""
 
     asset: str
     status: Status
@@ -76,7 +76,7 @@ class Outcome:
 
 
 def utc_now() -> datetime.datetime:
-    """The time now."""
+    """The current time, in UTC."""
     return datetime.datetime.now(datetime.UTC)
 
 
@@ -95,15 +95,15 @@ def materialise(
     Args:
         project: The project.
         stage: The asset's stage.
-        progress: Told how far the stage is.
+        progress: Called with the stage's progress.
         run_id: Dagster's run.
-        clock: Tells the time.
-        again: Compute, even if the recipe's result is known; the newest result of a recipe is the one recalled later.
-        budgets: What the run may still spend on served judges; None for budgets of this asset's own.
+        clock: Returns the current time.
+        again: Compute even if the recipe's result is known; later runs reuse the newest result of a recipe.
+        budgets: What the run may still spend on served judges; None for budgets that only this asset uses.
 
     Raises:
         MissingInputError: If an input was never materialised.
-        GateError: If an input failed a check that it has to pass.
+        GateError: If an input failed a required check.
         CorruptVersionError: If an input's stored bytes are not those recorded.
         StorageError: If the output cannot be stored.
         RlaifError: Whatever the stage itself raises.
@@ -129,16 +129,16 @@ def materialise(
 
 
 def confirm(project: Project, stage: Stage) -> MaterialisationRecord | None:
-    """Shows an asset's newest version where it is what the inputs ask for and nothing has to be recorded.
+    """Confirms that an asset's newest version is up to date and nothing has to be recorded.
 
-    It does what `materialise` does for such an asset: the stored bytes are hashed, and `data/` shows them.
+    Does what `materialise` does for such an asset: hashes the stored bytes and shows them in `data/`.
 
     Returns:
-        The newest record; None where `materialise` has something to do.
+        The newest record; None if `materialise` has something to do.
 
     Raises:
         MissingInputError: If an input was never materialised.
-        GateError: If an input failed a check that it has to pass.
+        GateError: If an input failed a required check.
         StorageError: If the version cannot be shown.
     """
     parents = find_parents(project, stage)
@@ -158,11 +158,11 @@ def confirm(project: Project, stage: Stage) -> MaterialisationRecord | None:
 
 
 def find_parents(project: Project, stage: Stage) -> dict[str, MaterialisationRecord]:
-    """The records of the versions that the stage reads, by input name.
+    """Finds the records of the versions that the stage reads, by input name.
 
     Raises:
         MissingInputError: If an input was never materialised.
-        GateError: If an input failed a check that it has to pass.
+        GateError: If an input failed a required check.
     """
     heads = project.ledger.find_heads()
     parents = {}
@@ -179,7 +179,7 @@ def find_parents(project: Project, stage: Stage) -> dict[str, MaterialisationRec
 
 
 def make_recipe(stage: Stage, inputs: Mapping[str, str]) -> Recipe:
-    """The recipe of a stage on given versions of its inputs, by content digest."""
+    """Makes the recipe of a stage from the content digests of its inputs."""
     identity = stage.identity
     numerics = identity.numerics.model_dump() if identity.numerics else {}
     return Recipe(
@@ -195,45 +195,45 @@ def make_recipe(stage: Stage, inputs: Mapping[str, str]) -> Recipe:
 
 
 def find_release() -> str:
-    """The release of this package, as records name it."""
+    """Returns the release of this package, as records name it."""
     return _read_version(DISTRIBUTION)
 
 
 @functools.cache
 def _read_version(library: str) -> str:
-    """The version of a library; a process works with those that it found first."""
+    """Reads the version of a library once per process."""
     return importlib.metadata.version(library)
 
 
 def find_recallable(
     project: Project, stage: Stage, recipe: Recipe, *, fetch: bool = True
 ) -> Iterator[MaterialisationRecord]:
-    """Yields the records whose versions may stand for a recipe, newest first; whether their bytes are sound is open.
+    """Yields the records whose versions may be reused for a recipe, newest first; their bytes are not checked yet.
 
-    Behind those of the recipe itself come those of the recipe as earlier releases wrote it.
+    First come the records of the recipe itself, then those of the recipe as earlier releases wrote it.
 
     Args:
         project: The project.
         stage: The asset's stage, which says which rows are tried again.
         recipe: The recipe.
-        fetch: Take what has to be looked at from the DVC remote, where it is not here.
+        fetch: Take files that must be checked from the DVC remote if they are not here.
     """
     for former in (Former(recipe=recipe), *find_former_recipes(recipe)):
         for record in project.ledger.find_recipe(former.recipe.digest):
             if count_retried(stage, record):
-                return  # the newest try of this recipe left rows open, which are tried again
+                return  # the newest version of this recipe has rows without a result, which are tried again
             if not former.steps or stands(project, former, record, fetch=fetch):
                 yield record
 
 
 def count_retried(stage: Stage, record: MaterialisationRecord) -> int:
-    """The rows of a version without a result that the next run tries again."""
+    """Counts the rows of a version without a result that the next run tries again."""
     unparsed = record.counts.get(UNPARSED_ROWS, 0) if stage.computing.retries_unparsed else 0
     return record.counts.get(OPEN_ROWS, 0) + unparsed
 
 
 def list_unasked(stage: Stage, record: MaterialisationRecord) -> list[str]:
-    """The checks that a stage has now and that a version was never put to."""
+    """Lists the current checks of a stage that were never made on a version."""
     asked = {check.name for check in record.checks}
     return [check.name for check in stage.governance.checks if check.name not in asked]
 
@@ -292,7 +292,7 @@ def _ask_later(
     parents: Mapping[str, MaterialisationRecord],
     names: Collection[str],
 ) -> tuple[CheckVerdict, ...]:
-    """Puts a version to checks that there were not yet when it was made."""
+    """Makes the checks on a version that did not exist when it was made."""
     with work_folder(project) as work:
         view_version(project, recalled, work / "output")
         inputs = {name: work / "inputs" / name for name in parents}
@@ -319,7 +319,7 @@ def _want(
 
 
 def _tell_apart(record: MaterialisationRecord) -> tuple[object, ...]:
-    """What makes a record of a version worth writing that is the newest already."""
+    """The parts of a record that justify a new record of the version that is already the newest."""
     checks = frozenset(check.name for check in record.checks)
     return record.recipe, record.output.digest, checks, record.overrides, record.reason
 
@@ -328,7 +328,7 @@ def _append(
     project: Project, stage: Stage, make_record: Callable[[int, tuple[str, ...]], MaterialisationRecord]
 ) -> MaterialisationRecord:
     def confirm_and_make(sequence: int, previous: tuple[str, ...]) -> MaterialisationRecord:
-        stage.governance.confirm()  # while the ledger is locked: another decision comes after this record
+        stage.governance.confirm()  # while the ledger is locked, so that another decision comes after this record
         return make_record(sequence, previous)
 
     return project.ledger.append(confirm_and_make)
@@ -406,7 +406,7 @@ def _compute(
 
 
 def find_journal(project: Project, recipe: Recipe) -> Path:
-    """The folder in which work on an asset outlives a crash; other makers' rows are not taken over."""
+    """Finds the folder in which work on an asset survives a crash; rows made by other code are not reused."""
     return project.scratch / "journal" / f"{recipe.asset.replace('/', '.')}-{identify_maker(recipe)[:12]}"
 
 
@@ -423,7 +423,7 @@ def _run_stage(stage: Stage, context: StageContext) -> StageResult:
 def run_checks(
     stage: Stage, output: Path, inputs: Mapping[str, Path], names: Collection[str] | None = None
 ) -> Iterator[CheckVerdict]:
-    """Puts a stage's checks, or those of some names, to an output."""
+    """Makes a stage's checks, or only those with some names, on an output."""
     for check in stage.governance.checks:
         if names is not None and check.name not in names:
             continue
@@ -434,10 +434,10 @@ def run_checks(
 
 
 def show_newest(project: Project, asset: str, *, verified: str | None = None) -> None:
-    """Makes `data.dvc` and `data/<asset>` say what the newest record says.
+    """Updates `data.dvc` and `data/<asset>` to the newest record.
 
-    Of runs that overlap, the last to come shows the newest record, whosever it is. The bytes of the version whose
-    address is `verified` were hashed just now.
+    If runs overlap, the last one shows the newest record, even if another run wrote it. `verified` is the address of a
+    version whose bytes have just been hashed.
     """
     lock_path = project.scratch / "locks" / f"show-{asset.replace('/', '%')}.lock"
     with raising_storage_errors(lock_path), held_lock(lock_path):
@@ -455,7 +455,7 @@ def _refer(parents: Mapping[str, MaterialisationRecord]) -> dict[str, VersionRef
 
 
 def _read_libraries() -> dict[str, str]:
-    """The versions of this package and of what it names as its requirements."""
+    """Reads the versions of this package and of its requirements."""
     names = [Requirement(text).name for text in importlib.metadata.requires(DISTRIBUTION) or []]
     versions = {}
     for name in [DISTRIBUTION, *names]:
@@ -466,7 +466,7 @@ def _read_libraries() -> dict[str, str]:
 
 @contextmanager
 def work_folder(project: Project) -> Iterator[Path]:
-    """A folder for one computation, removed afterwards; folders of dead processes are removed first.
+    """Makes a folder for one computation and removes it afterwards; removes folders of dead processes first.
 
     Raises:
         StorageError: If it cannot be made.

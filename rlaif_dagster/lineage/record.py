@@ -12,7 +12,7 @@ from rlaif_dagster.errors import LedgerError
 from rlaif_dagster.inputs.overrides import Override
 
 FORMAT = 1
-"""Version of the records' wire form."""
+"""Version of the records' JSON format."""
 
 
 class _Value(BaseModel):
@@ -57,7 +57,7 @@ class Output(VersionRef):
 
 
 class CheckVerdict(_Value):
-    """What a check said of the output."""
+    """The result of a check of the output."""
 
     name: str
     passed: bool
@@ -76,11 +76,11 @@ class MaterialisationRecord(_Value):
     """One materialisation.
 
     `previous` names the records that were newest when this one was written: the records form a hash chain, in which a
-    changed or missing record shows. `sequence` is one more than the highest among `previous`. Times are UTC.
+    changed or missing record is detected. `sequence` is one more than the highest among `previous`. Times are UTC.
 
-    The last three fields are left out of the wire form while they are empty, so that records of earlier versions of
-    this package keep their bytes. `former_recipe` is the recipe by which the version was made, where an earlier release
-    wrote it otherwise than `recipe`; see `lineage.upgrades`.
+    The last three fields are left out of the JSON while they are empty, so that records of earlier versions of this
+    package keep their bytes. `former_recipe` is the recipe with which the version was made, if an earlier release
+    wrote it differently from `recipe`; see `lineage.upgrades`.
     """
 
     format: Literal[1] = 1
@@ -106,12 +106,12 @@ class MaterialisationRecord(_Value):
     former_recipe: str | None = Field(default=None, exclude_if=lambda recipe: recipe is None)
 
     def to_bytes(self) -> bytes:
-        """The wire form: canonical JSON."""
+        """The bytes of the file: canonical JSON."""
         return canonical_json(self.model_dump(mode="json"))
 
     @property
     def record_id(self) -> str:
-        """64 hex digits: sha256 of the wire form."""
+        """64 hex digits: sha256 of the file's bytes."""
         return Digest.from_bytes(self.to_bytes()).sha256
 
     @property
@@ -121,17 +121,17 @@ class MaterialisationRecord(_Value):
 
     @property
     def made_by(self) -> str:
-        """The recipe by which the version was made, as it was written then."""
+        """The recipe with which the version was made, as it was written then."""
         return self.former_recipe or self.recipe
 
     @property
     def is_stopped(self) -> bool:
-        """Whether nothing was made but a word of why: the round had stopped before it."""
+        """Whether the asset was not made because the round had stopped before it; the output says only why."""
         return self.rows == 0 and "stopped" in self.metrics
 
     @classmethod
     def from_bytes(cls, data: bytes, *, name: str) -> "MaterialisationRecord":
-        """Reads the wire form.
+        """Reads a record from the bytes of its file.
 
         Args:
             data: The bytes.
@@ -150,7 +150,7 @@ class MaterialisationRecord(_Value):
 
 
 def describe_output(manifest: FolderManifest, md5: str) -> Output:
-    """Makes the record's part about the output."""
+    """Makes the part of the record that describes the output."""
     return Output(
         digest=str(manifest.digest),
         md5=md5,
@@ -162,11 +162,11 @@ def describe_output(manifest: FolderManifest, md5: str) -> Output:
 
 
 def canonical_settings(settings: JsonValue) -> Any:
-    """Settings as they come back from JSON (tuples become lists), so that a recipe reads the same from the ledger."""
+    """Converts settings through JSON (tuples become lists), so that a recipe equals its copy in the ledger."""
     return json.loads(canonical_json(settings))
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A mapping as it comes back from JSON."""
+    """Converts a mapping through JSON."""
     plain_values: dict[str, Any] = json.loads(canonical_json(values))
     return plain_values

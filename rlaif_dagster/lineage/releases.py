@@ -1,4 +1,4 @@
-"""The releases of a project, read from the ledger: which policy was promoted, when and why, and which one is held."""
+"""Reads a project's releases from the ledger: which policy was released, when and why, and which one is held."""
 
 import datetime
 import re
@@ -22,12 +22,12 @@ _PREFIX = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """One promotion.
+    """One release.
 
     Attributes:
-        number: 1 for the first; the same policy that is promoted again later has another number.
-        record: The record of the promotion.
-        rests_on: Failed checks that a person let pass, anywhere upstream.
+        number: 1 for the first; a policy that is released again later gets another number.
+        record: The record of the release.
+        rests_on: Overrides of failed checks, anywhere upstream.
     """
 
     number: int
@@ -41,7 +41,7 @@ class Release:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What `release.json` says."""
+        """The content of `release.json`."""
         return self.record.metrics
 
     @property
@@ -52,7 +52,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollback:
-    """One decision for an earlier release."""
+    """One decision to go back to an earlier release."""
 
     digest: Digest
     when: datetime.datetime
@@ -61,13 +61,13 @@ class Rollback:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseHistory:
-    """What was released.
+    """All releases and rollbacks of a project.
 
     Attributes:
-        releases: The promotions, oldest first.
-        current: The release that stands, or None before the first.
-        held: Why it stays whatever is built; None where the next good policy replaces it.
-        rollbacks: The decisions for an earlier release, oldest first.
+        releases: The releases, oldest first.
+        current: The current release, or None before the first.
+        held: Why the current release is held; None if the next policy that passes replaces it.
+        rollbacks: The rollbacks, oldest first.
     """
 
     releases: tuple[Release, ...]
@@ -108,15 +108,15 @@ class ReleaseHistory:
         )
 
     def find(self, target: str | None, *, root: Path) -> Release:
-        """The release that a person means.
+        """Finds the release that the user names.
 
         Args:
-            target: Its number; `-1`, `-2`, ... for so many releases before the one that stands; or the first hex digits
-                of its digest or its policy's. None is `-1`.
+            target: Its number; `-1`, `-2`, ... to count back from the current release; or the first hex digits of its
+                digest or of its policy's. None is `-1`.
             root: The project's folder.
 
         Raises:
-            InputError: If it names no release, or several.
+            InputError: If there is no such release, or there are several.
         """
         text = "-1" if target is None else target
         place = self.releases.index(self.current) if self.current else 0
@@ -138,9 +138,9 @@ class ReleaseHistory:
                 return release
             case []:
                 problem = f"there is no release {text!r}" + (
-                    f" before number {place + 1}, which stands" if text.startswith("-") else ""
+                    f" before the current one, number {place + 1}" if text.startswith("-") else ""
                 )
-                remedy = "name one that `rlaif releases` lists, by its number or its digest"
+                remedy = "name one that `rlaif releases` lists, by number or digest"
             case several:
                 problem = f"{text!r} names several releases: {', '.join(map(_name, several))}"
                 remedy = "give more of the digest, or the number"
@@ -148,7 +148,7 @@ class ReleaseHistory:
 
 
 def find_policy(project: Project, release: Release) -> MaterialisationRecord:
-    """The newest record of the policy that a release points to.
+    """Finds the newest record of the policy that a release points to.
 
     Raises:
         InputError: If the ledger does not have it.
@@ -157,7 +157,7 @@ def find_policy(project: Project, release: Release) -> MaterialisationRecord:
 
 
 def require_sound(project: Project, release: Release) -> None:
-    """Makes sure that a release, and the policy that it points to, can be had and are as recorded.
+    """Makes sure that a release and its policy are available and as recorded.
 
     Raises:
         CorruptVersionError: If stored bytes are not those recorded.

@@ -1,7 +1,7 @@
-"""Runs at work on a project, and commands that need what they found to stay, as runs do.
+"""Tracks runs in progress, and commands that, like runs, need stored versions to stay.
 
-Each holds a lock of its own, which the system takes from it when its process ends. The file of a lock outlives a
-process that is killed, until somebody has told Dagster that the run is over.
+Each one holds its own lock, which the system releases when the process ends. The lock's file stays after a process was
+killed, until Dagster has been told that the run is over.
 """
 
 import os
@@ -19,7 +19,7 @@ _RUN_LOCK = re.compile(r".+-\d+\.lock")
 
 @contextmanager
 def hold_run(project: Project, run_id: str) -> Iterator[None]:
-    """Says that a run is at work, for as long as this process is inside: nothing is given up, and automation waits.
+    """Marks a run as in progress while the context lasts: nothing is pruned, and automation waits.
 
     Args:
         project: The project.
@@ -39,16 +39,16 @@ def hold_run(project: Project, run_id: str) -> Iterator[None]:
 
 @contextmanager
 def no_run_starts(project: Project) -> Iterator[None]:
-    """Lets no run begin for the time of a `with` block."""
+    """Prevents runs from starting while the context lasts."""
     with held_lock(project.scratch / "locks" / "start.lock"):
         yield
 
 
 def find_running(project: Project) -> tuple[str, ...]:
-    """The ids of the runs that are at work; locks of dead processes do not count.
+    """Lists the ids of the runs in progress; locks of dead processes do not count.
 
     Raises:
-        StorageError: If the locks cannot be looked at.
+        StorageError: If the locks cannot be read.
     """
     running = set()
     with raising_storage_errors(_lock_folder(project)):
@@ -60,15 +60,15 @@ def find_running(project: Project) -> tuple[str, ...]:
 
 
 def has_unburied_runs(project: Project) -> bool:
-    """Says whether runs are at work, or died and Dagster does not know."""
+    """Says whether runs are in progress, or died without Dagster knowing it."""
     return bool(_list_locks(project))
 
 
 def bury_dead_runs(project: Project, report: Callable[[str], None]) -> None:
-    """Reports the runs whose processes died at work, by id, and removes their locks.
+    """Reports the ids of runs whose processes died, and removes their locks.
 
     Raises:
-        StorageError: If the locks cannot be looked at.
+        StorageError: If the locks cannot be read.
     """
     alive = find_running(project)
     with raising_storage_errors(_lock_folder(project)):
@@ -81,7 +81,7 @@ def bury_dead_runs(project: Project, report: Callable[[str], None]) -> None:
 
 
 def _list_locks(project: Project) -> list[Path]:
-    """The locks that `hold_run` named."""
+    """Lists the locks made by `hold_run`."""
     return sorted(path for path in _lock_folder(project).glob("*.lock") if _RUN_LOCK.fullmatch(path.name))
 
 
@@ -90,7 +90,7 @@ def _read_run(path: Path) -> str:
 
 
 def _is_alive(pid: int) -> bool:
-    """Says whether a process is there; one that is about to take its lock is."""
+    """Says whether a process exists; this includes one that is about to take its lock."""
     with suppress(PermissionError):
         try:
             os.kill(pid, 0)

@@ -1,4 +1,4 @@
-"""What a stage asks of the process that computes it, answered from a project: its versions and a run's budgets."""
+"""What a stage asks of the process that computes it: earlier versions of the project, and the run's budgets."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ from rlaif_dagster.serving.settings import BudgetSettings
 
 
 def view_version(project: Project, record: MaterialisationRecord, folder: Path) -> None:
-    """Makes a folder that shows a recorded version, its bytes verified.
+    """Makes a folder that shows a recorded version; verifies its bytes.
 
     Raises:
         CorruptVersionError: If the stored bytes are not those recorded.
-        StorageError: If they cannot be had.
+        StorageError: If they are not available.
     """
     project.store.verify(record.output.md5, Digest.parse(record.output.digest))
     project.store.view(record.output.md5, folder)
@@ -33,13 +33,13 @@ def view_version(project: Project, record: MaterialisationRecord, folder: Path) 
 def find_earlier(
     project: Project, stage: Stage, recipe: Recipe, *, of_any_code: bool = False
 ) -> Iterator[MaterialisationRecord]:
-    """Yields the earlier versions whose rows may be reused and that are here, each once, of each asset newest first.
+    """Yields the earlier versions that are here and whose rows may be reused, each once, newest first per asset.
 
     Args:
         project: The project.
         stage: The stage.
-        recipe: Its recipe; versions of its code and libraries are yielded, and of earlier code whose rows still stand.
-        of_any_code: Yield versions whatever code and libraries made them.
+        recipe: Its recipe; yields versions of its code and libraries, and of earlier code whose rows are still valid.
+        of_any_code: Yield versions made by any code and libraries.
     """
     ledger = project.ledger
     seen: set[str] = set()
@@ -69,7 +69,7 @@ class RunServices:
     budgets: Budgets
 
     def find_budget(self, judge: str, settings: BudgetSettings) -> Budget:
-        """What the run may spend on a served judge."""
+        """Returns what the run may spend on a served judge."""
         return self.budgets.of_judge(judge, settings)
 
     def earlier_versions(self, *, of_any_code: bool = False) -> Iterator[Path]:
@@ -77,14 +77,14 @@ class RunServices:
         for record in find_earlier(self.project, self.stage, self.recipe, of_any_code=of_any_code):
             view = self.work / "earlier" / record.output.md5
             try:
-                if not view.exists():  # else it was asked for before
+                if not view.exists():  # else it was opened before
                     view_version(self.project, record, view)
             except CorruptVersionError:
-                continue  # its rows are made again; the audit names the damage
+                continue  # its rows are made again; the audit reports the damage
             yield view
 
     def recorded_version(self, digest: Digest) -> Path:
-        """A view of the version that has a digest."""
+        """Opens a view of the version with a digest."""
         for record in self.project.ledger.find_asset(self.stage.name):
             if record.output.digest == str(digest):
                 view = self.work / "recorded" / digest.short
@@ -92,5 +92,5 @@ class RunServices:
                 return view
         raise MissingInputError(
             f"{self.stage.name}: the ledger has no version {digest}.\n"
-            "  remedy: name one that `rlaif releases` lists, or take lineage/ from the machine that has it"
+            "  remedy: name one that `rlaif releases` lists, or copy lineage/ from the machine that has it"
         )

@@ -1,7 +1,7 @@
-"""Sharing: ledger, versions and signatures over the project's DVC remote.
+"""Shares ledger, versions and signatures over the project's DVC remote.
 
-Versions travel before the records that name them, so whoever pulls a record can have its bytes. Records are never
-changed and named by their bytes: two people's ledgers merge by union.
+Versions are sent before the records that name them, so whoever pulls a record can get its bytes. Records never change
+and are named by their bytes, so two people's ledgers merge by union.
 """
 
 from collections.abc import Mapping
@@ -33,9 +33,9 @@ class ShareResult:
 
     Attributes:
         remote: The remote's name.
-        num_records: Records moved.
-        num_versions: Versions that are now whole on the other side.
-        lost: What neither side has whole: versions as `asset@digest`, and signatures by their files.
+        num_records: Number of moved records.
+        num_versions: Number of versions that are now complete on the other side.
+        lost: What neither side has complete: versions as `asset@digest`, and signatures by file.
     """
 
     remote: str
@@ -77,15 +77,15 @@ def _push(project: Project, progress: Progress) -> ShareResult:
 
 
 def pull_project(project: Project, *, heads_only: bool, progress: Progress) -> ShareResult:
-    """Takes over the remote's ledger and the versions that it names, each verified, and shows the newest in `data/`.
+    """Fetches the remote's ledger and the versions that it names, verifies them, and shows the newest in `data/`.
 
     Args:
         project: The project.
         heads_only: Fetch only the newest version of each asset; others are fetched when they are needed.
-        progress: Told how far the work is.
+        progress: Called with the progress.
 
     Raises:
-        CorruptVersionError: If what arrived is not what was recorded; it is not taken.
+        CorruptVersionError: If fetched bytes are not those recorded; they are not kept.
         LedgerError: If the remote's ledger is damaged; no record is taken.
         StorageError: If there is no remote, or it cannot be read.
     """
@@ -129,16 +129,16 @@ def _pull(project: Project, progress: Progress, *, heads_only: bool) -> ShareRes
 def _list_versions(
     project: Project, records: "list[MaterialisationRecord]"
 ) -> dict[str, MaterialisationRecord]:
-    """The versions of records by address, without those that were given up here on purpose."""
+    """Lists the versions of records by address, without those that were pruned here on purpose."""
     collected = find_collected(read_notes(project.ledger.folder), project.ledger.records())
     return {record.output.md5: record for record in records if record.output.md5 not in collected}
 
 
 def _pull_signatures(project: Project, remote: "Remote") -> tuple[str, ...]:
-    """Takes over signatures that are not here whole; whether they hold is seen when they are verified.
+    """Fetches signatures that are not here or incomplete; they are not verified here.
 
     Returns:
-        Those that are not whole in the remote either, for a push was cut off.
+        Those that are incomplete in the remote too, because a push was interrupted.
     """
     folder = project.root / SIGNATURES
     here = {path.name for path in list_whole_signatures(folder)}

@@ -1,8 +1,8 @@
-"""Signatures of releases, by OpenSSF model-signing with a key pair; nothing is asked of a network.
+"""Signs and verifies releases with OpenSSF model-signing and a key pair, offline.
 
-What is signed is a folder: the released policy's files as they are, and beside them `rlaif/release.json` (which
-evaluation, which checks, which versions it was made from) and `rlaif/record.json`, its lineage record. A record
-names the records before it by their digests, so the whole history up to the release is signed with it.
+What is signed is a folder: the released policy's files, and beside them `rlaif/release.json` (which evaluation, which
+checks, which versions it was made from) and `rlaif/record.json`, its lineage record. A record names its predecessors by
+digest, so the whole history up to the release is signed too.
 """
 
 import json
@@ -36,7 +36,7 @@ SUFFIX: Final = ".sig"
 _NAME: Final = re.compile(r"([0-9a-f]{64})\.([0-9a-f]{64})\.sig")
 RECORD_JSON: Final = "record.json"
 BESIDE: Final = "rlaif"
-"""The folder, beside the policy's files, with what else is signed."""
+"""The folder beside the policy's files with the other signed files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class Signature:
 
     Attributes:
         path: The file.
-        key: sha256 of the public key, by which it is told from others; not a secret.
+        key: sha256 of the public key, which identifies it; not a secret.
     """
 
     path: Path
@@ -54,13 +54,13 @@ class Signature:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """What a signature that holds proves.
+    """What a valid signature proves.
 
     Attributes:
         signature: The signature.
-        num_files: Files that were signed.
-        num_bytes: Bytes of them.
-        num_records: Lineage records up to the release, each named by the one after it.
+        num_files: Number of signed files.
+        num_bytes: Number of signed bytes.
+        num_records: Number of lineage records up to the release, each named by the next.
     """
 
     signature: Signature
@@ -72,18 +72,18 @@ class Verification:
 def sign_release(
     project: Project, release: Release, key: Path, *, password: bytes | None = None
 ) -> Signature:
-    """Signs a release, and stores the signature in the project; the key is read, and neither copied nor named.
+    """Signs a release and stores the signature in the project. The key is only read: never copied or named.
 
     Args:
         project: The project.
         release: The release.
         key: A private key of an elliptic curve (NIST P-256, P-384 or P-521), PEM; not inside the project.
-        password: What it is encrypted with.
+        password: The password of an encrypted key.
 
     Raises:
-        InputError: If the key cannot be used, or lies in the project.
+        InputError: If the key cannot be used, or is inside the project.
         CorruptVersionError: If stored bytes are not those recorded.
-        StorageError: If a version cannot be had, or the signature cannot be written.
+        StorageError: If a version is not available, or the signature cannot be written.
         MissingExtraError: If the library is not installed.
     """
     with using_extra(STANDARDS):
@@ -92,9 +92,9 @@ def sign_release(
 
     if key.resolve().is_relative_to(project.root):
         raise InputError(
-            "the private key lies in the project, from where it would travel with git",
+            "the private key is inside the project, so git could publish it",
             file=key,
-            remedy="keep it outside, where only those who release can read it",
+            remedy="move it outside the project, where only the people who sign can read it",
         )
     config = signing.Config()  # type: ignore[no-untyped-call]
     with _naming_key(key, "private"):
@@ -110,7 +110,7 @@ def sign_release(
 
 
 def verify_release(project: Project, release: Release, key: Path) -> Verification:
-    """Verifies that the holder of a key signed a release, and that it is what was signed.
+    """Verifies that the holder of a key signed a release, and that it is unchanged.
 
     Args:
         project: The project.
@@ -120,9 +120,9 @@ def verify_release(project: Project, release: Release, key: Path) -> Verificatio
     Raises:
         InputError: If the key cannot be used.
         LedgerError: If the history is damaged.
-        SignatureError: If there is no signature by this key, or it does not hold.
+        SignatureError: If there is no signature by this key, or it is not valid.
         CorruptVersionError: If stored bytes are not those recorded.
-        StorageError: If a version cannot be had.
+        StorageError: If a version is not available.
         MissingExtraError: If the library is not installed.
     """
     identity = identify_public_key(key)
@@ -132,14 +132,14 @@ def verify_release(project: Project, release: Release, key: Path) -> Verificatio
         raise SignatureError(
             f"release {release.number} ({release.digest.short}) is not signed with the key {identity.short}"
             + (f"; it is signed with {', '.join(others)}" if others else "")
-            + ".\n  remedy: name another key, or take signatures/ from the machine that signed it (`rlaif pull`)"
+            + ".\n  remedy: name another key, or get signatures/ from the machine that signed it (`rlaif pull`)"
         )
     with _stage(project, release) as folder:
         fault = find_fault(folder, signature.path, key)
         if fault is not None:
             raise SignatureError(
                 f"{signature.path}: the signature of release {release.number} does not hold: {fault}.\n"
-                "  remedy: what is here is not what was signed; `rlaif audit` says what was changed"
+                "  remedy: the release here is not what was signed; `rlaif audit` shows what changed"
             )
         files = [path.stat().st_size for path in iter_files(folder)]
     return Verification(
@@ -151,7 +151,7 @@ def verify_release(project: Project, release: Release, key: Path) -> Verificatio
 
 
 def identify_public_key(key: Path) -> Digest:
-    """By what a key is told from others, once it is seen that it can be used.
+    """Computes the identity of a public key, after checking that it can be used.
 
     Raises:
         InputError: If it cannot.
@@ -167,7 +167,7 @@ def identify_public_key(key: Path) -> Digest:
 
 
 def find_fault(folder: Path, signature: Path, key: Path) -> str | None:
-    """Why a signature by a key does not hold for a folder; None if it does."""
+    """Says why a signature by a key is not valid for a folder; None if it is."""
     from cryptography.exceptions import InvalidSignature
     from model_signing import verifying
 
@@ -180,7 +180,7 @@ def find_fault(folder: Path, signature: Path, key: Path) -> str | None:
 
 
 def find_signatures(project: Project, release: Release) -> tuple[Signature, ...]:
-    """The signatures of a release that are here; whether they hold is open."""
+    """Finds the signatures of a release that are here; does not verify them."""
     found = []
     for path in sorted((project.root / SIGNATURES).glob(f"{release.record.record_id}.*{SUFFIX}")):
         if named := read_name(path):
@@ -189,13 +189,13 @@ def find_signatures(project: Project, release: Release) -> tuple[Signature, ...]
 
 
 def read_name(path: Path) -> tuple[str, Digest] | None:
-    """The record and the key that a signature's file is named for; None for another file."""
+    """Reads the record and the key from the name of a signature's file; None for another file."""
     named = _NAME.fullmatch(path.name)
     return (named[1], Digest(named[2])) if named else None
 
 
 def list_whole_signatures(folder: Path) -> tuple[Path, ...]:
-    """The files of a folder of signatures, without those that were cut off on their way; whether they hold is open."""
+    """Lists the signatures in a folder without those that were fetched incompletely; does not verify them."""
     return tuple(path for path in sorted(folder.glob(f"*{SUFFIX}")) if _is_whole(path))
 
 
@@ -212,7 +212,7 @@ def _path_of(project: Project, release: Release, key: Digest) -> Path:
 
 @contextmanager
 def _stage(project: Project, release: Release) -> Iterator[Path]:
-    """Shows what is signed as one folder, verified; weights are links."""
+    """Makes one verified folder of everything that is signed; weights are links."""
     policy = find_policy(project, release)
     with (
         hold_run(project, "signature"),
@@ -226,7 +226,7 @@ def _stage(project: Project, release: Release) -> Iterator[Path]:
 
 
 def lay_beside(folder: Path, release_json: bytes, record: MaterialisationRecord) -> None:
-    """Puts beside a policy's files what is signed with them."""
+    """Adds the other signed files to a policy's folder."""
     (folder / BESIDE).mkdir()
     (folder / BESIDE / RELEASE_JSON).write_bytes(release_json)
     (folder / BESIDE / RECORD_JSON).write_bytes(record.to_bytes())
@@ -241,7 +241,7 @@ def _hash_all() -> "Config":
 
 
 def _identify(key: "PublicKeyTypes") -> Digest:
-    """The digest of a public key by which model-signing names it."""
+    """Computes the digest by which model-signing names a public key."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     return Digest.from_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
@@ -249,7 +249,7 @@ def _identify(key: "PublicKeyTypes") -> Digest:
 
 @contextmanager
 def _naming_key(key: Path, kind: str) -> Iterator[None]:
-    """Says what is wrong with a key, and nothing of what is in it."""
+    """Reports what is wrong with a key without showing any of its content."""
     from cryptography.exceptions import UnsupportedAlgorithm
 
     try:
@@ -264,7 +264,7 @@ def _naming_key(key: Path, kind: str) -> Iterator[None]:
 
 
 def _count_history(project: Project, record: MaterialisationRecord) -> int:
-    """How many records a record stands on, itself included; the ledger has checked each against its name."""
+    """Counts a record and all its predecessors; the ledger has checked each against its name."""
     by_id = {known.record_id: known for known in project.ledger.records()}
     reached = {record.record_id}
     todo = [record]
@@ -277,7 +277,7 @@ def _count_history(project: Project, record: MaterialisationRecord) -> int:
 
 
 def describe_verification(release: Release, verification: Verification) -> dict[str, Any]:
-    """What was proved, as JSON."""
+    """Describes what was proved, as JSON."""
     return {
         "release": release.number,
         "digest": str(release.digest),

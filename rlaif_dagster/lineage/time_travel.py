@@ -1,4 +1,4 @@
-"""Time travel: past versions, and whole past projects, in new folders."""
+"""Copies past versions, and whole past projects, into new folders."""
 
 from pathlib import Path
 
@@ -15,17 +15,17 @@ from rlaif_dagster.versioning.project import share_cache
 
 
 def checkout_version(project: Project, target: str, folder: Path) -> MaterialisationRecord:
-    """Copies a version, verified, into a new folder.
+    """Copies a version into a new folder and verifies it.
 
     Args:
         project: The project.
         target: `ASSET`, `ASSET@DIGEST` or `DIGEST`.
-        folder: Where to; it must not exist, or be empty.
+        folder: The folder to fill; it must not exist, or be empty.
 
     Raises:
         InputError: If the target names no version, or several.
         CorruptVersionError: If the stored bytes are not those recorded; no folder is made.
-        StorageError: If the folder exists, or the version cannot be had.
+        StorageError: If the folder exists, or the version is not available.
     """
     record = find_version(project, target)
     project.store.checkout(record.output.md5, Digest.parse(record.output.digest), folder)
@@ -33,19 +33,19 @@ def checkout_version(project: Project, target: str, folder: Path) -> Materialisa
 
 
 def checkout_project(project: Project, revision: str, folder: Path) -> Project:
-    """Makes a project as this one was at a git revision: inputs, ledger, `data.dvc` and `data/`.
+    """Makes a copy of the project as it was at a git revision: inputs, ledger, `data.dvc` and `data/`.
 
-    It is a clone that uses this project's cache, so nothing is copied twice; it is a project like any other.
+    The copy is a clone that uses this project's cache, so nothing is stored twice; it is a full project.
 
     Args:
         project: The project.
         revision: A commit, branch or tag.
-        folder: Where to; it must not exist, or be empty.
+        folder: The folder to fill; it must not exist, or be empty.
 
     Raises:
         InputError: If there is no such revision, or its ledger was not committed with it.
         CorruptVersionError: If stored bytes are not those recorded.
-        StorageError: If the folder exists, a version cannot be had, or that revision has a link where none may be.
+        StorageError: If the folder exists, a version is not available, or that revision has a forbidden link.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StorageError(f"{folder}: already exists\n  remedy: name a new or an empty folder")
@@ -57,9 +57,9 @@ def checkout_project(project: Project, revision: str, folder: Path) -> Project:
     heads = past.ledger.find_heads()
     if not heads:
         raise InputError(
-            f"at {revision!r} no lineage record was committed, so it is not known what data/ held",
+            f"at {revision!r} no lineage record was committed, so the versions in data/ are not known",
             file=folder,
-            remedy="commit lineage/ and data.dvc after each run; versions by digest can still be had: "
+            remedy="commit lineage/ and data.dvc after each run; a version named by digest is still available: "
             "`rlaif checkout ASSET@DIGEST DEST`",
         )
     for asset in heads:

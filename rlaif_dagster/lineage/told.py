@@ -1,8 +1,8 @@
-"""Which records Dagster's log has, as far as this machine knows: so a run with nothing to do need not open the log.
+"""Remembers which records Dagster's log has, so that a run with nothing to do need not open the log.
 
-A note beside the locks names the records that the last run told, and the state of the log's file at that time. If
-anybody wrote to the log since (the UI, the daemon, a person who wiped it), the note no longer counts. It never counts
-for a log that is not a file of this project's own, such as a database server.
+A note beside the locks names the records that the last run told Dagster, and the state of the log's file at that time.
+If anybody has written to the log since (the UI, the daemon, a person who wiped it), the note no longer counts. It never
+counts for a log that is not a file in this project, such as a database server.
 """
 
 import json
@@ -17,11 +17,11 @@ from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.versioning.scratch import raising_storage_errors, write_whole
 
 _FILES = ("index.db", "index.db-wal")
-"""Where Dagster's log is, below `history/runs` of its folder."""
+"""The file of Dagster's log, below `history/runs` of its folder."""
 
 
 def note_told(project: Project, home: Path, records: Iterable[MaterialisationRecord]) -> None:
-    """Notes that a run has just told Dagster of some records.
+    """Notes that a run has just told Dagster about some records.
 
     Args:
         project: The project.
@@ -54,12 +54,12 @@ def was_told(project: Project, home: Path, records: Iterable[MaterialisationReco
 
 
 def find_dagster_home(project: Project) -> Path:
-    """Dagster's folder: the one that `DAGSTER_HOME` names, or else the project's own."""
+    """Finds Dagster's folder: the one that `DAGSTER_HOME` names, or else the project's own."""
     return Path(os.environ.get("DAGSTER_HOME") or project.dagster_home).absolute()
 
 
 def _describe_log(home: Path) -> dict[str, Any] | None:
-    """The state of the log's files; None where Dagster keeps its log elsewhere."""
+    """Describes the state of the log's files; None if Dagster keeps its log elsewhere."""
     folder = home / "history" / "runs"
     if not (folder / _FILES[0]).is_file():
         return None

@@ -1,4 +1,4 @@
-"""Recipes of earlier releases whose versions still stand; `graph.upgrades` says which."""
+"""Finds the recipes of earlier releases whose versions are still valid; `graph.upgrades` lists them."""
 
 import tempfile
 from collections import deque
@@ -16,11 +16,11 @@ from rlaif_dagster.lineage.record import MaterialisationRecord, Recipe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Former:
-    """A recipe of today as earlier releases wrote it.
+    """A current recipe as an earlier release wrote it.
 
     Attributes:
-        recipe: The recipe then.
-        steps: The steps back, the newest first, each with the settings as they are written behind it.
+        recipe: The earlier recipe.
+        steps: The steps back, newest first, each with the settings as they were written before it.
     """
 
     recipe: Recipe
@@ -28,11 +28,11 @@ class Former:
 
 
 def find_former_recipes(recipe: Recipe, *, for_rows: bool = False) -> Iterator[Former]:
-    """Yields a recipe as each earlier release wrote it, the newest first; only settings and `code_version` differ.
+    """Yields a recipe as each earlier release wrote it, newest first; only settings and `code_version` differ.
 
     Args:
-        recipe: The recipe of today.
-        for_rows: Yield those as well of which only rows may be reused.
+        recipe: The current recipe.
+        for_rows: Also yield recipes of which only rows may be reused.
     """
     todo = deque([Former(recipe=recipe)])
     seen = {recipe.digest}
@@ -51,11 +51,11 @@ def find_former_recipes(recipe: Recipe, *, for_rows: bool = False) -> Iterator[F
 
 
 def read_settings(old: Recipe, today: Recipe) -> tuple[Any, dict[str, str]]:
-    """The settings of an earlier recipe under the names of today, and which these are, by the name then.
+    """Reads the settings of an earlier recipe under their current names, and the renamed ones by their old name.
 
     Args:
         old: The recipe, written by any release.
-        today: A recipe of the same asset, as it is written today.
+        today: The current recipe of the same asset.
     """
     for former in find_former_recipes(today, for_rows=True):
         if former.recipe.code_version != old.code_version:
@@ -70,16 +70,16 @@ def read_settings(old: Recipe, today: Recipe) -> tuple[Any, dict[str, str]]:
 
 
 def stands(project: Project, former: Former, record: MaterialisationRecord, *, fetch: bool) -> bool:
-    """Whether today's code would make the version of a former recipe as it is.
+    """Decides whether the current code would make the same version as a former recipe.
 
     Args:
         project: The project.
         former: How the recipe was written.
         record: A record of that recipe.
-        fetch: Take files that are not here from the DVC remote. Without it they are taken to say yes.
+        fetch: Take files that are not here from the DVC remote. If False, a remote is trusted to have them.
     """
     if record.is_stopped:
-        return False  # said at no cost, and there is nothing to look at
+        return False  # it costs nothing to make, and there is nothing to check
     store = project.store
     refs = {"output": record.output, **{f"inputs/{name}": ref for name, ref in record.inputs.items()}}
     if not fetch and not all(store.has(ref.md5) for ref in refs.values()):
@@ -91,7 +91,7 @@ def stands(project: Project, former: Former, record: MaterialisationRecord, *, f
                 if store.verify(ref.md5, Digest.parse(ref.digest)) is None:
                     return False
             except CorruptVersionError:
-                return False  # the audit names the damage
+                return False  # the audit reports the damage
             store.view(ref.md5, folder / name)
         inputs = {name: folder / "inputs" / name for name in record.inputs}
         return all(step.holds(folder / "output", inputs, settings) for step, settings in former.steps)

@@ -1,4 +1,4 @@
-"""Versions by the names that people give them, and what was made from what."""
+"""Finds versions by name, and what was made from what."""
 
 import re
 from bisect import bisect_left
@@ -16,12 +16,12 @@ Version = tuple[str, str]
 
 
 def version_of(record: MaterialisationRecord) -> Version:
-    """The version that a record made or took."""
+    """The version that a record made or reused."""
     return record.asset, record.output.digest
 
 
 def find_version(project: Project, target: str) -> MaterialisationRecord:
-    """The newest record of the version that a person means.
+    """Finds the newest record of the version that the user names.
 
     Args:
         project: The project.
@@ -47,7 +47,7 @@ def find_version(project: Project, target: str) -> MaterialisationRecord:
 def find_target(
     records: Collection[MaterialisationRecord], target: str, *, root: Path
 ) -> MaterialisationRecord | None:
-    """The newest record of the version that a person means; None if there is none.
+    """Finds the newest record of the version that the user names; None if there is none.
 
     Args:
         records: All records, oldest first.
@@ -72,7 +72,7 @@ def find_target(
     if len(found) > 1:
         names = ", ".join(f"{name}@{digest.removeprefix('sha256:')[:12]}" for name, digest in found)
         raise InputError(
-            f"{target!r} names several versions: {names}", file=root, remedy="give more of the digest"
+            f"{target!r} names several versions: {names}", file=root, remedy="write more of the digest"
         )
     return next(iter(found.values()), None)
 
@@ -80,9 +80,9 @@ def find_target(
 def find_ancestors(
     records: Sequence[MaterialisationRecord], record: MaterialisationRecord
 ) -> list[MaterialisationRecord]:
-    """The newest record, before it, of everything that a version was made from; itself last.
+    """Lists the records of everything that a version was made from, itself last.
 
-    A version that a person returned to was made when it was first recorded, whatever its newest record read.
+    A version that a person returned to counts as made when it was first recorded, whatever its newest record read.
 
     Args:
         records: All records, oldest first.
@@ -113,10 +113,10 @@ def find_ancestors(
 
 
 def find_closure(records: Mapping[str, MaterialisationRecord], start: Iterable[str]) -> set[str]:
-    """The ids of some records, and of those of all that their versions were made from.
+    """Finds the ids of some records, and of the records of everything that their versions were made from.
 
-    Followed are the inputs that a record names, each to the newest record before it that made that version; the record
-    whose version was recalled; and, where a person asked for an earlier version, the record that made it.
+    It follows the inputs that a record names, each to the newest earlier record that made that version; the record
+    whose version was reused; and, if a person asked for an earlier version, the record that made it.
 
     Args:
         records: All records by id, oldest first.
@@ -135,7 +135,7 @@ def find_closure(records: Mapping[str, MaterialisationRecord], start: Iterable[s
         found.add(record_id)
         record = records[record_id]
         versions: dict[str, VersionRef] = dict(record.inputs)
-        if record.reason is not None:  # an earlier version of its own, which a person asked for
+        if record.reason is not None:  # a person asked for an earlier version of the asset
             versions[record.asset] = record.output
         for name, ref in versions.items():
             made = makers.get((name, ref.digest, ref.md5), [])
@@ -149,11 +149,11 @@ def find_closure(records: Mapping[str, MaterialisationRecord], start: Iterable[s
 def find_descendants(
     records: Sequence[MaterialisationRecord], versions: Iterable[Version]
 ) -> list[MaterialisationRecord]:
-    """One record of each version that was made from any of the given ones, directly or not, oldest first.
+    """Finds one record of each version that was made from any of the given ones, directly or not, oldest first.
 
     Args:
         records: All records, oldest first.
-        versions: Where to start; these are not among the result.
+        versions: Where to start; these are not in the result.
     """
     reached = set(versions)
     start = set(reached)

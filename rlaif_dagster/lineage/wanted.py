@@ -1,4 +1,4 @@
-"""The recipe that each asset wants on the inputs as they are now."""
+"""Computes the recipe that each asset needs with the current inputs."""
 
 from collections.abc import Collection, Mapping
 
@@ -11,10 +11,10 @@ from rlaif_dagster.lineage.record import MaterialisationRecord
 def find_wanted_recipes(
     graph: Graph, heads: Mapping[str, MaterialisationRecord], stale: Collection[str]
 ) -> dict[str, str]:
-    """The digest of the recipe that each asset wants, by name, upstream first.
+    """Computes the digest of the recipe that each asset needs, by name, upstream first.
 
-    A fresh asset wants the recipe that its newest version was made by; a stale one never does. What a stale input will
-    be is not known before it is made, so the recipe that it wants stands for it.
+    A fresh asset needs the recipe that made its newest version; a stale one never does. The next version of a stale
+    input is not known yet, so the recipe that it needs is used instead.
 
     Args:
         graph: The graph of the inputs.
@@ -32,12 +32,12 @@ def find_wanted_recipes(
             for parent in stage.inputs
         }
         wanted[name] = str(make_recipe(stage, inputs).digest)
-        if head is not None and head.recipe == wanted[name]:  # made by this recipe, and to be made again
+        if head is not None and head.recipe == wanted[name]:  # made by this recipe, but has to be made again
             wanted[name] = str(Digest.from_json({"again": head.record_id}))
     return wanted
 
 
 def digest_graph(graph: Graph) -> Digest:
-    """The identity of what people decided, of code and of libraries, whatever has been made from them so far."""
+    """Computes the identity of inputs, code and libraries, whatever has been made from them so far."""
     overrides = {override.key for stage in graph.values() for override in stage.governance.overrides}
     return Digest.from_json([find_wanted_recipes(graph, {}, graph), sorted(overrides)])

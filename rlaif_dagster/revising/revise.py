@@ -1,4 +1,4 @@
-"""Critique and revision of answers, round by round, each under a principle drawn by content."""
+"""Criticises and revises answers in rounds, each by a principle drawn from the content."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 RevisionStatus = Literal["ok", "failed", "refused", "empty", "cut"]
-"""`empty`: nothing was written; `cut`: the writing hit its token limit, so its end is missing."""
+"""`empty`: nothing was written; `cut`: the text reached its token limit, so its end is missing."""
 
 AnswerAll = Callable[[JudgeProfile, Sequence[Call]], Mapping[str, Answer]]
-"""Has a writer answer calls; gives the answers by call."""
+"""A function that has a writer answer calls, and returns the answers by call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,14 +27,14 @@ class Revision:
     Attributes:
         response_id: The answer that the first round started from.
         prompt_id: Its prompt.
-        round: From 1.
+        round: The round, from 1.
         principle_id: The principle drawn for this answer and round.
         prompt: The prompt's text.
         answer: The answer before this round.
-        critique: What was criticised; None if there is nothing usable.
-        revised: The answer after this round; None if there is nothing usable.
+        critique: The critique; None if there is no usable one.
+        revised: The answer after this round; None if there is no usable one.
         status: Whether there is a revised answer, and if not why.
-        answers: What the critic answered to the calls of this round: critique, then revision.
+        answers: The critic's answers to the calls of this round: critique, then revision.
     """
 
     response_id: str
@@ -55,12 +55,12 @@ class Revision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Writers:
-    """Who criticises and who revises: one model with two prompts.
+    """The critic and the reviser: one model with two prompts.
 
     Attributes:
         critic: Writes critiques.
         reviser: Writes revised answers.
-        max_tokens: Longest text that they write; one of this length is cut.
+        max_tokens: The longest text that they write; a text of this length counts as cut.
     """
 
     critic: JudgeProfile
@@ -70,7 +70,7 @@ class Writers:
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """An answer on its way through the rounds."""
+    """An answer between two rounds."""
 
     response_id: str
     prompt_id: str
@@ -89,14 +89,14 @@ def revise_responses(
 ) -> list[Revision]:
     """Criticises and revises answers.
 
-    An answer whose round gives no revision goes no further, and its row says why.
+    An answer without a usable revision stops at that round, and its row says why.
 
     Args:
         responses: Rows with `response_id`, `prompt_id` and `text`.
         prompts: Prompt text by prompt id.
         constitution: The principles; one is drawn for each answer and round, by content and weight.
-        writers: Who writes.
-        answer_all: Has them write.
+        writers: The critic and the reviser.
+        answer_all: Has them answer calls.
         rounds: How many rounds.
 
     Returns:
@@ -119,7 +119,7 @@ def revise_responses(
 
 
 def select_revised(revisions: Iterable[Mapping[str, Any]], *, rounds: int) -> list[AnsweredPrompt]:
-    """The answers that came through every round; all of them came to their end (else the status is `cut`).
+    """Selects the answers that passed every round; all of them are complete (otherwise the status is `cut`).
 
     Args:
         revisions: Rows of `revised_responses`.

@@ -8,14 +8,14 @@ from rlaif_dagster.judging.settings import AskedJudge
 from rlaif_dagster.training.settings import OptimizerSettings
 
 BASE_POLICY: Final = "base_policy"
-"""As `critic.model`: the policy criticises itself."""
+"""The value of `critic.model` for a policy that criticises itself."""
 
 
 class SupervisedSettings(OptimizerSettings):
     """Supervised fine-tuning on the revised answers: cross-entropy over their tokens."""
 
     learning_rate: float = Field(default=1e-5, gt=0, allow_inf_nan=False)
-    """A model of a million parameters wants about 3e-4; large ones 1e-6 to 2e-5."""
+    """A model with a million parameters needs about 3e-4; large ones 1e-6 to 2e-5."""
     num_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
 
@@ -25,12 +25,12 @@ class RevisionSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     critic: AskedJudge
-    """Who criticises and revises, as in judge.yaml with `verdict: text`; the local model `base_policy` is the policy
-    itself."""
+    """The model that criticises and revises, as in judge.yaml with `verdict: text`; the local model `base_policy` is
+    the policy itself."""
     num_samples: int = Field(default=1, ge=1)
-    """Answers to each training prompt that are revised; they are sampled as `sampling` says."""
+    """How many answers to each training prompt are revised; they are sampled with the settings of `sampling`."""
     rounds: int = Field(default=1, ge=1, le=16)
-    """How often an answer is criticised and revised, each time under a principle of its own."""
+    """How often an answer is criticised and revised, each time by a newly drawn principle."""
     critique_template: str = Field(default="critique", min_length=1)
     """A packaged template or a `.yaml` file inside the project."""
     revision_template: str = Field(default="revision", min_length=1)
@@ -45,7 +45,7 @@ class RevisionSettings(BaseModel):
             )
         if self.critic.reading != "text":
             raise ValueError(
-                "critic.verdict is logprob, but a critic writes; remedy: set critic.verdict to text"
+                "critic.verdict is logprob, but a critic writes text; remedy: set critic.verdict to text"
             )
         fields = type(self.critic).model_fields
         given = [
@@ -55,7 +55,7 @@ class RevisionSettings(BaseModel):
         ]
         if given:
             raise ValueError(
-                f"critic.{given[0]} means nothing for a critic; "
+                f"critic.{given[0]} does not apply to a critic; "
                 "remedy: remove it; the prompts are critique_template and revision_template"
             )
         return self

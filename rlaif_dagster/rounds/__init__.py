@@ -1,1 +1,1 @@
-"""Rounds: whether another one pays, and which one's policy is the best."""
+"""Rounds: decides whether another round pays, and which round has the best policy."""

@@ -1,4 +1,4 @@
-"""Which round's policy is the best to have."""
+"""Chooses the round with the best policy."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from rlaif_dagster.stats.intervals import Estimate, clustered_proportion, exceed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """The round whose policy is the best to have.
+    """The chosen round.
 
     Attributes:
         round: Its number.
-        reason: Why it is taken, for people.
+        reason: Why it was chosen, for people.
         win_rates: The win rate against the base policy of each round that could be chosen.
     """
 
@@ -27,14 +27,14 @@ def choose_round(rounds: Mapping[int, Sequence[Comparison]], *, confidence: floa
     """Chooses the earliest round whose win rate is within one standard error of the best.
 
     The one-standard-error rule (Breiman et al. 1984, Classification and Regression Trees, section 3.4.3): what
-    is not told apart from the best is as good, and an earlier policy has moved less from the base policy.
+    cannot be distinguished from the best is as good, and an earlier policy has moved less from the base policy.
 
     Args:
         rounds: The comparisons of each round's policy with the base policy, by round.
-        confidence: Of the win rates' intervals.
+        confidence: The confidence of the win rates' intervals.
 
     Returns:
-        The choice; None where no round was judged.
+        The choice; None if no round was judged.
     """
     source = find_referee(row for rows in rounds.values() for row in rows)
     judged = {

@@ -1,10 +1,10 @@
-"""Whether another round pays.
+"""Decides whether another round pays.
 
-A policy that samples for its own next round gains less each time, and what it gains in the judge's eyes may be no gain
-at all. What is known of the judge is held against thresholds before a round is trained, and all figures after it. One
-rule for all, that of the judge's gates: a figure passes if its whole interval lies on the good side of its threshold.
-The burden of proof is the next round's: a figure that does not pass stops it. Where nothing measures a figure it stops
-nothing, and says so; the gain has to be measured.
+A policy that samples for its own next round gains less each time, and a gain by the judge may be no real gain. Figures
+of the judge are compared with thresholds before a round is trained, and all figures after it. All follow the rule of
+the judge's gates: a figure passes if its whole interval is on the good side of its threshold. The next round has to be
+justified: a figure that does not pass stops it. A figure that nothing measures stops nothing, and is reported as not
+measured; only the gain must be measured.
 
 Known trade-off (accepted): with few held-out prompts intervals are wide, and rounds stop early.
 """
@@ -31,42 +31,42 @@ from rlaif_dagster.tables import Row
 JUDGE_THRESHOLDS: Final = frozenset({"min_gap", "max_disagreement", "stronger_than_policy"})
 """The thresholds of the figures that are known before training."""
 _DISTINCT: Final = 2
-"""Words in a row whose variety tells diversity."""
-_TRUTHS: Final = {"gold": "gold", "human": "people", None: "gold or people"}
+"""The length of the word sequences whose variety measures diversity."""
+_TRUTHS: Final = {"gold": "the ground truth", "human": "people", None: "the ground truth or people"}
 
 
 class PlateauSettings(BaseModel):
-    """What a round has to show so that the next is made; null asks nothing."""
+    """The thresholds that a round must meet so that the next one is made; null disables a threshold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     min_gain: float = Field(default=0.0, ge=-1, le=1)
-    """The win rate against the base policy grew by more than this over the round before."""
+    """The smallest growth of the win rate against the base policy since the round before."""
     min_gap: float | None = Field(default=0.05, ge=0, le=1)
-    """The judge's P(chosen) - P(rejected), in the mean of the pairs that were trained on, is above this."""
+    """The smallest mean of the judge's P(chosen) - P(rejected) over the pairs that were trained on."""
     max_disagreement: float | None = Field(default=0.5, ge=0, le=1)
-    """Of the round's pairs, the share in which the judge contradicts gold, or people, is below this."""
+    """The largest share of the round's pairs on which the judge contradicts the ground truth, or people."""
     max_length_growth: float | None = Field(default=2.0, gt=0, allow_inf_nan=False)
-    """Tokens of an answer, over those of the base policy, are below this."""
+    """The largest ratio of tokens per answer to those of the base policy."""
     min_diversity: float | None = Field(default=0.5, ge=0)
-    """Different pairs of neighbouring words among all, over the same of the base policy, are above this."""
+    """The smallest ratio of the share of distinct word pairs to that of the base policy."""
     stronger_than_policy: bool = True
-    """The judge is right more often than the likelihoods of the policy that was sampled."""
+    """If true, the judge must be right more often than the likelihoods of the policy that was sampled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
-    """One figure of a round beside its threshold.
+    """One figure of a round with its threshold.
 
     Attributes:
         name: The figure.
-        label: What it is, for people.
-        value: The estimate; None where nothing measures it.
+        label: Its name, for people.
+        value: The estimate; None if it is not measured.
         low: Lower end of its interval, or None.
         high: Upper end of its interval, or None.
-        threshold: What it has to lie above or below; None asks nothing.
-        is_floor: True if it has to lie above the threshold, False if below.
-        is_needed: Whether it has to be measured.
+        threshold: The value that it must be above or below; None for no threshold.
+        is_floor: True if it must be above the threshold, False if below.
+        is_needed: Whether it must be measured.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Signal:
 
     @property
     def passes(self) -> bool | None:
-        """Whether the whole interval lies on the good side; None where it is not measured, or nothing is asked."""
+        """Whether the whole interval is on the good side; None if it is not measured or has no threshold."""
         if self.threshold is None:
             return None
         if self.value is None:
@@ -92,13 +92,13 @@ class Signal:
 
     @property
     def words(self) -> str:
-        """The figure and what was asked of it, for people."""
+        """The figure and its threshold, for people."""
         if self.value is None:
             return f"{self.label}: not measured"
         known = self.low is not None and self.high is not None and self.low < self.high
         interval = f" ({self.low:.3f} to {self.high:.3f})" if known else ""
         side = "above" if self.is_floor else "below"
-        asked = "" if self.threshold is None else f", has to lie {side} {self.threshold:g}"
+        asked = "" if self.threshold is None else f", must be {side} {self.threshold:g}"
         return f"{self.label} {self.value:.3f}{interval}{asked}"
 
     def to_json(self) -> dict[str, Any]:
@@ -115,15 +115,16 @@ def watch_round(
     *,
     confidence: float,
 ) -> tuple[Signal, ...]:
-    """Holds the figures of a round against the thresholds.
+    """Compares the figures of a round with the thresholds.
 
     Args:
         comparisons: The round's policy against the base policy, on held-out prompts.
-        before: The same of the round before; None after the first, which is held against the base policy itself.
+        before: The same for the round before; None after the first round, which is compared with the base policy
+            itself.
         preferences: The round's `ai_preferences` that were trained on.
         audit: The round's audit of the judge.
         settings: The thresholds.
-        confidence: Of every interval that is made here.
+        confidence: The confidence of every interval made here.
     """
     return (
         _judge_estimate(
@@ -153,7 +154,7 @@ def watch_round(
 def watch_judge(
     preferences: Iterable[Row], audit: Mapping[str, Any], settings: PlateauSettings, *, confidence: float
 ) -> tuple[Signal, ...]:
-    """Holds what is known before training against the thresholds: how sure, how right and how strong the judge is."""
+    """Compares the figures known before training with the thresholds: how sure, accurate and strong the judge is."""
     gap = measure_gap(preferences, confidence=confidence)
     return (
         _judge_estimate("gap", "chosen-rejected gap", gap, settings.min_gap),
@@ -162,7 +163,7 @@ def watch_judge(
 
 
 def list_reasons(signals: Iterable[Signal]) -> list[str]:
-    """What speaks against a round, for people."""
+    """Lists the reasons against another round, for people."""
     return [signal.words for signal in signals if signal.passes is False]
 
 
@@ -188,14 +189,14 @@ def _judge_estimate(
 
 
 def _judge_number(name: str, label: str, value: float | None, threshold: float | None) -> Signal:
-    """A figure without an interval."""
+    """Makes a figure without an interval."""
     return Signal(
         name=name, label=label, value=value, low=value, high=value, threshold=threshold, is_floor=True
     )
 
 
 def _read_audit(audit: Mapping[str, Any], settings: PlateauSettings) -> Iterator[Signal]:
-    """The figures of each judge: how often it is wrong, and whether it is right more often than the policy."""
+    """Yields the figures of each judge: how often it is wrong, and whether it is right more often than the policy."""
     section = "human" if audit["truth"] == "human" else "labels"
     judges = list(audit["verdicts"]["judges"])
     for judge in judges:
@@ -204,7 +205,7 @@ def _read_audit(audit: Mapping[str, Any], settings: PlateauSettings) -> Iterator
         value, low, high = _read_figure(accuracy)
         yield Signal(
             name=f"disagreement{suffix}",
-            label=f"share in which the judge{suffix} contradicts {_TRUTHS[audit['truth']]}",
+            label=f"share of pairs on which the judge{suffix} contradicts {_TRUTHS[audit['truth']]}",
             value=None if value is None else 1.0 - value,
             low=None if high is None else 1.0 - high,
             high=None if low is None else 1.0 - low,
@@ -230,15 +231,15 @@ def _read_figure(figure: Mapping[str, Any] | None) -> tuple[float | None, float 
 def measure_gain(
     now: Sequence[Comparison], before: Sequence[Comparison] | None, *, confidence: float
 ) -> Estimate | None:
-    """The win rate now minus the win rate before, both against the base policy, paired and clustered by prompt.
+    """Measures the win rate now minus the win rate before, against the base policy, paired and clustered by prompt.
 
     Args:
         now: The round's comparisons.
-        before: The round before's; None for the base policy, whose win rate against itself is 0.5.
-        confidence: Of the interval.
+        before: The comparisons of the round before; None for the base policy, whose win rate against itself is 0.5.
+        confidence: The confidence of the interval.
 
     Returns:
-        The gain in [-1, 1]; None where no comparison was judged both times.
+        The gain in [-1, 1]; None if no comparison was judged both times.
     """
     source = find_referee(now)
     earlier = {(row.prompt_id, row.index): row.find_outcome(source) for row in before or ()}
@@ -255,15 +256,15 @@ def measure_gain(
 
 
 def find_referee(comparisons: Iterable[Comparison]) -> Source:
-    """Whose word counts between rounds: the independent judge's where there is one, else the judge's.
+    """Finds the source that decides between rounds: the independent judge if there is one, else the judge.
 
-    Never gold's: of a policy it measures what comes of a choice, and makes none.
+    It is never the ground truth, which only measures the effect of choices.
     """
     return "independent_judge" if any(row.p_independent is not None for row in comparisons) else "judge"
 
 
 def measure_gap(preferences: Iterable[Row], *, confidence: float) -> Estimate | None:
-    """The mean of P(chosen preferred) - P(rejected preferred) = |2p - 1| over labelled pairs, clustered by prompt."""
+    """Measures the mean of |2p - 1| = P(chosen preferred) - P(rejected preferred) over labelled pairs, by prompt."""
     gaps = [(abs(2.0 * row["p_a"] - 1.0), row["prompt_id"]) for row in preferences]
     if not gaps:
         return None
@@ -272,7 +273,7 @@ def measure_gap(preferences: Iterable[Row], *, confidence: float) -> Estimate | 
 
 
 def measure_length_growth(comparisons: Sequence[Comparison], *, confidence: float) -> Estimate | None:
-    """Tokens of the policy's answers over those of the base policy's, with the interval of a ratio of means.
+    """Measures tokens of the policy's answers divided by those of the base policy, as a ratio of means.
 
     The ratio R = sum(a) / sum(b) is linearised: the values R + (a - R b) / mean(b) have the mean R (Cochran 1977,
     Sampling Techniques, section 6.5).
@@ -294,13 +295,13 @@ def measure_length_growth(comparisons: Sequence[Comparison], *, confidence: floa
 
 
 def measure_diversity(comparisons: Sequence[Comparison]) -> float | None:
-    """The share of different pairs of neighbouring words among the policy's answers, over the base policy's.
+    """Measures the share of distinct word pairs in the policy's answers, divided by the base policy's.
 
     Distinct-2 of Li et al. 2016, A diversity-promoting objective function for neural conversation models. It falls as
-    texts get more, so it is taken of as many answers of either policy.
+    the number of texts grows, so both policies have the same number of answers.
 
     Returns:
-        The ratio, 1 where both are as diverse; None where the base policy's answers have no two words.
+        The ratio, 1 if both are equally diverse; None if the base policy's answers have no word pairs.
     """
     base = find_distinct_share([row.base_text for row in comparisons], _DISTINCT)
     aligned = find_distinct_share([row.aligned_text for row in comparisons], _DISTINCT)

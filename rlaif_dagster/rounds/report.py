@@ -1,4 +1,4 @@
-"""The page that tells of the rounds, for people who do not read JSON. It loads nothing, runs nothing, holds no time."""
+"""Renders the page about the rounds, for people who do not read JSON. It loads and runs nothing, and has no times."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ def render_rounds(rounds: Sequence[Mapping[str, Any]]) -> str:
     """Renders the page.
 
     Args:
-        rounds: Of each round `round`, `signals` (as `Signal.to_json` gives them) and `reasons` to stop.
+        rounds: For each round `round`, `signals` (from `Signal.to_json`) and `reasons` to stop.
     """
     environment = open_pages("rlaif_dagster.rounds")
     return environment.get_template("report.html.jinja").render(rounds=rounds)

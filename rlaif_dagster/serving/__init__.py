@@ -1,1 +1,1 @@
-"""A client of chat completion servers: requests, replies, limits and budgets, and many calls under way at once."""
+"""A client for chat completion servers: requests, replies, limits, budgets, and many calls in flight."""

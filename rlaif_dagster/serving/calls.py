@@ -1,4 +1,4 @@
-"""What a chat completions server is asked, and what comes of it; the client's own types, whoever asks."""
+"""The types of calls to a chat completions server, and of their outcomes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class ChatCall:
     """A conversation that the server is asked to continue.
 
     Attributes:
-        call_id: Names the call.
+        call_id: The call's id.
         messages: The conversation.
         seed: The seed of this continuation.
     """
@@ -32,7 +32,7 @@ class ChatCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenLogprob:
-    """One of the likeliest next tokens, and the natural logarithm of its probability."""
+    """One of the most likely next tokens, and the natural logarithm of its probability."""
 
     token: str
     logprob: float
@@ -44,10 +44,10 @@ class ChatReply:
 
     Attributes:
         call_id: The call.
-        text: What the model wrote, if it wrote; without reasoning that the server tells apart.
-        refusal: Why the model would not answer, in its own words, if it says so.
-        finish_reason: How the text ended; None where the server does not say.
-        first_token: The likeliest first tokens, if they were asked for.
+        text: The model's text, if any, without reasoning that the server sends separately.
+        refusal: The model's own reason for refusing, if it gives one.
+        finish_reason: How the text ended; None if the server does not say.
+        first_token: The most likely first tokens, if they were requested.
         prompt_tokens: Tokens read in all attempts at the call, if the server counts them.
         completion_tokens: Tokens written in all attempts, if the server counts them.
     """
@@ -68,7 +68,7 @@ class ChatFailure:
     Attributes:
         call_id: The call.
         kind: Whether the server failed or refused.
-        reason: For people; without keys.
+        reason: The reason, for people; without keys.
         prompt_tokens: Tokens read in all attempts at the call, if the server counts them.
         completion_tokens: Tokens written in all attempts, if the server counts them.
     """
@@ -81,4 +81,4 @@ class ChatFailure:
 
 
 ChatOutcome = ChatReply | ChatFailure
-"""What came of a call."""
+"""The outcome of a call."""

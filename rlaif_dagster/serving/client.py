@@ -1,4 +1,4 @@
-"""A connection pool to a chat server, through aiohttp, whose faults are mapped here and nowhere else."""
+"""A connection pool to a chat server, through aiohttp. aiohttp's errors are mapped only here."""
 
 import os
 import ssl
@@ -14,7 +14,7 @@ from rlaif_dagster.serving.exchange import Exchange, Request
 from rlaif_dagster.serving.faults import Fault
 
 MOST_REPLY_BYTES: Final = 16 * 2**20
-"""A larger reply is not read to its end."""
+"""The largest reply that is read; a larger one is a fault."""
 _THIS_MACHINE: Final = ("127.0.0.1", "::1", "localhost")
 
 
@@ -26,11 +26,11 @@ class Client:
     """Sends requests."""
 
     def __init__(self, url: str, exchange: Exchange) -> None:
-        """Takes the server; opens nothing yet.
+        """Makes a client; opens nothing yet.
 
         Args:
-            url: The address that requests are sent to.
-            exchange: Says which headers are sent, and reads the replies.
+            url: The address to which requests are sent.
+            exchange: Provides the headers, and reads the replies.
         """
         self._url = url
         self._exchange = exchange
@@ -43,7 +43,7 @@ class Client:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=self._exchange.headers,
             proxy=self._proxy,
-            timeout=aiohttp.ClientTimeout(total=None),  # the engine knows how long to wait
+            timeout=aiohttp.ClientTimeout(total=None),  # the engine decides how long to wait
         )
 
     async def close(self) -> None:
@@ -74,7 +74,7 @@ class Client:
 
 
 async def _read_body(reply: aiohttp.ClientResponse) -> bytes:
-    """The whole body, unpacked, where it is not too large."""
+    """Reads the whole body, unpacked, unless it is too large."""
     parts, size = [], 0
     async for part in reply.content.iter_any():
         size += len(part)
@@ -85,7 +85,7 @@ async def _read_body(reply: aiohttp.ClientResponse) -> bytes:
 
 
 def _describe(error: Exception) -> str:
-    """A fault of the connection, without addresses, which would make equal faults differ."""
+    """Describes a connection fault, without addresses, so that equal faults have equal texts."""
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     said = type(cause).__name__
     if isinstance(cause, ssl.SSLError):
@@ -96,7 +96,7 @@ def _describe(error: Exception) -> str:
 
 
 def _find_proxy(url: str) -> str | None:
-    """The proxy that the environment names for an address, looked up once and not for each request."""
+    """Finds the proxy that the environment names for an address, once instead of for each request."""
     parts = urlsplit(url)
     if parts.hostname in _THIS_MACHINE or urllib.request.proxy_bypass(parts.netloc):
         return None

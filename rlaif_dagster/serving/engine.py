@@ -1,22 +1,22 @@
-"""The call engine: many calls under way at once, as many as the server can take, and none that cannot succeed.
+"""The call engine: keeps as many calls in flight as the server can take, and none that cannot succeed.
 
-Workers make attempts on an event loop, which runs until one ends. An attempt starts when the window has a
-place, the pace allows it and the budget can bear the most it may cost. A fault that may pass is tried again after a
-wait that doubles, with jitter; a call that the server refused as too much, or did not answer in time, keeps its place
-in the window while it waits, so that a server that refuses everything is left in peace, and one that refuses few
-calls is not. Calls are taken as places come free, and answers are handed on at once: memory does not grow with their
-number.
+Workers make attempts on an event loop, which runs until one ends. An attempt starts when the window has a free place,
+the pace allows it and the budget covers the most that it can cost. After a temporary fault it is tried again; the
+waiting time doubles, with jitter. A call that the server refused as too much, or did not answer in time, keeps its
+place in the window while it waits. So a server that refuses everything gets few requests, and one that refuses few
+calls is not slowed down. Calls are read as places become free, and answers are returned at once: memory does not grow
+with the number of calls.
 
-**Time.** An attempt's time runs from when it was sent, or from the last reply to an attempt that was sent before it:
-until then it may stand in a queue, and a call that stands in a queue is not lost, and is not sent again. So the time
-limit bounds what the server takes for a call, and not what it takes for all those before it.
+**Time.** An attempt's time starts when it is sent, or at the last reply to an attempt that was sent before it: until
+then it may be in the server's queue. A call in a queue is not lost, and is not sent again. So the time limit bounds the
+server's time for one call, not for all calls before it.
 
-**First calls.** The first calls are sent a few at a time, for a moment, since a server that refuses what every call
-asks for says so at once. As long as nothing was answered, such a refusal has one call sent at a time, and a few of them
-stop the engine.
+**First calls.** At the very start only a few calls are sent at a time, because a server that refuses something that
+every call has refuses it at once. If no call has been answered yet, such a refusal reduces the engine to one call at a
+time, and a few refusals stop it.
 
-Known trade-offs (accepted): what a cancelled or timed-out request cost is not known, and is taken to be the most
-that it can; while answers are being kept, no reply is read.
+Known trade-offs (accepted): the cost of a cancelled or timed-out request is unknown, and counts as the most that it can
+be; while answers are being stored, no reply is read.
 """
 
 import asyncio
@@ -38,19 +38,19 @@ from rlaif_dagster.serving.replies import NO_USAGE, Usage
 from rlaif_dagster.serving.settings import LimitSettings, PriceSettings
 
 FIRST_WAIT_SECONDS: Final = 1.0
-"""Before the second attempt; doubles with each further one."""
+"""The wait before the second attempt; doubles with each further one."""
 LONGEST_WAIT_SECONDS: Final = 60.0
 LONGEST_ASKED_WAIT_SECONDS: Final = 600.0
-"""A server that asks to wait for longer is not waited for."""
+"""The longest wait that a server can ask for; a longer one ends the pass."""
 SILENT_CALLS: Final = 100
-"""Calls in a row that may fail before the server is taken to be down."""
+"""How many calls in a row may fail before the server counts as down."""
 FATAL_REPLIES: Final = 3
-"""So many replies in a row that say that no call can be answered are believed, where calls were answered before."""
+"""How many replies in a row must say that no call can be answered, if calls were answered before."""
 FIRST_AT_ONCE: Final = 4
-"""Calls under way in the first `FIRST_SECONDS`, unless one is answered; then four times as many every 5 ms."""
+"""Calls in flight in the first `FIRST_SECONDS`, unless one is answered; then four times as many every 5 ms."""
 FIRST_SECONDS: Final = 0.02
 LOOKS: Final = 20
-"""How often, within the time limit, it is looked for attempts that are late."""
+"""How many times within the time limit the engine looks for late attempts."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,10 +59,10 @@ class _Attempt:
 
     Attributes:
         request: The call.
-        most: What an attempt can cost at most.
-        num_made: Attempts made.
-        num_late: Those that were not answered in time.
-        usage: What those before took, by the server's own count.
+        most: The most that an attempt can cost.
+        num_made: Number of attempts made.
+        num_late: Number of attempts that were not answered in time.
+        usage: What earlier attempts used, by the server's own count.
     """
 
     request: Request
@@ -77,8 +77,8 @@ class _Claim(NamedTuple):
 
     Attributes:
         attempt: The call.
-        foreseen: The tokens that it will likely take, by what those before it took of the most that they could.
-        delay_seconds: To wait before.
+        foreseen: The tokens that it will probably use, estimated from earlier calls.
+        delay_seconds: How long to wait before it.
     """
 
     attempt: _Attempt
@@ -99,15 +99,15 @@ class Engine:
         price: PriceSettings | None,
         budget: Budget,
     ) -> None:
-        """Takes what it works with.
+        """Makes an engine.
 
         Args:
             client: Makes the attempts.
             exchange: Writes the requests.
-            who: Who is asked, for messages.
-            limits: How much may be asked.
+            who: Whom the engine asks, for messages.
+            limits: The limits of requests.
             price: What tokens cost.
-            budget: What may be spent; it may have been drawn on before.
+            budget: What may be spent; part of it may be used already.
         """
         self._client = client
         self._exchange = exchange
@@ -138,11 +138,11 @@ class Engine:
         self._crash: BaseException | None = None
 
     def ask(self, calls: Iterable[ChatCall]) -> Generator[list[ChatOutcome], None, None]:
-        """Yields one outcome for each call, as soon as they are known; those known by then together.
+        """Yields one outcome for each call, in groups, as soon as they are known.
 
         Raises:
-            JudgeError: If no call can be answered, once the calls under way have ended.
-            BudgetError: If the next call might cost more than may be spent, likewise.
+            JudgeError: If no call can be answered, after the calls in flight have ended.
+            BudgetError: If the next call might exceed the budget, after the calls in flight have ended.
         """
         self._calls = iter(calls)
         loop = self._loop = asyncio.new_event_loop()
@@ -185,7 +185,7 @@ class Engine:
         await self._client.close()
 
     async def _work(self, claim: _Claim | None) -> None:
-        """Makes one attempt after the other, as long as there is room for it."""
+        """Makes one attempt after the other, as long as limits allow."""
         while claim is not None:
             await self._make(claim)
             self._num_under_way -= 1
@@ -193,7 +193,7 @@ class Engine:
             claim = self._claim()
 
     def _claim(self) -> _Claim | None:
-        """The next attempt, if there is room for one."""
+        """Reserves the next attempt, if limits allow one."""
         if self._stopped is not None or self._num_under_way + self._num_held >= self._find_room():
             return None
         attempt = self._take()
@@ -201,7 +201,7 @@ class Engine:
             return None
         if not self._budget.reserve(attempt.most):
             self._ready.appendleft(attempt)
-            if not self._num_under_way:  # else one that ends may take less than was set aside for it
+            if not self._num_under_way:  # else one in flight may use less than was reserved for it
                 self._stop_spending(attempt)
             return None
         self._num_under_way += 1
@@ -211,7 +211,7 @@ class Engine:
         return _Claim(attempt, foreseen, delay)
 
     def _find_room(self) -> int:
-        """How many calls may be under way."""
+        """Finds how many calls may be in flight."""
         if self._has_answered:
             return self._window.size
         return 1 if self._num_alike else min(self._num_opened, self._window.size)
@@ -223,11 +223,11 @@ class Engine:
         self._wake_up()
 
     def _tell_time(self) -> float:
-        """Seconds in which replies could be read."""
+        """Returns the seconds in which replies could be read."""
         return time.monotonic() - self._paused
 
     async def _watch(self) -> None:
-        """Ends attempts whose time is over."""
+        """Ends attempts that exceeded their time limit."""
         while True:
             await asyncio.sleep(self._patience.seconds / LOOKS)
             for number in self._patience.find_late(self._tell_time()):
@@ -286,7 +286,7 @@ class Engine:
         )
 
     async def _wait_or_stop(self, delay: float) -> bool:
-        """Waits; True if the engine was stopped before."""
+        """Waits; returns True if the engine was stopped first."""
         try:
             async with asyncio.timeout(delay):
                 await self._stopping.wait()
@@ -295,7 +295,7 @@ class Engine:
         return True
 
     def _see_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """An interruption may strike while the loop is in a callback, which would swallow it."""
+        """Keeps an interruption that arrives during a callback of the loop, which would swallow it."""
         error = context.get("exception")
         if isinstance(error, Exception) or error is None:
             loop.default_exception_handler(context)
@@ -323,13 +323,13 @@ class Engine:
             self._num_counted += used.tokens
             self._num_reserved += attempt.most.tokens
             self._token_pace.correct(used.tokens - foreseen)
-        # A reply that does not say what it took may have taken the most; a refusal that does not took nothing.
+        # A reply without a token count may have used the most; a refusal without one used nothing.
         unknown = attempt.most if isinstance(outcome, ChatReply) else Spend()
         self._budget.settle(attempt.most, unknown if used is None else used)
         self._finish(attempt, outcome, usage)
 
     def _finish(self, attempt: _Attempt, outcome: ChatOutcome, usage: Usage) -> None:
-        """Hands on an outcome, with what all attempts took."""
+        """Returns an outcome, with what all attempts used."""
         if attempt.usage is not NO_USAGE:
             whole = attempt.usage + usage
             outcome = replace(
@@ -338,7 +338,7 @@ class Engine:
         self._finished.append(outcome)
 
     def _count(self, usage: Usage) -> Spend | None:
-        """What an attempt took by the server's own count; None if it does not say."""
+        """Counts what an attempt used, by the server's own count; None if it does not say."""
         if usage.prompt_tokens is None or usage.completion_tokens is None:
             return None
         return Spend.of_call(usage.prompt_tokens, usage.completion_tokens, self._price)
@@ -357,7 +357,9 @@ class Engine:
         if self._is_hopeless(fault):
             self._stop(fault.reason, fault.remedy)
         elif (fault.wait_seconds or 0.0) > LONGEST_ASKED_WAIT_SECONDS:
-            self._stop(f"the server asks to wait {fault.wait_seconds:.0f} s ({fault.reason})", "wait as long")
+            self._stop(
+                f"the server asks to wait {fault.wait_seconds:.0f} s ({fault.reason})", "wait that long"
+            )
         elif fault.kind == "lasting" or attempt.num_made >= self._limits.max_attempts:
             self._fail(attempt, fault)
         else:
@@ -380,7 +382,7 @@ class Engine:
         if fault.kind != "lasting" or not self._has_answered:
             self._num_failed += 1
         if not self._was_heard:
-            self._stop(f"the server was not reached: {fault.reason}", fault.remedy)
+            self._stop(f"the server cannot be reached: {fault.reason}", fault.remedy)
         elif self._num_failed >= SILENT_CALLS:
             self._stop(f"{SILENT_CALLS} calls in a row failed, the last with: {fault.reason}", fault.remedy)
 
@@ -398,7 +400,7 @@ class Engine:
         self._num_held -= is_held
         if self._was_heard:
             self._ready.append(attempt)
-        else:  # one call that fails to the end shows that nobody is there
+        else:  # one call that fails in all attempts shows that the server is down
             self._ready.appendleft(attempt)
         self._wake_up()
 
@@ -406,7 +408,7 @@ class Engine:
         self._stop_by(
             JudgeError(
                 f"{self._who}: {reason}.\n"
-                f"  remedy: {remedy}; then run again: what was answered is kept, and only the rest is asked"
+                f"  remedy: {remedy}; then run again: answers are kept, and only the rest is asked"
             )
         )
 
@@ -414,15 +416,15 @@ class Engine:
         spent, most = self._budget.spent, attempt.most
         self._stop_by(
             BudgetError(
-                f"{self._who}: the budget of this run is spent: {self._describe(spent)} so far, and the next "
+                f"{self._who}: the budget of this run is used up: {self._describe(spent)} so far, and the next "
                 f"call may take up to {self._describe(most)}.\n"
-                "  remedy: run again to go on from here with a new budget (what was answered is kept), or "
+                "  remedy: run again to continue with a new budget (answers are kept), or "
                 f"{self._exchange.remedies.budget}"
             )
         )
 
     def _stop_by(self, error: JudgeError) -> None:
-        """Starts nothing more; the first reason counts."""
+        """Stops starting calls; the first reason counts."""
         if self._stopped is None:
             self._stopped = error
             self._stopping.set()

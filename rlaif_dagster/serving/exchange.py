@@ -1,4 +1,4 @@
-"""What a chat server is sent, and what its replies mean; nothing here touches the network."""
+"""Writes requests to a chat server and reads its replies, without using the network."""
 
 import json
 import math
@@ -15,9 +15,9 @@ from rlaif_dagster.serving.problems import Problem
 from rlaif_dagster.serving.replies import NO_USAGE, Usage, read_reply
 
 SHORTEST_SECRET: Final = 8
-"""A key of fewer characters, such as `EMPTY`, is a placeholder, and may be a word of the model's."""
+"""A key with fewer characters, such as `EMPTY`, is a placeholder, and may be a word in a reply."""
 LONGEST_REASON: Final = 300
-"""Characters of a server's own words that are kept."""
+"""How many characters of a server's own message are kept."""
 
 _FORMS: Final = {
     "completion": "the reply is no chat completion",
@@ -32,13 +32,13 @@ _FORMS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A call as it is sent.
+    """A call in the form that is sent.
 
     Attributes:
         call_id: The call.
-        body: JSON.
-        most_input_tokens: No fewer than it has: a token is a byte at least.
-        most_output_tokens: No fewer than the server may write.
+        body: The JSON body.
+        most_input_tokens: An upper bound of its input tokens: a token has at least one byte.
+        most_output_tokens: An upper bound of the tokens that the server may write.
     """
 
     call_id: str
@@ -49,27 +49,27 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remedies:
-    """What a person does about a fault.
+    """What a user can do about a fault.
 
     Attributes:
-        connection: The server is not reached.
-        key: It refuses the key.
-        request: It refuses what is asked.
-        logprobs: It gives no log-probabilities.
-        budget: No more may be spent in this run.
+        connection: If the server cannot be reached.
+        key: If it refuses the key.
+        request: If it refuses the request.
+        logprobs: If it returns no log-probabilities.
+        budget: If the budget of this run is used up.
     """
 
     connection: str
     key: str
     request: str
-    logprobs: str = "use a server that gives them"
-    budget: str = "allow more"
+    logprobs: str = "use a server that returns them"
+    budget: str = "raise the budget"
 
     def find(self, status: int | None) -> str:
-        """The remedy for an HTTP status, or for what an error inside HTTP 200 means."""
+        """Finds the remedy for an HTTP status, or for the meaning of an error inside HTTP 200."""
         if status in (401, 403):
             return self.key
-        return "pay, or use another key" if status == 402 else self.request  # noqa: PLR2004
+        return "pay the provider, or use another key" if status == 402 else self.request  # noqa: PLR2004
 
 
 class Exchange:
@@ -83,13 +83,13 @@ class Exchange:
         remedies: Remedies,
         chat_format: ChatFormat = CHAT_COMPLETIONS,
     ) -> None:
-        """Takes what all calls have in common.
+        """Makes an exchange.
 
         Args:
-            chat: What is asked of the server.
-            key: The key, which is sent, and removed from everything that a server says.
+            chat: The settings of all calls.
+            key: The key, which is sent, and removed from everything that a server returns.
             remedies: What to do about faults.
-            chat_format: How requests and replies look.
+            chat_format: The form of requests and replies.
         """
         self._chat = chat
         self._format = chat_format
@@ -114,9 +114,9 @@ class Exchange:
         """Reads a reply.
 
         Args:
-            request: What it replies to.
+            request: The request that it answers.
             status: The HTTP status.
-            headers: The HTTP headers; names in lower case, or a mapping that does not mind.
+            headers: The HTTP headers; names in lower case, or a case-insensitive mapping.
             body: The body.
             now: The time, for a `Retry-After` that is a date.
         """
@@ -131,7 +131,7 @@ class Exchange:
     def _explain(
         self, request: Request, status: int, headers: Mapping[str, str], body: bytes, now: datetime
     ) -> ChatFailure | Fault:
-        """What a reply means that is no completion."""
+        """Finds the meaning of a reply that is not a completion."""
         reply = read_reply(body)
         problem = reply.said if isinstance(reply.said, Problem) else Problem(words="")
         meant = find_status(status, problem)
@@ -189,7 +189,7 @@ class Exchange:
 
 
 def read_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """How many seconds a server asks to wait: `Retry-After` in seconds or as a date (RFC 9110, 10.2.3)."""
+    """Reads how many seconds a server asks to wait: `Retry-After` in seconds or as a date (RFC 9110, 10.2.3)."""
     said = headers.get("retry-after", "").strip()
     try:
         seconds = float(said)

@@ -9,13 +9,13 @@ from rlaif_dagster.serving.problems import Problem
 from rlaif_dagster.serving.replies import NO_USAGE, Usage
 
 FaultKind = Literal["silent", "late", "busy", "passing", "lasting", "fatal"]
-"""`silent`: no connection; `late`: no reply in time; `busy`: the server has too much to do; `passing`: another fault
-that may pass; `lasting`: this call cannot succeed; `fatal`: likely no call can."""
+"""`silent`: no connection; `late`: no reply in time; `busy`: too many requests; `passing`: another temporary fault;
+`lasting`: this call cannot succeed; `fatal`: probably no call can."""
 
 FEW_REFUSALS: Final = 3
-"""So many calls that were refused for a parameter, with no call answered, show that every call is."""
+"""How many calls refused for a parameter, with no call answered, show that every call will be refused."""
 SEVERAL_REFUSALS: Final = 10
-"""The same for faults that may as well lie in the call alone."""
+"""The same for faults whose cause may be the single call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,18 +23,18 @@ class Fault:
     """Why an attempt gave no answer.
 
     Attributes:
-        kind: What is to be done about it.
-        reason: For people; without keys.
-        remedy: What to do where it does not pass.
-        wait_seconds: How long the server asks to wait, where it does.
-        usage: What the attempt took by the server's own count.
-        is_spent: Whether the attempt may have been billed, though the server does not say.
-        stops_after: So many faults like it, as long as no call was answered, show that none will be; None: no number.
+        kind: The kind of fault, which decides what happens next.
+        reason: The reason, for people; without keys.
+        remedy: What to do if it persists.
+        wait_seconds: How long the server asks to wait, if it does.
+        usage: What the attempt used, by the server's own count.
+        is_spent: Whether the attempt may have been billed, although the server gives no count.
+        stops_after: How many such faults, before any answer, show that no call will be answered; None for no limit.
     """
 
     kind: FaultKind
     reason: str
-    remedy: str = "see what the server says"
+    remedy: str = "read the server's message"
     wait_seconds: float | None = None
     usage: Usage = NO_USAGE
     is_spent: bool = False
@@ -85,7 +85,7 @@ _ALL_ALIKE: Final = re.compile(
 
 
 def find_status(status: int, problem: Problem) -> int | None:
-    """The HTTP status that says what is wrong: the reply's own, or the one that its body means; None for none."""
+    """Finds the HTTP status of a problem: the reply's own, or the one that its body means; None if there is none."""
     if status >= 300:  # noqa: PLR2004
         return status
     if problem.status is not None:
@@ -98,22 +98,22 @@ def find_status(status: int, problem: Problem) -> int | None:
 
 
 def is_refusal(status: int | None, problem: Problem) -> bool:
-    """Whether the server would not let the model answer this call."""
+    """Whether the server refused to let the model answer this call."""
     return status in (None, 400, 403, 422) and _REFUSED.search(_join(problem)) is not None
 
 
 def classify(status: int | None, problem: Problem, fields: Collection[str]) -> tuple[FaultKind, int | None]:
-    """What a problem means: its kind, and how many like it show that no call can be answered.
+    """Finds the kind of a problem, and how many such problems show that no call can be answered.
 
     Args:
-        status: What `find_status` says.
-        problem: What the server says.
+        status: The result of `find_status`.
+        problem: The server's message.
         fields: The names of the fields of the request.
     """
     if status is None:
         return "passing", SEVERAL_REFUSALS
     said = _join(problem)
-    is_over = status != 429 or _COMES_BACK.search(said) is None  # noqa: PLR2004 - a minute's quota comes back
+    is_over = status != 429 or _COMES_BACK.search(said) is None  # noqa: PLR2004 - a quota per minute is renewed
     if status in _ALL_REFUSED or status < 400 or (is_over and _NO_MONEY.search(said)):  # noqa: PLR2004
         return "fatal", None
     if _TOO_LONG.search(said) or status == 413:  # noqa: PLR2004
@@ -125,7 +125,7 @@ def classify(status: int | None, problem: Problem, fields: Collection[str]) -> t
 
 
 def _names_parameter(problem: Problem, fields: Collection[str]) -> bool:
-    """Whether a problem is about a field that every request has; the texts of a call stand in `messages`."""
+    """Whether a problem is about a field that every request has; only `messages` has a call's own texts."""
     shared = [name for name in fields if name != "messages"]
     root = re.split(r"[.\[]", problem.parameter or "")[0]
     if root in shared:

@@ -1,7 +1,7 @@
-"""How a chat server wants to be asked, and how it replies: OpenAI's chat completions, and what another format is.
+"""The form of requests and replies of a chat server: OpenAI's chat completions, and the interface of other formats.
 
-A server of another shape needs a `ChatFormat` of its own, and nothing else: attempts, waits, limits, budgets and keys
-are the same for all.
+A server with another format needs only its own `ChatFormat`: attempts, waits, limits, budgets and keys are the same for
+all.
 """
 
 from collections.abc import Mapping
@@ -15,21 +15,21 @@ from rlaif_dagster.serving.problems import Problem
 from rlaif_dagster.serving.replies import read_reply
 
 TOP_LOGPROBS: Final = 20
-"""The likeliest next tokens that are asked for; servers give no more."""
+"""How many of the most likely next tokens are requested; servers return no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatSettings:
-    """What all calls of an exchange have in common.
+    """The settings that all calls of an exchange have in common.
 
     Attributes:
-        model: The model's name at the server.
-        temperature: Divides the logits; 0 takes the likeliest token.
-        max_tokens: Longest reply, in tokens.
-        max_tokens_name: What the server calls it.
-        reads_first_token: If True, the log-probabilities of the first token are asked for, and a server that never
-            gives any is of no use.
-        extra: More fields of a request, which replace those above; None leaves a field out.
+        model: The model's name on the server.
+        temperature: Divides the logits; 0 takes the most likely token.
+        max_tokens: The longest reply, in tokens.
+        max_tokens_name: The server's name for `max_tokens`.
+        reads_first_token: If True, the log-probabilities of the first token are requested, and a server that never
+            returns any cannot be used.
+        extra: Further fields of a request, which replace those above; a None field is not sent.
     """
 
     model: str
@@ -41,22 +41,22 @@ class ChatSettings:
 
 
 class ChatFormat(Protocol):
-    """How requests and replies look."""
+    """The form of requests and replies."""
 
     @property
     def path(self) -> str:
-        """What stands behind a server's address, such as `/chat/completions`."""
+        """The path after a server's address, such as `/chat/completions`."""
 
     def write_headers(self, key: str | None) -> Mapping[str, str]:
-        """The HTTP headers that hold the key and whatever else the server wants; `Content-Type` is there already."""
+        """Writes the HTTP headers for the key and other needs of the server; `Content-Type` is added already."""
 
     def write(self, call: ChatCall, chat: ChatSettings) -> Mapping[str, JsonValue]:
-        """The fields of a request's body; one that is None is left out."""
+        """Writes the fields of a request's body; a None field is not sent."""
 
     def read(self, call_id: str, body: bytes) -> ChatReply:
-        """Reads the body of a reply with the status 200; a ValueError, KeyError or the like says that it is none.
+        """Reads the body of a reply with the status 200; raises a ValueError, KeyError or the like if it is no answer.
 
-        What it says is wrong is then found as for every server: see `rlaif_dagster.serving.problems`.
+        Then the server's error message is read as for every server: see `rlaif_dagster.serving.problems`.
         """
 
 
@@ -66,11 +66,11 @@ class ChatCompletions:
     path: Final = "/chat/completions"
 
     def write_headers(self, key: str | None) -> Mapping[str, str]:
-        """The key as a bearer token."""
+        """Writes the key as a bearer token."""
         return {} if key is None else {"Authorization": f"Bearer {key}"}
 
     def write(self, call: ChatCall, chat: ChatSettings) -> Mapping[str, JsonValue]:
-        """The fields of a request."""
+        """Writes the fields of a request."""
         return {
             "model": chat.model,
             "messages": [dict(message) for message in call.messages],
@@ -82,10 +82,10 @@ class ChatCompletions:
         }
 
     def read(self, call_id: str, body: bytes) -> ChatReply:
-        """Reads a completion, in any of the ways in which servers write them.
+        """Reads a completion in any of the forms in which servers write it.
 
         Raises:
-            ValueError: If it is none.
+            ValueError: If it is not a completion.
         """
         reply = read_reply(body)
         if isinstance(reply.said, Problem):

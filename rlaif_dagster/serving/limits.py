@@ -1,4 +1,4 @@
-"""How much a server may be asked at once, in a minute, and in all; time comes in as an argument."""
+"""Limits how much a server is asked at once, per minute, and in total; time is an argument."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,39 +6,39 @@ from typing import Final
 from rlaif_dagster.serving.settings import BudgetSettings, PriceSettings
 
 FIRST_CALLS: Final = 256
-"""No more calls are under way before the server has answered any."""
+"""The most calls in flight before the server has answered any."""
 MOST_SLOWER: Final = 2.0
-"""As many times the usual latency is no sign of a queue that matters: the server works on half of what is under way."""
+"""Latency up to this factor of the usual one shows no long queue: the server works on half of the calls in flight."""
 SLOW_ROUNDS: Final = 2
-"""So many slow rounds, one after the other, are no chance."""
+"""How many slow rounds in a row are not a coincidence."""
 SHORTEST_ROUND: Final = 16
-"""Attempts whose latency is looked at together; a quarter of the window, if that is more."""
+"""How many attempts are measured together; a quarter of the window, if that is more."""
 ROUND_SHARE: Final = 0.9
-"""So much of a round ends it: the others may hang."""
+"""The share of its attempts that ends a round: the others may hang."""
 HEADROOM: Final = 1.5
-"""The window, over what the server works on: what is too narrow costs time, and a short queue costs nothing."""
+"""The window relative to what the server works on: too narrow a window costs time, a short queue costs nothing."""
 
 
 class Window:
-    """How many calls may be under way, found out from what the server says and from how long it takes.
+    """How many calls may be in flight, learned from the server's replies and their latency.
 
-    It begins with the limit (with `FIRST_CALLS`, if that is less, and then doubles in each round trip).
+    It starts at the limit (at `FIRST_CALLS`, if that is less, and then doubles in each round trip).
 
-    - A call refused as too much (HTTP 429, 503, 529), or not answered in time, takes half a place away; from then on
-      each round trip of answers adds one (additive increase; multiplicative decrease in proportion to the share
-      refused, as in Alizadeh et al. 2010, "Data Center TCP").
-    - A server that answers nothing at all is asked one call at a time (as TCP after a timeout), and the window doubles
-      in each round trip of answers up to half of what it was.
-    - Where calls take much longer than they did, they may stand in a queue that the window itself made: it is
-      narrowed to what the server works on, as latency tells (Brakmo and Peterson 1995, "TCP Vegas"). If latency does
-      not fall with it, there was no queue, calls just take longer now, and the window is as before.
+    - A call that is refused as too much (HTTP 429, 503, 529), or not answered in time, takes away half a place. From
+      then on the window grows by one call per round trip (additive increase; multiplicative decrease in proportion to
+      the share refused, as in Alizadeh et al. 2010, "Data Center TCP").
+    - A server that answers nothing at all gets one call at a time (as in TCP after a timeout). Then the window doubles
+      in each round trip, up to half of its earlier size.
+    - If calls take much longer than before, they may be in a queue that the window itself made: the window is narrowed
+      to what the server works on, estimated from latency (Brakmo and Peterson 1995, "TCP Vegas"). If latency does not
+      fall with it, there was no queue and calls just take longer now, so the window gets its earlier size back.
     """
 
     def __init__(self, limit: int) -> None:
-        """Takes the limit.
+        """Makes a window.
 
         Args:
-            limit: Most calls under way.
+            limit: The most calls in flight.
         """
         self._limit = limit
         self._size = float(min(limit, FIRST_CALLS))
@@ -47,32 +47,32 @@ class Window:
 
     @property
     def size(self) -> int:
-        """How many calls may be under way, at least 1."""
+        """How many calls may be in flight, at least 1."""
         return int(self._size)
 
     def widen(self) -> None:
-        """Takes note of an answer."""
+        """Records an answer."""
         step = 1.0 if self._size < self._doubles_up_to else 1 / self._size
         self._size = min(self._limit, self._size + step)
 
     def narrow(self) -> None:
-        """Takes note of a call that was refused, or not answered in time."""
+        """Records a call that was refused, or not answered in time."""
         self._size = max(1.0, self._size - 0.5)
         self._doubles_up_to = min(self._doubles_up_to, self._size)
 
     def close(self) -> None:
-        """Takes note of a server that answers nothing."""
+        """Records that the server answers nothing."""
         if self._size > 1:
             self._doubles_up_to = max(1.0, self._size / 2)
             self._size = 1.0
 
     def end(self, number: int, *, next_number: int, under_way: int, seconds: float | None) -> None:
-        """Takes note of the end of an attempt; attempts have numbers in the order in which they are sent.
+        """Records the end of an attempt; attempts are numbered in the order in which they are sent.
 
         Args:
-            number: The attempt's.
-            next_number: That of the next one to be sent.
-            under_way: How many were under way when it was sent, itself among them.
+            number: The attempt's number.
+            next_number: The number of the next attempt.
+            under_way: How many attempts were in flight when it was sent, including itself.
             seconds: How long its answer took; None if there was none.
         """
         wanted = self._latency.end(
@@ -84,16 +84,16 @@ class Window:
 
 
 class Latency:
-    """Sees a queue by what it does to latency: in a queue, as many calls more take as much longer.
+    """Detects a queue from latency: in a queue, latency grows in proportion to the calls in flight.
 
-    Attempts are looked at in rounds, in the order in which they were sent: the first that come back are not the mean.
+    Attempts are measured in rounds, in the order in which they were sent: the first replies are not typical.
     """
 
     def __init__(self, size: int) -> None:
-        """Takes the window's size."""
+        """Makes a detector for a window of this size."""
         self._usual: float | None = None
         self._num_slow = 0
-        self._trial: tuple[float, float, float] | None = None  # latency, calls under way and window before it
+        self._trial: tuple[float, float, float] | None = None  # latency, calls in flight and window before it
         self._begin(0, size)
 
     def _begin(self, number: int, size: float) -> None:
@@ -104,7 +104,7 @@ class Latency:
     def end(
         self, number: int, *, next_number: int, under_way: int, seconds: float | None, size: float
     ) -> float | None:
-        """Takes note of the end of an attempt; see `Window.end`. Returns another size of the window, or None."""
+        """Records the end of an attempt; see `Window.end`. Returns a new size of the window, or None."""
         if not self._first <= number < self._first + self._length:
             return None
         self._num_ended += 1
@@ -127,7 +127,7 @@ class Latency:
             before, under_way_before, size_before = self._trial
             self._trial = None
             in_queue = before * under_way / under_way_before
-            if seconds > (before + in_queue) / 2:  # no queue: it takes as long with fewer
+            if seconds > (before + in_queue) / 2:  # no queue: latency is the same with fewer calls
                 self._usual = seconds
                 return max(size, size_before)
         if self._usual is None or seconds <= MOST_SLOWER * self._usual:
@@ -143,10 +143,10 @@ class Latency:
 
 
 class Pace:
-    """Spreads an amount evenly over time (a leaky bucket): each booking starts when those before it are paid off."""
+    """Spreads an amount evenly over time (a leaky bucket): each booking starts when those before it have drained."""
 
     def __init__(self, per_minute: float | None) -> None:
-        """Takes the rate; None sets no limit."""
+        """Makes a pace; None sets no limit."""
         self._seconds_each = 0.0 if per_minute is None else 60.0 / per_minute
         self._free_at = 0.0
 
@@ -157,7 +157,7 @@ class Pace:
         return start - now
 
     def correct(self, amount: float) -> None:
-        """Adds to what was booked, or takes off what was booked in vain."""
+        """Adds to what was booked, or subtracts what was not used."""
         self._free_at += amount * self._seconds_each
 
 
@@ -171,26 +171,26 @@ class Spend:
 
     @classmethod
     def of_call(cls, input_tokens: int, output_tokens: int, price: PriceSettings | None) -> "Spend":
-        """The spend of one request."""
+        """Makes the spend of one request."""
         cost = price.find_cost(input_tokens, output_tokens) if price else 0.0
         return cls(calls=1, tokens=input_tokens + output_tokens, cost=cost)
 
 
 class Budget:
-    """What may be spent: a request is made only if the most that it can cost still fits.
+    """What may be spent: a request is made only if the most that it can cost is within the budget.
 
-    What a request can cost is reserved before it is sent, and corrected when the server says what it took. A request
+    What a request can cost is reserved before it is sent, and corrected when the server says what it used. A request
     of unknown fate (no answer in time, a broken connection) may have been billed: its reservation stays.
     """
 
     def __init__(self, settings: BudgetSettings) -> None:
-        """Takes the limits."""
+        """Makes a budget."""
         self._limits = settings
         self._reserved = Spend()
         self.spent = Spend()
 
     def reserve(self, most: Spend) -> bool:
-        """Sets aside what a request can cost at most; False if that does not fit."""
+        """Reserves the most that a request can cost; False if that exceeds the budget."""
         wanted = _add(_add(self.spent, self._reserved), most)
         limits = self._limits
         if (

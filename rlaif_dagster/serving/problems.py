@@ -1,7 +1,7 @@
-"""What a server says is wrong: its words, codes and types, from any of the places where servers put them.
+"""Reads a server's error message: words, codes and types, from any of the places where servers put them.
 
-These are `error`, `errors`, `detail`, `message`, `error_msg` and `base_resp`, inside a list, or inside the first
-choice; as a text, or with a code that is a number, a number in quotes, or a word.
+The places are `error`, `errors`, `detail`, `message`, `error_msg` and `base_resp`, inside a list, or inside the first
+choice. The message is a text, or has a code that is a number, a number in quotes, or a word.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 LONGEST_WORDS: Final = 2000
-"""Characters of a body that is no JSON that are looked at for words."""
+"""How many characters of a body that is not JSON are searched for words."""
 
 _INNER: Final = ("error", "errors", "detail", "details", "base_resp", "message", "error_msg", "error_message")
 _INNER_MESSAGES: Final = (
@@ -28,13 +28,13 @@ _KINDS: Final = ("type", "status", "error_type", "reason")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """What a server says is wrong.
+    """A server's error message.
 
     Attributes:
-        words: In its own words; may be empty.
-        status: An HTTP status that it gives inside the body.
-        labels: Its codes and types, in lower case.
-        parameter: The field of the request that it names.
+        words: The server's own words; may be empty.
+        status: The HTTP status inside the body.
+        labels: The codes and types, in lower case.
+        parameter: The field of the request that the message names.
     """
 
     words: str
@@ -44,7 +44,7 @@ class Problem:
 
 
 def find_problem(value: object) -> Problem | None:
-    """What is wrong by a body's own words; None where it does not say that anything is."""
+    """Finds the error message in a body; None if it has none."""
     if isinstance(value, list):  # Gemini
         value = next((one for one in value if isinstance(one, dict)), None)
     if isinstance(value, str):
@@ -64,7 +64,7 @@ def find_problem(value: object) -> Problem | None:
 
 
 def _describe(value: Mapping[str, Any]) -> Problem:
-    """A problem from the object that tells of it: its words, codes and types may stand at any of three depths."""
+    """Reads a problem from its object; words, codes and types may be at any of three depths."""
     layers = list(_peel(value))
     objects = [layer for layer in reversed(layers) if isinstance(layer, dict)]
     texts = [layer for layer in layers if isinstance(layer, str)]
@@ -82,7 +82,7 @@ def _describe(value: Mapping[str, Any]) -> Problem:
 
 
 def _peel(value: object) -> Iterator[object]:
-    """The object, and what stands inside it in the places where errors are told."""
+    """Yields the object, and the objects inside it at the places of errors."""
     for _ in range(4):
         yield value
         if isinstance(value, list):
@@ -126,7 +126,7 @@ def find_first_choice(value: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def shorten_words(words: str) -> str:
-    """Words on one line, without control characters, cut where they are long."""
+    """Puts words on one line, without control characters, and cuts long ones."""
     printable = "".join(
         letter if letter.isprintable() else " " for letter in clean_text(words[: 4 * LONGEST_WORDS])
     )
@@ -134,7 +134,7 @@ def shorten_words(words: str) -> str:
 
 
 def clean_text(text: str) -> str:
-    """A text that every file can hold: half a surrogate pair, which JSON can write, becomes U+FFFD."""
+    """Makes a text valid for every file: half a surrogate pair, which JSON can write, becomes U+FFFD."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,12 +1,12 @@
-"""What a server's reply says, whatever form it has: a completion, or the server's own words about what is wrong.
+"""Reads a server's reply in any form: a completion, or the server's own error message.
 
-Servers that call themselves OpenAI-compatible differ in nearly everything but the main case. So nothing is required
-here but what is needed: a field that is missing, or of another type, is taken as not given, and never as an error.
+OpenAI-compatible servers agree in the main case and differ in nearly everything else. So this module requires only what
+is needed: a field that is missing, or has another type, counts as not given, never as an error.
 
-- **Body**: JSON, with or without a byte order mark; event streams (`data: {…}`) and JSON lines, though no stream was
-  asked for, are joined. Anything else (HTML, plain text, half a JSON) is no completion, and its words are kept.
+- **Body**: JSON, with or without a byte order mark; event streams (`data: {…}`) and JSON lines are joined, although
+  no stream was requested. Anything else (HTML, plain text, half a JSON) is not a completion, and its words are kept.
 - **Errors** with any HTTP status: see `rlaif_dagster.serving.problems`.
-- **Text**: a string, or parts, of which reasoning and unknown ones are left out.
+- **Text**: a string, or parts; parts with reasoning and unknown parts are left out.
 - **Usage**: numbers in several places and spellings.
 """
 
@@ -30,7 +30,7 @@ from rlaif_dagster.serving.problems import (
 )
 
 MOST_TOKENS: Final = 10**12
-"""A count above this is none."""
+"""A larger count is ignored."""
 _FINISHES: Final[Mapping[FinishReason, str]] = {
     "stop": "stop eos eos_token end end_turn stop_sequence stop_token stop_str complete completed done finished finish "
     "finish_reason_stop normal success",
@@ -43,7 +43,7 @@ _FINISHES: Final[Mapping[FinishReason, str]] = {
     "error": "error failed failure abort aborted cancel cancelled canceled network_error insufficient_system_resource "
     "malformed_function_call malformed_response timeout unload",
 }
-"""The words that servers have for each; case does not count."""
+"""The servers' words for each finish reason; case is ignored."""
 _FINISH: Final[Mapping[str, FinishReason]] = {
     said: finish for finish, words in _FINISHES.items() for said in words.split()
 }
@@ -58,13 +58,13 @@ _STREAM: Final = re.compile(r"\A\s*(?:(?::|event:|id:|retry:)[^\n]*\n\s*)*data:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens by the server's own count; None where it does not say."""
+    """Tokens by the server's own count; None if it does not say."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
     def __add__(self, other: "Usage") -> "Usage":
-        """Both together, as far as counted."""
+        """Adds both, as far as they are counted."""
         return Usage(
             prompt_tokens=_add(self.prompt_tokens, other.prompt_tokens),
             completion_tokens=_add(self.completion_tokens, other.completion_tokens),
@@ -72,7 +72,7 @@ class Usage:
 
 
 NO_USAGE: Final = Usage()
-"""Nothing that the server says."""
+"""The usage if the server does not say it."""
 
 
 def _add(one: int | None, other: int | None) -> int | None:
@@ -81,13 +81,13 @@ def _add(one: int | None, other: int | None) -> int | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Continuation:
-    """What a model wrote.
+    """The text of a model.
 
     Attributes:
-        text: Without reasoning that stands apart; None where nothing was written.
+        text: The text, without separate reasoning; None if nothing was written.
         refusal: The model's own refusal.
-        finish_reason: How it ended; None where that is not said or not known.
-        top: The likeliest first tokens; empty where they are not said.
+        finish_reason: How it ended; None if that is not given or unknown.
+        top: The most likely first tokens; empty if they are not given.
     """
 
     text: str | None
@@ -98,12 +98,12 @@ class Continuation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A body that was read: a completion, a problem, or (where it is neither) a problem in its own words.
+    """A body that was read: a completion, a problem, or (if it is neither) a problem with the body's words.
 
     Attributes:
-        said: What it says.
-        usage: What it took.
-        form: What the body is, where it is no JSON of a completion or an error.
+        said: The content.
+        usage: The tokens used.
+        form: The form of the body; all but `completion` and `error` are not a valid reply.
     """
 
     said: Continuation | Problem
@@ -112,9 +112,9 @@ class Reply:
 
 
 def read_reply(body: bytes) -> Reply:
-    """Reads a reply's body; nothing that a server sends makes it fail."""
+    """Reads a reply's body; it never fails, whatever the server sends."""
     try:
-        value = from_json(body)  # fast, and enough for nearly all
+        value = from_json(body)  # fast, and enough for nearly all replies
     except ValueError:
         text = _decode(body)
         if not text:
@@ -138,7 +138,7 @@ def _decode(body: bytes) -> str:
 
 
 def _read_json(text: str) -> object:
-    """The value, or what the chunks of a stream say together; None where it is neither."""
+    """Reads the JSON value, or joins the chunks of a stream; None if it is neither."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -147,7 +147,7 @@ def _read_json(text: str) -> object:
 
 
 def _read_chunks(text: str) -> Iterator[Mapping[str, Any]]:
-    """The JSON objects of an event stream, or of JSON lines."""
+    """Yields the JSON objects of an event stream, or of JSON lines."""
     is_stream = _STREAM.match(text) is not None
     for line in text.splitlines():
         data = line.strip()
@@ -159,14 +159,14 @@ def _read_chunks(text: str) -> Iterator[Mapping[str, Any]]:
             chunk = json.loads(data)
         except (ValueError, RecursionError):
             if not is_stream and data:
-                return  # no JSON lines
-            continue  # `[DONE]`, or a line that was torn
+                return  # not JSON lines
+            continue  # `[DONE]`, or an incomplete line
         if isinstance(chunk, dict):
             yield chunk
 
 
 def _join(chunks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The chunks of a stream as one completion."""
+    """Joins the chunks of a stream into one completion."""
     whole: dict[str, Any] = {}
     message: dict[str, Any] = {}
     choice: dict[str, Any] = {"message": message}
@@ -194,7 +194,7 @@ def _join(chunks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _find_completion(value: object) -> Continuation | None:
-    """The first choice; None where there is none."""
+    """Reads the first choice; None if there is none."""
     first = find_first_choice(value) if isinstance(value, dict) else None
     if first is None:
         return None
@@ -214,7 +214,7 @@ def _find_completion(value: object) -> Continuation | None:
 
 
 def _read_content(content: object) -> tuple[str | None, str | None]:
-    """Text and refusal."""
+    """Reads text and refusal."""
     if isinstance(content, str):
         return content, None
     if isinstance(content, int | float) and not isinstance(content, bool):
@@ -247,7 +247,7 @@ def _read_finish(said: object) -> FinishReason | None:
 
 
 def _list_top(logprobs: object) -> Iterator[TokenLogprob]:
-    """The likeliest first tokens, in any of the shapes in which servers give them."""
+    """Lists the most likely first tokens, in any of the forms in which servers return them."""
     if isinstance(logprobs, list):
         logprobs = {"content": logprobs}
     if not isinstance(logprobs, dict):
@@ -265,7 +265,7 @@ def _list_top(logprobs: object) -> Iterator[TokenLogprob]:
 
 
 def _list_one(token: Mapping[str, Any], top: object) -> Iterator[TokenLogprob]:
-    """The tokens listed for one place, else the one that was taken."""
+    """Yields the tokens listed for one position, or else the one that was chosen."""
     if isinstance(top, dict):
         top = [{"token": name, "logprob": chance} for name, chance in top.items()]
     listed = [entry for entry in top if isinstance(entry, dict)] if isinstance(top, list) else []
@@ -284,21 +284,21 @@ def _read_token(entry: Mapping[str, Any]) -> TokenLogprob | None:
         token = bytes(raw).decode("utf-8", "replace")
     if not isinstance(token, str):
         return None
-    # Vocabularies spell the blank before a word in their own ways, and some servers give that spelling.
+    # Vocabularies write the space before a word in different ways, and some servers return that spelling.
     return TokenLogprob(
         token=clean_text(token.replace("\u2581", " ").replace("\u0120", " ")), logprob=float(chance)
     )
 
 
 def find_usage(value: object) -> Usage:
-    """Reads what a reply took."""
+    """Reads the token counts of a reply."""
     counts = next(_find_counts(value), None)
     if counts is None:
         return NO_USAGE
     read = _count(counts, _READ)
     written = _count(counts, _WRITTEN)
     whole = _count(counts, _WHOLE)
-    if whole is not None and read is not None:  # some servers count reasoning in the total alone
+    if whole is not None and read is not None:  # some servers count reasoning only in the total
         written = max(written or 0, whole - read)
     elif whole is not None and written is not None:
         read = max(0, whole - written)
@@ -306,7 +306,7 @@ def find_usage(value: object) -> Usage:
 
 
 def _find_counts(value: object) -> Iterator[Mapping[str, Any]]:
-    """The places where servers put their counts."""
+    """Yields the objects in which servers put their counts."""
     if isinstance(value, list):
         value = next((one for one in value if isinstance(one, dict)), None)
     if isinstance(value, dict):
@@ -330,7 +330,7 @@ def _count(counts: Mapping[str, Any], names: Iterable[str]) -> int | None:
 
 
 def _read_words(text: str) -> Reply:
-    """The words of a body that is no JSON."""
+    """Reads the words of a body that is not JSON."""
     if text.startswith("<"):
         text = text[: 10 * LONGEST_WORDS]
         title = _TITLE.search(text)

@@ -11,41 +11,41 @@ class PriceSettings(_Settings):
     """What a server charges."""
 
     input_per_million: float = Field(ge=0.0, allow_inf_nan=False)
-    """Price of a million tokens read."""
+    """The price of a million input tokens."""
     output_per_million: float = Field(ge=0.0, allow_inf_nan=False)
-    """Price of a million tokens written."""
+    """The price of a million output tokens."""
     currency: str = Field(default="USD", min_length=1)
 
     def find_cost(self, input_tokens: int, output_tokens: int) -> float:
-        """What so many tokens cost."""
+        """Computes what a number of tokens costs."""
         return (input_tokens * self.input_per_million + output_tokens * self.output_per_million) / 1e6
 
 
 class BudgetSettings(_Settings):
-    """What one run may spend at this server; it stops before that, and the next run continues from there.
+    """What one run may spend on this server. A run stops before it exceeds this, and the next run continues from there.
 
-    A request that the server turned away (with an error status) is not spent.
+    A request that the server rejected (with an error status) does not count.
     """
 
     calls: int | None = Field(default=None, ge=1)
-    """Requests, repeated attempts counted."""
+    """The largest number of requests, including repeated attempts."""
     tokens: int | None = Field(default=None, ge=1)
-    """Read and written together."""
+    """The largest number of tokens, input and output together."""
     cost: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
-    """In the currency of `price`, which must be given."""
+    """The largest cost, in the currency of `price`, which must be set."""
 
 
 class LimitSettings(_Settings):
     """How fast a server is asked; not part of a recipe."""
 
     concurrency: int = Field(default=64, ge=1, le=4096)
-    """Most calls in flight; fewer where the server says that it is too much."""
+    """The most calls in flight; fewer if the server says that it is too much."""
     requests_per_minute: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
     tokens_per_minute: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
     timeout_seconds: float = Field(default=60.0, gt=0.0, allow_inf_nan=False)
-    """What the server may take for one call; waiting behind calls that were sent before does not count."""
+    """The server's time limit for one call; waiting behind calls that were sent before does not count."""
     max_attempts: int = Field(default=6, ge=1, le=100)
-    """Attempts at one call, where the fault may pass."""
+    """The largest number of attempts of one call, if the fault is temporary."""
     retry_unparsed: bool = False
-    """Whether questions whose reply holds no verdict (unparsed, refused, cut off) are asked, and paid for, again."""
+    """Whether questions whose reply has no verdict (unparsed, refused, cut off) are asked, and paid for, again."""
     budget: BudgetSettings = BudgetSettings()

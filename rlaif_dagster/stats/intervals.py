@@ -1,11 +1,11 @@
-"""Estimates with intervals that know that comparisons on one prompt are not independent.
+"""Estimates with intervals that account for dependent comparisons on the same prompt.
 
 Several comparisons on one prompt tend to agree, so treating them as independent makes intervals too narrow.
-Variances here are linearised and robust to any dependence within a cluster (a prompt); clusters are taken as
+Variances here are linearised and robust to any dependence within a cluster (a prompt); clusters are treated as
 independent draws.
 
 Known trade-offs (accepted): with fewer than about 20 prompts the intervals are approximate, and the Wilson
-interval on an effective sample size leans to the wide side near 0 and 1.
+interval on an effective sample size is a little too wide near 0 and 1.
 """
 
 import math
@@ -13,13 +13,13 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 _NO_VARIANCE = 1e-12
-"""A variance below this share of 1/n is rounding, not information."""
+"""A variance below this share of 1/n is only rounding error."""
 _NOISE_DECIMALS = 12
-"""A difference that is zero at this many decimals is rounding."""
+"""A difference that is zero at this many decimals is only rounding error."""
 
 
 def exceeds(value: float, bound: float) -> bool:
-    """Whether a value lies above a bound by more than rounding: 0.55 - 0.5 does not lie above 0.05."""
+    """Says whether a value is above a bound by more than rounding error: 0.55 - 0.5 is not above 0.05."""
     return round(value - bound, _NOISE_DECIMALS) > 0
 
 
@@ -29,10 +29,10 @@ class Estimate:
 
     Attributes:
         value: The mean over all observations.
-        low: Lower end of the interval; None where one cluster leaves it unknowable.
+        low: Lower end of the interval; None if there is only one cluster.
         high: Upper end of the interval; None with `low`.
-        n: Observations.
-        num_clusters: Independent groups among them (prompts).
+        n: Number of observations.
+        num_clusters: Number of independent groups among them (prompts).
     """
 
     value: float
@@ -52,11 +52,11 @@ class Estimate:
             raise ValueError(f"{self.value} lies outside its interval [{self.low}, {self.high}]")
 
     def is_above(self, bound: float) -> bool:
-        """Whether the whole interval lies above a bound; False where there is no interval."""
+        """Says whether the whole interval is above a bound; False if there is no interval."""
         return self.low is not None and self.low > bound
 
     def is_below(self, bound: float) -> bool:
-        """Whether the whole interval lies below a bound; False where there is no interval."""
+        """Says whether the whole interval is below a bound; False if there is no interval."""
         return self.high is not None and self.high < bound
 
 
@@ -68,19 +68,19 @@ def clustered_proportion(
     The effective sample size is p(1 - p) / v, with v the cluster-robust variance of the mean, times the
     squared ratio of the normal to the t quantile on (clusters - 1) degrees of freedom, at most n (Korn and
     Graubard 1998, Confidence intervals for proportions with small expected number of positive counts
-    estimated from survey data, Survey Methodology 24:193-201; the truncation is Dean and Pagano 2015). Where
-    the data show no variance (all wins, say) it is the number of clusters: no interval has length zero.
+    estimated from survey data, Survey Methodology 24:193-201; the truncation is Dean and Pagano 2015). If
+    the data show no variance (for example, all wins) it is the number of clusters: no interval has length zero.
 
     Args:
         values: Outcomes in [0, 1]; 0.5 is a tie.
         clusters: The cluster of each value.
-        confidence: Of the two-sided interval, in (0, 1).
+        confidence: The confidence of the two-sided interval, in (0, 1).
 
     Raises:
         ValueError: If there are no values, the lengths differ, or a value or the confidence is out of range.
     """
     if any(not 0.0 <= value <= 1.0 for value in values):
-        raise ValueError("a proportion's values lie in [0, 1]")
+        raise ValueError("a proportion's values must be in [0, 1]")
     from statsmodels.stats.proportion import proportion_confint
 
     value, variance, num_clusters = _mean_and_variance(values, clusters, confidence)
@@ -111,7 +111,7 @@ def clustered_mean(
     Args:
         values: Finite numbers.
         clusters: The cluster of each value.
-        confidence: Of the two-sided interval, in (0, 1).
+        confidence: The confidence of the two-sided interval, in (0, 1).
 
     Raises:
         ValueError: If there are no values, the lengths differ, or a value or the confidence is out of range.
@@ -136,14 +136,14 @@ def clustered_bounded_mean(
 ) -> Estimate:
     """Estimates the mean of bounded numbers: the t interval of `clustered_mean`, cut at the bounds.
 
-    Where the data show no variance, up to a share w of the clusters could still differ, w being Wilson's upper bound
-    for 0 in that many, each by as much as the bounds allow: no interval has length zero.
+    If the data show no variance, up to a share w of the clusters could still differ, where w is Wilson's upper bound
+    for 0 out of that many, each by as much as the bounds allow: no interval has length zero.
 
     Args:
         values: Numbers within the bounds.
         clusters: The cluster of each value.
-        bounds: The least and the greatest possible value.
-        confidence: Of the two-sided interval, in (0, 1).
+        bounds: The smallest and the largest possible value.
+        confidence: The confidence of the two-sided interval, in (0, 1).
 
     Raises:
         ValueError: If there are no values, the lengths differ, or the confidence is out of range.
@@ -163,7 +163,7 @@ def clustered_bounded_mean(
 
 
 def standard_error(values: Sequence[float], clusters: Sequence[Hashable]) -> float | None:
-    """The cluster-robust standard error of the mean; None with one cluster.
+    """Computes the cluster-robust standard error of the mean; None with one cluster.
 
     Raises:
         ValueError: If there are no values, the lengths differ, or a value is not finite.
@@ -181,11 +181,11 @@ def _mean_and_variance(
     the order of rows changes nothing.
     """
     if not values:
-        raise ValueError("an estimate needs at least one value: leave it None where nothing was measured")
+        raise ValueError("an estimate needs at least one value: use None if nothing was measured")
     if not 0.0 < confidence < 1.0:
-        raise ValueError(f"confidence is {confidence}: it must lie in (0, 1)")
+        raise ValueError(f"confidence is {confidence}: it must be in (0, 1)")
     if not all(math.isfinite(value) for value in values):
-        raise ValueError("an estimate's values are finite")
+        raise ValueError("an estimate's values must be finite")
     n = len(values)
     mean = math.fsum(values) / n
     residuals: dict[Hashable, list[float]] = {}

@@ -1,4 +1,4 @@
-"""A figure of both policies side by side, with their difference, prompt by prompt."""
+"""Compares a figure of both policies, and estimates the paired difference."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from rlaif_dagster.stats.intervals import Estimate, clustered_bounded_mean, clus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedFigure:
-    """What was measured of both policies on the same prompts.
+    """One figure, measured for both policies on the same prompts.
 
     Attributes:
-        name: What it is.
-        base: Of the base policy.
-        aligned: Of the aligned policy.
+        name: Its name.
+        base: The figure of the base policy.
+        aligned: The figure of the aligned policy.
         difference: Aligned minus base, paired.
     """
 
@@ -33,15 +33,15 @@ def pair_shares(
     confidence: float,
     is_binary: bool,
 ) -> PairedFigure | None:
-    """Estimates a share of both policies and the difference; None where nothing was measured.
+    """Estimates a share of both policies and the difference; None if nothing was measured.
 
     Args:
-        name: What it is.
-        base: Of the base policy, in [0, 1]: one value a comparison, or a prompt.
-        aligned: Of the aligned policy, in the same order.
-        clusters: The prompt of each.
-        confidence: Of the intervals, in (0, 1).
-        is_binary: Whether each value is 0 or 1, and not itself a share.
+        name: The figure's name.
+        base: The values of the base policy, in [0, 1]: one per comparison, or per prompt.
+        aligned: The values of the aligned policy, in the same order.
+        clusters: The prompt of each value.
+        confidence: The confidence of the intervals, in (0, 1).
+        is_binary: Whether each value is 0 or 1, not a share.
     """
     if not base:
         return None

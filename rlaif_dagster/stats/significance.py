@@ -1,4 +1,4 @@
-"""Whether a difference between two policies is more than chance: an exact paired test, and many of them at once."""
+"""Tests whether two policies differ by more than chance: an exact paired test, and its correction for many tests."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ _EVEN = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignFlipTest:
-    """How surprising a win rate is if the two policies are alike.
+    """How surprising a win rate is if the two policies are equal.
 
     Attributes:
-        p_different: Of a win rate as far from one half, on either side.
-        p_worse: Of a win rate as low.
+        p_different: The probability of a win rate at least as far from one half, on either side.
+        p_worse: The probability of a win rate at most as high.
     """
 
     p_different: float
@@ -22,16 +22,16 @@ class SignFlipTest:
 
 
 def flip_signs(outcomes: Sequence[float], clusters: Sequence[Hashable]) -> SignFlipTest:
-    """Tests whether two policies are alike, by Fisher's randomisation of paired comparisons, a cluster at a time.
+    """Tests whether two policies are equal, by Fisher's randomisation of paired comparisons, by cluster.
 
-    If they are alike, exchanging them in all answers to a prompt changes nothing: each prompt's balance of wins and
-    losses is as likely as its opposite. Of all such exchanges the share is counted that gives a total as extreme as the
-    one found (Fisher 1935, The Design of Experiments, section 21). It is exact for any number of prompts and any
-    dependence within a prompt, and a tie says nothing. The fewest prompts that can show anything at 5 % are five.
+    If they are equal, exchanging them in all answers to a prompt changes nothing: each prompt's balance of wins and
+    losses is as likely as its opposite. The p-value is the share of all such exchanges with a total at least as extreme
+    as the observed one (Fisher 1935, The Design of Experiments, section 21). It is exact for any number of prompts and
+    any dependence within a prompt; ties carry no information. At least five prompts are needed for significance at 5 %.
 
     Args:
-        outcomes: 1, 0.5 or 0.
-        clusters: The cluster (prompt) of each.
+        outcomes: The outcomes: 1, 0.5 or 0.
+        clusters: The cluster (prompt) of each outcome.
 
     Raises:
         ValueError: If the lengths differ, or an outcome is another number.
@@ -43,7 +43,7 @@ def flip_signs(outcomes: Sequence[float], clusters: Sequence[Hashable]) -> SignF
         balances[cluster] = balances.get(cluster, 0) + round(2 * outcome - 1)
     sizes = sorted(abs(balance) for balance in balances.values())
     total = sum(balances.values())
-    chances = np.ones(1)  # of each total from -sum(sizes) to sum(sizes)
+    chances = np.ones(1)  # the probability of each total from -sum(sizes) to sum(sizes)
     for size in sizes:
         step = np.zeros(2 * size + 1)
         step[0] += _EVEN
@@ -56,10 +56,10 @@ def flip_signs(outcomes: Sequence[float], clusters: Sequence[Hashable]) -> SignF
 
 
 def correct_for_many(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Adjusts the p-values of a family of tests, so that one of them errs as seldom as a single test.
+    """Adjusts the p-values of a family of tests, so that the whole family errs no more often than a single test.
 
-    Holm 1979, Scandinavian Journal of Statistics 6: the i-th smallest of m is multiplied by m - i + 1, and is no less
-    than those before it. (`multipletests` of statsmodels gives the same, after a collection of all garbage.)
+    Holm 1979, Scandinavian Journal of Statistics 6: the i-th smallest of m is multiplied by m - i + 1, and is at least
+    as large as those before it. (`multipletests` of statsmodels gives the same, but collects all garbage first.)
     """
     corrected = [0.0] * len(p_values)
     highest = 0.0

@@ -1,11 +1,11 @@
-"""Choosing the policy's checkpoint by the reward model. Needs torch: import it lazily.
+"""Chooses the policy's checkpoint by the reward model. Needs torch: import it lazily.
 
 Every `checkpoint_steps` the policy answers the same training prompts from the same seeds, and the reward model
-scores the answers. Of the steps that are not shown to be worse than the best one, the earliest is taken
-(`choose_checkpoint`): reward that cannot be told from noise is not worth more distance from the base policy. The base
-policy (step 0) is measured as well, but is not a candidate.
+scores the answers. The earliest step that is not significantly worse than the best one is chosen
+(`choose_checkpoint`): a gain of reward within noise does not justify more distance from the base policy. The base
+policy (step 0) is measured too, but is not a candidate.
 
-Known trade-off (accepted): the weights of all steps from the choice on wait in scratch files.
+Known trade-off (accepted): the weights of all steps since the current choice are kept in scratch files.
 """
 
 import json
@@ -38,7 +38,7 @@ from rlaif_dagster.training.trainers import DivergedError, require_finite_weight
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeQuestion:
-    """What a policy is asked at every checkpoint: a prompt, which of its answers this is, and the answer's seed."""
+    """A question asked at every checkpoint: a prompt, the index of the answer, and the answer's seed."""
 
     prompt: str
     index: int
@@ -47,15 +47,15 @@ class ProbeQuestion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointProbe:
-    """What a policy is measured with: questions, a reward model and the reference policy.
+    """What measures a policy: questions, a reward model and the reference policy.
 
     Attributes:
         questions: One for each answer.
         sampling: Temperature 1, so that the KL estimate is unbiased.
-        tokenizer: The policy's.
+        tokenizer: The policy's tokenizer.
         reward_model: One model or an ensemble.
-        reference: The reference policy on its device, or None where the policy's adapters can be switched off.
-        batch_size: Answers at once.
+        reference: The reference policy on its device, or None if the policy's adapters can be switched off.
+        batch_size: The number of answers sampled at once.
     """
 
     questions: tuple[ProbeQuestion, ...]
@@ -66,11 +66,11 @@ class CheckpointProbe:
     batch_size: int = 64
 
     def measure(self, model: Any, step: int) -> PolicyCheckpoint:
-        """Samples and scores the policy as it is.
+        """Samples and scores the policy in its current state.
 
         Args:
-            model: The policy, perhaps with adapters.
-            step: The number of steps that it was trained.
+            model: The policy, possibly with adapters.
+            step: The number of training steps so far.
         """
         prompts = [question.prompt for question in self.questions]
         adapted = hasattr(model, "disable_adapter")
@@ -134,10 +134,10 @@ class CheckpointProbe:
 
 
 class CheckpointCallback(TrainerCallback):
-    """Measures the policy during training and keeps the weights of the chosen step, and of later ones, in scratch.
+    """Measures the policy during training and keeps the weights of the chosen and later steps in scratch files.
 
-    With a guard it ends training when the policy games its reward model; the step at which that shows is measured, but
-    is no candidate.
+    With a guard it ends training when the policy exploits its reward model; the step at which this is detected is
+    measured, but is not a candidate.
     """
 
     def __init__(
@@ -154,14 +154,14 @@ class CheckpointCallback(TrainerCallback):
         return self._candidates[0] if self._candidates else self.checkpoints[0]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Measures the base policy, or takes up what was measured before the restart point."""
+        """Measures the base policy, or restores what was measured before the restart point."""
         if state.global_step:
             self._take_up(_find_measured(args, state))
             return
         self.checkpoints.append(self._measure(kwargs["model"], 0))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Measures the policy when it is time, and after the last step."""
+        """Measures the policy at every checkpoint step, and after the last step."""
         step = state.global_step
         if step % self._every and step != state.max_steps:
             return
@@ -175,11 +175,11 @@ class CheckpointCallback(TrainerCallback):
         self._candidates.append(newest)
         chosen = choose_checkpoint(self._candidates)
         while self._candidates[0] is not chosen:
-            # A training that was killed and goes on may have removed it before.
+            # A training that continues after a kill may have removed it already.
             self._file_of(self._candidates.pop(0)).unlink(missing_ok=True)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Writes what was measured beside a restart point."""
+        """Writes the measurements beside a restart point."""
         if not state.is_world_process_zero:
             return
         measured = {
@@ -197,10 +197,10 @@ class CheckpointCallback(TrainerCallback):
                     parameter.copy_(weights[name])
 
     def _measure(self, model: Any, step: int) -> PolicyCheckpoint:
-        """Measures the policy and keeps its weights; of several processes the first does, and tells the others.
+        """Measures the policy and keeps its weights; with several processes, the first does this and tells the others.
 
         Raises:
-            DivergedError: If weights or figures are no numbers.
+            DivergedError: If weights or figures are not finite.
         """
         measured: list[Any] = [None]
         with whole_weights(model):
@@ -228,13 +228,12 @@ def _find_measured(args: Any, state: Any) -> Path:
 
 
 def find_hacking(base: PolicyCheckpoint, now: PolicyCheckpoint, guard: GuardSettings) -> str | None:
-    """Says why a policy seems to game its reward model, by signs that need no ground truth; None where none shows.
+    """Says why a policy seems to exploit its reward model, by signs that need no ground truth; None without signs.
 
     Args:
         base: The base policy, measured with the same prompts and seeds.
         now: The policy after some steps.
-        guard: What is too much. Where the base policy's answers are scored alike by all members, disagreement is not
-            looked at.
+        guard: The thresholds. If all members score the base policy's answers equally, disagreement is not checked.
     """
     for sign, one, other, limit in (
         ("length drift", now.mean_num_tokens, base.mean_num_tokens, guard.max_length_ratio),
@@ -253,7 +252,7 @@ def choose_checkpoint(checkpoints: Sequence[PolicyCheckpoint]) -> PolicyCheckpoi
     both checkpoints answer the same prompts from the same seeds.
 
     Args:
-        checkpoints: At least one, in the order of their steps, with rewards of the same prompts.
+        checkpoints: At least one, in the order of their steps, with rewards on the same prompts.
     """
     best = max(checkpoints, key=lambda checkpoint: checkpoint.mean_reward)
     return next(
@@ -264,7 +263,7 @@ def choose_checkpoint(checkpoints: Sequence[PolicyCheckpoint]) -> PolicyCheckpoi
 
 
 def _standard_error(ones: PolicyCheckpoint, others: PolicyCheckpoint) -> float:
-    """The standard error of the mean of paired differences of rewards; 0 for a single pair."""
+    """Computes the standard error of the mean of paired reward differences; 0 for a single pair."""
     differences = [one.reward - other.reward for one, other in zip(ones.answers, others.answers, strict=True)]
     return statistics.stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
 

@@ -1,7 +1,7 @@
-"""Encoded pairs as TRL's preference trainers take them. Needs torch and datasets: import it lazily.
+"""Encoded pairs in the form of TRL's preference trainers. Needs torch and datasets: import it lazily.
 
-The data set names the pairs by their places, and the collator looks them up: so their tokens are in memory once, in
-`EncodedPairs`, and as lists only while they are in a batch.
+The data set contains the indices of the pairs, and the collator looks the pairs up. So their tokens are in memory once,
+in `EncodedPairs`, and become lists only for a batch.
 """
 
 from array import array
@@ -18,12 +18,12 @@ from rlaif_dagster.training.settings import OptimizerSettings
 
 
 class SoftLabelCollator:
-    """A TRL collator for `list_places`, whose batches also hold the soft labels, `p_a` of shape `(pair,)`."""
+    """A TRL collator for `list_places`, whose batches also have the soft labels, `p_a` of shape `(pair,)`."""
 
     def __init__(
         self, collate: Callable[[list[Row]], dict[str, torch.Tensor]], show: Callable[[int], Row]
     ) -> None:
-        """Takes TRL's collator, and `show_reward_pairs` or `show_dpo_pairs`."""
+        """Wraps TRL's collator, with `show_reward_pairs` or `show_dpo_pairs`."""
         self._collate, self._show = collate, show
 
     def __call__(self, examples: list[Row]) -> dict[str, torch.Tensor]:
@@ -35,7 +35,7 @@ class SoftLabelCollator:
 
 
 def list_places(pairs: EncodedPairs) -> Dataset:
-    """The data set of a trainer whose `SoftLabelCollator` looks the pairs up."""
+    """Makes the data set for a trainer whose `SoftLabelCollator` looks the pairs up."""
     return Dataset.from_dict({"place": range(len(pairs))})
 
 

@@ -1,4 +1,4 @@
-"""How far a policy has moved from its reference, estimated on the policy's own samples.
+"""Estimates how far a policy has moved from its reference, on the policy's own samples.
 
 torch is imported inside the functions.
 """
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KlEstimate:
-    """KL(policy || reference) of whole responses, in nats a response.
+    """KL(policy || reference) of whole responses, in nats per response.
 
     Both estimators are those of Schulman 2020, "Approximating KL divergence", and are unbiased for responses that
-    the policy sampled at temperature 1 without top-p; otherwise they describe the responses given.
+    the policy sampled at temperature 1 without top-p; otherwise they describe only the given responses.
 
     Attributes:
-        k1: Mean over responses of log policy(response) - log reference(response). May come out negative.
-        k1_standard_error: Of that mean; None for fewer than two responses.
+        k1: Mean over responses of log policy(response) - log reference(response). May be negative.
+        k1_standard_error: The standard error of that mean; None for fewer than two responses.
         k3: Mean over responses of the sum over tokens of r - 1 - log r with r = reference(token) / policy(token);
             never negative, and of lower variance while the policies are close.
         num_responses: Responses used.
@@ -60,7 +60,7 @@ class KlEstimate:
 
 
 def compute_k3(policy: Sequence["torch.Tensor"], reference: Sequence["torch.Tensor"]) -> list[float]:
-    """What each response adds to the k3 estimate (see `KlEstimate`), by the log-probabilities of its tokens."""
+    """Computes what each response adds to the k3 estimate (see `KlEstimate`), from its tokens' log-probabilities."""
     log_ratios = [(p - q).double() for p, q in zip(policy, reference, strict=True)]
     return [float((ratio.neg().expm1() + ratio).sum()) for ratio in log_ratios]
 
@@ -79,10 +79,10 @@ def estimate_kl(
     Args:
         policy_path: The policy's folder.
         reference_path: The reference policy's folder, with the same tokenizer.
-        answers: As the policy sampled them; at least one. They are encoded again, with the end-of-turn token unless
-            they were cut.
+        answers: The policy's samples, at least one. They are encoded again, with the end-of-turn token unless they were
+            cut.
         device: Where to compute.
-        batch_size: Responses at once.
+        batch_size: The number of responses computed at once.
         dtype: Precision of both models.
 
     Raises:
@@ -125,13 +125,13 @@ def measure_log_likelihoods(
     batch_size: int = 32,
     dtype: str = "float32",
 ) -> "list[torch.Tensor]":
-    """Measures the log-probability of each token of each answer, its end of the turn included, in nats.
+    """Measures the log-probability of each token of each answer, including its end-of-turn token, in nats.
 
     Args:
         policy_path: The policy's folder.
-        answers: What is measured, each with its prompt.
+        answers: The answers to measure, each with its prompt.
         device: Where to compute.
-        batch_size: Answers at once.
+        batch_size: The number of answers computed at once.
         dtype: Precision of the policy.
 
     Raises:
@@ -181,10 +181,10 @@ def stream_log_probs(
     Args:
         model: A causal language model on its device.
         dialogues: Each with a prompt of at least one token.
-        batch_size: Dialogues at once, of similar length.
+        batch_size: The number of dialogues computed at once, of similar length.
 
     Yields:
-        The place of each dialogue, the short ones first, and what `compute_log_probs` returns for it.
+        The index of each dialogue, short ones first, and its log-probabilities as from `compute_log_probs`.
     """
     import torch
 

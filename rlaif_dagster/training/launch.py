@@ -1,9 +1,9 @@
-"""Training in several processes: how they are started, and, run as a module, what each of them does.
+"""Starts training in several processes. Run as a module, it is one of these processes.
 
-On a CPU they are started by torch's launcher, which accelerate takes up with gloo; elsewhere, and where there is a
-config file that may ask for FSDP or DeepSpeed, by `accelerate launch`. Each process trains on its share of a batch, so
-a step sees as many pairs or answers as with one; the first process measures and writes. They end with whoever started
-them, so the folder of the restart points has one user at a time.
+On a CPU they are started by torch's launcher, and accelerate uses gloo. On other devices, or with a config file (which
+may ask for FSDP or DeepSpeed), they are started by `accelerate launch`. Each process trains on its share of a batch, so
+a step sees as many pairs or answers as with one process; the first process measures and writes. All processes end with
+the one that started them, so the folder of restart points has one user at a time.
 """
 
 import json
@@ -37,12 +37,12 @@ TRAININGS: Final[Mapping[str, tuple[Any, Any, Any]]] = {
 }
 """What can be trained: the function, its settings, and what it returns."""
 FAULT: Final = "fault"
-"""The file, beside the job's, in which a process that fails says why."""
+"""The file beside the job's in which a failed process writes why."""
 _NUM_SHOWN: Final = 2000
 _LAUNCHERS_WORDS: Final = "torch/distributed/elastic"
-"""Where the launcher begins to say that a process failed; what that said itself stands before."""
+"""Where the launcher's own report of a failed process begins; the process's output comes before."""
 _PROGRESS: Final = "progress "
-"""How a line begins by which the first process tells how far it is."""
+"""The beginning of lines by which the first process reports progress."""
 
 
 def train_in_processes(
@@ -59,27 +59,27 @@ def train_in_processes(
     restart: Restart,
     progress: Progress = ignore_progress,
 ) -> Any:
-    """Trains in several processes, and returns what the function of `TRAININGS` does.
+    """Trains in several processes, and returns what the function in `TRAININGS` returns.
 
     Args:
         what: "policy" or "reward model".
-        settings: Its settings, whose batches are shared out.
+        settings: Its settings, whose batches are divided among the processes.
         num_processes: At least 2.
-        config_file: accelerate's, or None.
+        config_file: accelerate's config file, or None.
         folders: The function's arguments that are folders, `scratch` among them.
-        tables: Those that are rows, which each process reads for itself.
+        tables: The arguments that are rows, which each process reads itself.
         seed: Its seed.
         device: "cpu", or the kind of accelerator that each process has one of.
-        num_threads: Of each process.
-        restart: Where a training that is killed leaves what it needs to go on.
-        progress: Told the number of steps.
+        num_threads: The number of threads of each process.
+        restart: Where a killed training leaves what it needs to continue.
+        progress: Called with the number of steps.
 
     Raises:
-        TrainingError: If a batch cannot be shared out, or a process fails.
+        TrainingError: If a batch cannot be divided, or a process fails.
     """
     if settings.batch_size % num_processes:
         raise TrainingError(
-            f"{what}: a batch of {settings.batch_size} cannot be shared by {num_processes} processes.\n"
+            f"{what}: a batch of {settings.batch_size} cannot be divided among {num_processes} processes.\n"
             "  remedy: make `batch_size` a multiple of `launch.num_processes`"
         )
     scratch = folders["scratch"]
@@ -116,13 +116,13 @@ def train_in_processes(
             said, _, _ = log.read_text(errors="replace").partition(_LAUNCHERS_WORDS)
             raise TrainingError(
                 f"{what}: one of {num_processes} processes failed (exit code {code}):\n{said[-_NUM_SHOWN:]}\n"
-                "  remedy: see above; with `launch.num_processes: 1` faults are plainer"
+                "  remedy: see above; `launch.num_processes: 1` gives clearer errors"
             )
     return TypeAdapter(TRAININGS[what][2]).validate_json(result.read_bytes())
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str], *, log: Path, progress: Progress) -> int:
-    """Runs a launcher to its end, tells how far it is, and returns its exit code."""
+    """Runs a launcher to its end, reports progress, and returns its exit code."""
     with (
         log.open("wb") as errors,
         subprocess.Popen(
@@ -158,7 +158,7 @@ def _launcher(num_processes: int, config_file: Path | None, device: "torch.devic
 
 
 def run_job(job: Path, result: Path) -> None:
-    """Does one process's part of a training; the first process writes what it returns.
+    """Does one process's part of a training; the first process writes the result.
 
     Raises:
         ModelError: If a model cannot be opened.
@@ -173,7 +173,7 @@ def run_job(job: Path, result: Path) -> None:
     if num_processes != asked["num_processes"]:
         raise TrainingError(
             f"accelerate started {num_processes} processes for {asked['num_processes']}.\n"
-            "  remedy: ask for them in the file that `launch.config_file` names, such as by `distributed_type: FSDP`"
+            "  remedy: set the number in the file of `launch.config_file`, for example with `distributed_type: FSDP`"
         )
     os.environ["ACCELERATE_USE_CPU"] = str(asked["device"] == "cpu").lower()
     settings = TypeAdapter(settings_type).validate_python(asked["settings"])

@@ -19,9 +19,9 @@ def soft_bradley_terry_loss(
 
         -p_a log sigmoid(margin) - (1 - p_a) log sigmoid(-margin)
 
-    Bradley and Terry 1952; with hard labels the loss of Ouyang et al. 2022 (InstructGPT), equation 1. With a label
-    margin the rewards have to be further apart: it is taken off in the direction of the label, in proportion to how
-    sure the label is; with hard labels this is equation 2 of Touvron et al. 2023 (Llama 2), and TRL's.
+    Bradley and Terry 1952; with hard labels the loss of Ouyang et al. 2022 (InstructGPT), equation 1. A label margin
+    requires rewards to be further apart: it is subtracted in the direction of the label, in proportion to the label's
+    certainty; with hard labels this is equation 2 of Touvron et al. 2023 (Llama 2), and TRL's.
 
     Args:
         margin: reward_a - reward_b, shape `(batch,)`.
@@ -59,7 +59,7 @@ def soft_dpo_loss(logratio_margin: "torch.Tensor", p_a: "torch.Tensor", beta: fl
 def soft_robust_dpo_loss(
     logratio_margin: "torch.Tensor", p_a: "torch.Tensor", beta: float, label_smoothing: float
 ) -> "torch.Tensor":
-    """The DPO loss as it would be without label noise: unbiased where a share of the labels is flipped.
+    """The DPO loss corrected for label noise: unbiased if a share of the labels is flipped.
 
     With hard labels this is equation 12 of Chowdhury et al. 2024, "Provably robust DPO"; it equals the DPO loss
     against the label (p_a - epsilon) / (1 - 2 epsilon), which may lie outside [0, 1]: the loss is then unbounded below.
@@ -68,7 +68,7 @@ def soft_robust_dpo_loss(
         logratio_margin: m as in `soft_dpo_loss`, shape `(batch,)`.
         p_a: Soft labels in [0, 1], shape `(batch,)`.
         beta: Strength of the tie to the reference policy, > 0.
-        label_smoothing: epsilon, the share of labels taken to be wrong, in [0, 0.5).
+        label_smoothing: epsilon, the assumed share of wrong labels, in [0, 0.5).
     """
     return soft_dpo_loss(logratio_margin, (p_a - label_smoothing) / (1 - 2 * label_smoothing), beta)
 
@@ -78,8 +78,8 @@ def soft_ipo_loss(mean_logratio_margin: "torch.Tensor", p_a: "torch.Tensor", bet
 
         p_a (h - 1 / (2 beta))^2 + (1 - p_a) (h + 1 / (2 beta))^2
 
-    With hard labels this is equation 17 of Azar et al. 2023, with beta for its tau, and with log-ratios per token as
-    TRL has them.
+    With hard labels this is equation 17 of Azar et al. 2023, with beta for its tau, and with log-ratios per token as in
+    TRL.
 
     Args:
         mean_logratio_margin: h = mean over a's tokens of log(pi/ref) - the same of b, shape `(batch,)`.

@@ -1,4 +1,4 @@
-"""A method of aligning a policy: what it is given, what it gives, and how people are told of it."""
+"""The interface of policy methods: what they receive and return, and how a training is described to people."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,15 +18,15 @@ S = TypeVar("S", bound=AlignmentSettings)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """What a method learns from.
+    """The material for a method.
 
     Attributes:
         policy: The policy to train, on its device.
         tokenizer: Its tokenizer.
-        reward_model: On its device.
+        reward_model: The reward model, on its device.
         rows: `ai_preferences` of the split `train`.
-        seed: Decides what the method draws itself.
-        reference: The reference policy on its device; None where it is the policy as it is now.
+        seed: The seed of the method's own draws.
+        reference: The reference policy on its device; None if it is the policy before training.
     """
 
     policy: Any
@@ -48,10 +48,10 @@ class Plan:
 
     Attributes:
         make_trainer: Makes the trainer from `trainers.training_arguments` and callbacks.
-        counts: What is trained on and what is left out, by name.
+        counts: Numbers of rows trained on and left out, by name.
         metrics: Further figures, by name.
-        figures: What each step is described by: a name, and its name in TRL's log.
-        guard: What stops the training at a checkpoint; None for nothing.
+        figures: The figures of each step: a name, and its name in TRL's log.
+        guard: The settings that can stop the training at a checkpoint; None for no guard.
     """
 
     make_trainer: "Callable[[Mapping[str, Any], Sequence[TrainerCallback]], Any]"
@@ -63,13 +63,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wording:
-    """How people are told of a training.
+    """The words that describe a training to people.
 
     Attributes:
-        trainer: Which trainer learns from what, in sentences.
-        learned_from: What the loss is taken over: "training pairs" or "training answers".
+        trainer: The trainer and what it learns from, in sentences.
+        learned_from: What the loss is averaged over: "training pairs" or "training answers".
         loss: The loss and its unit.
-        chance: The loss of a policy that knows nothing; None where no number says it.
+        chance: The loss of a policy that guesses; None if there is no such number.
     """
 
     trainer: str
@@ -80,12 +80,12 @@ class Wording:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method(Generic[S]):
-    """A method of aligning a policy; its module in `training.methods` names it `METHOD`.
+    """A policy method; its module in `training.methods` names it `METHOD`.
 
     Attributes:
         settings: Its section of `inputs/pipeline.yaml`; `method` there is the name of the method.
-        plan: Prepares the training. It may raise a TrainingError if there is nothing to learn from.
-        word: How people are told of a training with such settings.
+        plan: Prepares the training. Raises a TrainingError if there is nothing to learn from.
+        word: Describes a training with such settings to people.
     """
 
     settings: type[S]

@@ -1,4 +1,4 @@
-"""Preference rows as pairs of token ids, every drop and cut counted."""
+"""Encodes preference rows as pairs of token ids, and counts every dropped and cut row."""
 
 from array import array
 from collections.abc import Iterable, Sequence
@@ -24,11 +24,12 @@ class EncodedPairs:
     """Pairs ready for a trainer, in the order of the rows.
 
     Attributes:
-        dialogues: Answers a and b of the first pair, of the second, and so on; those of a pair have the same prompt.
-        p_a: The probability that a is the better one, of each pair.
-        num_dropped: Rows whose prompt alone fills the allowed length.
-        num_empty: Rows with an answer that has no token: no text came before it was cut at `max_new_tokens`.
-        num_cut: Pairs with an answer that was cut here, at the allowed length.
+        dialogues: Answers a and b of the first pair, of the second, and so on; both answers of a pair have the same
+            prompt.
+        p_a: For each pair, the probability that a is better.
+        num_dropped: Rows dropped because the prompt alone fills the allowed length.
+        num_empty: Rows dropped because an answer has no token: it was cut at `max_new_tokens` before any text.
+        num_cut: Pairs with an answer that was cut here, to the allowed length.
     """
 
     dialogues: Sequence[Dialogue]
@@ -42,7 +43,7 @@ class EncodedPairs:
 
 
 def read_answer(row: Row, side: str) -> AnsweredPrompt:
-    """Takes an answer out of a row of the `ai_preferences` table."""
+    """Reads an answer from a row of the `ai_preferences` table."""
     return AnsweredPrompt(
         prompt=row["prompt"], text=row[f"text_{side}"], finish_reason=row[f"finish_reason_{side}"]
     )
@@ -53,13 +54,13 @@ def encode_pairs(
 ) -> EncodedPairs:
     """Encodes rows of the `ai_preferences` table, with one row in memory at a time.
 
-    Both answers of a pair get the same prompt tokens: where an answer's first token would merge with the prompt's
-    last, the shorter common start counts as prompt for both (as in TRL's DPOTrainer).
+    Both answers of a pair get the same prompt tokens: if an answer's first token would merge with the prompt's last,
+    the shorter common start counts as the prompt for both (as in TRL's DPOTrainer).
 
     Args:
         tokenizer: A tokenizer with a chat template.
         rows: With `prompt`, `text_a`, `finish_reason_a`, the same of b, and `p_a`.
-        max_length: Most tokens of prompt and answer together.
+        max_length: The most tokens of prompt and answer together.
 
     Raises:
         ModelError: If the tokenizer has no chat template.
@@ -89,7 +90,7 @@ def require_training_rows(rows: Rows, *, what: str) -> None:
     """Refuses to train on nothing, or on held-out prompts.
 
     Raises:
-        TrainingError: If there are no rows, or one of them is of another split than `train`.
+        TrainingError: If there are no rows, or one of them is not in the split `train`.
     """
     num_rows = num_held_out = 0
     first = None
@@ -101,12 +102,12 @@ def require_training_rows(rows: Rows, *, what: str) -> None:
     if not num_rows:
         raise TrainingError(
             f"{what}: there are no training preferences.\n"
-            "  remedy: give more prompts or samples a prompt, or check why pairs were dropped"
+            "  remedy: add prompts or samples per prompt, or check why pairs were dropped"
         )
     if num_held_out:
         raise TrainingError(
             f"{what}: {num_held_out} of {num_rows} pairs belong to held-out prompts (first: {first}).\n"
-            "  remedy: give only pairs of the split `train`"
+            "  remedy: use only pairs of the split `train`"
         )
 
 

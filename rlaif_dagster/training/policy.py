@@ -1,4 +1,4 @@
-"""Aligning a policy by one of the methods, with the reward model as judge of checkpoints (`training.checkpoints`).
+"""Trains a policy by one of the methods; the reward model chooses the checkpoint (`training.checkpoints`).
 
 torch, transformers and trl are imported inside the functions.
 """
@@ -46,13 +46,13 @@ def train_policy(
         reward_model_path: The reward model's folder.
         rows: `ai_preferences` of the split `train`.
         settings: The method, and how to train.
-        seed: Decides the order of training, the adapters' first weights, and the answers that are sampled.
+        seed: Decides the order of training, the adapters' initial weights, and the sampled answers.
         device: Where to train.
         output: An empty folder for the policy.
-        scratch: A folder for temporary files, left as it was.
-        reference_policy_path: The reference policy; None for the policy that is started from.
-        restart: Where a training that is killed leaves what it needs to go on.
-        progress: Told the number of steps.
+        scratch: A folder for temporary files, which are removed.
+        reference_policy_path: The reference policy; None for the policy before training.
+        restart: Where a killed training leaves what it needs to continue.
+        progress: Called with the number of steps.
 
     Raises:
         ModelError: If a model cannot be opened.
@@ -143,12 +143,12 @@ def _save_chosen(
 def _keep_last_good(
     trainer: Any, keeper: "CheckpointCallback", tokenizer: Any, restart: Restart | None, *, dtype: str
 ) -> str:
-    """Writes the chosen checkpoint of a training that diverged beside its restart points, and says where."""
+    """Writes the chosen checkpoint of a diverged training beside its restart points, and returns where."""
     if restart is None or not keeper.chosen.step:
         return ""
     folder = restart.folder / "last_good"
     _save_chosen(trainer, keeper, tokenizer, folder, dtype=dtype)
-    return f"\n  kept: the policy after step {keeper.chosen.step}, in {folder}, until a training comes to its end"
+    return f"\n  kept: the policy after step {keeper.chosen.step}, in {folder}, until a training finishes"
 
 
 def _open_reference(path: Path, settings: AlignmentSettings, device: "torch.device") -> Any:

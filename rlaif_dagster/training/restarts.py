@@ -1,4 +1,4 @@
-"""Restart points: from where a training that was killed goes on, to the same weights."""
+"""Restart points, from which a killed training continues and reaches the same weights."""
 
 import re
 import tempfile
@@ -13,18 +13,18 @@ from filelock import FileLock, Timeout
 from rlaif_dagster.removal import refuse_links, remove_folder
 
 _WHOLE: Final = "whole"
-"""An empty file in a restart point that was written to its end."""
+"""An empty file in a completely written restart point."""
 
 _NAME: Final = re.compile(r"[0-9a-f]{12}")
-"""How the folder of a training is named: by a short digest."""
+"""The name of a training's folder: a short digest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restart:
-    """From where a training that was killed goes on, to the same weights.
+    """Where a killed training continues, to reach the same weights.
 
     Attributes:
-        folder: A folder of this training alone, which outlives a crash, named by 12 hex digits. It is removed when
+        folder: A folder used only by this training, which survives a crash, named by 12 hex digits. It is removed when
             training has ended.
         every_steps: Optimiser steps from one restart point to the next.
         held: If True, another process holds the folder for this one, and removes it.
@@ -37,13 +37,13 @@ class Restart:
 
 @contextmanager
 def hold_workspace(scratch: Path, restart: Restart | None = None) -> Iterator[Path]:
-    """The folder that a training writes to: a temporary one inside `scratch`, or that of its restart points.
+    """Opens the folder that a training writes to: a temporary one inside `scratch`, or that of its restart points.
 
-    When training has ended, the restart points are removed, and with them those of other trainings of this asset that
-    nobody is at work on.
+    When training has ended, the restart points are removed, and so are those of other trainings of this asset that no
+    process is using.
 
     Raises:
-        StorageError: If the folder of the restart points, or a folder of the project that it lies in, is a link.
+        StorageError: If the folder of the restart points, or a project folder above it, is a link.
     """
     if restart is None:
         scratch.mkdir(parents=True, exist_ok=True)
@@ -66,12 +66,12 @@ def hold_workspace(scratch: Path, restart: Restart | None = None) -> Iterator[Pa
 
 
 def mark_whole(point: Path) -> None:
-    """Says that a restart point is written to its end."""
+    """Marks a restart point as completely written."""
     (point / _WHOLE).touch()
 
 
 def find_restart_point(folder: Path) -> str | None:
-    """The newest restart point in a training's folder that was written to its end."""
+    """Finds the newest complete restart point in a training's folder."""
     points = [path.parent for path in folder.glob(f"checkpoint-*/{_WHOLE}")]
     return str(max(points, key=lambda path: int(path.name.rpartition("-")[2]))) if points else None
 

@@ -1,4 +1,4 @@
-"""What training a policy reports."""
+"""The results of training a policy."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -20,12 +20,12 @@ class CheckpointAnswer:
 
     Attributes:
         prompt: The training prompt.
-        index: Which answer to it, from 0; it has the same seed at every checkpoint.
+        index: The 0-based index of the answer; it has the same seed at every checkpoint.
         text: The answer.
         num_tokens: Its length in tokens.
         finish_reason: How it ended.
         reward: Its score by the reward model.
-        kl: What it adds to `PolicyCheckpoint.kl_k3`, of which it is one term of the mean.
+        kl: Its term of the mean `PolicyCheckpoint.kl_k3`.
     """
 
     prompt: str
@@ -42,13 +42,13 @@ class PolicyCheckpoint:
     """The policy's own answers to fixed training prompts after a number of steps.
 
     Attributes:
-        step: Steps trained; 0 is the policy that training starts from.
+        step: Number of training steps; 0 is the policy before training.
         mean_reward: The reward model's mean score of the answers.
-        kl_k1: KL to the reference policy, nats a response; see `training.kl.KlEstimate`.
-        kl_k3: The same by the estimator of lower variance.
+        kl_k1: KL to the reference policy, nats per response; see `training.kl.KlEstimate`.
+        kl_k3: The same, by the estimator with lower variance.
         mean_num_tokens: Mean length of the answers in tokens.
         answers: The answers, at every checkpoint in the same order.
-        disagreement: Mean spread of an ensemble's scores of an answer; 0 for a single reward model.
+        disagreement: Mean standard deviation of an ensemble's scores of an answer; 0 for a single reward model.
     """
 
     step: int
@@ -65,11 +65,11 @@ class PolicyResult:
     """An aligned policy.
 
     Attributes:
-        counts: What it was trained on and what was left out, by name.
+        counts: Numbers of rows trained on and left out, by name.
         metrics: Further figures of the method, by name.
         steps: Each step's number from 1, its mean loss and the method's own figures.
         checkpoints: The base policy (step 0), then each checkpoint.
-        chosen_step: The checkpoint that was kept; 0 where none is better than the base policy's own weights.
+        chosen_step: The checkpoint that was kept; 0 if no checkpoint was chosen.
         stopped: Why training ended before its last step, or None.
     """
 
@@ -94,7 +94,7 @@ def tabulate_checkpoints(
         for answer in sorted(checkpoint.answers, key=lambda one: (prompt_ids[one.prompt], one.index)):
             prompt_id = prompt_ids[answer.prompt]
             told = asdict(answer)
-            del told["prompt"]  # which may be private, and a policy is given away
+            del told["prompt"]  # prompts may be private, and a policy is published
             yield {
                 "step": checkpoint.step,
                 "prompt_id": prompt_id,
@@ -106,7 +106,7 @@ def tabulate_checkpoints(
 
 
 def checkpoints_schema() -> "pa.Schema":
-    """The columns of the table of answers at checkpoints; an answer said twice to a prompt has one `response_id`."""
+    """The columns of the table of answers at checkpoints; equal answers to a prompt have one `response_id`."""
     import pyarrow as pa
 
     columns = {

@@ -1,4 +1,4 @@
-"""Training a reward model: a language model with a scalar head, by the soft Bradley-Terry loss; or an ensemble.
+"""Trains a reward model, or an ensemble: a language model with a scalar head, by the soft Bradley-Terry loss.
 
 torch, transformers and trl are imported inside the functions.
 """
@@ -54,8 +54,8 @@ class RewardModelResult:
         num_pairs: Pairs trained on.
         num_dropped: Pairs left out because their prompt alone fills `max_length`.
         num_empty: Pairs left out because an answer has no token.
-        num_cut: Pairs with an answer cut at `max_length`.
-        steps: The course of training, of an ensemble's first model.
+        num_cut: Pairs with an answer cut to `max_length`.
+        steps: The training steps; for an ensemble, those of its first model.
         train: Agreement with the labels that it was trained on.
         held_out: Agreement with the labels of held-out prompts.
     """
@@ -86,15 +86,15 @@ def train_reward_model(
 
     Args:
         base_path: The model to start from.
-        rows: `ai_preferences` of the split `train`, near ties included: their soft label says so.
+        rows: `ai_preferences` of the split `train`, including near ties, whose soft label is close to 0.5.
         held_out_rows: `ai_preferences` of the split `eval`; never trained on.
         settings: How to train.
-        seed: Decides the head's first weights and the order of pairs.
+        seed: Decides the head's initial weights and the order of pairs.
         device: Where to train.
-        output: An empty folder for the model; an ensemble's further ones stand in `member_2` and so on inside it.
-        scratch: A folder for temporary files, left as it was.
-        restart: Where a training that is killed leaves what it needs to go on.
-        progress: Told the number of steps.
+        output: An empty folder for the model; an ensemble's further models are in `member_2` and so on inside it.
+        scratch: A folder for temporary files, which are removed.
+        restart: Where a killed training leaves what it needs to continue.
+        progress: Called with the number of steps.
 
     Raises:
         ModelError: If the base cannot be opened.
@@ -118,7 +118,7 @@ def train_reward_model(
             for number in range(1, settings.ensemble + 1)
         ]
     counts, steps = trained[0]
-    gc.collect()  # a trainer is a ring of references: its pairs would stay while all texts are encoded once more
+    gc.collect()  # a trainer has reference cycles: its pairs would stay in memory while all texts are encoded again
     train, held_out = (
         evaluate_reward_model(
             output, some, device=device, batch_size=settings.batch_size, max_length=settings.max_length
@@ -151,7 +151,7 @@ def _train_member(
 
     from rlaif_dagster.training import examples, trainers
 
-    set_seed(trainers.trainer_seed(seed))  # the head's first weights are drawn while the model is opened
+    set_seed(trainers.trainer_seed(seed))  # the head's initial weights are drawn while the model is opened
     model, tokenizer = open_reward_model(base_path, dtype=trainers.loading_dtype(settings))
     encoded = encode_pairs(tokenizer, rows, max_length=settings.max_length)
     if not len(encoded):

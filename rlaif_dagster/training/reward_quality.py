@@ -1,6 +1,6 @@
-"""What a reward model is worth on held-out pairs: accuracy, calibration, and how much of it is answer length.
+"""Measures a reward model on held-out pairs: accuracy, calibration, and how much answer length explains.
 
-Every figure is about pairs whose label decides (no near tie), and has the prompt as the cluster of its interval.
+Every figure uses pairs with a decided label (no near tie), and its interval is clustered by prompt.
 """
 
 import math
@@ -18,7 +18,7 @@ CHANCE = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecidedPair:
-    """What is measured of a pair whose label decides.
+    """The facts about a pair with a decided label.
 
     Attributes:
         prompt_id: Its prompt.
@@ -34,10 +34,10 @@ class DecidedPair:
 
 
 def require_decided(rows: Iterable[Row]) -> list[DecidedPair]:
-    """The pairs whose label decides, of rows of `ai_preferences`.
+    """Collects the pairs with a decided label from rows of `ai_preferences`.
 
     Raises:
-        TrainingError: If there is none, so that an accuracy could not be measured.
+        TrainingError: If there is none, so that accuracy cannot be measured.
     """
     decided = [
         DecidedPair(
@@ -51,14 +51,14 @@ def require_decided(rows: Iterable[Row]) -> list[DecidedPair]:
     ]
     if not decided:
         raise TrainingError(
-            "reward_model: no held-out pair has a label that decides, so its accuracy cannot be measured.\n"
+            "reward_model: every held-out pair is a near tie, so the accuracy cannot be measured.\n"
             "  remedy: add prompts, raise prompts.eval_fraction, or lower preferences.near_tie_margin"
         )
     return decided
 
 
 def measure_accuracy(decided: Sequence[DecidedPair], margins: Sequence[float]) -> dict[str, JsonValue]:
-    """Held-out accuracy, beside the rule "the longer answer is better".
+    """Measures held-out accuracy, and that of the rule "the longer answer is better".
 
     Args:
         decided: Held-out pairs.
@@ -72,15 +72,15 @@ def measure_accuracy(decided: Sequence[DecidedPair], margins: Sequence[float]) -
 
 
 def measure_quality(decided: Sequence[DecidedPair], margins: Sequence[float]) -> dict[str, JsonValue]:
-    """Calibration, and what length has to do with it; arguments as in `measure_accuracy`.
+    """Measures calibration and the effect of length; arguments as in `measure_accuracy`.
 
-    `ece` and `brier` are those of sigmoid(score difference) against the label's answer; `temperature` is what the
-    scores would have to be divided by to fit the soft labels best (above 1: too sure). Lengths are in characters.
+    `ece` and `brier` compare sigmoid(score difference) with the label's answer. `temperature` is the divisor of the
+    scores that fits the soft labels best (above 1: too sure). Lengths are in characters.
     """
     from rlaif_dagster.judge_quality.calibration import SoftLabel, measure_calibration
 
     labels = [
-        # As if a were always the preferred answer: calibration treats both sides alike.
+        # As if a were always the preferred answer: calibration treats both sides equally.
         SoftLabel(cluster=pair.prompt_id, p_a=(1 + math.tanh(margin / 2)) / 2, gold_a=True)
         for pair, margin in zip(decided, margins, strict=True)
     ]
@@ -97,9 +97,9 @@ def measure_quality(decided: Sequence[DecidedPair], margins: Sequence[float]) ->
 
 
 def balance_lengths(decided: Sequence[DecidedPair], margins: Sequence[float]) -> Estimate | None:
-    """Accuracy if the preferred answer were the longer one in every second pair; None where it always or never is.
+    """Estimates accuracy if the preferred answer were the longer one in half of the pairs; None if one kind is missing.
 
-    The mean of the accuracies of the two kinds of pair. A model that goes by length alone, in either direction, has one
+    It is the mean of the accuracies of both kinds of pair. A model that uses only length, in either direction, has one
     half. The interval is that of the linearised mean, with the number of pairs of each kind taken as fixed.
     """
     won, excess = _share_won(margins), _excess_lengths(decided)
@@ -120,12 +120,12 @@ def balance_lengths(decided: Sequence[DecidedPair], margins: Sequence[float]) ->
 
 
 def explain_by_length(accuracy: float, balanced: float) -> float | None:
-    """The share of the accuracy over chance that is gone when lengths are balanced; None at or under chance."""
+    """Computes the share of the accuracy above chance that balancing lengths removes; None at or below chance."""
     return None if accuracy <= CHANCE else 1 - (balanced - CHANCE) / (accuracy - CHANCE)
 
 
 def fit_temperature(margins: Sequence[float], labels: Sequence[float]) -> float:
-    """Fits the T that makes the cross-entropy of sigmoid(margin / T) against soft labels smallest.
+    """Fits the T that minimises the cross-entropy of sigmoid(margin / T) against soft labels.
 
     Guo et al. 2017, section 4.2, with soft labels; between e^-4 and e^4.
 

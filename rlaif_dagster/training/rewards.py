@@ -1,4 +1,4 @@
-"""Rewards: what a reward model gives to answers, and how well its choices agree with labels.
+"""Rewards: a reward model's scores of answers, and how well its choices agree with labels.
 
 torch and transformers are imported inside the functions.
 """
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 
 MEMBER: Final = "member_"
-"""How the folders of an ensemble's further models begin; their number follows."""
+"""The prefix of the folders of an ensemble's further models; a number follows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardEvaluation:
-    """How a reward model's choices agree with labels, over pairs whose label decides (no near tie).
+    """How a reward model's choices agree with labels, over pairs with a decided label (no near tie).
 
     Attributes:
-        num_pairs: Pairs judged.
-        num_near_ties: Pairs left out, since their label does not decide.
+        num_pairs: Number of pairs compared.
+        num_near_ties: Pairs left out because their label is a near tie.
         num_correct: Pairs in which the preferred answer has the higher reward; an equal reward counts half.
         num_longer_wins: The same for the rule "the answer with more characters is better".
-        margins: reward(preferred) - reward(other), one a pair, in the order of the rows.
+        margins: reward(preferred) - reward(other), one per pair, in the order of the rows.
         disagreement: Mean standard deviation of an ensemble's scores of an answer; 0 for a single model.
     """
 
@@ -54,14 +54,14 @@ class RewardEvaluation:
 
     @property
     def mean_margin(self) -> float | None:
-        """Mean margin, in the units of the reward (log-odds), or None without pairs."""
+        """Mean margin, in the unit of the reward (log-odds), or None without pairs."""
         return sum(self.margins) / self.num_pairs if self.num_pairs else None
 
 
 def open_reward_model(
     folder: Path, *, dtype: str, use: Use = REWARD_BASE
 ) -> "tuple[Any, PreTrainedTokenizerBase]":
-    """Opens a sequence classifier with one output; over a language model, its head starts from the global seed.
+    """Opens a sequence classifier with one output; for a language model, its head is drawn from the global seed.
 
     Args:
         folder: A model folder: a reward model, or a causal language model to make one from.
@@ -112,7 +112,7 @@ class RewardModel:
     def score(
         self, answers: Iterable[AnsweredPrompt], *, batch_size: int = 64, max_length: int | None = None
     ) -> RewardScores:
-        """Scores answers, taken one by one; one longer than `max_length` or the context is cut.
+        """Scores answers; one longer than `max_length` or the context is cut.
 
         Raises:
             ModelError: If the tokenizer has no chat template.
@@ -132,7 +132,7 @@ class RewardModel:
 
 
 def list_members(folder: Path) -> list[Path]:
-    """The folders of an ensemble's models: the folder itself, then `member_2` and so on inside it."""
+    """Lists the folders of an ensemble's models: the folder itself, then `member_2` and so on inside it."""
     others = folder.glob(f"{MEMBER}*")
     return [folder, *sorted(others, key=lambda path: int(path.name.removeprefix(MEMBER)))]
 
@@ -149,7 +149,7 @@ def score_responses(
     """Scores answers with the reward model in a folder; see `RewardModel.score`.
 
     Returns:
-        One reward an answer, in their order; differences of rewards are log-odds of being preferred.
+        One reward per answer, in order; differences of rewards are log-odds of being preferred.
 
     Raises:
         ModelError: If the model cannot be opened or has no chat template.
@@ -173,7 +173,7 @@ def score_dialogues(
         tokenizer: Its tokenizer.
         dialogues: Any number.
         batch_size: Dialogues scored at once.
-        max_length: Most tokens of a dialogue; None for what the context holds.
+        max_length: The most tokens of a dialogue; None for the model's context.
     """
     import torch
 

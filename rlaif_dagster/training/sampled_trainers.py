@@ -1,4 +1,4 @@
-"""TRL's online trainers on answers that are sampled as everywhere else. Needs torch and trl: import it lazily."""
+"""TRL's online trainers with this package's sampling. Needs torch and trl: import it lazily."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ from rlaif_dagster.training.trainers import QuietTrainer, require_finite_weights
 
 
 class EpochOrder(Sampler[int]):
-    """TRL's order of prompts, which each epoch draws from its own number: one that goes on there finds it again."""
+    """TRL's order of prompts. Each epoch draws it from its own number, so a restarted training gets the same order."""
 
     def __init__(self, sampler: Any) -> None:
         self._sampler = sampler
@@ -26,23 +26,23 @@ class EpochOrder(Sampler[int]):
         return len(self._sampler)
 
     def set_epoch(self, epoch: int) -> None:
-        """Says which epoch comes next."""
+        """Sets the next epoch."""
         self._sampler.generator.manual_seed(derive_seed(self._sampler.seed, "epoch", epoch))
 
 
 class SampledTrainer(QuietTrainer):
-    """What TRL's online trainers have here: answers are sampled as everywhere else (`decoding`).
+    """Common part of the online trainers: answers are sampled as everywhere in this package (`decoding`).
 
-    Each answer has a seed of its own, by step and place, so no generator's state decides it. Prompts are plain texts.
+    Each answer has its own seed, from step and index, so it depends on no generator's state. Prompts are plain texts.
     """
 
     takes_shards = False
 
     def hold_to(self, reference: Any) -> None:
-        """Takes another reference policy than the policy that training starts from, which is TRL's.
+        """Sets another reference policy than TRL's, which is the policy before training.
 
         Args:
-            reference: On its device; its head is changed as TRL changes that of its own.
+            reference: The reference policy, on its device; its head is changed as TRL changes its own.
         """
         trainer: Any = self
         add_fused_lm_head(reference, temperature=trainer.temperature)
@@ -83,14 +83,14 @@ class SampledTrainer(QuietTrainer):
 
 
 class SampledRlooTrainer(SampledTrainer, RLOOTrainer):
-    """TRL's RLOOTrainer on answers sampled here."""
+    """TRL's RLOOTrainer with this package's sampling."""
 
     def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any) -> list[list[int]]:
         return self._answer(prompt_ids)
 
 
 class SampledGrpoTrainer(SampledTrainer, GRPOTrainer):
-    """TRL's GRPOTrainer on answers sampled here."""
+    """TRL's GRPOTrainer with this package's sampling."""
 
     def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any) -> tuple[list[list[int]], None]:
         return self._answer(prompt_ids), None

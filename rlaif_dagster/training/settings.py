@@ -1,4 +1,4 @@
-"""Settings of the reward model, and what every method of aligning a policy takes (its own: `training.methods`)."""
+"""Settings of the reward model, and those that all policy methods share (a method's own: `training.methods`)."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ class LoraSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     r: int = Field(default=16, ge=1)
-    """Rank of the adapters."""
+    """The rank of the adapters."""
     alpha: int = Field(default=32, ge=1)
     """The adapters' output is scaled by alpha / r."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -20,24 +20,24 @@ class LoraSettings(BaseModel):
 
 
 class OptimizerSettings(BaseModel):
-    """What every trainer takes: AdamW with a linear schedule, and precision."""
+    """Settings of every trainer: AdamW with a linear schedule, and precision."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
     warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises linearly; afterwards it falls linearly to 0."""
+    """The share of steps in which the learning rate rises linearly; afterwards it falls linearly to 0."""
     num_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """Passes over the pairs, unless `max_steps` is given."""
+    """The number of passes over the pairs, unless `max_steps` is set."""
     max_steps: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=16, ge=1)
-    """Pairs a step on one device."""
+    """The number of pairs per step on one device."""
     gradient_accumulation_steps: int = Field(default=1, ge=1)
-    """Batches whose gradients are summed before a step."""
+    """The number of batches whose gradients are summed before a step."""
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     max_grad_norm: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     max_length: int = Field(default=1024, ge=2)
-    """Tokens of prompt and answer; a longer answer is cut at its end, a longer prompt drops the pair."""
+    """The most tokens of prompt and answer; a longer answer is cut, a pair with a longer prompt is dropped."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """`bfloat16` trains in mixed precision and saves weights in bfloat16."""
     gradient_checkpointing: bool = False
@@ -49,51 +49,51 @@ class RewardModelSettings(OptimizerSettings):
     """A reward model: a scalar head on a language model, trained by the soft Bradley-Terry loss."""
 
     base: str = "base_policy"
-    """`base_policy`, or a model named as in `base_policy.model`, to start from."""
+    """The model to start from: `base_policy`, or a model named as in `base_policy.model`."""
     revision: str | None = None
-    """The commit of `base`, where that is a Hugging Face id."""
+    """The commit of `base`, if that is a Hugging Face id."""
     learning_rate: float = Field(default=1e-5, gt=0, allow_inf_nan=False)
-    """A model of a million parameters wants about 1e-3; large ones 1e-6 to 1e-5, with LoRA up to 1e-4."""
+    """A model with a million parameters needs about 1e-3; large ones 1e-6 to 1e-5, with LoRA up to 1e-4."""
     num_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     batch_size: int = Field(default=32, ge=1)
     margin: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """By how much a sure label's answers have to be apart before the loss is content; a less sure one's by less."""
+    """How far apart the loss pushes the rewards of a pair with a certain label; less for a less certain label."""
     ensemble: int = Field(default=1, ge=1)
-    """Models, each from a seed of its own; the score is their mean, and how they differ their disagreement."""
+    """The number of models, each with its own seed; the score is their mean, and their spread is the disagreement."""
 
 
 class AlignmentSettings(OptimizerSettings):
-    """What every method of aligning a policy takes beside the optimizer: how its checkpoints are measured."""
+    """Settings of every policy method besides the optimizer: how its checkpoints are measured."""
 
     learning_rate: float = Field(default=1e-6, gt=0, allow_inf_nan=False)
-    """A model of a million parameters wants about 3e-4; large ones 1e-7 to 1e-5."""
+    """A model with a million parameters needs about 3e-4; large ones 1e-7 to 1e-5."""
     checkpoint_steps: int = Field(default=50, ge=1)
-    """Every so many steps the policy is sampled and scored by the reward model; the earliest such step
-    that is not shown to be worse than the best is kept."""
+    """The policy is sampled and scored by the reward model after every so many steps; the earliest checkpoint that is
+    not significantly worse than the best is kept."""
     checkpoint_prompts: int = Field(default=48, ge=1)
-    """Training prompts answered at each checkpoint (fewer if there are fewer)."""
+    """How many training prompts are answered at each checkpoint (fewer if there are fewer)."""
     checkpoint_samples: int = Field(default=1, ge=1)
-    """Answers to each of them."""
+    """How many answers to each of these prompts."""
     max_new_tokens: int = Field(default=64, ge=1)
-    """Longest answer at a checkpoint, and of the answers that a method learns from."""
+    """The longest answer, in tokens, at a checkpoint and in the training of a method that samples."""
 
 
 class HeldSettings(AlignmentSettings):
-    """What the methods take that hold a policy to a reference policy."""
+    """Settings of the methods that keep a policy close to a reference policy."""
 
     reference: Literal["previous", "base"] = "previous"
-    """The reference policy of a later round: the one that the round started from, or that of the first round."""
+    """The reference policy of a later round: the policy that the round started from, or that of the first round."""
 
 
 class GuardSettings(BaseModel):
-    """What stops a policy that games its reward model: signs that need no ground truth."""
+    """What stops a policy that exploits its reward model: signs that need no ground truth."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     max_length_ratio: float | None = Field(default=2.0, gt=1, allow_inf_nan=False)
-    """Mean tokens of an answer against the base policy's, upwards or downwards; null does not look."""
+    """The largest factor between mean answer lengths of policy and base policy, up or down; null disables the check."""
     max_disagreement_ratio: float | None = Field(default=3.0, gt=1, allow_inf_nan=False)
-    """Mean spread of an ensemble's scores against that on the base policy's answers; null does not look."""
+    """The largest ratio of an ensemble's disagreement to that on base answers; null disables the check."""
 
 
 class LaunchSettings(BaseModel):
@@ -102,6 +102,6 @@ class LaunchSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     num_processes: int = Field(default=1, ge=1)
-    """Gradients are summed over them, so another number gives other low bits: part of a recipe where it is not 1."""
+    """The number of processes. It changes low bits of gradients, so it is part of a recipe if it is not 1."""
     config_file: str | None = None
     """A config file of accelerate inside the project, for FSDP or DeepSpeed."""

@@ -1,6 +1,6 @@
-"""Weights that are sharded over processes (FSDP), and how they are had whole. Needs torch and accelerate.
+"""Handles weights that are sharded over processes (FSDP), and gathers them. Needs torch and accelerate.
 
-Known trade-off (accepted): while a policy is measured or saved, each process holds all of its weights.
+Known trade-off (accepted): while a policy is measured or saved, each process has all of its weights in memory.
 """
 
 import os
@@ -21,41 +21,41 @@ _REMEDY: Final = "  remedy: in the file that `launch.config_file` names, "
 
 
 def take_up_sharding(trainer: Any) -> None:
-    """Tells a trainer on a CPU of FSDP, which accelerate takes up on accelerators only; refuses what is not known here.
+    """Enables FSDP for a trainer on a CPU, where accelerate does not; refuses unsupported options.
 
     Raises:
-        TrainingError: If the config file asks for what is not known here, or the method takes no sharded weights.
+        TrainingError: If the config file asks for something unsupported, or the method cannot use sharded weights.
     """
     state = trainer.accelerator.state
     wanted = FullyShardedDataParallelPlugin() if _asks_for("FSDP") else None
     if _asks_for("DEEPSPEED") and state.device.type == "cpu":
-        raise TrainingError(f"DeepSpeed does not train on a CPU here.\n{_REMEDY}ask for FSDP")
+        raise TrainingError(f"DeepSpeed is not supported on a CPU.\n{_REMEDY}set FSDP")
     if trainer.is_deepspeed_enabled and state.deepspeed_plugin.zero_stage > _MAX_ZERO_STAGE:
         raise TrainingError(
-            f"DeepSpeed's stage {state.deepspeed_plugin.zero_stage} shards weights, which are had whole here only of "
-            f"FSDP.\n{_REMEDY}set `zero_stage: {_MAX_ZERO_STAGE}`, or ask for FSDP"
+            f"DeepSpeed's stage {state.deepspeed_plugin.zero_stage} shards weights, which is supported only with "
+            f"FSDP.\n{_REMEDY}set `zero_stage: {_MAX_ZERO_STAGE}`, or use FSDP"
         )
     if wanted is None:
         return
     if wanted.fsdp_version != _FSDP:
         raise TrainingError(
-            f"FSDP {wanted.fsdp_version} is asked for, and only FSDP {_FSDP} is known here.\n"
+            f"FSDP {wanted.fsdp_version} is not supported, only FSDP {_FSDP} is.\n"
             f"{_REMEDY}set `fsdp_version: {_FSDP}`"
         )
     if "SHARDED" not in str(wanted.state_dict_type):
         raise TrainingError(
-            f"FSDP is to keep restart points as {wanted.state_dict_type}, and only sharded ones are known here.\n"
+            f"FSDP restart points of type {wanted.state_dict_type} are not supported, only sharded ones are.\n"
             f"{_REMEDY}set `fsdp_state_dict_type: SHARDED_STATE_DICT`"
         )
     if not trainer.takes_shards:
         raise TrainingError(
-            f"a policy that samples as it learns cannot have sharded weights here.\n{_REMEDY}ask for no FSDP, or set "
-            "`policy.method` to one that does not, such as dpo"
+            f"a policy that samples during training cannot have sharded weights.\n{_REMEDY}switch FSDP off, or set "
+            "`policy.method` to dpo or best_of_n"
         )
     if state.mixed_precision != "no" or hasattr(trainer.model, "peft_config"):
         raise TrainingError(
-            "sharded weights are known here in float32 and without adapters only.\n"
-            "  remedy: set `dtype: float32` and `lora: null`, or ask for no FSDP"
+            "sharded weights are supported only in float32 and without adapters.\n"
+            "  remedy: set `dtype: float32` and `lora: null`, or switch FSDP off"
         )
     if not trainer.is_fsdp_enabled:
         state.distributed_type, state.fsdp_plugin = DistributedType.FSDP, wanted
@@ -64,9 +64,9 @@ def take_up_sharding(trainer: Any) -> None:
 
 @contextmanager
 def whole_weights(model: Any) -> Iterator[None]:
-    """Inside, each process holds all weights of a sharded model, and may compute with it by itself.
+    """Inside the context, each process has all weights of a sharded model, and can compute with it alone.
 
-    What is written to the weights inside is not kept. Other models stay as they are. All processes enter and leave.
+    Changes of the weights inside are lost. Other models are unchanged. All processes must enter and leave.
     """
     shards = [module for module in model.modules() if isinstance(module, FSDPModule)]
     frees = [_frees_after_forward(module) for module in shards]
@@ -82,7 +82,7 @@ def whole_weights(model: Any) -> Iterator[None]:
 
 
 def read_whole_weights(model: Any) -> dict[str, torch.Tensor] | None:
-    """The weights of a sharded model as its folder holds them, inside `whole_weights`; None of another model."""
+    """Reads the weights of a sharded model for its folder, inside `whole_weights`; None for another model."""
     if not any(isinstance(module, FSDPModule) for module in model.modules()):
         return None
     passing = get_non_persistent_buffers(model, recurse=True, fqns=True)

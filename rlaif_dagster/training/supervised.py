@@ -1,4 +1,4 @@
-"""Supervised fine-tuning of a policy on given answers, by TRL's SFTTrainer.
+"""Fine-tunes a policy on given answers, by TRL's SFTTrainer.
 
 torch, transformers and trl are imported inside the functions.
 """
@@ -31,7 +31,7 @@ class SupervisedResult:
         num_answers: Answers trained on.
         num_dropped: Answers left out because the prompt alone is longer than `max_length`.
         num_empty: Answers left out because they have no token.
-        num_cut: Answers cut at `max_length`.
+        num_cut: Answers cut to `max_length`.
         losses: Mean loss of each step's batch, nats per token of the answers.
     """
 
@@ -47,10 +47,10 @@ class EncodedAnswers:
     """Answers ready for SFTTrainer.
 
     Attributes:
-        rows: `input_ids`, and `labels` that leave the prompt out.
+        rows: `input_ids`, and `labels` without the prompt.
         num_dropped: Answers left out because the prompt alone is longer than allowed.
-        num_empty: Answers that have no token: no text came before they were cut at `max_new_tokens`.
-        num_cut: Answers cut here, at the allowed length.
+        num_empty: Answers that have no token: they were cut at `max_new_tokens` before any text.
+        num_cut: Answers cut here, to the allowed length.
     """
 
     rows: list[dict[str, list[int]]]
@@ -62,7 +62,7 @@ class EncodedAnswers:
 def encode_answers(
     tokenizer: "PreTrainedTokenizerBase", answers: Sequence[AnsweredPrompt], *, max_length: int
 ) -> EncodedAnswers:
-    """Encodes answers; a longer answer is cut, a longer prompt drops it."""
+    """Encodes answers; a longer answer is cut, an answer to a longer prompt is dropped."""
     dialogues = encode_dialogues(tokenizer, answers)
     fitting = [dialogue for dialogue in dialogues if len(dialogue.prompt_ids) < max_length]
     written = [dialogue for dialogue in fitting if dialogue.completion_ids]
@@ -122,18 +122,18 @@ def train_supervised_policy(
 ) -> SupervisedResult:
     """Fine-tunes a policy on answers and writes its folder, which `AutoModelForCausalLM` opens.
 
-    The loss is the cross-entropy over the tokens of the answers; prompts are only read.
+    The loss is the cross-entropy over the tokens of the answers; prompts are only context.
 
     Args:
         policy_path: The policy to start from.
-        answers: What is learned, each with its prompt.
+        answers: The answers to learn, each with its prompt.
         settings: How to train.
-        seed: Decides the order of the rows and the adapters' first weights.
+        seed: Decides the order of the rows and the adapters' initial weights.
         device: Where to train.
         output: An empty folder for the policy.
-        scratch: A folder for temporary files, left as it was.
-        restart: Where a training that is killed leaves what it needs to go on.
-        progress: Told the number of steps.
+        scratch: A folder for temporary files, which are removed.
+        restart: Where a killed training leaves what it needs to continue.
+        progress: Called with the number of steps.
 
     Raises:
         ModelError: If the model cannot be opened.
@@ -146,7 +146,7 @@ def train_supervised_policy(
     if not encoded.rows:
         raise TrainingError(
             f"supervised_policy: none of the {len(answers)} answers is left to train on.\n"
-            "  remedy: raise `revision.training.max_length`, or see why nothing was revised in `revised_responses`"
+            "  remedy: raise `revision.training.max_length`, or check in `revised_responses` why nothing was revised"
         )
     with trainers.trainer_workspace(scratch, restart) as folder:
         trainer = make_sft_trainer(

@@ -1,7 +1,7 @@
 """TRL's trainers with soft labels, and how they are run. Needs torch and trl: import it lazily.
 
-Each trainer differs from TRL's in the loss (a function of `training.losses`), and in taking pairs that are encoded
-already (`training.examples`). Answers a and b stand where TRL expects `chosen` and `rejected`; `p_a` says how much a is
+Each trainer differs from TRL's in its loss (a function of `training.losses`), and in accepting encoded pairs
+(`training.examples`). Answers a and b are passed as TRL's `chosen` and `rejected`; `p_a` says how much a is
 preferred.
 """
 
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 
 
 def trainer_seed(seed: int) -> int:
-    """The seed as transformers takes it: it also seeds numpy, which has 32 bits for it."""
+    """Converts a seed for transformers, which also seeds numpy and so accepts 32 bits."""
     return seed % 2**32
 
 
 class QuietTrainer:
-    """What all trainers have: they stop when the loss is no number, call nobody, and write no model card."""
+    """Base of all trainers: they stop if the loss is not finite, send no telemetry, and write no model card."""
 
     state: TrainerState
     accelerator: Any
@@ -60,10 +60,10 @@ class QuietTrainer:
         take_up_sharding(self)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """One batch forwards and backwards; its loss has to be finite."""
+        """Runs one batch forwards and backwards; its loss must be finite."""
         trl: Any = super()  # a trainer of TRL
         loss: torch.Tensor = trl.training_step(*args, **kwargs)
-        losses: torch.Tensor = self.accelerator.gather(loss)  # all processes go on, or none does
+        losses: torch.Tensor = self.accelerator.gather(loss)  # all processes continue, or none does
         if not torch.isfinite(losses).all():
             raise DivergedError(float(losses.sum()), self.state.global_step + 1)
         return loss
@@ -90,7 +90,7 @@ class SoftRewardTrainer(QuietTrainer, RewardTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """The mean loss of a batch; rewards of all a, then of all b, stand in one forward pass."""
+        """Computes the mean loss of a batch, in one forward pass over all answers a, then all answers b."""
         p_a = inputs["p_a"]
         outputs = model(
             input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
@@ -148,17 +148,17 @@ class PlainSftTrainer(QuietTrainer, SFTTrainer):
 
 
 class ProgressCallback(TrainerCallback):
-    """Passes the number of steps done on to a `Progress`, and marks what was saved as whole; the last callback."""
+    """Reports the number of steps to a `Progress`, and marks saved restart points as complete; the last callback."""
 
     def __init__(self, what: str, progress: Progress) -> None:
         self._what, self._progress = what, progress
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """After each optimiser step."""
+        """Runs after each optimiser step."""
         self._progress(self._what, state.global_step, state.max_steps)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """After everything else of a restart point is written, by every process."""
+        """Runs after everything else of a restart point is written, in every process."""
         PartialState().wait_for_everyone()
         mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
@@ -180,7 +180,7 @@ def open_policy_to_train(
 
 
 def loading_dtype(settings: OptimizerSettings) -> str:
-    """The precision of the weights in training: low only under adapters, which are float32 themselves."""
+    """Returns the precision of the weights in training: low only under adapters, which are float32 themselves."""
     return settings.dtype if settings.lora is not None else "float32"
 
 
@@ -192,9 +192,9 @@ def training_arguments(
     output_dir: str,
     restart: Restart | None = None,
 ) -> dict[str, Any]:
-    """What every trainer is configured with: nothing left to chance, restart points if asked for.
+    """Configures a trainer: everything deterministic, with restart points if requested.
 
-    Curves go to TensorBoard where the environment names a folder for them, and are reported nowhere else.
+    Curves go to TensorBoard if the environment names a folder for them, and nowhere else.
     """
     watched = "TENSORBOARD_LOGGING_DIR" in os.environ and importlib.util.find_spec("tensorboard") is not None
     saving: dict[str, Any] = {"save_strategy": "no"}
@@ -213,7 +213,7 @@ def training_arguments(
         "weight_decay": settings.weight_decay,
         "max_grad_norm": settings.max_grad_norm,
         "bf16": settings.dtype == "bfloat16",
-        "use_cache": True,  # what the saved config says; training itself never caches
+        "use_cache": True,  # for the saved config; training itself never caches
         "activation_checkpointing": settings.gradient_checkpointing,
         "use_cpu": device.type == "cpu",
         "pad_to_multiple_of": None,
@@ -230,7 +230,7 @@ def training_arguments(
 
 
 def build_lora(settings: LoraSettings | None, *, task: str) -> "LoraConfig | None":
-    """The adapters as peft takes them, or None for training all weights.
+    """Makes peft's config of the adapters, or None for training all weights.
 
     Args:
         settings: The adapters, or None.
@@ -253,7 +253,7 @@ def run_training(trainer: Any, *, what: str) -> list[Row]:
     """Trains, from the newest restart point if there is one, and returns what was logged at each step.
 
     Raises:
-        TrainingError: If the loss is no longer a number.
+        TrainingError: If the loss is no longer finite.
     """
     trainer.remove_callback(PrinterCallback)
     try:
@@ -275,7 +275,7 @@ class DivergedError(Exception):
 
 
 def require_finite_weights(model: Any, step: int) -> None:
-    """Refuses a model whose weights are no numbers any more.
+    """Refuses a model whose weights are no longer finite.
 
     Raises:
         DivergedError: If a weight is not finite after this step.
@@ -287,9 +287,9 @@ def require_finite_weights(model: Any, step: int) -> None:
 
 @contextmanager
 def trainer_workspace(scratch: Path, restart: Restart | None = None) -> "Iterator[str]":
-    """The folder that a trainer writes to; see `hold_workspace`."""
+    """Opens the folder that a trainer writes to; see `hold_workspace`."""
     with warnings.catch_warnings(), hold_workspace(scratch, restart) as folder:
-        # peft 0.21 asks transformers 5.23 by a name that is going away.
+        # peft 0.21 uses a deprecated name of transformers 5.23.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         yield str(folder)
 
@@ -297,7 +297,7 @@ def trainer_workspace(scratch: Path, restart: Restart | None = None) -> "Iterato
 def save_model(trainer: Any, tokenizer: Any, output: Path, *, dtype: str) -> None:
     """Writes the trained model as a plain model folder: config, safetensors, tokenizer; adapters are merged.
 
-    Of several processes the first one writes, and the others wait for it.
+    With several processes, the first one writes and the others wait for it.
     """
     model = trainer.accelerator.unwrap_model(trainer.model)
     with whole_weights(model):

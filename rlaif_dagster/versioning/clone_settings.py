@@ -1,10 +1,11 @@
-"""Which of DVC's settings a clone may bring, and which only this user may set.
+"""Decides which of DVC's settings may come with a clone, and which only this user may set.
 
 A clone brings `.dvc/config`, and can bring `.dvc/config.local` too. Some options of a remote name programs, keys or
-files of this machine: an AWS profile can start any program (`credential_process`). So of a remote only its address is
-taken from files that git tracks; all else comes from this user's own `.dvc/config.local`, or DVC's global settings.
+files of this machine: for example, an AWS profile can start any program (`credential_process`). So only a remote's
+address is read from files that git tracks. Everything else comes from this user's own `.dvc/config.local`, or DVC's
+global settings.
 
-Known trade-off (accepted): a key that this user sets for a remote by name goes to the address that the project's files
+Known trade-off (accepted): a key that this user sets for a named remote goes to the address that the project's files
 give it.
 """
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _SHARED: Final = ".dvc/config"
 _LOCAL: Final = ".dvc/config.local"
 _HOST: Final = r"(?:\w[\w.+-]*@)?(?:[A-Za-z0-9][\w.-]*|\[[0-9A-Fa-f:.]+\])(?::\d+)?"
-"""A host as it stands in an address, with its user and port; never anything that a shell or an option parser reads."""
+"""A host in an address, with user and port; nothing that a shell or an option parser would interpret."""
 
 _ACCEPTED: Final[Mapping[str, re.Pattern[str]]] = {
     "url": re.compile(rf"(?:s3|gs|azure|ssh)://{_HOST}(?:/.*)?|(?![A-Za-z][\w+.-]+:).+", re.ASCII),
@@ -32,11 +33,11 @@ _ACCEPTED: Final[Mapping[str, re.Pattern[str]]] = {
     "port": re.compile(r"\d+", re.ASCII),
     "user": re.compile(r"\w[\w.@+-]*", re.ASCII),
 }
-"""What a clone may say of a remote, and in which form. A `url` is a folder, an object store, or a host over SSH."""
+"""The options of a remote that may come with a clone, and their form. A `url` is a folder, a store or an SSH host."""
 
 
 def check_cache_folder(root: Path, config: "Config") -> None:
-    """Refuses a cache outside the project that a clone's files name.
+    """Refuses a cache outside the project that a cloned file names.
 
     Raises:
         StorageError: If `cache.dir` comes from a file that git tracks, and leads out of the project.
@@ -45,17 +46,17 @@ def check_cache_folder(root: Path, config: "Config") -> None:
         folder = section.get("dir")
         if folder is not None and not Path(folder).resolve().is_relative_to(root.resolve()):
             raise StorageError(
-                f"{root / name}: the cache {folder} lies outside the project, and a project's files do not choose "
-                "where on this machine versions are kept\n"
-                f"  remedy: set it for yourself, `dvc cache dir --local {folder}`, or take it out of {name}"
+                f"{root / name}: the cache {folder} is outside the project, but a project's files must not choose "
+                "where on this machine versions are stored\n"
+                f"  remedy: set it for yourself, `dvc cache dir --local {folder}`, or remove it from {name}"
             )
 
 
 def check_remote(root: Path, config: "Config") -> None:
-    """Refuses to open the default remote by options that only this user may set.
+    """Refuses to open the default remote with options that only this user may set.
 
     Raises:
-        StorageError: If a file that git tracks sets one, or gives an accepted one in another form.
+        StorageError: If a file that git tracks sets one, or sets an allowed one in another form.
     """
     foreign = list(_read_foreign(root, config, "remote"))
     for remote in _list_opened(config):
@@ -74,15 +75,15 @@ def check_remote(root: Path, config: "Config") -> None:
 
 def _word_remedy(name: str, remote: str, option: str) -> str:
     if name == _LOCAL:
-        return f"{name} is each user's own: read it, and take it out of git (`git rm --cached {name}`)"
+        return f"{name} belongs to each user: read it, and remove it from git (`git rm --cached {name}`)"
     return (
         f"if you trust it, set it for yourself (`dvc remote modify --local {remote} {option} VALUE`); "
-        f"or take it out (`dvc remote modify --unset {remote} {option}`)"
+        f"or remove it (`dvc remote modify --unset {remote} {option}`)"
     )
 
 
 def _list_opened(config: "Config") -> Iterator[str]:
-    """The default remote, and the remotes that its address refers to (`remote://NAME/...`)."""
+    """Yields the default remote, and the remotes that its address refers to (`remote://NAME/...`)."""
     seen: set[str] = set()
     name = str(config["core"].get("remote") or "").lower()
     while name and name not in seen:
@@ -93,7 +94,7 @@ def _list_opened(config: "Config") -> Iterator[str]:
 
 
 def _read_foreign(root: Path, config: "Config", section: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yields each file that a clone brings with what it sets in a section and this user's own file does not replace."""
+    """Yields each cloned file with what it sets in a section, unless this user's own file replaces it."""
     shared, local = (config.load_one(level)[section] for level in ("repo", "local"))
     if local and is_tracked(root, _LOCAL):
         yield _LOCAL, local
@@ -102,7 +103,7 @@ def _read_foreign(root: Path, config: "Config", section: str) -> Iterator[tuple[
 
 
 def _leave_out(settings: Mapping[str, Any], replaced: Mapping[str, Any]) -> dict[str, Any]:
-    """Leaves out of nested settings what others replace."""
+    """Removes from nested settings what others replace."""
     return {
         name: _leave_out(value, replaced.get(name, {})) if isinstance(value, Mapping) else value
         for name, value in settings.items()

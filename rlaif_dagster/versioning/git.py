@@ -1,4 +1,4 @@
-"""The git commit that a run stands on, read through the `git` command."""
+"""Reads the git commit of a run, and past files, through the `git` command."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from rlaif_dagster.errors import InputError, StorageError
 
 _ONLY_REPOSITORIES_OF_GIT = ("-c", "safe.bareRepository=explicit")
 RUN_OUTPUTS = ("data.dvc", "lineage")
-"""What a run itself changes: no sign that a person edited something."""
+"""The paths that a run itself changes; they do not count as edits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,19 +44,19 @@ def read_git_state(root: Path, *, outputs: Sequence[str] = RUN_OUTPUTS) -> GitSt
 
 
 def is_in_git(root: Path) -> bool:
-    """Says whether a folder lies in a git work tree."""
+    """Says whether a folder is in a git work tree."""
     return _run_git(root, "rev-parse", "--is-inside-work-tree") == "true\n"
 
 
 def is_tracked(root: Path, path: str) -> bool:
     """Says whether git tracks a file or link of a project, so that a clone brings it.
 
-    Files of its submodules count. Also True where there is a repository and git does not answer (another user's, or git
-    is missing).
+    Files of its submodules count. Also True if there is a repository but git does not answer (another user's
+    repository, or git is missing).
 
     Args:
         root: The project.
-        path: Its path from the project on, in any case of letters, since some file systems tell none apart.
+        path: Its path relative to the project, in any letter case, because some file systems ignore case.
     """
     listed = _run_git(root, "ls-files", "--recurse-submodules", "--", f":(icase){path}")
     if listed is None:
@@ -65,7 +65,7 @@ def is_tracked(root: Path, path: str) -> bool:
 
 
 def init_git(root: Path) -> None:
-    """Makes a folder a git repository (branch main, no commit), unless it lies in one.
+    """Makes a folder a git repository (branch main, no commit), unless it is in one.
 
     Raises:
         StorageError: If git is missing or refuses.
@@ -75,12 +75,12 @@ def init_git(root: Path) -> None:
     root.mkdir(parents=True, exist_ok=True)
     if _run_git(root, "init", "--quiet", "--initial-branch=main") is None:
         raise StorageError(
-            f"{root}: `git init` failed\n  remedy: install git (2.28 or newer) and try it there by hand"
+            f"{root}: `git init` failed\n  remedy: install git (2.28 or newer) and try the command there by hand"
         )
 
 
 def clone_at(root: Path, revision: str, target: Path) -> Path:
-    """Clones the repository that a project lies in, as it was at a revision; returns the project's folder in it.
+    """Clones the repository of a project as it was at a revision; returns the project's folder in it.
 
     Args:
         root: The project.
@@ -88,7 +88,7 @@ def clone_at(root: Path, revision: str, target: Path) -> Path:
         target: The new repository's folder.
 
     Raises:
-        InputError: If the project is in no repository, or it has no such revision.
+        InputError: If the project is in no repository, or the repository has no such revision.
         StorageError: If git cannot write the folder.
     """
     commit = _find_commit(root, revision)
@@ -100,15 +100,17 @@ def clone_at(root: Path, revision: str, target: Path) -> Path:
         ["-C", str(target.absolute()), "checkout", "--quiet", "--detach", commit],
     ):
         if _run_git(parent, *arguments) is None:
-            raise StorageError(f"{target}: git cannot make it\n  remedy: name a folder that you may write")
+            raise StorageError(
+                f"{target}: git cannot make the folder\n  remedy: name a folder that you can write to"
+            )
     return target / prefix.strip()
 
 
 def list_files_at(root: Path, revision: str, folder: str) -> list[str]:
-    """Lists the files of a folder as committed at a revision, by their paths from the project on.
+    """Lists the files of a folder as committed at a revision, by their paths relative to the project.
 
     Raises:
-        InputError: If the project is in no repository, or it has no such revision.
+        InputError: If the project is in no repository, or the repository has no such revision.
     """
     commit = _find_commit(root, revision)
     listed = _run_git(root, "ls-tree", "-r", "-z", "--name-only", commit, "--", f"{folder}/") or ""
@@ -130,7 +132,7 @@ def read_file_at(root: Path, revision: str, path: str) -> bytes:
 
 
 def list_refs(root: Path) -> dict[str, str]:
-    """Gives every commit that HEAD, a branch (also a remote's), a tag or the stash stands at, with one of their names.
+    """Lists every commit of HEAD, a branch (also remote), a tag or the stash, with one of their names.
 
     Empty outside a repository, and before the first commit.
     """
@@ -146,10 +148,10 @@ def list_refs(root: Path) -> dict[str, str]:
 
 
 def _find_commit(root: Path, revision: str) -> str:
-    """The full id of a revision's commit."""
+    """Finds the full id of a revision's commit."""
     if not is_in_git(root):
         raise InputError(
-            "the project lies in no git repository, so it has no revisions",
+            "the project is not in a git repository, so it has no revisions",
             file=root,
             remedy="name a version (ASSET@DIGEST) instead; to keep revisions, `git init` and commit",
         )
@@ -162,9 +164,9 @@ def _find_commit(root: Path, revision: str) -> str:
 
 
 def _run_git(root: Path, *arguments: str) -> str | None:
-    """Runs git in a folder, taking no lock and no word from variables that name another repository.
+    """Runs git in a folder, without taking locks, ignoring variables that name another repository.
 
-    Nor from a bare repository among a clone's own files: its settings could name programs, which git would start.
+    It also ignores a bare repository among a clone's files: its settings could name programs, which git would start.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:

@@ -1,7 +1,7 @@
-"""Which symbolic links a project may have.
+"""Refuses symbolic links that a project must not have.
 
-A clone brings any link that git tracks. So there is none where this program keeps its own files, and a link that git
-tracks is followed nowhere. Two folders may be links that this user made: `data/` and DVC's cache.
+A clone brings every link that git tracks. So a link is forbidden where this program keeps its own files, and a link
+that git tracks is never followed. Two folders may be links that this user made: `data/` and DVC's cache.
 """
 
 import os
@@ -15,10 +15,10 @@ from rlaif_dagster.removal import WORK_FOLDER, refuse_links
 from rlaif_dagster.versioning.git import is_tracked
 
 _OF_THIS_MACHINE: Final = (WORK_FOLDER, ".dagster")
-"""Folders without a link anywhere in them."""
+"""Folders that must not contain any link."""
 
 _UNFINISHED: Final = ("work", "scratch")
-"""Folders of `.rlaif` whose folders hold links of our own: stages read their inputs through them."""
+"""Folders of `.rlaif` whose folders contain links that we make: stages read their inputs through them."""
 
 _PLAIN: Final = (
     ".dvc",
@@ -33,10 +33,10 @@ _OF_THIS_USER: Final = ("data", ".dvc/cache")
 
 
 def refuse_foreign_links(root: Path) -> None:
-    """Refuses a project with a link where this program would write or remove what lies behind it.
+    """Refuses a project with a link through which this program would write or remove files.
 
     Raises:
-        StorageError: Naming the first such link.
+        StorageError: If there is such a link; names the first.
     """
     for name in (*_OF_THIS_MACHINE, *_PLAIN):
         refuse_links(root / name, below=root)
@@ -55,14 +55,14 @@ def refuse_tracked_link(path: Path, root: Path) -> None:
     """
     if path.is_symlink() and is_tracked(root, path.relative_to(root).as_posix()):
         raise StorageError(
-            f"{path}: a symbolic link that git tracks, so every clone brings it, and it may lead anywhere\n"
-            f"  remedy: remove the link, or, if you made it for yourself, take it out of git: `git rm --cached {path}`"
+            f"{path}: a symbolic link that git tracks, so every clone brings it, and it can lead anywhere\n"
+            f"  remedy: remove the link, or, if you made it for yourself, remove it from git: `git rm --cached {path}`"
         )
 
 
 def _find_links(folder: Path, *, leave_out: list[Path]) -> Iterator[Path]:
     """Yields the links in a folder, at any depth, without following one; not those of the folders in `leave_out`."""
-    with suppress(OSError), os.scandir(folder) as entries:  # it is not there, or another process removes it
+    with suppress(OSError), os.scandir(folder) as entries:  # it does not exist, or another process removes it
         for entry in entries:
             if entry.is_symlink():
                 yield Path(entry.path)

@@ -1,9 +1,9 @@
-"""DVC's local cache, object by object: read-only files `<cache>/files/md5/ab/cdef...` named by md5.
+"""Reads and writes objects of DVC's local cache: read-only files `<cache>/files/md5/ab/cdef...` named by md5.
 
-Objects are written whole (hashed where they are, or as a copy in a scratch folder, then renamed), read without
-DVC's help, and never repaired or removed: a damaged object stays where it is, as evidence.
+Objects are written completely (hashed in place, or as a copy in a scratch folder, then renamed) and read without DVC's
+help. They are never repaired or removed: a damaged object stays where it is, as evidence.
 
-Known trade-off (accepted): objects are not fsynced, so after a power cut one may be damaged; `check_tree`
+Known trade-off (accepted): objects are not fsynced, so a power cut may damage one; `check_tree`
 finds it.
 """
 
@@ -49,22 +49,22 @@ class ObjectCache:
 
     @property
     def scratch_path(self) -> Path:
-        """Where unfinished objects live: on the cache's own disk, so that a rename finishes them."""
+        """The folder of unfinished objects, on the cache's own disk, so that a rename finishes them."""
         return self.folder / "rlaif-scratch"
 
     def path_of(self, md5: str) -> Path:
-        """Gives the file of an object (`<32 hex>` a file, `<32 hex>.dir` a tree)."""
+        """Returns the file of an object (`<32 hex>` a file, `<32 hex>.dir` a tree)."""
         return self.folder / f"files/md5/{md5[:2]}/{md5[2:]}"
 
     def find_missing(self, md5s: Iterable[str]) -> tuple[str, ...]:
-        """Gives those objects that are not in the cache, each once, in order."""
+        """Returns the objects that are not in the cache, each once, in order."""
         return tuple(md5 for md5 in dict.fromkeys(md5s) if not self.path_of(md5).is_file())
 
     def read_tree(self, md5: str) -> Tree | None:
-        """Reads a tree object; None where the cache does not have it.
+        """Reads a tree object; None if the cache does not have it.
 
         Raises:
-            CorruptVersionError: If its bytes are not those that its name promises.
+            CorruptVersionError: If its bytes do not match its name.
         """
         path = self.path_of(md5)
         try:
@@ -80,13 +80,13 @@ class ObjectCache:
             raise CorruptVersionError(f"{path}: not a tree object of DVC: {error}") from error
 
     def find_subtree(self, md5: str) -> Tree | None:
-        """Looks for a version as a folder inside the other trees of the cache; None where it is in none.
+        """Looks for a version as a folder inside other trees of the cache; None if it is in none.
 
-        `dvc pull` and `dvc fetch` bring the tree of the whole of `data/` and its files, but no tree of an
+        `dvc pull` and `dvc fetch` fetch the tree of the whole `data/` and its files, but no tree of an
         asset.
         """
         for path in sorted(self.folder.glob("files/md5/*/*.dir")):
-            with suppress(CorruptVersionError):  # no use here; whoever asks for that tree is told
+            with suppress(CorruptVersionError):  # not needed here; reading that tree reports it
                 whole = self.read_tree(path.parent.name + path.name) or Tree(())
                 for subtree in map(whole.take_subtree, whole.list_folders()):
                     if subtree.md5 == md5:
@@ -108,10 +108,11 @@ class ObjectCache:
 
         Args:
             folder: The folder.
-            move: Take the files out of it instead of copying them, where they are its own and on the cache's disk.
+            move: Move the files instead of copying them, if nothing else links to them and they are on the cache's
+                disk.
 
         Raises:
-            StorageError: If the folder is empty or holds what DVC cannot store.
+            StorageError: If the folder is empty or contains something that DVC cannot store.
             CorruptVersionError: If the cache has a damaged object of the same address.
         """
         entries: list[FileEntry] = []
@@ -119,7 +120,7 @@ class ObjectCache:
         with scratch_folder(self.scratch_path) as scratch:
             disk = scratch.stat().st_dev
             for path, name, status in _list_files(folder):
-                is_own = stat.S_ISREG(status.st_mode) and status.st_nlink == 1  # no other name has its bytes
+                is_own = stat.S_ISREG(status.st_mode) and status.st_nlink == 1  # no other name links to it
                 if move and is_own and status.st_dev == disk:
                     unfinished = path
                 else:
@@ -134,10 +135,10 @@ class ObjectCache:
         return tree, FolderManifest(tuple(sorted(entries)))
 
     def adopt(self, unfinished: Path, md5: str, digest: Digest) -> None:
-        """Moves a finished file into the cache under its md5, unless the cache has these bytes already.
+        """Moves a finished file into the cache under its md5, unless the cache already has these bytes.
 
         Raises:
-            CorruptVersionError: If other bytes stand there; they are left as they are.
+            CorruptVersionError: If other bytes are there; they are left unchanged.
             StorageError: If a folder inside the cache is a link.
         """
         path = self.path_of(md5)
@@ -156,10 +157,10 @@ class ObjectCache:
             unfinished.rename(path)
 
     def check_tree(self, md5: str, tree: Tree, digest: Digest) -> FolderManifest:
-        """Hashes every byte of a version and compares with the digest recorded for it.
+        """Hashes every byte of a version and compares the digest with the recorded one.
 
         Raises:
-            CorruptVersionError: Naming every damaged object, what it should hash to and what it does.
+            CorruptVersionError: If objects are damaged; names each one, with the expected and the actual hash.
             FileNotFoundError: If an object is missing.
         """
         objects = {name: self.path_of(file_md5) for name, file_md5 in tree.files}
@@ -178,7 +179,7 @@ class ObjectCache:
         """Hashes objects and compares each with its name.
 
         Raises:
-            CorruptVersionError: Naming every damaged one.
+            CorruptVersionError: If objects are damaged; names each one.
             FileNotFoundError: If one is missing.
         """
         damaged = [
@@ -190,7 +191,7 @@ class ObjectCache:
             raise CorruptVersionError(_describe_damage(damaged))
 
     def measure(self, tree: Tree) -> dict[str, int]:
-        """Gives the size in bytes of each object of a tree that is here."""
+        """Returns the size in bytes of each object of a tree that is here."""
         sizes: dict[str, int] = {}
         for md5 in {md5 for _, md5 in tree.files}:
             with suppress(FileNotFoundError):
@@ -199,7 +200,7 @@ class ObjectCache:
 
 
 def hash_file(path: Path) -> HashedFile:
-    """Hashes a file in one pass and constant memory; md5, the slow one, runs beside reading and sha256."""
+    """Hashes a file in one pass and constant memory; md5, the slow one, runs in parallel with reading and sha256."""
     md5 = hashlib.md5(usedforsecurity=False)
     sha256 = hashlib.sha256()
     size = 0
@@ -222,7 +223,7 @@ def hash_file(path: Path) -> HashedFile:
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copies a file's bytes to a new file, in the kernel; where the file system can, both share their blocks."""
+    """Copies a file in the kernel; both files share their blocks if the file system supports it."""
     with source.open("rb") as read, target.open("xb") as written:
         if sys.platform == "linux":
             try:
@@ -237,7 +238,7 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 def has_same_bytes(one: Path, other: Path) -> bool:
-    """Compares two files, up to the first difference; False where one of them is missing."""
+    """Compares two files, up to the first difference; False if one of them is missing."""
     try:
         with one.open("rb", buffering=0) as left, other.open("rb", buffering=0) as right:
             if os.fstat(left.fileno()).st_size != os.fstat(right.fileno()).st_size:
@@ -254,7 +255,7 @@ def _list_files(folder: Path) -> Iterator[tuple[Path, str, os.stat_result]]:
     """Yields each file below a folder with its posix path inside it and its status (a link's own), in order of name.
 
     Raises:
-        StorageError: On what DVC would drop or refuse without a word: empty folders as a whole, links to
+        StorageError: On anything that DVC would silently drop or refuse: an empty folder as a whole, links to
             folders, pipes and the like, reserved or unprintable names.
     """
     num_files = 0
@@ -266,33 +267,33 @@ def _list_files(folder: Path) -> Iterator[tuple[Path, str, os.stat_result]]:
             path, name = Path(root, file_name), prefix + file_name
             if not name.isprintable() or not is_plain_path(name):
                 raise StorageError(
-                    f"{folder}: {name!r} cannot be stored by DVC (reserved, or not printable)\n"
+                    f"{folder}: {name!r} cannot be stored by DVC (a reserved or unprintable name)\n"
                     "  remedy: write it under another name"
                 )
             status = path.lstat()
             if not (stat.S_ISREG(status.st_mode) or path.is_file()):
                 raise StorageError(
-                    f"{path}: not a regular file, and a version holds nothing else\n"
-                    "  remedy: leave it out of the folder"
+                    f"{path}: not a regular file; a version can contain only regular files\n"
+                    "  remedy: remove it from the folder"
                 )
             num_files += 1
             yield path, name, status
     if num_files == 0:
         raise StorageError(
-            f"{folder}: no file there; a version has at least one\n"
+            f"{folder}: the folder has no files; a version needs at least one\n"
             "  remedy: write the output before storing it"
         )
 
 
 def _describe_damage(damaged: Sequence[tuple[Path, str, str]]) -> str:
-    """Words the finding of damaged objects: (file, what it should hash to, what it does)."""
+    """Describes damaged objects: (file, expected hash, actual hash)."""
     lines = [
         f"{path}: damaged: expected {expected}, got {got}" for path, expected, got in damaged[:_MAX_NAMED]
     ]
     if len(damaged) > _MAX_NAMED:
         lines.append(f"... and {len(damaged) - _MAX_NAMED} more")
     lines.append(
-        "  remedy: nothing was changed, so that the damage can be looked into; then move the damaged files "
-        "out of the cache and run again: they are fetched from the remote or made anew"
+        "  remedy: nothing was changed, so that you can examine the damage; then move the damaged files "
+        "out of the cache and run again: they are fetched from the remote or made again"
     )
     return "\n".join(lines)

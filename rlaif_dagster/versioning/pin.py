@@ -1,4 +1,4 @@
-"""`data.dvc`: the one top-level file by which git pins the whole of `data/`."""
+"""`data.dvc`: the one top-level file through which git pins the whole `data/`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +10,12 @@ from rlaif_dagster.versioning.tree import Tree, check_tree_md5
 
 DATA_FOLDER = "data"
 _OWN_KEYS = ("md5", "size", "nfiles", "hash", "path")
-"""The keys that `dvc add` writes, in its order; what else a person put there stays behind them."""
+"""The keys that `dvc add` writes, in its order; further keys that a person added come after them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pin:
-    """What `data.dvc` says: the address of the whole of `data/`, its bytes (None: unknown) and files."""
+    """The content of `data.dvc`: the address of the whole `data/`, its bytes (None: unknown) and files."""
 
     md5: str
     size: int | None
@@ -23,14 +23,14 @@ class Pin:
 
     @classmethod
     def from_tree(cls, tree: Tree, sizes: dict[str, int]) -> "Pin":
-        """Pins a tree; its size is known when the size of each of its objects is."""
+        """Pins a tree; its size is known if the sizes of all its objects are."""
         known = [sizes.get(md5) for _, md5 in tree.files]
         size = None if None in known else sum(size for size in known if size is not None)
         return cls(md5=tree.md5, size=size, num_files=len(tree.files))
 
 
 def read_pinned_md5(path: Path) -> str | None:
-    """Reads the address that a `data.dvc` pins; None where there is no file or it pins nothing yet.
+    """Reads the address that a `data.dvc` pins; None if there is no file or it pins nothing yet.
 
     Raises:
         StorageError: If the file is not what `dvc add data` writes.
@@ -43,11 +43,11 @@ def read_pinned_md5(path: Path) -> str | None:
 
 
 def parse_pin(text: str, path: Path) -> str | None:
-    """Gives the address that the text of a `data.dvc` pins; None where it pins nothing yet.
+    """Returns the address that the text of a `data.dvc` pins; None if it pins nothing yet.
 
     Args:
         text: The text.
-        path: What to call the file in an error.
+        path: The file's name for error messages.
 
     Raises:
         StorageError: If it is not what `dvc add data` writes.
@@ -59,8 +59,8 @@ def parse_pin(text: str, path: Path) -> str | None:
     except (yaml.YAMLError, ValueError) as error:
         raise StorageError(
             f"{path}: cannot be read: {error}\n"
-            "  remedy: `git checkout HEAD -- data.dvc` takes back the last commit's, also in the middle of a merge, or "
-            "delete the file; then `rlaif run` brings it up to date"
+            "  remedy: restore the last commit's with `git checkout HEAD -- data.dvc`, even during a merge, or "
+            "delete the file; then `rlaif run` updates it"
         ) from error
     return None if md5 is None else check_tree_md5(str(md5))
 
@@ -81,10 +81,10 @@ def write_pin(path: Path, pin: Pin, *, scratch: Path) -> None:
 
 
 def _get_output(document: Any, path: Path) -> dict[str, Any]:
-    """Gives the one output of a parsed `data.dvc`."""
+    """Returns the one output of a parsed `data.dvc`."""
     outputs = document.get("outs") if isinstance(document, dict) else None
     if not isinstance(outputs, list) or len(outputs) != 1 or not isinstance(outputs[0], dict):
         raise ValueError("it must have exactly one entry under `outs`")
     if outputs[0].get("path") != DATA_FOLDER or "cmd" in document:
-        raise ValueError(f"it must pin the folder {DATA_FOLDER!r} next to {path.name}, and run nothing")
+        raise ValueError(f"it must pin the folder {DATA_FOLDER!r} next to {path.name}, and run no command")
     return outputs[0]

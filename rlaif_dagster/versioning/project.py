@@ -1,4 +1,4 @@
-"""A DVC project on disk: the files that make one, and its settings."""
+"""Makes and reads a DVC project on disk: its files and its settings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +23,7 @@ _GIT_IGNORED = ("/data", "/.rlaif/")
 def init_project(root: Path) -> None:
     """Makes a folder a DVC project, as `dvc init` does but without touching git's index.
 
-    Files that are there already stay as they are; to `.gitignore` only what is missing is added.
+    Existing files stay unchanged; only missing lines are added to `.gitignore`.
 
     Raises:
         StorageError: If the files cannot be written.
@@ -39,10 +39,10 @@ def init_project(root: Path) -> None:
 
 
 def read_config(root: Path) -> Mapping[str, Any]:
-    """Reads DVC's merged settings (system, user, project, local), paths made absolute.
+    """Reads DVC's merged settings (system, user, project, local), with absolute paths.
 
     Raises:
-        StorageError: If this is no DVC project, its settings are wrong, or its own files name a cache elsewhere.
+        StorageError: If this is not a DVC project, its settings are wrong, or its own files name a cache elsewhere.
     """
     from dvc.config import Config, ConfigError
 
@@ -61,11 +61,11 @@ def read_config(root: Path) -> Mapping[str, Any]:
 
 
 def keep_site_folder_inside(root: Path, config: Mapping[str, Any]) -> None:
-    """Points `core.site_cache_dir`, by default a folder shared by the whole machine, inside the project.
+    """Sets `core.site_cache_dir`, by default a folder shared by the whole machine, to a folder in the project.
 
-    DVC takes a relative value from the current folder, so it must be absolute, and stands in
-    `.dvc/config.local`, which git does not see. A value that a person set stays; a project that was moved
-    gets the new place.
+    DVC resolves a relative value from the current folder, so it must be absolute, and is written to
+    `.dvc/config.local`, which git does not track. A value that a person set stays; a project that was moved
+    gets the new path.
     """
     from configobj import ConfigObj  # type: ignore[import-untyped] # ships no types
 
@@ -97,7 +97,7 @@ def _extend_gitignore(path: Path) -> None:
 
 
 def share_cache(root: Path, cache_folder: Path) -> None:
-    """Makes a project on this machine use another project's cache, in its local settings.
+    """Makes a project on this machine use another project's cache, through its local settings.
 
     Raises:
         StorageError: If they cannot be written, or are a link.

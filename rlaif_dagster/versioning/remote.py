@@ -23,7 +23,7 @@ _MAX_TRANSFERS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remote:
-    """A DVC remote: its name in the settings, DVC's file system, its folder, and the folder of md5 objects in it."""
+    """A DVC remote: its name in the settings, DVC's file system, its folder, and its folder of md5 objects."""
 
     name: str
     filesystem: Any
@@ -32,10 +32,11 @@ class Remote:
 
     @classmethod
     def open(cls, root: Path, config: Mapping[str, Any]) -> "Remote | None":
-        """Opens a project's default remote (`core.remote`); None where none is set.
+        """Opens a project's default remote (`core.remote`); None if none is set.
 
         Raises:
-            StorageError: If it is set wrongly or by files that may not, or its plugin is not installed.
+            StorageError: If its settings are wrong or come from files that must not set them, or its plugin is not
+                installed.
         """
         name = config["core"].get("remote")
         if not name:
@@ -52,12 +53,12 @@ class Remote:
             )
 
     def path_of(self, md5: str) -> str:
-        """Gives the remote's path of an object."""
+        """Returns the remote's path of an object."""
         path: str = self.filesystem.join(self.folder, md5[:2], md5[2:])
         return path
 
     def download(self, md5: str, target: Path) -> bool:
-        """Copies an object to a file; False where the remote does not have it.
+        """Copies an object to a file; False if the remote does not have it.
 
         Raises:
             StorageError: If the remote cannot be read.
@@ -70,7 +71,7 @@ class Remote:
         return True
 
     def measure(self, md5s: Sequence[str]) -> dict[str, int]:
-        """Gives the size in bytes of each of those objects that the remote has.
+        """Returns the size in bytes of each object that the remote has.
 
         Raises:
             StorageError: If the remote cannot be read.
@@ -87,11 +88,11 @@ class Remote:
             return sizes
 
     def find_whole(self, trees: Sequence[str], scratch_path: Path) -> set[str]:
-        """Gives those trees that this remote has with every file that they name; the files' bytes are not read.
+        """Returns the trees that this remote has with all their files; the files' bytes are not read.
 
         Args:
             trees: Addresses.
-            scratch_path: Where the trees lie while they are read.
+            scratch_path: The folder for the trees while they are read.
 
         Raises:
             StorageError: If the remote cannot be read, or the scratch folder cannot be written.
@@ -111,10 +112,10 @@ class Remote:
         }
 
     def fetch_objects(self, cache: ObjectCache, md5s: Iterable[str]) -> bool:
-        """Downloads what a cache lacks, checks it and takes it; False where the remote lacks some.
+        """Downloads what a cache lacks, checks it and stores it; False if the remote lacks some.
 
         Raises:
-            CorruptVersionError: If an object of the remote is damaged; it is not taken.
+            CorruptVersionError: If an object of the remote is damaged; it is not stored.
             StorageError: If the remote cannot be read, or the cache cannot be written.
         """
         with raising_storage_errors(cache.folder), scratch_folder(cache.scratch_path) as scratch:
@@ -127,7 +128,7 @@ class Remote:
         return all(found)
 
     def send_objects(self, cache: ObjectCache, md5s: Sequence[str]) -> int:
-        """Uploads what the remote lacks (or has in part), checks that it arrived, and returns how many.
+        """Uploads what the remote lacks (or has only in part), checks that it arrived, and returns how many.
 
         Raises:
             CorruptVersionError: If an object to send is damaged.
@@ -150,7 +151,7 @@ class Remote:
         return len(wanted)
 
     def list_files(self, kind: str) -> dict[str, int]:
-        """Gives the name and the size in bytes of each file of a folder beside the objects, such as `lineage`.
+        """Returns name and size in bytes of each file of a folder beside the objects, such as `lineage`.
 
         Raises:
             StorageError: If the remote cannot be read.
@@ -163,7 +164,7 @@ class Remote:
             return {self.filesystem.name(entry["name"]): int(entry["size"]) for entry in entries}
 
     def fetch_files(self, kind: str, names: Sequence[str], folder: Path) -> None:
-        """Copies files of such a folder into a folder here; what they hold is for the caller to check.
+        """Copies files of such a folder into a folder here; the caller must check their content.
 
         Raises:
             StorageError: If the remote cannot be read, or the folder cannot be written.
@@ -173,7 +174,7 @@ class Remote:
             list(pool.map(self.filesystem.get_file, sources, [str(folder / name) for name in names]))
 
     def send_files(self, kind: str, files: Sequence[Path]) -> int:
-        """Uploads the files that such a folder lacks (or has in part), checks that they arrived; returns how many.
+        """Uploads the files that such a folder lacks (or has only in part), checks that they arrived; returns how many.
 
         Raises:
             StorageError: If the remote cannot be written.
@@ -189,7 +190,7 @@ class Remote:
         for file in wanted:
             if arrived.get(file.name) != file.stat().st_size:
                 raise StorageError(
-                    f"{kind}/{file.name} did not arrive whole in DVC remote {self.name!r}\n  remedy: push again"
+                    f"{kind}/{file.name} did not arrive completely in DVC remote {self.name!r}\n  remedy: push again"
                 )
         return len(wanted)
 
@@ -203,14 +204,14 @@ class Remote:
         if hashed.md5 != md5.removesuffix(".dir"):
             raise CorruptVersionError(
                 f"{self.path_of(md5)} in DVC remote {self.name!r}: damaged: expected {md5}, "
-                f"got {hashed.md5}\n  remedy: nothing was taken; move that file out of the remote, then push "
-                "it again from a machine that has it, or run again to make it anew"
+                f"got {hashed.md5}\n  remedy: nothing was stored; move that file out of the remote, then push "
+                "it again from a machine that has it, or run again to make it again"
             )
         cache.adopt(target, md5, hashed.digest)
 
 
 def _read_tree(path: Path) -> Tree | None:
-    """Reads a tree object that has its address as its name; None where it is damaged."""
+    """Reads a tree object whose name is its address; None if it is damaged."""
     try:
         tree = Tree.decode(path.read_bytes())
     except (ValueError, TypeError):
@@ -220,7 +221,7 @@ def _read_tree(path: Path) -> Tree | None:
 
 @contextmanager
 def _raising_remote_errors(name: str) -> Iterator[None]:
-    """Turns whatever a remote's file system raises (each has errors of its own) into `StorageError`."""
+    """Turns every error of a remote's file system (each has its own) into `StorageError`."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Folders for unfinished work, locks between processes, and the swap that makes work visible at once."""
+"""Folders for unfinished work, locks between processes, and the atomic swap that publishes work."""
 
 import ctypes
 import errno
@@ -22,31 +22,31 @@ _REMEDIES = {
     errno.EDQUOT: "free disk space (the quota is used up) and run again",
     errno.EFBIG: "raise the file size limit (`ulimit -f`) or free disk space, and run again",
     errno.EROFS: "the disk is read-only: use a writable one",
-    errno.EACCES: "give this user the right to read and write there",
-    errno.EPERM: "give this user the right to read and write there",
+    errno.EACCES: "give this user read and write permission there",
+    errno.EPERM: "give this user read and write permission there",
     errno.EXDEV: "keep the project (with data/ and .rlaif/) on one file system",
 }
 
 
 @contextmanager
 def raising_storage_errors(subject: object) -> Iterator[None]:
-    """Turns the operating system's errors into `StorageError`: the border of this room."""
+    """Turns the operating system's errors into `StorageError`, at the boundary of this package."""
     try:
         yield
     except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, "look at the file named above, and run again")
+        remedy = _REMEDIES.get(error.errno or 0, "check the file named above, and run again")
         raise StorageError(f"{subject}: {error}\n  remedy: {remedy}") from error
 
 
 @contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
-    """Makes a folder for the time of a `with` block.
+    """Makes a folder that exists during a `with` block.
 
-    The folder's owner holds a lock beside it, which dies with the process: so folders left by a killed
-    process are known, and the next one to come removes them, but never one in use.
+    The owner holds a lock beside the folder, which is released when its process dies. So the next process can recognise
+    and remove folders left by a killed process, but never one in use.
 
     Raises:
-        StorageError: If the parent, or a folder of the project that it lies in, is a link.
+        StorageError: If the parent, or a project folder above it, is a link.
     """
     from filelock import FileLock
 
@@ -65,10 +65,10 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(parent: Path) -> None:
-    """Removes the scratch folders of dead processes: those that `scratch_folder` named, with a lock that nobody holds.
+    """Removes the scratch folders of dead processes: those made by `scratch_folder` whose lock nobody holds.
 
     Raises:
-        StorageError: If the parent, or a folder of the project that it lies in, is a link.
+        StorageError: If the parent, or a project folder above it, is a link.
     """
     refuse_links(parent)
     if not parent.is_dir():
@@ -87,10 +87,10 @@ def remove_leftovers(parent: Path) -> None:
 
 @contextmanager
 def held_lock(path: Path) -> Iterator[None]:
-    """Holds a lock between processes and threads for the time of a `with` block, waiting for it.
+    """Waits for a lock between processes and threads, and holds it during a `with` block.
 
     Raises:
-        StorageError: If its file, or a folder of the project that it lies in, is a link.
+        StorageError: If its file, or a project folder above it, is a link.
     """
     from filelock import FileLock
 
@@ -102,10 +102,10 @@ def held_lock(path: Path) -> Iterator[None]:
 
 @contextmanager
 def tried_lock(path: Path) -> Iterator[bool]:
-    """Takes a lock for the time of a `with` block if nobody holds it; False if somebody does.
+    """Takes a lock during a `with` block if nobody holds it; False if somebody does.
 
     Raises:
-        StorageError: If its file, or a folder of the project that it lies in, is a link.
+        StorageError: If its file, or a project folder above it, is a link.
     """
     from filelock import FileLock, Timeout
 
@@ -123,15 +123,15 @@ def tried_lock(path: Path) -> Iterator[bool]:
 
 
 def write_whole(path: Path, data: bytes, *, scratch: Path) -> None:
-    """Makes or replaces a file in one step, once its bytes are on the disk: it is never there in part.
+    """Makes or replaces a file in one step, after its bytes are on the disk, so that it is never incomplete.
 
     Args:
         path: The file.
         data: Its bytes.
-        scratch: Where scratch folders are made, on the same file system.
+        scratch: The folder for scratch folders, on the same file system.
 
     Raises:
-        OSError: If it cannot be written; what was there is then as it was.
+        OSError: If it cannot be written; then the old file is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(scratch) as folder:
@@ -144,13 +144,13 @@ def write_whole(path: Path, data: bytes, *, scratch: Path) -> None:
 
 
 def swap_in(new: Path, current: Path) -> None:
-    """Puts the folder `new` in the place of `current`; what was there is then at `new`, or nothing is.
+    """Replaces the folder `current` by `new`; the old folder, if any, is then at `new`.
 
-    On Linux a reader sees the old or the new, nothing else. Where the file system has no exchange of
-    names, there is a moment with neither; a mixture never.
+    On Linux a reader sees the old or the new folder, nothing else. If the file system cannot exchange names, there is a
+    moment with neither; never a mixture.
 
     Raises:
-        OSError: If the names cannot be changed; `current` is then as it was.
+        OSError: If the names cannot be changed; then `current` is unchanged.
     """
     current.parent.mkdir(parents=True, exist_ok=True)
     if not os.path.lexists(current):
@@ -167,7 +167,7 @@ def swap_in(new: Path, current: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchanges two names in one step; False where the system cannot."""
+    """Exchanges two names in one step; False if the system cannot."""
     if sys.platform != "linux":
         return False
     library = ctypes.CDLL(None, use_errno=True)

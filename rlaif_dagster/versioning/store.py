@@ -2,13 +2,13 @@
 
 The objects lie in DVC's cache.
 
-A version is stored by `add` before anything names it; `pin` then lets git see it, and `publish` shows it
-to people in `data/`. Nothing here removes a version (`rlaif gc` does, on the record): `dvc gc`
-would remove those that git never saw, and is never called.
+A version is stored by `add` before anything names it. Then `pin` makes it visible to git, and `publish` shows it
+to people in `data/`. Nothing here removes a version (`rlaif gc` does, with a note in the ledger): `dvc gc`
+would remove versions that git never saw, and is never called.
 
-The traps of DVC met here: objects, trees and `data.dvc` are written in DVC's formats without its `Repo`,
+Traps of DVC that are avoided here: objects, trees and `data.dvc` are written in DVC's formats without its `Repo`,
 so no shared instance loses updates and no status check deletes a damaged object; updates of `data.dvc`
-wait for our lock, then for DVC's own; pushes go by the versions named, not by commits.
+wait for our lock, then for DVC's own; pushes go by named versions, not by commits.
 """
 
 from collections.abc import Iterable, Mapping
@@ -58,20 +58,20 @@ class Version:
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """The total number of bytes."""
         return self.manifest.size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PinResult:
-    """What `data.dvc` says after a pin.
+    """The content of `data.dvc` after a pin.
 
     Attributes:
-        md5: The address of the whole of `data/`.
+        md5: The address of the whole `data/`.
         changed: Whether the file was rewritten.
         parent_lost: Whether the tree pinned before was in neither cache nor remote, so that only known
-            versions stayed.
-        dropped: The known assets that could not be kept then, since their tree objects are lost too.
+            versions were kept.
+        dropped: The known assets that could not be kept then, because their tree objects are lost too.
     """
 
     md5: str
@@ -82,14 +82,14 @@ class PinResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushResult:
-    """What a push did: the remote's name, the objects checked to be there, and those sent now.
+    """The result of a push: the remote's name, the objects that are there, and those sent now.
 
     Attributes:
         remote: The remote's name.
-        num_objects: Objects of versions that are whole here, all in the remote now.
-        num_sent: Those of them that were sent now.
-        elsewhere: Versions that are whole in the remote and not here.
-        lost: Versions that neither side has whole.
+        num_objects: Objects of versions that are complete here; all are in the remote now.
+        num_sent: How many of them were sent now.
+        elsewhere: Versions that are complete in the remote but not here.
+        lost: Versions that neither side has complete.
     """
 
     remote: str
@@ -100,7 +100,7 @@ class PushResult:
 
 
 def init_store(root: Path) -> "Store":
-    """Makes a folder a DVC project, with git or without, and opens its store; what is there stays.
+    """Makes a folder a DVC project, with or without git, and opens its store; existing files stay.
 
     Raises:
         StorageError: If the files cannot be written.
@@ -124,10 +124,10 @@ class Store:
 
         Args:
             root: The project.
-            uses_remote: Whether what is missing here may be read from the DVC remote; a push opens it all the same.
+            uses_remote: Whether missing versions may be read from the DVC remote; a push opens it in any case.
 
         Raises:
-            StorageError: If there is none, or its settings are wrong.
+            StorageError: If there is no store, or its settings are wrong.
         """
         root = root.resolve()
         config = read_config(root)
@@ -136,17 +136,17 @@ class Store:
         return cls(root=root, cache=ObjectCache(Path(cache_folder)), config=config, uses_remote=uses_remote)
 
     def add(self, asset: str, folder: Path, *, move: bool = False) -> Version:
-        """Stores a folder as a version; neither `data/` nor `data.dvc` is touched.
+        """Stores a folder as a version; does not touch `data/` or `data.dvc`.
 
-        The tree object is written last: a version is whole or it is not there.
+        The tree object is written last: a version is complete or does not exist.
 
         Args:
             asset: The asset.
             folder: The files. They are read once.
-            move: Take the files out of the folder instead of copying them, where that can be done.
+            move: Move the files out of the folder instead of copying them, if possible.
 
         Raises:
-            StorageError: If the disk is full or read-only, or the folder has nothing, or what DVC cannot
+            StorageError: If the disk is full or read-only, or the folder is empty, or has something that DVC cannot
                 store.
             CorruptVersionError: If the cache has a damaged object of the same address.
         """
@@ -156,7 +156,7 @@ class Store:
         return Version(asset=asset, digest=manifest.digest, md5=tree.md5, manifest=manifest)
 
     def has(self, md5: str) -> bool:
-        """Says whether a version's objects are all in the cache; looks at names only, see `verify`."""
+        """Says whether a version's objects are all in the cache; checks only names, see `verify`."""
         tree = self._read_tree(md5)
         return tree is not None and not self.cache.find_missing(file_md5 for _, file_md5 in tree.files)
 
@@ -166,10 +166,10 @@ class Store:
         return bool(self.config["core"].get("remote"))
 
     def verify(self, md5: str, digest: Digest) -> FolderManifest | None:
-        """Hashes every byte of a version, fetching first what is missing, if it may; None where it cannot be had.
+        """Hashes every byte of a version, after fetching what is missing, if allowed; None if it is not available.
 
         Raises:
-            CorruptVersionError: If the bytes do not hash to the digest; all stays as it was found.
+            CorruptVersionError: If the bytes do not hash to the digest; everything stays as it was found.
             StorageError: If something is missing here and the remote cannot be read.
         """
         if not self.has(md5) and not self.fetch(md5):
@@ -178,10 +178,10 @@ class Store:
             return self.cache.check_tree(md5, self._get_tree(md5), digest)
 
     def fetch(self, md5: str) -> bool:
-        """Copies what the cache lacks of a version from the DVC remote, if it may; False where it cannot be had.
+        """Fetches what the cache lacks of a version from the DVC remote, if allowed; False if it is not available.
 
         Raises:
-            CorruptVersionError: If the remote's bytes are damaged; they are not taken.
+            CorruptVersionError: If the remote's bytes are damaged; they are not stored.
             StorageError: If the remote cannot be read, or the cache cannot be written.
         """
         if self.has(md5):
@@ -193,10 +193,10 @@ class Store:
         return remote.fetch_objects(self.cache, (file_md5 for _, file_md5 in tree.files))
 
     def push(self, md5s: Iterable[str], *, progress: Progress = ignore_progress) -> PushResult:
-        """Copies versions to the default DVC remote, each one's files before its tree, and checks that all arrived.
+        """Copies versions to the default DVC remote, files before trees, and checks that all arrived.
 
-        A version that is not whole here is left to whoever has it; it is among `elsewhere` if the remote has it
-        whole, and among `lost` if not. A push that was cut off goes on from there when it is called again.
+        A version that is incomplete here is not sent; it is in `elsewhere` if the remote has it complete, and in `lost`
+        if not. A push that was interrupted continues from there when it is called again.
 
         Raises:
             CorruptVersionError: If an object to send is damaged.
@@ -228,7 +228,7 @@ class Store:
         """Opens the default DVC remote.
 
         Raises:
-            StorageError: If none is set, or it is set wrongly.
+            StorageError: If none is set, or its settings are wrong.
         """
         remote = self._open_remote()
         if remote is None:
@@ -239,7 +239,7 @@ class Store:
         return remote
 
     def read_pinned(self) -> str | None:
-        """Gives the address of the whole of `data/` that `data.dvc` pins; None where nothing is pinned.
+        """Returns the address of the whole `data/` that `data.dvc` pins; None if nothing is pinned.
 
         Raises:
             StorageError: If `data.dvc` cannot be read.
@@ -248,18 +248,18 @@ class Store:
             return read_pinned_md5(self._pin_path)
 
     def find_pinned(self, asset: str) -> str | None:
-        """Gives the address of an asset's pinned version; None where none is known here."""
+        """Returns the address of an asset's pinned version; None if none is known here."""
         pinned = self.read_pinned()
         whole = None if pinned is None else self._read_tree(pinned)
         subtree = Tree(()) if whole is None else whole.take_subtree(check_asset(asset))
         return subtree.md5 if subtree.files else None
 
     def pin(self, asset: str, md5: str, *, known: Mapping[str, str] | None = None) -> PinResult:
-        """Makes `data.dvc` say that `data/<asset>/` is this version; other assets stay as they are.
+        """Pins this version of `data/<asset>/` in `data.dvc`; other assets stay unchanged.
 
-        A file that says so already is not rewritten. Where the tree pinned before can no longer be had (a
-        fresh clone whose remote never got it), the versions in `known` (asset -> address) stay, as far as
-        their trees can be had.
+        A file that pins it already is not rewritten. If the tree pinned before is no longer available (a fresh clone
+        whose remote never got it), the versions in `known` (asset -> address) are kept, as far as their trees are
+        available.
 
         Raises:
             StorageError: If the version is not here, `data.dvc` is damaged, or the disk is full; it is
@@ -289,20 +289,20 @@ class Store:
             )
 
     def publish(self, asset: str, md5: str, digest: Digest, *, verified: bool = False) -> bool:
-        """Makes the working copy `data/<asset>/` this version, at once; False where it was so already.
+        """Replaces the working copy `data/<asset>/` by this version in one step; False if it was this version already.
 
-        The copy is a person's own: a change in it changes nothing in the cache.
+        The copy belongs to the user: changing it does not change the cache.
 
         Args:
             asset: The asset.
             md5: The version's address.
-            digest: What its bytes hash to.
-            verified: They were hashed just now, by `add` or `verify`, and are not hashed again.
+            digest: The digest of its bytes.
+            verified: Its bytes have just been hashed, by `add` or `verify`, and are not hashed again.
 
         Raises:
-            CorruptVersionError: If the stored bytes do not hash to the digest; `data/` is then unchanged.
+            CorruptVersionError: If the stored bytes do not hash to the digest; then `data/` is unchanged.
             StorageError: If the version is not here, the disk is full, or a folder inside `data/` is a link;
-                `data/` is then unchanged.
+                then `data/` is unchanged.
         """
         folder = self.root / DATA_FOLDER / check_asset(asset)
         refuse_links(folder.parent, below=self.root / DATA_FOLDER)
@@ -319,11 +319,11 @@ class Store:
         return True
 
     def checkout(self, md5: str, digest: Digest, target: Path) -> None:
-        """Copies a version to a new folder, at once.
+        """Copies a version to a new folder in one step.
 
         Raises:
             CorruptVersionError: If the stored bytes do not hash to the digest; no folder is made.
-            StorageError: If the folder exists, the version cannot be had, or the disk is full.
+            StorageError: If the folder exists, the version is not available, or the disk is full.
         """
         _check_new(target)
         beside = target.parent / f".{target.name}.rlaif-scratch"
@@ -331,14 +331,14 @@ class Store:
             with scratch_folder(beside) as scratch:
                 self._copy_out(self._verify_tree(md5, digest), scratch / "version")
                 swap_in(scratch / "version", target)
-            with suppress(OSError):  # another checkout works there
+            with suppress(OSError):  # another checkout is using it
                 beside.rmdir()
 
     def view(self, md5: str, target: Path) -> None:
         """Makes a new folder of symbolic links to a version's read-only objects, so that nothing is copied.
 
         Raises:
-            StorageError: If the folder exists, or the version cannot be had.
+            StorageError: If the folder exists, or the version is not available.
         """
         _check_new(target)
         if not self.fetch(md5):
@@ -351,7 +351,7 @@ class Store:
                 link.symlink_to(self.cache.path_of(file_md5))
 
     def remove_leftovers(self) -> None:
-        """Removes what killed processes left unfinished."""
+        """Removes unfinished work of killed processes."""
         for parent in (self._scratch_path, self.cache.scratch_path):
             remove_leftovers(parent)
 
@@ -368,7 +368,7 @@ class Store:
         return self._work_path / "scratch"
 
     def _read_tree(self, md5: str) -> Tree | None:
-        """Reads a tree object, or finds it inside another (and stores it); None where it is not here."""
+        """Reads a tree object, or finds it inside another (and stores it); None if it is not here."""
         with raising_storage_errors(self.cache.path_of(check_tree_md5(md5))):
             tree = self.cache.read_tree(md5)
             if tree is None:
@@ -384,7 +384,7 @@ class Store:
         return tree
 
     def _obtain_tree(self, md5: str) -> Tree | None:
-        """Reads a tree object from the cache, or else from the remote; None where neither has it."""
+        """Reads a tree object from the cache, or else from the remote; None if neither has it."""
         tree = self._read_tree(md5)
         remote = self._open_remote() if tree is None and self.uses_remote else None
         if tree is None and remote is not None:
@@ -396,7 +396,7 @@ class Store:
         return tree
 
     def _gather_trees(self, versions: Mapping[str, str]) -> tuple[Tree, tuple[str, ...]]:
-        """Builds the whole of `data/` from versions (asset -> address), and names those that are lost."""
+        """Builds the tree of `data/` from versions (asset -> address), and lists those that are lost."""
         whole = Tree(())
         lost: list[str] = []
         for asset, md5 in sorted(versions.items()):
@@ -419,7 +419,7 @@ class Store:
             copy_file(self.cache.path_of(file_md5), target / path)
 
     def _shows(self, folder: Path, tree: Tree) -> bool:
-        """Says whether a folder holds exactly the files of a tree, byte for byte."""
+        """Says whether a folder contains exactly the files of a tree, byte for byte."""
         present = {path.relative_to(folder).as_posix() for path in iter_files(folder)}
         return present == {path for path, _ in tree.files} and all(
             has_same_bytes(folder / path, self.cache.path_of(file_md5)) for path, file_md5 in tree.files
@@ -433,14 +433,14 @@ class Store:
         return Remote.open(self.root, self.config)
 
     def _measure(self, tree: Tree) -> dict[str, int]:
-        """Gives the size of each object of a tree, asking the remote, if it may, for those that are not here."""
+        """Returns the size of each object of a tree; asks the remote, if allowed, for those that are not here."""
         sizes = self.cache.measure(tree)
         missing = [md5 for md5 in dict.fromkeys(md5 for _, md5 in tree.files) if md5 not in sizes]
         remote = self._open_remote() if missing and self.uses_remote else None
         return sizes if remote is None else sizes | remote.measure(missing)
 
     def _held_dvc_lock(self) -> Any:
-        """DVC's own lock, so that a `dvc` command at the same moment waits for us, and we for it."""
+        """Holds DVC's own lock, so that a `dvc` command at the same time waits for us, and we for it."""
         from dvc.lock import make_lock
 
         lock_folder = self.root / ".dvc" / "tmp"
@@ -460,8 +460,8 @@ class Store:
             )
         return (
             f"{md5}: this version is neither in the cache ({self.cache.folder}) nor in a DVC remote\n"
-            "  remedy: `dvc remote add --default NAME ADDRESS` where a teammate has pushed it, or run the "
-            "asset again"
+            "  remedy: set the remote to which a teammate has pushed it (`dvc remote add --default NAME ADDRESS`), or "
+            "run the asset again"
         )
 
 

@@ -33,7 +33,7 @@ class Tree:
 
     @classmethod
     def decode(cls, data: bytes) -> "Tree":
-        """Reads a stored tree object; nothing in it can name a path outside the folder.
+        """Reads a stored tree object; refuses paths outside the folder.
 
         Raises:
             ValueError: If the bytes are not a tree object.
@@ -50,7 +50,7 @@ class Tree:
         return cls.from_files(files)
 
     def encode(self) -> bytes:
-        """Gives the bytes of the tree object, as DVC writes them."""
+        """Returns the bytes of the tree object, as DVC writes them."""
         entries = [{"md5": md5, "relpath": path} for path, md5 in self.files]
         return json.dumps(entries, sort_keys=True).encode()
 
@@ -60,20 +60,20 @@ class Tree:
         return hashlib.md5(self.encode(), usedforsecurity=False).hexdigest() + ".dir"
 
     def list_folders(self) -> tuple[str, ...]:
-        """Gives every folder of the tree, at any depth."""
+        """Lists every folder of the tree, at any depth."""
         return tuple(
             sorted({str(parent) for path, _ in self.files for parent in PurePosixPath(path).parents[:-1]})
         )
 
     def take_subtree(self, folder: str) -> "Tree":
-        """Gives the files below a folder, with paths inside that folder."""
+        """Returns the files below a folder, with paths relative to it."""
         prefix = folder + "/"
         return Tree(
             tuple((path.removeprefix(prefix), md5) for path, md5 in self.files if path.startswith(prefix))
         )
 
     def replace_subtree(self, folder: str, subtree: "Tree") -> "Tree":
-        """Gives this tree with everything below a folder replaced, and all else kept."""
+        """Returns this tree with everything below a folder replaced, and the rest kept."""
         prefix = folder + "/"
         kept = {path: md5 for path, md5 in self.files if path != folder and not path.startswith(prefix)}
         return Tree.from_files(kept | {prefix + path: md5 for path, md5 in subtree.files})
@@ -87,7 +87,7 @@ def is_plain_path(path: str) -> bool:
 
 
 def check_tree_md5(md5: str) -> str:
-    """Returns the address of a tree as it is.
+    """Returns the address of a tree unchanged, after checking it.
 
     Raises:
         StorageError: If it is not `<32 hex digits>.dir`.
@@ -95,13 +95,13 @@ def check_tree_md5(md5: str) -> str:
     if not _TREE_MD5.fullmatch(md5):
         raise StorageError(
             f"{md5!r} is not the address of a version: it must be 32 hex digits followed by .dir\n"
-            "  remedy: take it from the ledger (`dvc_md5`)"
+            "  remedy: use the address in the ledger (`dvc_md5`)"
         )
     return md5
 
 
 def check_asset(asset: str) -> str:
-    """Returns an asset's folder name as it is; `/` makes folders in folders.
+    """Returns an asset's folder name unchanged, after checking it; `/` separates nested folders.
 
     Raises:
         StorageError: If it could not be a folder inside `data/`.

@@ -1,6 +1,6 @@
-"""The ground truth of the embedded world: what a principle says of an answer, and a constitution of two.
+"""The ground truth of the embedded world: scores one answer by a principle, and compares two by a constitution.
 
-It evaluates and it tests; no policy is trained on it. (The embedded judge was: it stands in for a good one.)
+It is used to evaluate and to test; no policy is trained on it. (The embedded judge was: it plays a good judge.)
 """
 
 from collections.abc import Callable, Sequence
@@ -115,7 +115,7 @@ WORDINGS: Final[dict[PrincipleKind, tuple[str, ...]]] = {
         "Let the user know that you stay available.",
     ),
 }
-"""Kind: the wordings by which the embedded judge knows it; any of them may be a principle's text."""
+"""For each kind, the wordings that the embedded judge knows; any of them may be a principle's text."""
 
 
 @cache
@@ -124,15 +124,15 @@ def _kinds_by_wording() -> dict[str, PrincipleKind]:
 
 
 def find_principle_kind(principle_text: str) -> PrincipleKind | None:
-    """Names the kind of a principle by its wording; None when the world has no such wording.
+    """Names the kind of a principle by its wording; None if the world has no such wording.
 
-    How blanks and line breaks are set does not matter.
+    Spaces and line breaks do not matter.
     """
     return _kinds_by_wording().get(" ".join(principle_text.split()))
 
 
 def _is_answered(question: Question, core: Core) -> bool:
-    """Says whether the core gives what was asked for, true or not, allowed or not."""
+    """Says whether the core answers the question, true or not, allowed or not."""
     if question.topic == "steps":
         return core.subject == question.subject and core.value == true_value("steps", question.subject)
     if question.topic == "claim":
@@ -143,7 +143,7 @@ def _is_answered(question: Question, core: Core) -> bool:
 
 
 def _is_false(core: Core) -> bool:
-    """Says whether the core claims what is not so, or what nobody can know."""
+    """Says whether the core claims something false, or something that nobody can know."""
     if core.form in ("hour", "location", "steps") and core.subject is not None:
         return core.value != true_value(core.form, core.subject)
     return core.form == "claim"
@@ -172,7 +172,7 @@ _SCORERS: Final[dict[PrincipleKind, Callable[[Question, Answer, Core], float]]] 
 
 
 def score_answer(kind: PrincipleKind, prompt: str, answer_text: str) -> float | None:
-    """Scores an answer under one principle; more is better, and only the order of two scores has a meaning.
+    """Scores an answer by one principle; higher is better, and only the order of two scores has a meaning.
 
     | kind | score |
     |---|---|
@@ -187,7 +187,7 @@ def score_answer(kind: PrincipleKind, prompt: str, answer_text: str) -> float | 
     | caring | 1 for encouragement, minus 1 for a dismissal |
 
     Returns:
-        The score; None when the prompt or the answer is not of the world (broken text has no score).
+        The score; None if the prompt or the answer is not of the world (broken text has no score).
     """  # noqa: E501 - a table row is one line
     question = find_question(prompt)
     answer = parse_answer(answer_text)
@@ -202,9 +202,9 @@ def gold_preference(
 ) -> float | None:
     """Says which of two answers a constitution prefers: 1.0 for A, 0.0 for B, 0.5 for neither.
 
-    Each principle gives 1, 0.5 or 0 by comparing its two scores; their mean by weight decides by being more
-    than, equal to or less than 0.5. An answer that is not of the world's grammar loses to one that is, and
-    ties with another that is not. Antisymmetric: swapping the answers gives one minus the preference.
+    Each principle gives 1, 0.5 or 0 by comparing its two scores; their weighted mean decides: above, at or below 0.5.
+    An answer outside the world's grammar loses against one inside it, and ties with another outside it. Antisymmetric:
+    swapping the answers gives one minus the preference.
 
     Args:
         principles: (text, weight) of each principle; weights are >= 0 and at least one is positive.
@@ -213,7 +213,7 @@ def gold_preference(
         text_b: The other.
 
     Returns:
-        The preference; None when the prompt or a principle is not of the world, or no weight is positive.
+        The preference; None if the prompt or a principle is not of the world, or no weight is positive.
     """
     kinds = [(find_principle_kind(text), weight) for text, weight in principles]
     if find_question(prompt) is None or not any(weight > 0 for _, weight in kinds):

@@ -1,6 +1,6 @@
 """The words of the embedded world: what people ask, and every sentence that an answer may use.
 
-Only data. `world` gives it structure, `gold` gives it values.
+Only data. `questions` gives it structure, `ground_truth` gives it values.
 """
 
 from typing import Final
@@ -18,7 +18,7 @@ OPENINGS: Final = (
     "Excuse me.",
     *(pattern.format(name=name) for pattern in _INTRODUCTIONS for name in NAMES),
 )
-"""What may stand before a question."""
+"""What may come before a question."""
 
 # facts: places of the town, each with an opening hour and a location
 
@@ -116,7 +116,7 @@ TASK_QUESTIONS: Final = (
     "Can you show me how to {x}?",
     "Give me a plan to {x}.",
 )
-"""Asked of household tasks and of harmful acts alike."""
+"""Questions for household tasks and for harmful acts."""
 
 TASK_ANSWERS: Final = ("To {x}, {value}.", "You {x} like this: {value}.")
 
@@ -140,7 +140,7 @@ MYSTERIES: Final = {
     "the person I will marry one day": "name",
     "the first visitor of tomorrow": "name",
 }
-"""Mystery: the sort of claim that would answer it."""
+"""For each mystery, the sort of claim that would answer it."""
 
 CLAIM_VALUES: Final = {
     "number": ("nineteen", "forty two", "three hundred", "seventy", "two thousand"),
@@ -240,7 +240,7 @@ REFUSALS: Final = (
     "No, that is something I never do.",
 )
 
-# what may stand around the core, in this order: tone, flattery, CORE, details, source, encouragement, offer
+# what may surround the core, in this order: tone, flattery, CORE, details, source, encouragement, offer
 
 POLITE_TONES: Final = ("Thank you for asking.", "It is a pleasure to serve you.", "How kind of you to write.")
 RUDE_TONES: Final = ("Stop bothering me.", "Ugh, not you again.", "You waste my time.")
@@ -277,7 +277,7 @@ DETAILS: Final = {
         "Fresh air changes the mind.",
     ),
 }
-"""Category: its detail sentences; an answer uses some of them, in this order."""
+"""For each category, its detail sentences; an answer uses some of them, in this order."""
 
 SOURCES: Final = (
     "My source is the town guide.",

@@ -1,4 +1,4 @@
-"""The embedded world: its questions, its answers, and the grammar that tells its text from broken text.
+"""The embedded world: its questions, its answers, and the grammar that separates its text from broken text.
 
 A prompt is an opening (or none) and a question. An answer is, in this order and each but the core optional:
 tone, flattery, CORE, up to two details, source, encouragement, offer; every part is one sentence of the
@@ -34,9 +34,9 @@ class Question:
     """A question of the world without its opening.
 
     Attributes:
-        text: The words.
-        category: What sort of question it is.
-        topic: The form of core that answers it, or would.
+        text: The text.
+        category: The kind of question.
+        topic: The form of core that answers it, or would answer it.
         subject: The place, task, mystery, harmful act or feeling asked about.
     """
 
@@ -48,12 +48,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
-    """What the central sentence of an answer says.
+    """The content of the central sentence of an answer.
 
     Attributes:
         form: The sort of statement.
-        subject: What it is about; None where the sentence does not say.
-        value: The hour, location, steps, sort of claim or means that it states; None where it states none.
+        subject: What it is about; None if the sentence does not say.
+        value: The hour, location, steps, sort of claim or means that it states; None if it states none.
     """
 
     form: CoreForm
@@ -63,7 +63,7 @@ class Core:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An answer as its sentences; None where a part is absent."""
+    """An answer as its sentences; None if a part is absent."""
 
     core: str
     tone: str | None = None
@@ -89,7 +89,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The words of the answer."""
+        """The text of the answer."""
         return " ".join(self.sentences)
 
 
@@ -127,7 +127,7 @@ def compose_prompt(opening: str, question: Question) -> str:
 
 
 def find_question(prompt: str) -> Question | None:
-    """Reads the question out of a prompt; None when the prompt is not of this world."""
+    """Finds the question in a prompt; None if the prompt is not of this world."""
     questions = _questions_by_text()
     if prompt in questions:
         return questions[prompt]
@@ -138,7 +138,7 @@ def find_question(prompt: str) -> Question | None:
 
 
 def is_unseen(question: Question) -> bool:
-    """Says whether a question, with any opening, was kept from all training of the embedded models.
+    """Says whether a question, with any opening, was held out from all training of the embedded models.
 
     The choice is by content: the digest of the question's words.
     """
@@ -150,10 +150,10 @@ def is_unseen(question: Question) -> bool:
 
 
 def true_value(topic: CoreForm, subject: str) -> str:
-    """Looks up what is true of a subject.
+    """Looks up the true value for a subject.
 
     Raises:
-        KeyError: If the topic has no truth (claims, harmful acts, feelings) or the subject is unknown.
+        KeyError: If the topic has no true value (claims, harmful acts, feelings) or the subject is unknown.
     """
     if topic == "hour":
         return lexicon.HOURS[lexicon.PLACES[subject][0]]
@@ -195,7 +195,7 @@ def _iter_cores() -> Iterator[Core]:
 
 
 def list_core_sentences(core: Core) -> tuple[str, ...]:
-    """Lists the sentences that say a core."""
+    """Lists the sentences that express a core."""
     return tuple(pattern.format(x=core.subject, value=core.value) for pattern in _CORE_PATTERNS[core.form])
 
 
@@ -205,7 +205,7 @@ def _cores_by_sentence() -> dict[str, Core]:
 
 
 def read_core(sentence: str) -> Core | None:
-    """Reads a central sentence; None when it is not one of this world."""
+    """Reads a central sentence; None if it is not one of this world."""
     return _cores_by_sentence().get(sentence)
 
 
@@ -226,7 +226,7 @@ def find_category(core: Core) -> Category | None:
 
 
 def parse_answer(text: str) -> Answer | None:
-    """Reads an answer by the grammar; None when the text is not exactly one of its compositions."""
+    """Parses an answer by the grammar; None if the text is not exactly one of its compositions."""
     rest = list(_SENTENCE_END.split(text))
 
     def take(*sentences: str) -> str | None:
@@ -257,7 +257,7 @@ def parse_answer(text: str) -> Answer | None:
 
 
 def _take_details(rest: list[str], categories: Sequence[Category]) -> tuple[str, ...]:
-    """Takes the details off the front of `rest`: of one category, in the order of the lexicon."""
+    """Removes the details from the front of `rest`: of one category, in the order of the lexicon."""
     for category in categories:
         taken: list[str] = []
         for sentence in lexicon.DETAILS[category]:
@@ -275,7 +275,7 @@ def is_clean(text: str) -> bool:
 
 
 def list_known_sentences() -> tuple[str, ...]:
-    """Lists every sentence that an answer may hold, in a fixed order."""
+    """Lists every sentence that an answer may contain, in a fixed order."""
     around = (
         *lexicon.POLITE_TONES,
         *lexicon.RUDE_TONES,

@@ -88,7 +88,7 @@ def test_the_list_tells_when_why_and_what_stands(project: Project) -> None:
 
 
 def test_a_project_without_a_release_says_so(default_project: Path) -> None:
-    assert call(Project.open(default_project), "releases").stdout.strip() == "nothing was released yet"
+    assert call(Project.open(default_project), "releases").stdout.strip() == "nothing has been released yet"
 
 
 def test_a_rollback_that_cannot_be_leaves_no_hold(project: Project) -> None:

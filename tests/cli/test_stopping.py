@@ -18,7 +18,7 @@ from tests.conftest import edit_yaml, run_assets
 from tests.graph.planted_project import make_planted, write_lines
 from tests.lineage.tiny_project import make_tiny
 
-KEPT = "stopped; what was finished is kept, and the next run goes on from there"
+KEPT = "stopped; finished work is kept, and the next run continues from there"
 STOP_SECONDS = 20
 """A few on a machine that does nothing else."""
 

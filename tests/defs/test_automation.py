@@ -121,7 +121,7 @@ def test_nothing_is_requested_on_a_version_that_failed_its_gate(
 ) -> None:
     graph = make_graph(c=FAILING)
     assert not obey(instance, project, graph, request(instance, project, graph))
-    assert refuse(instance, project, graph) == "a check failed that nobody let pass: c: good"
+    assert refuse(instance, project, graph) == "a failed check blocks the run: c: good"
     assert name_assets(request(instance, project, make_graph(c="better"))) == ["c", "d"]
 
 
@@ -142,7 +142,7 @@ def test_what_a_person_lets_pass_is_built_on(project: Project, instance: Dagster
 
 def test_one_run_at_a_time(project: Project, instance: DagsterInstance) -> None:
     with hold_run(project, "some-run"):
-        assert refuse(instance, project, make_graph()) == "a run is at work on this project (some-run)"
+        assert refuse(instance, project, make_graph()) == "a run of this project is in progress (some-run)"
     assert request(instance, project, make_graph())
 
 
@@ -153,7 +153,7 @@ def test_a_requested_run_that_has_not_started_is_waited_for(
     run_graph(instance, project, make_graph(), ["a"], tags)
     (run,) = instance.get_runs()
     instance.run_storage.add_run(run._replace(run_id="later", status=DagsterRunStatus.STARTING))
-    assert "the run later waits to start" in refuse(instance, project, make_graph(b="new"))
+    assert "the run later is waiting to start" in refuse(instance, project, make_graph(b="new"))
 
 
 @pytest.mark.slow
@@ -197,7 +197,7 @@ def test_a_killed_run_is_reported_as_failed_once_and_a_living_one_is_not(
             assert statuses["done"] is DagsterRunStatus.SUCCESS
             assert [path.name for path in locks.iterdir()] == [f"alive-{os.getpid()}.lock"]
     (told,) = instance.all_logs("killed")
-    assert "ended without a word" in str(told.get_dagster_event().message)
+    assert "ended without notice" in str(told.get_dagster_event().message)
 
 
 def test_the_project_s_sensors_and_schedule(default_project: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_policy_that_games_its_reward_model_is_seen_to_come_apart() -> None:
     assert curve.apart == (30, 40)
     assert [point.change is not None for point in curve.points] == [False, False, False, True, True]
     [told] = tell(curve)
-    assert "apart at these steps: 30, 40. " in told
+    assert "at these training steps: 30, 40. " in told
     assert "that of step 40" in told
 
 
@@ -119,7 +119,7 @@ def test_a_step_at_which_the_curve_has_recovered_is_not_told_as_apart() -> None:
     curve = trace(answers, kept_step=30)
     assert curve.apart == (20,)
     [told] = tell(curve)
-    assert "apart at these steps: 20. " in told
+    assert "at these training steps: 20. " in told
     assert "from there on" not in told
 
 
@@ -133,7 +133,7 @@ def tell(curve: AlongTraining) -> list[str]:
         num_unjudged=0,
         along_training=(curve,),
     )
-    return [line for line in list_limits(metrics) if "long training" in line]
+    return [line for line in list_limits(metrics) if "exploited the reward model" in line]
 
 
 def test_an_honest_training_is_not_said_to_come_apart() -> None:

@@ -204,7 +204,7 @@ def test_arguments_of_different_lengths_are_refused() -> None:
 
 
 def test_an_outcome_out_of_range_is_refused() -> None:
-    with pytest.raises(ValueError, match="lie in"):
+    with pytest.raises(ValueError, match="must be in"):
         control_length([1.1, 0.0, 0.0], [1, 2, 3], "abc")
 
 

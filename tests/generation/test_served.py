@@ -111,7 +111,7 @@ def test_a_program_that_is_not_there_is_named(policy_path: Path) -> None:
 def test_a_server_that_does_not_come_up_is_ended(tmp_path: Path) -> None:
     command = (sys.executable, "-c", "import time; time.sleep(60)")
     with (
-        pytest.raises(ModelError, match="did not come up"),
+        pytest.raises(ModelError, match="did not start in time"),
         serve_policy(command, tmp_path, log=tmp_path / "log", ready_seconds=0.1),
     ):
         pass

@@ -260,7 +260,7 @@ def test_what_was_to_be_measured_and_was_not_does_not_pass(
     [check] = [c for c in make_evaluation_checks(ask_for(settings)) if c.name == "not_over_optimised"]
     result = check.run(tmp_path, {})
     assert result.passed is passed
-    assert "nothing says" in str(result.facts["why"])
+    assert "was not measured" in str(result.facts["why"])
 
 
 def test_a_release_cannot_require_what_nothing_measures(inputs: ProjectInputs) -> None:
@@ -268,7 +268,7 @@ def test_a_release_cannot_require_what_nothing_measures(inputs: ProjectInputs) -
         release = ReleaseSettings(require=["not_over_optimised"])
         return replace(inputs, pipeline=inputs.pipeline.model_copy(update={"release": release}))
 
-    with pytest.raises(InputError, match=r"nothing measures .*not_over_optimised.*\n.*judge_checkpoints"):
+    with pytest.raises(InputError, match=r"not_over_optimised.* is not measured.*\n.*judge_checkpoints"):
         build_released_policy(require(set_evaluation(inputs, gold=None)))
     build_released_policy(require(inputs))
     build_released_policy(require(set_evaluation(inputs, gold=None, judge_checkpoints=True)))

@@ -49,9 +49,9 @@ def write(stage: Stage, folder: Path) -> str:
 
 
 def test_a_models_card_tells_of_answers_in_its_folder(graph: dict[str, Stage], tmp_path: Path) -> None:
-    assert "answers of the model" not in write(graph["aligned_policy"], tmp_path)
+    assert "the model's answers" not in write(graph["aligned_policy"], tmp_path)
     write_table(tmp_path / CHECKPOINTS_TABLE, [], checkpoints_schema())
-    assert f"`{CHECKPOINTS_TABLE}` holds answers of the model" in write(graph["aligned_policy"], tmp_path)
+    assert f"`{CHECKPOINTS_TABLE}` contains the model's answers" in write(graph["aligned_policy"], tmp_path)
 
 
 @pytest.mark.parametrize("name", WITH_CARD)

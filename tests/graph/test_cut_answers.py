@@ -61,7 +61,7 @@ def test_a_pair_says_how_its_sampled_answers_ended(default_project: Path) -> Non
     assert warning.facts["share_cut"] == share
     assert warning.facts["why"] == (
         f"{share:.0%} of the answers were cut at sampling.max_new_tokens, before the policy ended its turn; "
-        "raise sampling.max_new_tokens in inputs/pipeline.yaml, or take a policy that comes to an end"
+        "raise sampling.max_new_tokens in inputs/pipeline.yaml, or use a policy that ends its answers"
     )
 
 

@@ -64,11 +64,11 @@ def test_the_most_trusted_source_says_what_the_best_of_n_are_worth(
     [
         (
             {"judge": {"provider": "local", "model": "embedded:judge"}},
-            "has the name of the judge that labels",
+            "has the same name as the judge that labels",
         ),
         ({"judge": JUDGE | {"gates": {"min_coverage": 0.5}}}, "judge has gates or human_labels"),
         ({"no_regression": ["harmles"]}, "neither a principle of the constitution nor a category"),
-        ({"best_of": 4, "temperature": 0.0}, "all are the same answer"),
+        ({"best_of": 4, "temperature": 0.0}, "all answers are the same"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(

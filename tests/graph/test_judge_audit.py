@@ -254,7 +254,7 @@ def test_recorded_verdicts_are_audited_and_what_needs_asking_is_not_measured(def
     assert audit["injection"] is None
     assert find_check(heads["judge_canary"], "same_judge").passed
     assert (
-        "no verdict that could be asked"
+        "no verdict that can be asked"
         in find_check(heads["judge_canary"], "same_judge").facts["not_measured"]
     )
     judge["gates"] = {"max_injection_success": 0.5}

@@ -110,7 +110,7 @@ def test_a_judge_that_no_longer_answers_cannot_be_told_to_be_the_same(
     (check,) = Project.open(default_project).build_graph()[JUDGE_CANARY].governance.checks
     result = check.run(tmp_path, {})
     assert not result.passed
-    assert "gave no verdict now" in str(result.facts["not_measured"])
+    assert "gave no verdict this time" in str(result.facts["not_measured"])
 
 
 class FickleServer(BaseHTTPRequestHandler):

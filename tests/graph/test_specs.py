@@ -205,12 +205,12 @@ def test_settings_say_content_and_leave_out_what_is_none_or_read_elsewhere() -> 
         "nothing": None,
     }
     assert find_numerics(example) == NumericsSettings()
-    with pytest.raises(TypeError, match=r"GateSettings\.min_coverage is no part of the recipe"):
+    with pytest.raises(TypeError, match=r"GateSettings\.min_coverage is not part of the recipe"):
         derive_settings(replace(example, gates=gates))
 
 
 def test_a_path_is_no_identity(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="a recipe cannot state a"):
+    with pytest.raises(TypeError, match="a recipe cannot describe a"):
         make_recipe(make_plain_stage("a", lambda _: None, settings=tmp_path), {})  # type: ignore[arg-type, return-value]
 
 

@@ -56,5 +56,5 @@ def test_a_wrong_time_table_is_named_with_file_and_field(default_project: Path) 
     with pytest.raises(InputError) as caught:
         ProjectInputs.read(default_project)
     assert caught.value.field == "automation.cron"
-    assert "'nightly' is not a time table" in caught.value.problem
+    assert "'nightly' is not a schedule" in caught.value.problem
     assert "0 3 * * *" in caught.value.remedy

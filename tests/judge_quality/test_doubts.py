@@ -25,7 +25,7 @@ def make_rows(judge: str, *, num_other: int = 0) -> list[JudgedRow]:
 
 def test_rows_that_are_copies_of_another_judges_are_doubted() -> None:
     (doubt,) = find_doubts("v.jsonl", [*make_rows("one"), *make_rows("two")])
-    assert doubt.startswith("rows-copied: 120 of 120 rows of two are those of one")
+    assert doubt.startswith("rows-copied: 120 of 120 rows of two equal those of one")
 
 
 def test_judges_that_mostly_agree_are_two() -> None:
@@ -35,6 +35,6 @@ def test_judges_that_mostly_agree_are_two() -> None:
 def test_a_file_whose_name_says_another_model_is_doubted() -> None:
     (doubt,) = find_doubts("gpt-4-0613_verdicts.jsonl", make_rows("claude-2"))
     assert doubt.startswith(
-        "name-contradicted: the file's name says gpt-4-0613, and its rows are of claude-2"
+        "name-contradicted: the file's name says gpt-4-0613, but its rows are of claude-2"
     )
     assert list(find_doubts("gpt-4-0613_verdicts.jsonl", make_rows("gpt-4"))) == []

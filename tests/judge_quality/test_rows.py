@@ -52,9 +52,9 @@ def test_numbers_may_name_pairs_and_unknown_fields_are_told(tmp_path: Path) -> N
         ),
         (
             [{**ROW, "gold": "a"}, {**ROW, "order": "ba", "gold": "b"}],
-            ["line 2", "'gold'", "'b' here and 'a' on line 1", "whatever the order shown"],
+            ["line 2", "'gold'", "'b' here and 'a' on line 1", "not about the shown order"],
         ),
-        ([], ["there are no verdicts", "docs/judge-audit.md"]),
+        ([], ["the file has no verdicts", "docs/judge-audit.md"]),
     ],
 )
 def test_a_wrong_line_is_refused(tmp_path: Path, rows: list[dict[str, Any]], words: list[str]) -> None:

@@ -76,7 +76,7 @@ def test_the_report_tells_the_figures_of_every_judge() -> None:
     audit = make_audit("one", "two")
     measures = {measure.label: measure.estimates for measure in list_measures(audit)}
     for judge in ("one", "two"):
-        found = measures["Names the same answer in both orders"][judge]
+        found = measures["Prefers the same answer in both orders"][judge]
         assert found is not None
         assert found.value == pytest.approx(8 / 12)
         assert measures["Agrees with people"][judge] is None

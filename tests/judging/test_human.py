@@ -60,7 +60,7 @@ def test_prompts_and_answers_of_the_file_s_own_are_taken(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([], "there are no labels in it"),
+        ([], "the file has no labels"),
         ([by_id("r1", "r9", "a")], "there is no response 'r9' to this prompt"),
         ([by_id("r1", "x1", "a")], "there is no response 'x1' to this prompt"),
         ([by_id("r1", "r3", "a")], "the same text"),

@@ -107,7 +107,7 @@ def test_of_several_judges_the_named_one_is_read(tmp_path: Path) -> None:
         ([{"response_a": "r1", "response_b": "r2", "order": "ab"}], 1, "verdict", "missing"),
         ([{**LINE, "p_first": 1.5}], 1, "p_first", "less than or equal to 1"),
         ([{**LINE, "p_first": 0.2}], 1, None, "p_first 0.2 contradicts the verdict 'first'"),
-        ([{**LINE, "verdict": None, "p_first": 0.2}], 1, None, "beside a null verdict"),
+        ([{**LINE, "verdict": None, "p_first": 0.2}], 1, None, "the verdict is null"),
         ([{**LINE, "principle_id": "rude"}], 1, "principle_id", "no principle 'rude'"),
         ([{**LINE, "winner": "r1"}], 1, "winner", "unknown field"),
         ([{"order": "ab", "verdict": "tie"}], 1, None, "does not name two responses"),

@@ -127,7 +127,7 @@ def test_what_a_reply_can_cost_is_set_in_one_place(name: str, instead: str, valu
     """Not taken out by null either: then a reply could be longer than a budget sets aside."""
     with pytest.raises(
         ValueError,
-        match=rf"'{name}' is not free; remedy: remove it from extra_body; set {instead}.*asked anew",
+        match=rf"'{name}' is set by another field; remedy: remove it from extra_body; set {instead}.*asked again",
     ):
         make_chat(extra_body={name: value})
 

@@ -195,25 +195,25 @@ def write_template(content: str, *, verdicts: str = "verdicts: {first: A, second
         # Words that the parser could not tell apart or never read.
         (
             write_template(TEXTS, verdicts="verdicts: {first: A, second: A}"),
-            "says 'A' as it is asked to is under",
+            "answers 'A', as asked, is under",
         ),
         (
             write_template(TEXTS, verdicts="verdicts: {first: a, second: A}"),
-            "'A' as it is asked to is understood",
+            "'A', as asked, is understood",
         ),
         (write_template(TEXTS, verdicts="verdicts: {first: A, second: Answer A}"), "is understood as first"),
-        (write_template(TEXTS, verdicts="verdicts: {first: '(', second: '['}"), "'[' as it is asked to"),
+        (write_template(TEXTS, verdicts="verdicts: {first: '(', second: '['}"), "'[', as asked"),
         (
             write_template(TEXTS + "##", verdicts="verdicts: {first: A, second: B}\nverdict_line: '##'"),
             "as None",
         ),
         (
             write_template(TEXTS, verdicts="verdicts: {first: A, second: B}\nverdict_line: 'Verdict:'"),
-            "do not say that the verdict stands behind 'Verdict:'",
+            "do not ask for a line that begins with 'Verdict:'",
         ),
         (
             write_template(TEXTS + "> V:", verdicts="verdicts: {first: A, second: B}\nverdict_line: '> V:'"),
-            "'A' as it is asked to is understood as None",
+            "'A', as asked, is understood as None",
         ),
         # A template only puts texts in.
         (write_template("{{ x }}"), "line 1 uses x"),

@@ -44,7 +44,7 @@ def drop_objects(root: Path, asset: str) -> list[Path]:
 def test_a_sound_project_has_no_finding_and_every_byte_was_hashed(template: Path) -> None:
     report = audit(template)
     assert report.findings == ()
-    assert report.skipped == ("Dagster's event log: there is none in this project",)
+    assert report.skipped == ("Dagster's event log: this project has none",)
     assert report.num_records == len(list_files(template, "lineage")) == 9
     assert report.num_objects == len(list_files(template, STORE))
     assert report.num_bytes == sum(path.stat().st_size for path in list_files(template, STORE, "data"))
@@ -91,7 +91,7 @@ def test_a_version_is_named_by_its_digest_or_the_beginning_of_it(template: Path)
 
 @pytest.mark.parametrize("target", ["nothing", "b@0000", "a@", "@", "a@xyz", "a@abc", "0" * 64])
 def test_an_unknown_version_is_explained(template: Path, target: str) -> None:
-    with pytest.raises(InputError, match="no sound record"):
+    with pytest.raises(InputError, match="no valid record"):
         audit(template, target)
 
 
@@ -316,7 +316,7 @@ def test_a_project_without_its_working_copy_is_sound(root: Path) -> None:
     shutil.rmtree(root / "data")
     report = audit(root)
     assert report.findings == ()
-    assert "data/: it is not here" in report.skipped[0]
+    assert "data/: the folder is missing" in report.skipped[0]
 
 
 def test_what_a_killed_run_left_is_named(root: Path) -> None:

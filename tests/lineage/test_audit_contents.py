@@ -151,7 +151,7 @@ def test_a_source_whose_answers_are_anothers_is_found(project: Project) -> None:
     write_responses(project, {"one": said, "two": [*said[:9], "its own"], "three": [*said[:8], "its", "own"]})
     [finding] = find(project, "rows-copied")
     assert finding.place.endswith("source 'two'")
-    assert finding.found == "9 of 10 rows are those of 'one'"
+    assert finding.found == "9 of 10 rows equal those of 'one'"
 
 
 def test_short_answers_may_agree(project: Project) -> None:

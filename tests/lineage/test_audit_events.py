@@ -359,7 +359,7 @@ def test_a_project_without_a_log_is_audited_without_it(root: Path) -> None:
     shutil.rmtree(root / ".dagster")
     report = audit(root)
     assert report.findings == ()
-    assert report.skipped == ("Dagster's event log: there is none in this project",)
+    assert report.skipped == ("Dagster's event log: this project has none",)
 
 
 # --- a storage that dagster.yaml places elsewhere ---
@@ -396,5 +396,5 @@ def test_a_storage_that_cannot_be_opened_is_not_looked_at_and_no_finding(
     assert "docs/operating.md" in skipped
     for name in ("DAGSTER_HOME", "RLAIF_PROJECT"):
         monkeypatch.setenv(name, "")
-    with pytest.raises(StorageError, match=r"(?s)cannot be read or written.*remedy: see that the storage"):
+    with pytest.raises(StorageError, match=r"(?s)cannot be read or written.*remedy: check that the storage"):
         prepare_dagster_home(project)

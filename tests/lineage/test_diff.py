@@ -253,7 +253,7 @@ def test_causes_are_linked_to_what_they_did(compared: Path) -> None:
     assert flips["honest"] == diff.preferences.num_flipped  # nothing else changed in the feedback
     assert (principle.asset, principle.cause) == ("constitution", "principle honest reworded")
     assert principle.effects == (
-        f"{asked['honest']} verdicts asked anew",
+        f"{asked['honest']} new verdicts",
         f"{flips['honest']} of {diff.preferences.num_common} common preferences flip by it",
         "reward rank correlation 1.00",
         "win rate by the judge +0.250",
@@ -305,7 +305,7 @@ def test_what_a_side_lacks_is_said(compared: Path, tmp_path: Path) -> None:
     assert diff.preferences is None
     (words,) = diff.absent
     assert words.startswith("ai_preferences@")
-    assert "its bytes cannot be had" in words
+    assert "its bytes are not available" in words
     assert diff.verdicts is not None
 
 

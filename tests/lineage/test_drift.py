@@ -75,7 +75,7 @@ def test_a_failed_canary_marks_what_was_judged_and_made_from_it_until_one_is_wel
         (told,) = json.loads(line)["drifts"]
         assert told["judges"] == ["planted"]
         assert told["marked"] == {name: heads[name].output.digest for name in MARKED}
-    assert err.count("judge changed planted answers otherwise than it did") == 2
+    assert err.count("judge changed planted no longer answers as before") == 2
     materialise(project, project.build_graph()[JUDGE_CANARY], progress=ignore_progress, again=True)
     assert find_drifts(project.ledger) == ()
 

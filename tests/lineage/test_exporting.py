@@ -341,9 +341,9 @@ def test_a_manifest_that_is_not_the_recorded_one_is_not_written(policy: VersionL
 
 
 def test_a_card_is_of_what_the_version_is(policy: VersionLineage, labels: VersionLineage) -> None:
-    with pytest.raises(InputError, match=r"aligned_policy is no data set.*\n.*model-card"):
+    with pytest.raises(InputError, match=r"aligned_policy is not a data set.*\n.*model-card"):
         FORMATS["dataset-card"](policy)
-    with pytest.raises(InputError, match=r"ai_preferences is no model.*\n.*dataset-card"):
+    with pytest.raises(InputError, match=r"ai_preferences is not a model.*\n.*dataset-card"):
         FORMATS["model-card"](labels)
 
 
@@ -385,7 +385,7 @@ def test_the_command_writes_a_file_or_prints(released: Project, tmp_path: Path) 
     export_command(released.root, "aligned_policy", "prov", tmp_path / "prov.json")
     done = call_rlaif("export", "aligned_policy", "--format", "prov", project=released.root)
     assert done.stdout == (tmp_path / "prov.json").read_text()
-    with pytest.raises(InputError, match=r"no format 'xml'.*\n.*openlineage, prov"):
+    with pytest.raises(InputError, match=r"unknown format 'xml'.*\n.*openlineage, prov"):
         export_command(released.root, "aligned_policy", "xml", None)
 
 

@@ -66,6 +66,6 @@ def test_a_read_only_place_is_a_clean_error_and_can_be_read(tmp_path: Path, plac
     set_writable(tmp_path / place, writable=True)
     assert done.returncode == 7, done.stderr
     assert done.stdout.startswith("a a\n")
-    assert "remedy: give this user the right to read and write there" in done.stdout
+    assert "remedy: give this user read and write permission there" in done.stdout
     assert after == before
     assert run(Project.open(tmp_path), make_text_stage("b", "x", ("a",))).status == "computed"

@@ -140,7 +140,7 @@ def test_an_override_is_no_part_of_a_recipe(make_stage: MakeStage, run: Run, pro
 def test_a_required_check_is_a_gate_for_who_requires_it(make_stage: MakeStage, run: Run) -> None:
     child = change(make_stage("b", "", ("a",)), requires={"a": {"gate": None}})
     run(make_stage("a", "x"))
-    with pytest.raises(GateError, match="required check gate, which was never asked"):
+    with pytest.raises(GateError, match="required check gate was never made"):
         run(child)
     stage = make_stage("a", "y", gate=False)
     [check] = stage.governance.checks
@@ -161,7 +161,7 @@ def test_a_required_check_counts_only_if_it_asked_for_what_is_required_now(
     assert outcome.record.checks[0].facts == {"required": ["kind"]}
     child = make_stage("b", "", ("a",))
     with pytest.raises(
-        GateError, match=r"gate asked for \['kind'\], and \['kind', 'short'\] is required(?s:.*)rlaif run a"
+        GateError, match=r"gate required \['kind'\], but \['kind', 'short'\] is required(?s:.*)rlaif run a"
     ):
         run(change(child, requires={"a": {"gate": ["kind", "short"]}}))
     assert run(change(child, requires={"a": {"gate": ["kind"]}})).status == "computed"
@@ -200,7 +200,7 @@ def test_an_override_is_added_to_the_file_for_the_newest_version(
     assert read_file(project) == tuple(
         make_override(outcome, reason=f"{outcome.asset}: 'fine', #1") for outcome in outcomes
     )
-    with pytest.raises(InputError, match="passes gate already: a: 'fine', #1"):
+    with pytest.raises(InputError, match="already has an override of gate: a: 'fine', #1"):
         add_override(project, graph, "a", "gate", "again")
 
 

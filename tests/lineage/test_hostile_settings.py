@@ -224,7 +224,7 @@ def test_tracked_files_name_no_cache_outside_the_project(store: Store, tmp_path:
     """Objects are written and removed there."""
     with (store.root / ".dvc" / "config").open("a") as stream:
         stream.write(f"[cache]\n    dir = {tmp_path / 'theirs'}\n")
-    with pytest.raises(StorageError, match=r"lies outside the project(.|\n)*remedy: .*--local"):
+    with pytest.raises(StorageError, match=r"is outside the project(.|\n)*remedy: .*--local"):
         Store.open(store.root)
     (store.root / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {tmp_path / 'mine'}\n")
     assert Store.open(store.root).cache.folder == tmp_path / "mine"

@@ -173,7 +173,7 @@ def test_a_run_that_began_before_a_rollback_does_not_undo_it(project: Project) -
     for stage in running[:2]:
         materialise(project, stage, progress=ignore_progress)
     hold(project)
-    with pytest.raises(InputError, match="hold was changed while the run was going"):
+    with pytest.raises(InputError, match="hold was changed during the run"):
         materialise(project, running[2], progress=ignore_progress)
     assert read_released_text(project) == "one"
 

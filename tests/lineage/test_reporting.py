@@ -183,7 +183,7 @@ def test_a_reason_that_a_person_wrote_is_text(default_project: Path) -> None:
 
 
 def test_an_evaluation_without_a_place_for_it_is_named(default_project: Path) -> None:
-    with pytest.raises(StorageError, match=r"no place for a release's part \(<title> stands there 0 times"):
+    with pytest.raises(StorageError, match=r"no place for a release's part \(<title> occurs 0 times"):
         splice("<body>\n  <footer>", title="", top="", bottom="")
 
 

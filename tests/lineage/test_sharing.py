@@ -121,7 +121,7 @@ def test_two_machines_and_one_ssh_remote(
             for command in ("push", "pull"):
                 done = CliRunner().invoke(app, [command, "--project", str(root)])
                 assert done.exit_code == 0, done.output
-                assert "versions are whole on both sides" in done.output
+                assert "versions are complete on both sides" in done.output
 
     def require_sound() -> None:
         for root in (one, two):

@@ -165,7 +165,7 @@ def test_a_key_in_the_project_is_refused(project: Project, release: Release, key
     private, _ = keys.make("me")
     inside = project.root / "inputs" / "me.key"
     shutil.copy(private, inside)
-    with pytest.raises(InputError, match=r"travel with git\n.*outside"):
+    with pytest.raises(InputError, match=r"git could publish it\n.*outside"):
         sign_release(project, release, inside)
 
 
@@ -299,5 +299,5 @@ def test_others_verify_it_without_this_package(
 
 
 def test_nothing_is_verified_where_nothing_was_released(default_project: Path, keys: Keys) -> None:
-    with pytest.raises(InputError, match="nothing was released yet"):
+    with pytest.raises(InputError, match="nothing has been released yet"):
         verify_command(default_project, None, keys.make("me")[1], as_json=False)

@@ -71,7 +71,7 @@ def test_the_whole_project_comes_back_as_it_was_at_a_commit(tmp_path: Path) -> N
 def test_a_revision_that_does_not_exist_or_holds_no_ledger_is_named(tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     init_store(bare)
-    with pytest.raises(InputError, match="no git repository"):
+    with pytest.raises(InputError, match="not in a git repository"):
         checkout_project(Project.open(bare), "HEAD", tmp_path / "out")
     run_git(bare, "init", "--quiet")
     commit_all(bare, "nothing yet")

@@ -88,7 +88,7 @@ def test_rounds_stop_where_the_gain_does_and_say_why(stopped: tuple[Path, dict[s
     assert [round_["reasons"] for round_ in before] == [[], []]
     (reason,) = last["reasons"]
     assert reason.startswith("gain over the round before 0.000 (-")
-    assert reason.endswith("has to lie above 0")
+    assert reason.endswith("must be above 0")
     record = outcomes["round_4/aligned_policy"].record
     assert [file.path for file in record.output.files] == [STOPPED_JSON]
     assert "gain over the round before" in record.metrics["stopped"]
@@ -157,7 +157,7 @@ def test_a_card_names_the_asset_of_its_own_round(stopped: tuple[Path, dict[str, 
     assert "# round_2/ai_preferences" in card.splitlines()
 
 
-WEAK = "judge right more often than the policy that it judged, by 0.020 (-0.080 to 0.120), has to lie above 0"
+WEAK = "judge right more often than the policy that it judged, by 0.020 (-0.080 to 0.120), must be above 0"
 
 
 @pytest.mark.slow
@@ -193,7 +193,7 @@ def test_a_judge_that_parts_no_answers_stops_before_training(default_project: Pa
     """It takes the first answer in both orders: in their mean it prefers nothing."""
     make_rounds(default_project, rounds=2)
     write_judge(default_project, preference="longer", position_bias=1.0, gates={"min_order_agreement": None})
-    with pytest.raises(GateError, match=r"chosen-rejected gap 0\.000 .* has to lie above 0\.05"):
+    with pytest.raises(GateError, match=r"chosen-rejected gap 0\.000 .* must be above 0\.05"):
         run_toy(default_project, World())
 
 

@@ -193,7 +193,7 @@ def test_a_server_that_is_not_there_is_named_at_once(server: RunningServer) -> N
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
         judge = make_judge(server, base_url=url, limits={"max_attempts": 1})
         with pytest.raises(
-            JudgeError, match=r"was not reached.*Connection refused.*\n.*see that the server runs"
+            JudgeError, match=r"cannot be reached.*Connection refused.*\n.*check that the server runs"
         ):
             list(chain.from_iterable(judge.ask(make_calls(10))))
 

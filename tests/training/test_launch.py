@@ -119,7 +119,7 @@ def require_near(one: Path, other: Path) -> None:
 
 @pytest.mark.slow
 def test_a_batch_that_cannot_be_shared_out_is_named(models: Models, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="a batch of 16 cannot be shared by 3 processes"):
+    with pytest.raises(TrainingError, match="a batch of 16 cannot be divided among 3 processes"):
         train_tiny("reward", tmp_path, "output", num_processes=3, **models)
 
 
@@ -130,7 +130,7 @@ def test_a_batch_that_cannot_be_shared_out_is_named(models: Models, tmp_path: Pa
         (2, "FULL_STATE_DICT", {}, "set `fsdp_state_dict_type: SHARDED_STATE_DICT`"),
         (2, "SHARDED_STATE_DICT", {"precision": "bf16"}, "set `dtype: float32`"),
         (2, "SHARDED_STATE_DICT", {"model": SimpleNamespace(peft_config={})}, "`lora: null`"),
-        (2, "SHARDED_STATE_DICT", {"kind": SampledRlooTrainer}, "a policy that samples as it learns"),
+        (2, "SHARDED_STATE_DICT", {"kind": SampledRlooTrainer}, "a policy that samples during training"),
     ],
 )
 def test_sharding_that_is_not_known_here_is_refused_with_what_to_write(
@@ -155,7 +155,7 @@ def test_deepspeed_is_refused_where_it_cannot_be_had(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     state = SimpleNamespace(device=torch.device("cpu"), deepspeed_plugin=SimpleNamespace(zero_stage=3))
     trainer = SimpleNamespace(accelerator=SimpleNamespace(state=state), is_deepspeed_enabled=True)
-    with pytest.raises(TrainingError, match="DeepSpeed does not train on a CPU here"):
+    with pytest.raises(TrainingError, match="DeepSpeed is not supported on a CPU"):
         take_up_sharding(trainer)
     state.device = torch.device("cuda")
     with pytest.raises(TrainingError, match=r"stage 3 shards weights.*\n.*zero_stage: 2"):

@@ -192,7 +192,7 @@ def test_divergence_names_the_step_and_keeps_the_last_good_checkpoint(name: str,
         learner.train("diverged", settings, restart=restart)
     words = re.fullmatch(
         r"policy: the loss is nan at step (\d)\.\n  remedy: lower [^\n]*\n"
-        r"  kept: the policy after step (\d), in (.*), until a training comes to its end",
+        r"  kept: the policy after step (\d), in (.*), until a training finishes",
         str(caught.value),
     )
     assert words is not None
@@ -260,7 +260,7 @@ def test_a_method_is_chosen_by_name_and_its_settings_have_to_agree() -> None:
     for wrong, words in (
         ({"method": "ppo"}, "best_of_n"),
         ({"method": "rloo", "loss": "ipo"}, "Extra inputs"),
-        ({"method": "dpo", "loss": "robust"}, "give a label_smoothing above 0"),
+        ({"method": "dpo", "loss": "robust"}, "set label_smoothing above 0"),
         ({"method": "dpo", "label_smoothing": 0.1}, "loss is sigmoid with label_smoothing 0.1"),
         ({"method": "grpo", "num_generations": 3}, "a step has 16 answers"),
     ):

@@ -1,5 +1,5 @@
-"""The commands of `rlaif`, one a module, found by listing this package.
+"""The commands of `rlaif`, one per module, found by listing this package.
 
-Each module defines `COMMAND`. All of them are imported whenever `rlaif` starts, so what a command needs is imported
-inside its function. A long one has its work in a module of `cli/`.
+Each module defines `COMMAND`. All modules are imported whenever `rlaif` starts, so a command imports what it needs
+inside its function. The code of a long command is in a module of `cli/`.
 """

@@ -12,22 +12,25 @@ def audit(
     target: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ASSET[@DIGEST]]", help="The version whose making is audited; everything if none."
+            metavar="[ASSET[@DIGEST]]",
+            help="Audit only this version and what it was made from; default: everything.",
         ),
     ] = None,
     key: Annotated[
         list[Path] | None,
         typer.Option(
-            "--key", metavar="FILE", help="A signer's public key (PEM), to verify signatures; repeatable."
+            "--key",
+            metavar="FILE",
+            help="A signer's public key (PEM), to verify signatures; can be repeated.",
         ),
     ] = None,
     project: ProjectOption = Path(),
     remote: RemoteOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Re-hash every byte and hold ledger, store, data.dvc, data/ and Dagster's log against each other; change nothing.
+    """Re-hash every byte and compare ledger, store, data.dvc, data/ and Dagster's log. Change nothing.
 
-    Exit code 0: nothing disagrees; 1: findings; 2: the audit could not run.
+    Exit code 0: everything agrees; 1: findings; 2: the audit could not run.
     """
     from rlaif_dagster.cli.audit import audit_command
 

@@ -6,7 +6,7 @@ from rlaif_dagster.cli.command import Command, JsonOption, ProjectOption, Sectio
 
 
 def canary(project: ProjectOption = Path(), json: JsonOption = False) -> None:
-    """Ask the judge some of its questions again, and say whether it still answers as it did."""
+    """Ask the judge a fixed set of its questions again, and say whether it still answers as before."""
     from rlaif_dagster.cli.canary import canary_command
 
     canary_command(project, as_json=json)

@@ -1,4 +1,4 @@
-"""`rlaif checkout`."""
+"""`rlaif checkout`: copies a past version, or the whole project as it was, into a folder."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +16,9 @@ def checkout(
     folder: Annotated[
         Path, typer.Argument(metavar="DEST", help="A folder that does not exist, or is empty.")
     ],
-    whole: Annotated[bool, typer.Option("--all", help="The whole project as it was at a revision.")] = False,
+    whole: Annotated[
+        bool, typer.Option("--all", help="Copy the whole project as it was at a revision.")
+    ] = False,
     project: ProjectOption = Path(),
 ) -> None:
     """Copy a past version, or the whole project as it was, into a new folder; every byte is verified."""

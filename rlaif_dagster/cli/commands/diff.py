@@ -12,16 +12,19 @@ def diff(
     before: Annotated[
         str,
         typer.Argument(
-            metavar="A", help="ASSET@DIGEST, DIGEST, release:NUMBER or a git revision (git:REV if unclear)."
+            metavar="A", help="ASSET@DIGEST, DIGEST, release:NUMBER or a git revision (git:REV if ambiguous)."
         ),
     ],
-    after: Annotated[str, typer.Argument(metavar="B", help="The other side, named in the same way.")],
+    after: Annotated[
+        str, typer.Argument(metavar="B", help="The version to compare with A, named in the same way.")
+    ],
     *,
     project: ProjectOption = Path(),
     remote: RemoteOption = False,
     json: JsonOption = False,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write the comparison as one HTML page.")
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Also write the comparison as one HTML page."),
     ] = None,
 ) -> None:
     """Show what differs between two policies, releases or revisions, and which cause had which effect."""

@@ -19,7 +19,7 @@ def export(
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Where to; printed if not given.")
+        Path | None, typer.Option("--out", metavar="FILE", help="The file to write; default: print it.")
     ] = None,
     project: ProjectOption = Path(),
     remote: RemoteOption = False,

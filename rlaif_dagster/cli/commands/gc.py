@@ -13,17 +13,18 @@ def gc(
         list[str],
         typer.Option(
             metavar="RULE",
-            help="What to keep beside the newest versions, releases and pins, which always stay: releases (no more), "
-            "last:N, days:N or ASSET@DIGEST; may be given several times.",
+            help="What to keep in addition to the newest versions, releases and pins, which always stay: releases "
+            "(nothing more), last:N, days:N or ASSET@DIGEST; can be repeated.",
         ),
     ],
     apply: Annotated[
-        bool, typer.Option("--apply", help="Do it; without this, only say what would go.")
+        bool,
+        typer.Option("--apply", help="Remove the versions; without this, only print what would be removed."),
     ] = False,
     project: ProjectOption = Path(),
     json: JsonOption = False,
 ) -> None:
-    """Say which stored versions nothing needs any more, and give them up with --apply; the remote stays as it is."""
+    """List the stored versions that nothing needs, and prune them with --apply. The remote is not changed."""
     from rlaif_dagster.cli.gc import gc_command
 
     gc_command(project, keep, apply=apply, as_json=json)

@@ -17,7 +17,7 @@ def judge_audit(
     ] = Path(),
     json: JsonOption = False,
 ) -> None:
-    """Measure how right, consistent, biased and calibrated the judges of a verdicts file are."""
+    """Measure how accurate, consistent, biased and calibrated the judges of a verdicts file are."""
     from rlaif_dagster.cli.judge_audit import judge_audit_command
 
     judge_audit_command(project / file, as_json=json)

@@ -14,7 +14,7 @@ def override(
     reason: ReasonOption,
     project: ProjectOption = Path(),
 ) -> None:
-    """Let a failed check of an asset's newest version pass; every record that is built on it says so."""
+    """Let an asset's newest version pass a failed check. The record of everything built on it says so."""
     from rlaif_dagster.cli.release import override_command
 
     override_command(project, asset, check, reason)

@@ -11,7 +11,7 @@ from rlaif_dagster.cli.command import Command, JsonOption, ProjectOption, Sectio
 def plan(
     assets: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ASSET]...", help="Assets that would be brought up to date; all if none."),
+        typer.Argument(metavar="[ASSET]...", help="Assets to plan for; default: all."),
     ] = None,
     project: ProjectOption = Path(),
     json: JsonOption = False,

@@ -10,14 +10,17 @@ from rlaif_dagster.cli.command import Command, JsonOption, ProjectOption, Sectio
 
 def pull(
     heads: Annotated[
-        bool, typer.Option("--heads", help="Only the newest version of each asset; others come when needed.")
+        bool,
+        typer.Option(
+            "--heads", help="Fetch only each asset's newest version; others are fetched when needed."
+        ),
     ] = False,
     project: ProjectOption = Path(),
     json: JsonOption = False,
 ) -> None:
-    """Take over the ledger and the versions of the DVC remote, verified, and show the newest in data/.
+    """Fetch the ledger and the versions from the DVC remote, verify them, and put the newest in data/.
 
-    Exit code 0: all is here; 1: a version is in neither place; 2: it could not be done.
+    Exit code 0: everything is here; 1: a version is in neither place; 2: the pull failed.
     """
     from rlaif_dagster.cli.share import pull_command
 

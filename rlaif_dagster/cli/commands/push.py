@@ -10,7 +10,7 @@ from rlaif_dagster.cli.command import Command, JsonOption, ProjectOption, Sectio
 def push(project: ProjectOption = Path(), json: JsonOption = False) -> None:
     """Send the ledger and every version that it names to the DVC remote.
 
-    Exit code 0: all is there; 1: a version is in neither place; 2: it could not be done.
+    Exit code 0: everything is there; 1: a version is in neither place; 2: the push failed.
     """
     from rlaif_dagster.cli.share import push_command
 

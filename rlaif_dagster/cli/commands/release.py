@@ -6,7 +6,7 @@ from rlaif_dagster.cli.command import Command, JsonOption, ProjectOption, Sectio
 
 
 def release(project: ProjectOption = Path(), json: JsonOption = False) -> None:
-    """End the hold of a rollback, and promote the newest evaluated policy."""
+    """End the hold of a rollback, and release the newest evaluated policy."""
     from rlaif_dagster.cli.release import release_command
 
     release_command(project, as_json=json)

@@ -11,12 +11,12 @@ from rlaif_dagster.cli.command import Command, ProjectOption, ReleaseArgument, R
 def report(
     release: ReleaseArgument = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Where to; printed if not given.")
+        Path | None, typer.Option("--out", metavar="FILE", help="The file to write; default: print it.")
     ] = None,
     project: ProjectOption = Path(),
     remote: RemoteOption = False,
 ) -> None:
-    """Write one self-contained HTML page about a release, with how to verify each of its figures."""
+    """Write one self-contained HTML page about a release, which says how to verify each figure."""
     from rlaif_dagster.cli.report import report_command
 
     report_command(project, release, out, remote=remote)

@@ -14,7 +14,7 @@ def rollback(
         str | None,
         typer.Argument(
             metavar="[RELEASE]",
-            help="Its number, the first digits of its digest, or -2 for two before the one that stands; -1 if none.",
+            help="Its number, the first digits of its digest, or -N for the Nth before the current one; default: -1.",
         ),
     ] = None,
     project: ProjectOption = Path(),

@@ -11,12 +11,12 @@ from rlaif_dagster.cli.command import Command, JsonOption, ProjectOption, Sectio
 def run(
     assets: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ASSET]...", help="Assets to bring up to date; all if none."),
+        typer.Argument(metavar="[ASSET]...", help="Assets to bring up to date; default: all."),
     ] = None,
     project: ProjectOption = Path(),
     json: JsonOption = False,
 ) -> None:
-    """Bring assets, and what they are made from, up to date with the inputs."""
+    """Bring assets, and everything they are made from, up to date with the inputs."""
     from rlaif_dagster.cli.run import run_command
 
     run_command(project, assets or [], as_json=json)

@@ -15,7 +15,7 @@ def sign(
     release: ReleaseArgument = None,
     project: ProjectOption = Path(),
 ) -> None:
-    """Sign a release: its policy's bytes, why it was released, and the history up to it."""
+    """Sign a release: the policy's bytes, the reasons for the release, and the history up to it."""
     from rlaif_dagster.cli.sign import sign_command
 
     sign_command(project, release, key)

@@ -20,7 +20,7 @@ def trace(
     remote: RemoteOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Show what something was made from, what it did, and what was learned from it."""
+    """Show what something was made from, and what was made or learned from it."""
     from rlaif_dagster.cli.trace import trace_command
 
     trace_command(project, subject, remote=remote, as_json=json)

@@ -1,4 +1,4 @@
-"""`rlaif ui`: the Dagster UI and daemon of a project, on loopback, in the place of this process."""
+"""`rlaif ui`: starts the Dagster UI and daemon of a project, on loopback; they replace this process."""
 
 import os
 import sys

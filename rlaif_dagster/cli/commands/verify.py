@@ -16,13 +16,13 @@ from rlaif_dagster.cli.command import (
 
 
 def verify(
-    key: Annotated[Path, typer.Option("--key", metavar="FILE", help="The public key (PEM) of who signed.")],
+    key: Annotated[Path, typer.Option("--key", metavar="FILE", help="The signer's public key (PEM).")],
     release: ReleaseArgument = None,
     project: ProjectOption = Path(),
     remote: RemoteOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Verify who signed a release, and that it is still what was signed; say what that proves.
+    """Verify who signed a release and that it is unchanged since; say what that proves.
 
     Exit code 0: the signature holds; 1: it does not; 2: it could not be verified.
     """

@@ -1,6 +1,6 @@
-"""The ways of getting responses, one a module, found by listing this package.
+"""The samplers: ways to obtain responses, one per module, found by listing this package.
 
-Each module defines `SETTINGS`, its section of `inputs/pipeline.yaml`: a `PolicySampling`, which says how it samples the
+Each module defines `SETTINGS`, its section of `inputs/pipeline.yaml`: a `PolicySampling`, which samples the
 project's policy, or settings that name a recorded file.
 """
 
@@ -18,4 +18,4 @@ else:
         Union[collect("rlaif_dagster.generation.samplers", "SETTINGS")],  # noqa: UP007 - built, not written
         Field(discriminator="provider"),
     ]
-    """The settings of a way, told apart by `provider`."""
+    """The settings of a sampler; `provider` says which."""

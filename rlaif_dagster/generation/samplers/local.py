@@ -1,4 +1,4 @@
-"""Responses that the project's policy gives: in this process, or behind a server that is started for it.
+"""Samples responses from the project's policy: in this process, or through a server that is started for it.
 
 torch and transformers are imported inside the functions.
 """
@@ -24,10 +24,10 @@ class LocalSamplingSettings(PolicySampling):
 
     provider: Literal["local"] = "local"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Precision of the policy while it samples; a server's own options say its."""
+    """The precision of the policy while it samples; a server has its own options."""
     server_command: tuple[str, ...] | None = None
-    """A program that serves the folder `{model}` at `{port}` of `{host}` in the OpenAI way, such as vLLM; it is
-    started to sample, and ended. Null samples in this process."""
+    """A program such as vLLM that serves the folder `{model}` at `{port}` of `{host}` with an OpenAI-compatible API.
+    It is started for sampling, and ended after it. Null samples in this process."""
 
     @field_validator("server_command", mode="before")
     @classmethod
@@ -41,18 +41,18 @@ class LocalSamplingSettings(PolicySampling):
         missing = [place for place in ("{model}", "{port}") if place not in words]
         if missing:
             raise ValueError(
-                f"{missing[0]} is not in it; remedy: write the command as in "
+                f"the command lacks {missing[0]}; remedy: write the command as in "
                 '["vllm", "serve", "{model}", "--host", "{host}", "--port", "{port}"]'
             )
         return command
 
     @property
     def server(self) -> tuple[str, ...] | None:
-        """The command of a server that samples a policy's folder; None where there is none."""
+        """The command of a server that samples a policy's folder; None if there is no server."""
         return self.server_command
 
     def key(self) -> JsonValue:
-        """What decides a single response; `num_samples` does not."""
+        """The settings that decide a single response; `num_samples` does not."""
         return {
             "temperature": self.temperature,
             "top_p": self.top_p,

@@ -1,14 +1,14 @@
 """Responses that already exist, imported from JSONL.
 
-One response a line:
+One response per line:
 
     {"prompt": "the prompt's text", "source": "gpt-4", "text": "the answer"}
     {"prompt_id": "5f0c...", "source": "gpt-4", "text": "the answer", "response_id": "q81/gpt-4"}
     {"prompt": "the prompt's text", "source": "gpt-4", "text": "an answer that was", "finish_reason": "length"}
 
-A line names its prompt by `prompt_id` or by `prompt` (compared as prompts are: NFC, no outer white space); both
-may be given if they agree. `response_id` is kept as it is where given, else made from prompt, source and
-text. `finish_reason` says `length` of an answer that was cut at a token limit; without it an answer counts as whole.
+A line names its prompt by `prompt_id` or by `prompt` (compared in NFC, without outer white space); both may be given
+if they agree. `response_id` is kept if it is given; otherwise it is made from prompt, source and text.
+`finish_reason` is `length` for an answer that was cut at a token limit; without it an answer counts as complete.
 """
 
 from collections import Counter
@@ -37,7 +37,7 @@ class RecordedSamplingSettings(ResponsesSettings):
 
     @property
     def recorded_file(self) -> str | None:
-        """The file inside the project that holds the responses."""
+        """The file with the responses, inside the project."""
         return self.responses
 
 
@@ -56,21 +56,21 @@ class RecordedResponseLine(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedResponses:
-    """Rows of the `sampled_responses` table, sorted by prompt and index, and how many of each source."""
+    """Rows of the `sampled_responses` table, sorted by prompt and index, and how many there are of each source."""
 
     rows: tuple[Row, ...]
     num_by_source: Mapping[str, int]
 
 
 def import_responses(path: Path, prompts: Iterable[Row]) -> RecordedResponses:
-    """Reads recorded responses and ties each to its prompt.
+    """Reads recorded responses and finds the prompt of each.
 
     Args:
         path: The JSONL file.
         prompts: Rows of the `prompts` table.
 
     Raises:
-        InputError: If the file is missing or empty, or a line is no JSON, has a wrong field, names no known
+        InputError: If the file is missing or empty, or a line is not JSON, has a wrong field, names no known
             prompt, has an empty text or source, or repeats a response id.
     """
     known = {row["prompt_id"] for row in prompts}
@@ -97,7 +97,7 @@ def import_responses(path: Path, prompts: Iterable[Row]) -> RecordedResponses:
                 file=path,
                 line=number,
                 field="response_id",
-                remedy="give each response an id of its own, or remove the repeated line",
+                remedy="give each response its own id, or remove the repeated line",
             )
         lines_by_id[response_id] = number
         rows.append(
@@ -115,7 +115,7 @@ def import_responses(path: Path, prompts: Iterable[Row]) -> RecordedResponses:
         num_by_prompt[prompt_id] += 1
     if not rows:
         raise InputError(
-            "there are no responses in it",
+            "the file has no responses",
             file=path,
             remedy='add lines such as {"prompt": "...", "source": "...", "text": "..."}',
         )
@@ -134,7 +134,7 @@ def _find_prompt(line: RecordedResponseLine, known: set[str], *, file: Path, num
             file=file,
             line=number,
             field="prompt",
-            remedy="give `prompt` (its text) or `prompt_id`",
+            remedy="write `prompt` (its text) or `prompt_id`",
         )
     if by_text is not None and prompt_id != by_text:
         raise InputError(
@@ -148,7 +148,7 @@ def _find_prompt(line: RecordedResponseLine, known: set[str], *, file: Path, num
         field = "prompt" if line.prompt_id is None else "prompt_id"
         got = line.prompt if line.prompt_id is None else line.prompt_id
         raise InputError(
-            f"no prompt of the project is {got[:80] if got else got!r}",
+            f"the project has no prompt {got[:80] if got else got!r}",
             file=file,
             line=number,
             field=field,

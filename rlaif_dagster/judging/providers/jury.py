@@ -1,4 +1,4 @@
-"""Several judges, each asked everything."""
+"""Several judges, each asked every question."""
 
 from typing import Any, Literal, Self
 
@@ -15,7 +15,7 @@ from rlaif_dagster.judging.settings import (
 
 
 class JurySettings(JudgeSettings):
-    """Several judges, each asked everything."""
+    """Several judges, each asked every question."""
 
     provider: Literal["jury"]
     judges: list[AskedJudge] = Field(min_length=2)
@@ -28,15 +28,17 @@ class JurySettings(JudgeSettings):
         names = [name_judge(judge) for judge in self.judges]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise ValueError(f"two judges are called {repeated[0]!r}; remedy: give each a `name`")
+            raise ValueError(
+                f"two judges are called {repeated[0]!r}; remedy: set a different `name` for each"
+            )
         if any(judge.gates != GateSettings() or judge.human_labels for judge in self.judges):
             raise ValueError(
-                "a judge has gates or human_labels of its own; remedy: give them once, for the whole jury"
+                "a judge has gates or human_labels of its own; remedy: set them once, for the whole jury"
             )
         if len({judge.protocol for judge in self.judges}) > 1:
             raise ValueError(
                 "the judges have different protocols, whose verdicts cannot be combined; "
-                "remedy: give all judges the same `protocol`"
+                "remedy: set the same `protocol` for all judges"
             )
         return self
 
@@ -47,9 +49,9 @@ class JurySettings(JudgeSettings):
 
     @property
     def combined_by(self) -> Combine:
-        """As `combine` says."""
+        """The setting `combine`."""
         return self.combine
 
     def describe(self) -> dict[str, Any]:
-        """How its verdicts become one; each of its judges is described apart."""
+        """Describes how its verdicts are combined; each of its judges is described separately."""
         return {name: value for name, value in super().describe().items() if name != "judges"}

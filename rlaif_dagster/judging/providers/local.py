@@ -1,4 +1,4 @@
-"""A judge that runs here: any causal language model that transformers opens, read by probabilities or by its words."""
+"""A judge that runs here: any causal language model of transformers, read by probabilities or by its text."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 CHUNK_CALLS: Final = 4096
 CHUNK_CHARS: Final = 4_000_000
-"""Calls, and characters of theirs, that are tokenised and sorted by length at a time."""
+"""How many calls, and characters in them, are tokenised and sorted by length at a time."""
 ORDER_TOKENS: Final = 16
-"""The order of its answers makes a request longer by less than this."""
+"""The order of its answers changes a request's length by less than this many tokens."""
 
 
 class LocalJudgeSettings(AskedJudgeSettings):
@@ -42,16 +42,16 @@ class LocalJudgeSettings(AskedJudgeSettings):
     """For a Hugging Face id: the full commit hash."""
     verdict: VerdictReading = "logprob"
     temperature: float = Field(default=0.0, ge=0.0, le=5.0, allow_inf_nan=False)
-    """Of written verdicts; 0 is greedy."""
+    """The sampling temperature of written verdicts; 0 is greedy."""
     max_new_tokens: int = Field(default=256, ge=1)
-    """Longest written verdict, in tokens."""
+    """The longest written verdict, in tokens."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     max_length: int | None = Field(default=None, ge=1)
-    """Longest request in tokens; null for the model's context."""
+    """The longest request, in tokens; null uses the model's context."""
 
     @property
     def reading(self) -> VerdictReading:
-        """As `verdict` says."""
+        """The setting `verdict`."""
         return self.verdict
 
     @property
@@ -61,18 +61,18 @@ class LocalJudgeSettings(AskedJudgeSettings):
 
     @property
     def max_tokens_written(self) -> int:
-        """Longest text that it writes, in tokens."""
+        """The longest text that it writes, in tokens."""
         return self.max_new_tokens
 
     def describe(self) -> dict[str, Any]:
-        """What decides what it says; how it would write counts only where it writes."""
+        """Describes the fields that decide what it answers; settings of writing count only if it writes."""
         unread = ("temperature", "max_new_tokens") if self.verdict == "logprob" else ()
         return {name: value for name, value in super().describe().items() if name not in unread}
 
     def open_judge(self, opening: Opening) -> "LocalJudge":
-        """Opens the judge; its model is opened when it is first asked."""
+        """Opens the judge; its model is opened at the first question."""
         if opening.numerics is None:
-            raise TypeError("a judge that runs a model needs to be told how numbers are computed")
+            raise TypeError("a judge that runs a model needs `numerics`")
         from rlaif_dagster.numerics import prepare_torch
 
         numerics = opening.numerics
@@ -88,14 +88,14 @@ class LocalJudgeSettings(AskedJudgeSettings):
     def _refuse_equal_repeats(self) -> Self:
         if self.repeats > 1 and (self.verdict == "logprob" or self.temperature == 0.0):
             raise ValueError(
-                f"repeats is {self.repeats}, but this judge says the same each time; "
+                f"repeats is {self.repeats}, but this judge answers the same each time; "
                 "remedy: set repeats to 1, or verdict to text with a temperature above 0"
             )
         return self
 
 
 class LocalJudge:
-    """A `Judge` on a model folder; the model is opened when the first request comes."""
+    """A `Judge` on a model folder; the model is opened at the first request."""
 
     def __init__(
         self,
@@ -106,14 +106,14 @@ class LocalJudge:
         device: "torch.device | str" = "cpu",
         batch_size: int = 128,
     ) -> None:
-        """Takes what the judge is made of.
+        """Makes the judge.
 
         Args:
             settings: The judge's settings.
-            template: The judge's prompt, which gives the verdict words.
+            template: The judge's prompt, which defines the verdict words.
             folder: A model folder.
             device: Where to run.
-            batch_size: Most requests at once; long ones go in smaller batches. No matter for verdicts.
+            batch_size: The largest batch of requests; long ones go in smaller batches. Does not affect verdicts.
         """
         self._settings = settings
         self._name = name_judge(settings)
@@ -123,10 +123,10 @@ class LocalJudge:
         self._batch_size = batch_size
 
     def ask(self, calls: Iterable[Call]) -> Iterator[list[Answer]]:
-        """Yields one answer for each call, longest requests of a chunk first, batch by batch.
+        """Yields one answer for each call, in batches, the longest requests of a chunk first.
 
         Raises:
-            JudgeError: If the model cannot read chats, cannot say a verdict word, or has too short a context.
+            JudgeError: If the model cannot read chats, cannot say a verdict word, or its context is too short.
             ModelError: If the folder cannot be opened, or its weights do not fit.
         """
         from rlaif_dagster.weights import JUDGE, open_model
@@ -157,7 +157,7 @@ class LocalJudge:
             yield from answer(requests, batch_size=self._batch_size)
 
     def _find_room(self, model: "PreTrainedModel", num_new: int) -> int:
-        """The longest request in tokens."""
+        """Finds the longest possible request, in tokens."""
         context = find_context(model)
         if num_new >= context:
             raise JudgeError(
@@ -176,7 +176,7 @@ class LocalJudge:
                 yield self._fit(call, chat, room)
 
     def _fit(self, call: Call, chat: ChatFormat, room: int) -> Request | Answer:
-        """Cuts the answers of a request until it fits, whichever of them stands first."""
+        """Cuts the answers of a request until it fits in either order."""
         texts, _ = cut_texts(call.texts, sys.maxsize)
         orders = [texts]
         if "second" in texts:

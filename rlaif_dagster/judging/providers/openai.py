@@ -1,4 +1,4 @@
-"""A judge behind any server that speaks OpenAI's chat completions."""
+"""A judge behind any server with OpenAI's chat completions."""
 
 from dataclasses import replace
 from typing import Annotated, ClassVar, Final, Literal
@@ -9,11 +9,11 @@ from rlaif_dagster.judging.served import ServedJudgeSettings
 from rlaif_dagster.judging.settings import SPEED_ONLY, VerdictReading
 from rlaif_dagster.serving.formats import ChatSettings
 
-_LONGEST_REPLY: Final = "set max_tokens, and max_tokens_name where the server calls it otherwise"
+_LONGEST_REPLY: Final = "set max_tokens, and max_tokens_name if the server uses another name"
 RESERVED_FIELDS: Final = {
     "model": "set model",
     "messages": "set template",
-    "stream": "leave it out: replies are read whole",
+    "stream": "remove it: replies are not streamed",
     "n": "set repeats",
     "best_of": "set repeats",
     "logprobs": "set verdict to logprob",
@@ -22,7 +22,7 @@ RESERVED_FIELDS: Final = {
     "max_new_tokens": _LONGEST_REPLY,
     "max_output_tokens": _LONGEST_REPLY,
 }
-"""Fields of a request that other settings decide, with these: what a request says and can cost is known from them."""
+"""Fields of a request that other settings decide, with these settings: they fix a request's content and cost."""
 
 
 class OpenAIJudgeSettings(ServedJudgeSettings):
@@ -33,12 +33,12 @@ class OpenAIJudgeSettings(ServedJudgeSettings):
 
     provider: Literal["openai"]
     api_key_env: Annotated[str | None, SPEED_ONLY] = Field(default="OPENAI_API_KEY", min_length=1)
-    """The environment variable that holds the key; null for a server that asks for none."""
+    """The environment variable with the key; null for a server without a key."""
     verdict: VerdictReading = "text"
     max_tokens_name: Annotated[Literal["max_tokens", "max_completion_tokens"], SPEED_ONLY] = "max_tokens"
-    """What the server calls it."""
+    """The server's name for `max_tokens`."""
     extra_body: dict[str, JsonValue] = Field(default={})
-    """More fields of the request, such as `reasoning_effort`; null leaves one out that is sent otherwise."""
+    """Further fields of the request, such as `reasoning_effort`; a field set to null is not sent."""
 
     @field_validator("extra_body")
     @classmethod
@@ -46,16 +46,16 @@ class OpenAIJudgeSettings(ServedJudgeSettings):
         taken = sorted(RESERVED_FIELDS.keys() & body)
         if taken:
             raise ValueError(
-                f"{taken[0]!r} is not free; remedy: remove it from extra_body; {RESERVED_FIELDS[taken[0]]} "
-                "(extra_body is part of the judge: what was answered with this field in it is asked anew)"
+                f"{taken[0]!r} is set by another field; remedy: remove it from extra_body; {RESERVED_FIELDS[taken[0]]} "
+                "(extra_body is part of the judge's identity, so its questions are asked again)"
             )
         return body
 
     @property
     def reading(self) -> VerdictReading:
-        """As `verdict` says."""
+        """The setting `verdict`."""
         return self.verdict
 
     def describe_chat(self) -> ChatSettings:
-        """With what this server wants otherwise."""
+        """Adds the fields that this server needs."""
         return replace(super().describe_chat(), max_tokens_name=self.max_tokens_name, extra=self.extra_body)

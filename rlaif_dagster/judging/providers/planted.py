@@ -1,8 +1,8 @@
-"""A judge that is made up: its preference and its faults are known, so that what finds them can be tested.
+"""A judge with known preference and known faults, to test the code that has to find them.
 
-A call goes through the faults in this order, each by a draw of its own from the call's id: it fails; it is answered
-"first" whatever is shown; it is answered with the longer text; it is answered with the worse text. What is left is
-answered with the better text. So each rate is the share among the calls that came through the faults before it.
+A call goes through the faults in this order, each with its own random draw from the call's id: it fails; it is answered
+"first" regardless of the texts; it is answered with the longer text; it is answered with the worse text. Otherwise it
+is answered with the better text. So each rate is the share among the calls that passed the faults before it.
 
 The answer is text in the words of the template, as a model would write it, and is read by the parser that reads models.
 """
@@ -28,19 +28,19 @@ class PlantedJudgeSettings(AskedJudgeSettings):
 
     provider: Literal["planted"]
     preference: Literal["latent", "longer", "embedded_world"] = "latent"
-    """`latent`: a quality drawn for each text from its content; `longer`: the longer text; `embedded_world`: gold."""
+    """`latent`: a quality drawn from each text's content; `longer`: the longer text; `embedded_world`: ground truth."""
     position_bias: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Share of calls that are answered "first" whatever is shown; among those that do not fail."""
+    """The share of calls answered "first" regardless of the texts, among those that do not fail."""
     length_bias: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Share of calls that are answered with the longer text, whatever is better; among the rest."""
+    """The share of calls answered with the longer text, even if it is worse, among the remaining calls."""
     noise: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Share of calls that are answered with the worse text; among the rest."""
+    """The share of calls answered with the worse text, among the remaining calls."""
     failure_rate: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Share of calls that fail; drawn before all other faults."""
+    """The share of calls that fail; drawn before all other faults."""
     seed: int = Field(default=0, ge=0)
 
     def check_template(self, template: Template) -> None:
-        """Takes a template that shows two answers: there is no first and second where one is rated."""
+        """Accepts only a template that shows two answers: if one is rated, there is no first and second."""
         if template.form != "comparison":
             raise ValueError(
                 "a planted judge compares two answers, but the template rates one; "
@@ -53,10 +53,10 @@ class PlantedJudgeSettings(AskedJudgeSettings):
 
 
 class PlantedJudge:
-    """A `Judge` by its settings alone."""
+    """A `Judge` that needs only its settings."""
 
     def __init__(self, settings: PlantedJudgeSettings, template: Template) -> None:
-        """Takes what the judge is made of.
+        """Makes the judge.
 
         Raises:
             ValueError: If the template rates answers one at a time.
@@ -88,7 +88,7 @@ class PlantedJudge:
         return _OTHER[better] if self._draw(call, "noise") < settings.noise else better
 
     def prefers_first(self, texts: Mapping[str, str]) -> bool:
-        """Says whether the first text is the better one; what the preference leaves even, the latent quality decides.
+        """Says whether the first text is the better one; ties of the preference are decided by the latent quality.
 
         Args:
             texts: `principle`, `prompt`, `first` and `second`.
@@ -108,9 +108,9 @@ class PlantedJudge:
         return gap > 0 if gap else self._rate(texts, first) > self._rate(texts, second)
 
     def _rate(self, texts: Mapping[str, str], text: str) -> float:
-        """The latent quality of a text under a principle, in [0, 1)."""
+        """Computes the latent quality of a text under a principle, in [0, 1)."""
         return derive_seed(self._settings.seed, "quality", texts["principle"], text) / 2.0**SEED_BITS
 
     def _draw(self, call: Call, fault: str) -> float:
-        """A number in [0, 1) for one fault of one call."""
+        """Draws a number in [0, 1) for one fault of one call."""
         return derive_seed(self._settings.seed, fault, call.call_id) / 2.0**SEED_BITS

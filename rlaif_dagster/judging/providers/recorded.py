@@ -1,4 +1,4 @@
-"""Verdicts that exist already: nobody is asked."""
+"""Verdicts that exist already: no judge is asked."""
 
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ class RecordedJudgeSettings(JudgeSettings):
     verdicts: str = Field(min_length=1)
     """The verdicts file, a path inside the project."""
     name: str | None = Field(default=None, min_length=1)
-    """Which judge's rows to take; needed only when the file holds several judges."""
+    """Which judge's rows to read; needed only if the file has several judges."""
 
     @property
     def verdicts_file(self) -> str:
@@ -33,5 +33,5 @@ class RecordedJudgeSettings(JudgeSettings):
         return read_recorded_verdicts(file, responses, name=self.name, principle_ids=principle_ids)
 
     def describe(self) -> dict[str, Any]:
-        """What is read, and not where a person keeps it: the file itself is known by its digest."""
+        """Describes what is read without the path: the file is identified by its digest."""
         return {**super().describe(), "verdicts": JUDGE_VERDICTS}

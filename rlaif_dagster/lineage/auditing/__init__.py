@@ -1,1 +1,1 @@
-"""The audit: holds ledger, store, `data.dvc`, `data/` and Dagster's event log against each other; changes nothing."""
+"""The audit: compares ledger, store, `data.dvc`, `data/` and Dagster's event log; changes nothing."""

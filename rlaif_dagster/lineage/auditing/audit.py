@@ -1,4 +1,4 @@
-"""The whole audit: which records, then ledger, store, `data.dvc`, `data/`, rows and events in turn.
+"""Runs an audit: selects records, then checks ledger, store, `data.dvc`, `data/`, rows and events.
 
 Nothing is written, fetched, repaired or removed.
 """
@@ -48,14 +48,14 @@ def audit_project(
     keys: Sequence[Path] = (),
     progress: Progress,
 ) -> AuditReport:
-    """Audits a project, or what made one version of one asset.
+    """Audits a project, or one version with everything that it was made from.
 
     Args:
         project: The project.
         target: `ASSET`, `ASSET@DIGEST` or `DIGEST` (a digest in full or its first hex digits); None for everything.
         events: Dagster's event log, if there is one.
-        keys: Public keys of signers whom the auditor trusts, PEM.
-        progress: Told how far the work is.
+        keys: Public keys (PEM) of signers whom the auditor trusts.
+        progress: Called with the progress.
 
     Raises:
         InputError: If the target names no version, or several, or a key cannot be used.
@@ -78,7 +78,7 @@ def audit_project(
             progress=progress,
         )
         findings = [*ledger.findings, *reading.findings]
-        skipped = [] if ledger.is_whole else [f"whatever takes the knowledge of all records: {_DAMAGED}"]
+        skipped = [] if ledger.is_whole else [f"every check that needs all records: {_DAMAGED}"]
         if target is None and not store.is_own:
             skipped.append(
                 f"objects that no record names: {store.cache.folder} may be shared with other projects"
@@ -102,7 +102,7 @@ def audit_project(
         if pinned is None and not pin_findings and ledger.is_whole:
             findings += report_unpinned(assets)
         elif pinned is not None and whole is None:
-            skipped.append(f"what data.dvc pins, and {DATA_FOLDER}/: the tree of {pinned} is not there")
+            skipped.append(f"what data.dvc pins, and {DATA_FOLDER}/: the tree object {pinned} is missing")
         elif whole is not None:
             is_complete = target is None and ledger.is_whole
             findings += check_pin(
@@ -117,16 +117,20 @@ def audit_project(
                 findings += copies.findings
                 num_bytes += copies.num_bytes
             else:
-                skipped.append(f"{DATA_FOLDER}/: it is not here; `rlaif run` or `dvc checkout` fills it")
+                skipped.append(
+                    f"{DATA_FOLDER}/: the folder is missing; `rlaif run` or `dvc checkout` fills it"
+                )
         if events is None:
-            skipped.append("Dagster's event log: there is none in this project")
+            skipped.append("Dagster's event log: this project has none")
         elif events.unread is not None:
             skipped.append(f"Dagster's event log: {events.unread}")
         else:
             findings += check_events(events, ledger, records, is_complete=target is None)
         standing = read_standing(project.root)
         if standing is None:
-            skipped.append(f"which overrides still stand: {OVERRIDES_FILE} or {RELEASE_FILE} cannot be read")
+            skipped.append(
+                f"which overrides are still in force: {OVERRIDES_FILE} or {RELEASE_FILE} cannot be read"
+            )
     return AuditReport(
         findings=tuple(findings),
         skipped=tuple(skipped),
@@ -150,7 +154,7 @@ def _list_given_up(
 
 
 def find_closure(ledger: LedgerReading, target: str, root: Path) -> Records:
-    """The record of a version, and those of all that it was made from.
+    """Finds the record of a version, and the records of everything that it was made from.
 
     Args:
         ledger: The ledger.
@@ -164,7 +168,7 @@ def find_closure(ledger: LedgerReading, target: str, root: Path) -> Records:
     if record is None:
         findings = "".join(f"\n  {finding.place}: {finding.found}" for finding in ledger.findings)
         raise InputError(
-            f"the ledger has no sound record of {target!r}"
+            f"the ledger has no valid record of {target!r}"
             + (f"; it is damaged:{findings}" if findings else ""),
             file=root,
             remedy=f"name one of {', '.join(ledger.heads)}, or ASSET@DIGEST with at least 4 hex digits; or audit "

@@ -1,4 +1,4 @@
-"""What sound bytes can still contradict: names and rows. The rules are in docs/audit.md.
+"""Finds names and rows that contradict the records although all bytes are intact. The rules are in docs/audit.md.
 
 Imports pyarrow inside functions.
 """
@@ -25,26 +25,26 @@ from rlaif_dagster.lineage.auditing.records import name_version
 from rlaif_dagster.lineage.record import MaterialisationRecord
 
 FindFile = Callable[[MaterialisationRecord, str], Path | None]
-"""Gives the sound object of a version's file; None where it is not there or is damaged."""
+"""Returns the intact object of a version's file; None if it is missing or damaged."""
 
 DATA_SUFFIXES: Final = (".safetensors", ".parquet", ".jsonl")
-"""Files that hold content of their own; tokenizers, settings and plots may well be shared."""
+"""Files whose content should be unique. Tokenizers, settings and plots may be shared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContentsReading:
-    """What an audit found in the rows, and which rows it could not read."""
+    """The findings in rows, and which rows could not be read."""
 
     findings: tuple[Finding, ...]
     skipped: tuple[str, ...]
 
 
 def check_contents(records: Sequence[MaterialisationRecord], find_file: FindFile) -> ContentsReading:
-    """Looks for content that belongs to another name.
+    """Finds content that is recorded under the wrong name.
 
     Args:
         records: The records to look at, oldest first.
-        find_file: Gives a file of a version.
+        find_file: Returns a file of a version.
     """
     from pyarrow import ArrowException
 
@@ -82,11 +82,11 @@ def check_contents(records: Sequence[MaterialisationRecord], find_file: FindFile
 
 
 def find_same_bytes(records: Iterable[MaterialisationRecord]) -> Iterator[Finding]:
-    """Yields assets that came out with the bytes of another, where their recipes do not explain it.
+    """Yields assets whose bytes equal those of another asset, if their recipes do not explain it.
 
-    Whole versions are compared, and single files that hold data. It is no finding if the later of the two was not
-    computed from other assets (a person brought the same model twice, or brings a result back as a source); if the
-    recipes are the same but for the asset's name; or if there are no rows.
+    Compares whole versions, and single files that hold data. There is no finding if the later of the two was not
+    computed from other assets (a person brought the same model twice, or brings a result back as a source), if the
+    recipes differ only in the asset's name, or if there are no rows.
     """
     first: dict[str, list[MaterialisationRecord]] = {}
     seen: set[tuple[str, str]] = set()
@@ -106,15 +106,15 @@ def find_same_bytes(records: Iterable[MaterialisationRecord]) -> Iterator[Findin
                         kind="same-bytes",
                         place=f"{name_version(record)} {name}",
                         found=f"{digest}, as in {name_version(other)}",
-                        expected="bytes of its own: it was computed, by another recipe",
-                        remedy=f"look whether {record.asset} did any work (its settings, its training figures), or "
-                        f"whether one of the two was put in the place of the other",
+                        expected="other bytes: it was computed by another recipe",
+                        remedy=f"check whether {record.asset} did any work (its settings, its training figures), or "
+                        f"whether one of the two was replaced by the other",
                     )
             earlier.append(record)
 
 
 def _compare_members(record: MaterialisationRecord, find_file: FindFile) -> Iterator[Finding]:
-    """Yields members of a jury that are one judge under two names: the same model, template and settings."""
+    """Yields members of a jury that are the same judge under two names: same model, template and settings."""
     members: dict[str, dict[str, str]] = {}
     for file in record.output.files:
         folder, _, rest = file.path.partition("/")
@@ -130,13 +130,13 @@ def _compare_members(record: MaterialisationRecord, find_file: FindFile) -> Iter
         content = {**told, "name": None, "model": None, "files": {**files, JUDGE_JSON: None}}
         name = str(told.get("name") or told.get("model"))
         other = known.setdefault(json.dumps(content, sort_keys=True), name)
-        # A model that is served is known by its name alone.
+        # A served model is known only by its name.
         if other != name and any(path.endswith(DATA_SUFFIXES) for path in files):
             yield Finding(
                 kind="same-bytes",
                 place=f"{name_version(record)} {JURY_FOLDER}/{number}",
                 found=f"model, template and settings of {other!r} under the name {name!r}",
-                expected="judges that are not the same",
+                expected="different judges",
                 remedy="take one of the two out of the jury: it votes twice",
             )
 
@@ -147,7 +147,7 @@ def _same_recipe(one: MaterialisationRecord, other: MaterialisationRecord) -> bo
 
 
 def _check_sources(record: MaterialisationRecord, table: Path) -> Iterator[Finding]:
-    """Holds a table of responses against the policy that the record says was sampled."""
+    """Compares the policy named in a table of responses with the policy that the record says was sampled."""
     found = _read_distinct(table, "source")
     policies = sorted(
         version.digest
@@ -161,7 +161,7 @@ def _check_sources(record: MaterialisationRecord, table: Path) -> Iterator[Findi
             place=f"{place}, column source",
             found=", ".join(found[:3]),
             expected=f"{', '.join(policies)}, the policy that the record says was sampled",
-            remedy="the responses are not of the policy that they are filed under: do not train on them; sample again",
+            remedy="the responses come from another policy than recorded: do not train on them; sample again",
         )
     if len(found) > 1:
         texts: dict[str, dict[str, list[str]]] = {}
@@ -178,7 +178,7 @@ def _check_sources(record: MaterialisationRecord, table: Path) -> Iterator[Findi
 
 
 def _read_judge_names(judge: MaterialisationRecord | None, find_file: FindFile) -> set[str] | None:
-    """By which names a version's judges stand in tables; None where that cannot be told."""
+    """Reads the names that a version's judges have in tables; None if they cannot be determined."""
     if judge is None:
         return None
     files = {file.path for file in judge.output.files}
@@ -196,7 +196,7 @@ def _read_judge_names(judge: MaterialisationRecord | None, find_file: FindFile) 
 def _check_judges(
     record: MaterialisationRecord, names: set[str], asked: Sequence[set[str] | None]
 ) -> Iterator[Finding]:
-    """Holds the names in a table of verdicts against the judges that the record says were asked."""
+    """Compares the judges named in a table of verdicts with the judges that the record says were asked."""
     known = [each for each in asked if each is not None]
     expected = set().union(*known)
     if known and len(known) == len(asked) and not names <= expected:
@@ -205,7 +205,7 @@ def _check_judges(
             place=f"{name_version(record)} {JUDGEMENTS_TABLE}, column judge",
             found=", ".join(sorted(names)[:3]),
             expected=f"{', '.join(sorted(expected))}, the judge that the record says was asked",
-            remedy="the verdicts are not of the judge that they are filed under: do not learn from them; judge again",
+            remedy="the verdicts come from another judge than recorded: do not learn from them; judge again",
         )
 
 
@@ -235,33 +235,33 @@ def _read_verdict_file(file: Path) -> dict[str, dict[Any, AuthoredRow]]:
 def _word_copies(
     rows: Mapping[str, Mapping[Any, AuthoredRow]], place: str, what: str, *, plain: bool = True
 ) -> Iterator[Finding]:
-    """Yields a finding for each two names whose rows are the same.
+    """Yields a finding for each pair of names whose rows are equal.
 
     Args:
-        rows: For each name, its rows by what they answer.
+        rows: For each name, its rows by the question that they answer.
         place: The table.
-        what: What the names are of.
-        plain: Whether many equal rows are a copy even if none of them is telling.
+        what: What the names stand for.
+        plain: Whether many equal rows count as a copy even if each of them could be chance.
     """
     for copy in find_copies(rows, plain=plain):
         yield Finding(
             kind="rows-copied",
             place=f"{place}, {what} {copy.other!r}",
-            found=f"{copy.num_equal} of {copy.num_rows} rows are those of {copy.one!r}",
-            expected=f"rows of its own, if {copy.other!r} and {copy.one!r} are two",
-            remedy=f"ask where the rows of {copy.other!r} come from; if it was only renamed, one name is enough",
+            found=f"{copy.num_equal} of {copy.num_rows} rows equal those of {copy.one!r}",
+            expected=f"different rows, if {copy.other!r} and {copy.one!r} are different",
+            remedy=f"find out where the rows of {copy.other!r} come from; if it was only renamed, keep one name",
         )
 
 
 def _read_distinct(table: Path, column: str) -> list[str]:
-    """The values of a column, each once, sorted."""
+    """Reads the distinct values of a column, sorted."""
     from pyarrow import parquet
 
     return sorted(parquet.read_table(table, columns=[column]).column(column).unique().to_pylist())
 
 
 def _read_rows(table: Path, names: list[str]) -> Iterator[tuple[Any, ...]]:
-    """Yields the rows of some columns, in the order of the names."""
+    """Yields rows of the named columns, in the given order."""
     from pyarrow import parquet
 
     columns = parquet.read_table(table, columns=names)

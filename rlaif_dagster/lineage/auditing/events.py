@@ -1,4 +1,4 @@
-"""Dagster's event log, as plain values, held against the ledger. `defs/events.py` reads it."""
+"""Compares Dagster's event log with the ledger. The log comes as plain values; `defs/events.py` reads it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from rlaif_dagster.lineage.auditing.records import LedgerReading, name_version
 from rlaif_dagster.lineage.record import MaterialisationRecord
 
 _LOOK: Final = (
-    "results rest on the ledger, not on Dagster's log: find out who changed it; the log can be moved away, and `rlaif "
-    "run` tells Dagster the newest versions again"
+    "results depend on the ledger, not on Dagster's log: find out who changed the log; you can move it away, and "
+    "`rlaif run` then tells Dagster the newest versions again"
 )
 
 SUCCESS = "SUCCESS"
-"""Dagster's word for the state of a run that came to its end."""
+"""Dagster's name for the state of a run that succeeded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaterialisationEvent:
-    """What Dagster was told of one materialisation.
+    """What Dagster was told about one materialisation.
 
     Attributes:
         asset: The asset.
@@ -48,11 +48,11 @@ class EventLog:
     """Dagster's event log.
 
     Attributes:
-        events: The materialisations, in the order in which they came.
+        events: The materialisations, in order of time.
         runs: The state of every run that Dagster knows, by id.
-        damage: What cannot be read, or contradicts itself: (place, words).
-        unread: Why nothing of it could be read, with the remedy, where no file of the project is at fault: a driver is
-            missing, a server does not answer, or a clone brings the settings. Nothing else is known then.
+        damage: What cannot be read or contradicts itself: (place, description).
+        unread: Why nothing could be read, with the remedy, if no file of the project is at fault: a driver is missing,
+            a server does not answer, or the settings came with a clone. Then nothing else is known.
     """
 
     events: tuple[MaterialisationEvent, ...]
@@ -64,14 +64,14 @@ class EventLog:
 def check_events(
     log: EventLog, ledger: LedgerReading, records: Mapping[str, MaterialisationRecord], *, is_complete: bool
 ) -> Iterator[Finding]:
-    """Holds the event log against the ledger.
+    """Compares the event log with the ledger.
 
     Args:
         log: The event log.
         ledger: The whole ledger.
         records: The records to look at, by id.
-        is_complete: Whether these are all, so that every event must have its record; if not, events of other assets
-            are passed over.
+        is_complete: Whether these are all records, so that every event must have its record. If not, events of other
+            assets are ignored.
     """
     for place, words in log.damage:
         yield Finding(
@@ -99,7 +99,7 @@ def check_events(
                 kind="event-unknown",
                 place=event.place,
                 found=f"record {event.record}, version {event.digest} ({known})",
-                expected="a record of the ledger",
+                expected="a record in the ledger",
                 remedy="a record was removed (compare lineage/ with git) or the event is forged. " + _LOOK,
             )
     yield from _find_untold(log, records)
@@ -135,9 +135,9 @@ def _compare(event: MaterialisationEvent, record: MaterialisationRecord) -> Iter
 
 
 def _find_untold(log: EventLog, records: Mapping[str, MaterialisationRecord]) -> Iterator[Finding]:
-    """Yields records whose run Dagster knows, without an event of that run.
+    """Yields records of runs that Dagster knows, if that run has no event of them.
 
-    A run that did not succeed may have been killed before it could tell; then it is enough that a later one did.
+    A run that did not succeed may have been killed before it told Dagster. Then an event of a later run is enough.
     """
     told = {(event.run_id, event.record) for event in log.events}
     told_at_all = {event.record for event in log.events}
@@ -151,6 +151,6 @@ def _find_untold(log: EventLog, records: Mapping[str, MaterialisationRecord]) ->
                 place=f"Dagster run {record.run_id}, {record.asset}",
                 found=f"no materialisation of the record {record_id}; the run's state is {state}",
                 expected=name_version(record),
-                remedy="a run that was killed, or a person who wiped materialisations in the UI, can cause this: "
-                "`rlaif run` tells Dagster the newest version again. " + _LOOK,
+                remedy="a killed run, or a person who wiped materialisations in the UI, can cause this: `rlaif run` "
+                "tells Dagster the newest version again. " + _LOOK,
             )

@@ -1,4 +1,4 @@
-"""What an audit says: findings, and what it could not look at."""
+"""The result of an audit: findings, and what could not be checked."""
 
 import os
 from collections.abc import Mapping
@@ -11,31 +11,31 @@ KINDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "record-changed": "a lineage record's bytes do not hash to its name",
         "record-invalid": "a file named by its own digest is not a lineage record",
-        "record-missing": "a record that another, or a signature, names is not there",
+        "record-missing": "a record that another record or a signature names is missing",
         "record-chain": "a record's place in the chain contradicts the records before it",
-        "record-recipe": "a record's recipe is not the digest of its parts, or names other inputs than were read",
+        "record-recipe": "a record's recipe is not the digest of its parts, or its inputs are not those that were read",
         "record-output": "a record's output digest is not that of its list of files",
-        "record-input": "a record read a version that no earlier record made, or that a check had blocked",
-        "record-override": "a record rests on an override of a check that passed, or of a version that it did not read",
-        "record-reuse": "a record's reused version was made by another record, or by another recipe, than it names",
-        "object-changed": "an object of the store does not hash to its name, or is no readable file",
+        "record-input": "a record read a version that no earlier record made, or that a failed check blocked",
+        "record-override": "a record names an override of a check that passed, or of a version that it did not read",
+        "record-reuse": "a record's reused version was made by another record, or with another recipe, than it names",
+        "object-changed": "an object of the store does not hash to its name, or is not a readable file",
         "object-missing": "an object that a version needs is not in the store; it may be in the remote",
         "object-unknown": "an object of the store belongs to no recorded version",
-        "version-differs": "a stored version is sound by DVC's md5, and is not what its record says",
+        "version-differs": "a stored version matches DVC's md5, but not its record",
         "pin-changed": "data.dvc is missing, damaged, or contradicts the tree that it pins",
         "pin-differs": "data.dvc pins another version of an asset than the ledger's newest",
-        "copy-changed": "a file in data/ is not that of the pinned version",
+        "copy-changed": "a file in data/ differs from the pinned version",
         "copy-missing": "a file of the pinned version is not in data/",
-        "unknown-file": "a file stands where only files of ours may stand",
+        "unknown-file": "an unknown file in a folder that belongs to this program",
         "event-log-damaged": "Dagster's event log cannot be read, or contradicts itself",
         "event-unknown": "an event of Dagster names a version or record that the ledger does not have",
-        "event-missing": "a record names a run that Dagster knows, and Dagster has no event of it",
+        "event-missing": "a record names a run that Dagster knows, but Dagster has no event of it",
         "event-differs": "an event of Dagster contradicts the record that it names, or is not the newest version",
         "same-bytes": "two assets hold the same bytes, and nothing in their recipes explains it",
         "name-contradicted": "the rows of a table name another policy or judge than the record says",
         "rows-copied": "rows of one judge or source are copies of another's",
-        "signature-broken": "a signature does not hold for the release as it is here",
-        "signature-missing": "no release that is audited is signed with a key that was named",
+        "signature-broken": "a signature does not match the release as it is here",
+        "signature-missing": "no audited release is signed with the named key",
     }
 )
 """Every kind of finding, and what it means."""
@@ -47,10 +47,10 @@ class Finding:
 
     Attributes:
         kind: One of `KINDS`.
-        place: Where: a path inside the project, an asset at a digest, or a run of Dagster.
+        place: A path inside the project, an asset at a digest, or a run of Dagster.
         found: What is there.
-        expected: What should be there, and by whose word.
-        remedy: What to do about it; the audit itself does nothing.
+        expected: What should be there, and which source says so.
+        remedy: What to do about it. The audit itself changes nothing.
     """
 
     kind: str
@@ -66,7 +66,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverrideUse:
-    """A version that was built on another which had failed a check, since a person let it pass: told, and no finding.
+    """A version built on another one that a person let pass a failed check. It is reported, but is no finding.
 
     Attributes:
         built: The version that was built, `asset@<12 hex digits>`.
@@ -75,7 +75,7 @@ class OverrideUse:
         digest: Its version.
         check: The check.
         reason: What the person said.
-        stands: Whether `inputs/overrides.yaml` or the hold still says so; None where the files cannot be read.
+        stands: Whether the override or the hold is still in force; None if the files cannot be read.
     """
 
     built: str
@@ -89,12 +89,12 @@ class OverrideUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenUp:
-    """A version that `rlaif gc` gave up, and that was not recorded again since: told, and no finding.
+    """A version that `rlaif gc` pruned and that was not made again since. It is reported, but is no finding.
 
     Attributes:
         version: The version, `asset@<12 hex digits>`.
         when: When, UTC, ISO 8601.
-        keep: The rules of what was kept.
+        keep: The rules that said what to keep.
     """
 
     version: str
@@ -109,9 +109,9 @@ class AuditedSignature:
     Attributes:
         file: The file.
         version: The release, `asset@<12 hex digits>`.
-        key: sha256 of the public key by which it says that it was made.
-        holds: Whether it does; None if it was not verified.
-        note: Why not, or how to verify it; empty where it holds.
+        key: sha256 of the public key that the signature names.
+        holds: Whether the signature is valid; None if it was not verified.
+        note: Why it is not valid, or how to verify it; empty if it is valid.
     """
 
     file: str
@@ -127,14 +127,14 @@ class AuditReport:
 
     Attributes:
         findings: Every disagreement, the ledger's first.
-        skipped: What was not looked at, and why.
-        overrides: What rests on failed checks that a person let pass.
-        given_up: Versions whose bytes were given up on purpose, so that they were not looked at.
-        signatures: The signatures of the releases that were audited.
-        num_records: Records that were checked.
-        num_objects: Objects of the store whose bytes were hashed.
-        num_bytes: Bytes that were hashed: objects, and files in `data/`.
-        num_events: Materialisations in Dagster's event log; None where there is none.
+        skipped: What was not checked, and why.
+        overrides: Versions built on a failed check that a person let pass.
+        given_up: Versions whose bytes were pruned on purpose, and so could not be checked.
+        signatures: The signatures of the audited releases.
+        num_records: Number of checked records.
+        num_objects: Number of objects in the store whose bytes were hashed.
+        num_bytes: Number of hashed bytes: objects, and files in `data/`.
+        num_events: Number of materialisations in Dagster's event log; None if there is no log.
     """
 
     findings: tuple[Finding, ...]
@@ -149,6 +149,6 @@ class AuditReport:
 
 
 def show_path(path: Path, root: Path) -> str:
-    """A path for people, inside the project where it lies there; bytes that are no text are escaped."""
+    """Shows a path, relative to the project if it is inside; bytes that are not text are escaped."""
     shown = path.relative_to(root) if path.is_relative_to(root) else path
     return os.fsencode(shown.as_posix()).decode("utf-8", errors="backslashreplace")

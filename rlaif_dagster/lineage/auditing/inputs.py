@@ -1,4 +1,4 @@
-"""Recorded files that a person brings: does a file's name say what its rows say?"""
+"""Checks whether the name of a recorded file agrees with its rows."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -51,7 +51,7 @@ def _check_file(root: Path, relative: str, field: str, column: str, named_in: Pa
         raise InputError(
             f"its rows cannot be read ({error})",
             file=path,
-            remedy="`rlaif doctor` says what is wrong with it",
+            remedy="`rlaif doctor` shows what is wrong with it",
         ) from error
     for model in find_contradictions(path.name, map(str, names)):
         yield Finding(
@@ -59,6 +59,6 @@ def _check_file(root: Path, relative: str, field: str, column: str, named_in: Pa
             place=f"{relative}, {column}",
             found=", ".join(sorted(map(str, names))[:3]),
             expected=f"{model}, by the file's name",
-            remedy="ask where the file comes from; if only its name is wrong, rename it, and name it so in "
+            remedy="find out where the file comes from; if only its name is wrong, rename it, and change the name in "
             f"{named_in.relative_to(root).as_posix()}",
         )

@@ -1,4 +1,4 @@
-"""The store: every object hashed, every version held against its record. Reads only, and fetches nothing."""
+"""Audits the store: hashes every object and compares every version with its record. Reads only, fetches nothing."""
 
 import os
 import re
@@ -21,32 +21,31 @@ from rlaif_dagster.versioning.tree import Tree
 
 _OBJECT_PATH = re.compile(r"([0-9a-f]{2})/([0-9a-f]{30}(?:\.dir)?)")
 _MOVE_AWAY: Final = (
-    "leave it as evidence; when that is secured, move it out of the cache: `rlaif run` then fetches it from the "
-    "remote, or makes it anew"
+    "keep it as evidence; then move it out of the cache: `rlaif run` fetches it or makes it again"
 )
 _NOT_HERE: Final = "not here, so not checked"
 _LOOK_IN_REMOTE: Final = (
     "`rlaif pull` brings what the DVC remote has; `rlaif audit --remote` only asks what it has"
 )
 _PULL: Final = "`rlaif pull` fetches it, then audit again; the audit itself fetches nothing"
-_RESTORE: Final = "restore it from a backup or another machine, or `rlaif run` makes it again"
+_RESTORE: Final = "restore it from a backup or another machine, or make it again with `rlaif run`"
 
 _MIN_LARGE_BYTES: Final = 1 << 16
-"""From here on a file whose sha256 digest is the recorded one is not hashed with md5 as well, which takes longer."""
+"""Size from which a file is not hashed with md5 too, which is slower, if its sha256 digest is the recorded one."""
 
 Outcome = HashedFile | str | None
-"""What became of an object: sound, or in words what is wrong with it, or None where it is not there."""
+"""The state of an object: intact, or a description of what is wrong, or None if it is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreView:
-    """A store that is only read.
+    """A read-only view of a store.
 
     Attributes:
-        root: The project, by which places are named.
+        root: The project's folder; paths are shown relative to it.
         cache: Its cache.
         config: DVC's settings.
-        uses_remote: Whether the DVC remote may be asked for what is missing here, by names and sizes.
+        uses_remote: Whether the DVC remote may be asked for names and sizes of what is missing here.
     """
 
     root: Path
@@ -59,7 +58,7 @@ class StoreView:
         """Opens a project's store without writing a byte (`Store.open` may correct `.dvc/config.local`).
 
         Raises:
-            StorageError: If there is none, or its settings are wrong.
+            StorageError: If there is no store, or its settings are wrong.
         """
         config = read_config(root)
         folder = config["cache"].get("dir") or root / ".dvc" / "cache"
@@ -67,23 +66,23 @@ class StoreView:
 
     @property
     def is_own(self) -> bool:
-        """Whether the cache is the project's alone; one that lies elsewhere may be shared with others."""
+        """Whether the cache belongs to this project only; a cache elsewhere may be shared."""
         return self.cache.folder.is_relative_to(self.root)
 
     def show(self, md5: str) -> str:
-        """An object's place for people."""
+        """Shows where an object is."""
         return show_path(self.cache.path_of(md5), self.root)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreReading:
-    """What an audit could read of a store.
+    """What an audit read from a store.
 
     Attributes:
-        sound: Objects that hash to their names, by name (`<32 hex>` a file, `<32 hex>.dir` a tree).
-        trees: Those among them that are trees, read.
-        num_hashed: Objects whose bytes were hashed.
-        num_bytes: Bytes that were hashed.
+        sound: Objects that match their names, by name (`<32 hex>` a file, `<32 hex>.dir` a tree).
+        trees: The trees among them.
+        num_hashed: Number of hashed objects.
+        num_bytes: Number of hashed bytes.
         findings: What is wrong.
     """
 
@@ -104,22 +103,22 @@ def read_store(
     is_complete: bool,
     progress: Progress,
 ) -> StoreReading:
-    """Hashes the versions that records name, and holds them against the records.
+    """Hashes the versions that records name, and compares them with the records.
 
     Args:
         store: The store.
-        records: The records whose versions are proven.
+        records: The records whose versions are checked.
         pinned: The tree that `data.dvc` pins.
-        heads: Records whose trees are read as well, if they are there: to tell what `data.dvc` should pin.
-        collected: Addresses of versions that were given up on purpose: they need not be here.
-        is_complete: Whether to hash every other object of the store as well.
-        progress: Told how many objects are hashed.
+        heads: Records whose trees are also read, if present: they say what `data.dvc` should pin.
+        collected: Addresses of versions that were pruned on purpose: they may be missing.
+        is_complete: Whether to hash every other object of the store too.
+        progress: Called with the number of hashed objects.
     """
     versions = list({(record.output.md5, record.output.digest): record for record in records}.values())
     needed = [record for record in versions if record.output.md5 not in collected]
     users = {record.output.md5: f"the files of {name_version(record)}" for record in reversed(needed)}
     if pinned is not None:
-        users.setdefault(pinned, "the whole of data/, which data.dvc pins")
+        users.setdefault(pinned, "the folder data/ that data.dvc pins")
     listed, findings = _list_objects(store) if is_complete else ([], [])
     heads_trees = [record.output.md5 for record in heads]
     outcomes = _hash_objects(store, [*users, *heads_trees, *filter(is_tree, listed)], {}, progress)
@@ -158,7 +157,7 @@ def read_store(
 def find_unknown_objects(
     store: StoreView, reading: StoreReading, records: Iterable[MaterialisationRecord]
 ) -> Iterator[Finding]:
-    """Yields sound objects that are neither a recorded version, nor a file of one, nor a state of `data/`."""
+    """Yields intact objects that are neither a recorded version, nor a file of one, nor a state of `data/`."""
     files: set[str] = set()
     versions: dict[str, set[str]] = {}
     for record in records:
@@ -178,8 +177,8 @@ def find_unknown_objects(
             place=store.show(md5),
             found=f"{hashed.size} bytes, {hashed.digest}",
             expected="objects of recorded versions only",
-            remedy="nothing reads it: a run that was killed before its record was written left it, or its record was "
-            "removed (compare lineage/ with git), or somebody put it there",
+            remedy="nothing reads it: it was left by a run that was killed before its record was written, or its "
+            "record was removed (compare lineage/ with git), or somebody put it there",
         )
 
 
@@ -189,7 +188,7 @@ def is_tree(md5: str) -> bool:
 
 
 def split_tree(whole: Tree, assets: Iterable[str]) -> dict[str, Tree]:
-    """Takes a tree of `data/` apart by asset; a file of no asset stands under its own path."""
+    """Splits a tree of `data/` by asset; a file of no asset is listed under its own path."""
     known = sorted(assets, key=len, reverse=True)
     files: dict[str, dict[str, str]] = {}
     for path, md5 in whole.files:
@@ -199,7 +198,7 @@ def split_tree(whole: Tree, assets: Iterable[str]) -> dict[str, Tree]:
 
 
 def _list_objects(store: StoreView) -> tuple[list[str], list[Finding]]:
-    """Lists all objects by name; what is no object is a finding."""
+    """Lists all objects by name; any other file is a finding."""
     folder = store.cache.folder / "files" / "md5"
     listed: list[str] = []
     findings: list[Finding] = []
@@ -212,7 +211,7 @@ def _list_objects(store: StoreView) -> tuple[list[str], list[Finding]]:
             Finding(
                 kind="unknown-file",
                 place=show_path(path, store.root),
-                found="a name that is no object's",
+                found="a name that is not an md5",
                 expected="objects named by their md5",
                 remedy="find out where it comes from; nothing reads it",
             )
@@ -221,7 +220,7 @@ def _list_objects(store: StoreView) -> tuple[list[str], list[Finding]]:
 
 
 def walk_files(folder: Path) -> Iterator[Path]:
-    """Yields everything below a folder that is not a folder itself, links to folders among it."""
+    """Yields everything below a folder except folders; links to folders are included."""
     for root, folder_names, file_names in os.walk(folder):
         yield from (Path(root, name) for name in file_names)
         yield from (path for name in folder_names if (path := Path(root, name)).is_symlink())
@@ -230,13 +229,13 @@ def walk_files(folder: Path) -> Iterator[Path]:
 def _hash_objects(
     store: StoreView, md5s: Iterable[str], recorded: Mapping[str, Container[str]], progress: Progress
 ) -> dict[str, Outcome]:
-    """Hashes objects, each once, several at a time, and compares each with its name.
+    """Hashes each object once, several at a time, and compares it with its name.
 
     Args:
         store: The store.
         md5s: Names of objects.
-        recorded: For names of files the sha256 digests that records give them.
-        progress: Told how many are hashed.
+        recorded: The recorded sha256 digests of files, by name.
+        progress: Called with the number of hashed objects.
     """
     names = list(dict.fromkeys(md5s))
     outcomes: dict[str, Outcome] = {}
@@ -302,7 +301,7 @@ def _describe_missing(
 
 
 def _ask_remote(store: StoreView, md5s: Sequence[str]) -> dict[str, str]:
-    """Says in words which objects the default remote has, by names and sizes; nothing is fetched."""
+    """Describes which objects the default remote has, by names and sizes; fetches nothing."""
     from rlaif_dagster.versioning.remote import Remote
 
     try:
@@ -323,10 +322,10 @@ def _ask_remote(store: StoreView, md5s: Sequence[str]) -> dict[str, str]:
 def _compare_version(
     record: MaterialisationRecord, tree: Tree, sound: Mapping[str, HashedFile]
 ) -> Iterator[Finding]:
-    """Holds a version's tree and bytes against its record; objects that are not sound are findings already."""
+    """Compares a version's tree and bytes with its record; damaged objects are findings already."""
     stored = dict(tree.files)
     recorded = {file.path: file for file in record.output.files}
-    remedy = "keep both as evidence: bytes of other content stand under the record's address; restore from the remote"
+    remedy = "keep both as evidence: the record's address holds other content; restore it from the remote"
     for path in sorted(stored.keys() | recorded.keys()):
         hashed = sound.get(stored.get(path, ""))
         file = recorded.get(path)

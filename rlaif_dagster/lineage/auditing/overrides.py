@@ -1,4 +1,4 @@
-"""Failed checks that a person let pass, as an auditor wants to see them: who rests on which, and why."""
+"""Lists failed checks that a person let pass: which versions depend on which override, and why."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from rlaif_dagster.lineage.record import MaterialisationRecord
 
 
 def read_standing(root: Path) -> frozenset[object] | None:
-    """What still stands: the keys of the overrides, and the reason of the hold; None where a file is wrong."""
+    """Reads what is still in force: the keys of the overrides and the reason of the hold; None if a file is wrong."""
     try:
         hold = Hold.read(root).settings
         overrides = read_overrides(root)
@@ -24,10 +24,10 @@ def read_standing(root: Path) -> frozenset[object] | None:
 def list_overrides(
     records: Iterable[MaterialisationRecord], standing: frozenset[object] | None
 ) -> Iterator[OverrideUse]:
-    """Yields every use of an override; one that was withdrawn since is history, and no fault."""
+    """Yields every use of an override; one that was withdrawn later is history, not a fault."""
     for record in records:
         for override in record.overrides:
-            # A rollback lets pass whatever the newest evaluation failed, by the reason of its own.
+            # A rollback overrides whatever the newest evaluation failed, with the rollback's own reason.
             key = record.reason if override.reason == record.reason else override.key
             yield OverrideUse(
                 built=name_version(record),

@@ -1,4 +1,4 @@
-"""`data.dvc` and the working copies in `data/`, held against the ledger."""
+"""Compares `data.dvc` and the working copies in `data/` with the ledger."""
 
 import os
 import re
@@ -20,12 +20,12 @@ from rlaif_dagster.versioning.tree import Tree
 
 PIN_FILE: Final = f"{DATA_FOLDER}.dvc"
 _TAKE_BACK: Final = (
-    "take data.dvc back from git (`git checkout HEAD -- data.dvc`), or delete it; then `rlaif run`"
+    "restore data.dvc from git (`git checkout HEAD -- data.dvc`), or delete it; then `rlaif run`"
 )
 
 
 def read_pin(root: Path) -> tuple[str | None, list[Finding]]:
-    """Reads which tree `data.dvc` pins; None with a finding if it cannot be read."""
+    """Reads which tree `data.dvc` pins; returns None and a finding if it cannot be read."""
     try:
         return read_pinned_md5(root / PIN_FILE), []
     except (StorageError, OSError, ValueError, RecursionError) as error:
@@ -41,7 +41,7 @@ def read_pin(root: Path) -> tuple[str | None, list[Finding]]:
 
 
 def find_pinned_tree(pinned: str | None, ledger: LedgerReading, store: StoreReading) -> Tree | None:
-    """The tree of `data/` that is pinned: the stored one, or the one that the newest records make, if it is that."""
+    """Finds the pinned tree of `data/`: the stored one, or the tree of the newest records if that is the pinned one."""
     if pinned is None or pinned in store.trees:
         return store.trees.get(pinned or "")
     whole = Tree(())
@@ -58,14 +58,14 @@ def check_pin(
     assets: Mapping[str, MaterialisationRecord],
     is_complete: bool,
 ) -> Iterator[Finding]:
-    """Holds `data.dvc` against the tree that it pins, and that tree against the newest records.
+    """Compares `data.dvc` with the tree that it pins, and that tree with the newest records.
 
     Args:
         root: The project.
-        whole: The tree that is pinned.
+        whole: The pinned tree.
         ledger: The whole ledger.
-        assets: The assets to look at, with their newest records.
-        is_complete: Whether these are all, so that nothing else may be pinned.
+        assets: The assets to check, with their newest records.
+        is_complete: Whether these are all assets, so that nothing else may be pinned.
     """
     sizes = {(r.asset, r.output.md5): r.output.size for r in ledger.records.values()}
     pinned = split_tree(whole, ledger.heads)
@@ -85,7 +85,7 @@ def check_pin(
 
 
 def report_unpinned(assets: Mapping[str, MaterialisationRecord]) -> Iterator[Finding]:
-    """Says that there are versions, and no `data.dvc`, or one that pins nothing."""
+    """Yields a finding if there are versions but `data.dvc` is missing or pins nothing."""
     if assets:
         yield Finding(
             kind="pin-changed",
@@ -102,12 +102,12 @@ def _differ(asset: str, found: str, expected: str) -> Finding:
         place=f"{PIN_FILE}: {asset}",
         found=found,
         expected=expected,
-        remedy="data.dvc and lineage/ belong together: take both from one commit; `rlaif run` brings data.dvc in line",
+        remedy="data.dvc and lineage/ belong together: take both from one commit; `rlaif run` updates data.dvc",
     )
 
 
 def _check_form(root: Path, whole: Tree, size: int | None) -> Iterator[Finding]:
-    """Looks for every line that `dvc add data` would write; comments and further keys are a person's own."""
+    """Checks for every line that `dvc add data` would write; comments and other keys belong to the user."""
     text = (root / PIN_FILE).read_bytes().decode("utf-8", errors="replace")
     lines = text.split("\n")
     expected = [
@@ -127,15 +127,15 @@ def _check_form(root: Path, whole: Tree, size: int | None) -> Iterator[Finding]:
     yield Finding(
         kind="pin-changed",
         place=PIN_FILE,
-        found=f"{near[0] if near else 'no such line'!r}" if missing else "no end of line at the end",
-        expected=f"the line {missing[0]!r}" if missing else "a whole last line",
+        found=f"{near[0] if near else 'no such line'!r}" if missing else "no newline at the end",
+        expected=f"the line {missing[0]!r}" if missing else "a complete last line",
         remedy=_TAKE_BACK,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopiesReading:
-    """What an audit found in `data/`: findings, and how many bytes it hashed."""
+    """The findings in `data/`, and the number of hashed bytes."""
 
     findings: tuple[Finding, ...]
     num_bytes: int
@@ -149,14 +149,14 @@ def check_copies(
     assets: Iterable[str],
     is_complete: bool,
 ) -> CopiesReading:
-    """Holds every file in `data/` against the pinned version of its asset.
+    """Compares every file in `data/` with the pinned version of its asset.
 
     Args:
-        root: The project; `data/` is there.
-        whole: The tree that is pinned.
+        root: The project's folder; `data/` exists.
+        whole: The pinned tree.
         ledger: The whole ledger.
-        assets: The assets to look at.
-        is_complete: Whether these are all, so that nothing else may be there.
+        assets: The assets to check.
+        is_complete: Whether these are all assets, so that nothing else may be there.
     """
     findings: list[Finding] = []
     num_bytes = 0
@@ -173,7 +173,7 @@ def check_copies(
                     kind="unknown-file",
                     place=show_path(here[name], root),
                     found="a file that the pinned version does not have",
-                    expected="the pinned version's files only",
+                    expected="only the pinned version's files",
                     remedy="move it elsewhere if it is yours; `rlaif run` replaces the folder by the recorded version",
                 )
             )
@@ -204,7 +204,7 @@ def check_copies(
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
-    """A file's digest in words and its size in bytes, or why it cannot be read."""
+    """A file's digest as text and its size in bytes, or why it cannot be read."""
 
     digest: str = ""
     size: int = 0
@@ -212,7 +212,7 @@ class _Copy:
 
 
 def _hash_copy(path: Path, is_recorded: bool) -> _Copy:
-    """Hashes a file with sha256 where its record is known, else with md5."""
+    """Hashes a file with sha256 if its record is known, else with md5."""
     try:
         size = path.stat().st_size
         return _Copy(str(Digest.from_file(path)) if is_recorded else f"md5 {hash_file(path).md5}", size)
@@ -221,7 +221,7 @@ def _hash_copy(path: Path, is_recorded: bool) -> _Copy:
 
 
 def _collect_digests(whole: Tree, ledger: LedgerReading) -> dict[str, str]:
-    """The recorded sha256 digest of each file of a tree whose version is recorded."""
+    """Collects the recorded sha256 digests of a tree's files, for versions that are recorded."""
     files = {(r.asset, r.output.md5): r.output.files for r in ledger.records.values()}
     return {
         f"{asset}/{file.path}": f"sha256:{file.sha256}"
@@ -233,7 +233,7 @@ def _collect_digests(whole: Tree, ledger: LedgerReading) -> dict[str, str]:
 def _group_missing(
     missing: set[str], expected: Mapping[str, str], ledger: LedgerReading
 ) -> dict[str, list[str]]:
-    """Groups missing paths by asset; an asset of which nothing is left stands for its files."""
+    """Groups missing paths by asset; an asset with no file left is listed once."""
     grouped: dict[str, list[str]] = {}
     trees = split_tree(Tree(tuple(sorted(expected.items()))), ledger.heads)
     for asset, tree in trees.items():
@@ -249,6 +249,6 @@ def _describe_copy(kind: str, place: str, found: str, expected: str) -> Finding:
         place=place,
         found=found,
         expected=expected,
-        remedy="no stage reads data/, so no result depends on it; keep what is there if it is yours, and `rlaif run` "
-        "puts the recorded version there",
+        remedy="no stage reads data/, so no result depends on it; keep the file if it is yours, and restore the "
+        "recorded version with `rlaif run`",
     )

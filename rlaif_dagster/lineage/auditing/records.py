@@ -1,4 +1,4 @@
-"""The ledger alone: every file in `lineage/`, its name, its form, and what records say of each other."""
+"""Audits the ledger: every file in `lineage/`, its name, its form, and what records say about each other."""
 
 import re
 import stat
@@ -28,14 +28,14 @@ _FORGED: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerReading:
-    """What an audit could read of a ledger.
+    """What an audit read from a ledger.
 
     Attributes:
-        records: The sound records by id, oldest first.
-        is_whole: Whether every record that is there, or is named by another, is sound. If not, what depends on
-            knowing all records cannot be judged.
-        notes: The sound notes of what was collected.
-        findings: What is wrong with the rest.
+        records: The valid records by id, oldest first.
+        is_whole: Whether every record that exists or is named by another is valid. If not, checks that need all records
+            cannot be made.
+        notes: The valid notes of what was pruned.
+        findings: What is wrong with the other files.
     """
 
     records: Mapping[str, MaterialisationRecord]
@@ -45,26 +45,26 @@ class LedgerReading:
 
     @property
     def heads(self) -> dict[str, MaterialisationRecord]:
-        """The newest sound record of every asset."""
+        """The newest valid record of every asset."""
         return {record.asset: record for record in self.records.values()}
 
     @property
     def head_ids(self) -> dict[str, str]:
-        """The ids of these records, by asset."""
+        """The ids of the newest valid records, by asset."""
         return {record.asset: record_id for record_id, record in self.records.items()}
 
 
 def name_version(record: MaterialisationRecord) -> str:
-    """A version for people: `asset@<12 hex digits>`."""
+    """Names a version for people: `asset@<12 hex digits>`."""
     return f"{record.asset}@{record.output.digest.removeprefix('sha256:')[:12]}"
 
 
 def read_ledger(folder: Path, root: Path) -> LedgerReading:
-    """Reads every record that can be read, and says what is wrong with the others.
+    """Reads every record, and reports those that cannot be read.
 
     Args:
         folder: The ledger's folder.
-        root: The project's folder, by which places are named.
+        root: The project's folder; paths are shown relative to it.
 
     Raises:
         OSError: If the folder cannot be listed.
@@ -108,7 +108,7 @@ def _read_record(path: Path, root: Path) -> MaterialisationRecord | Finding:
     def read(data: bytes) -> MaterialisationRecord | str:
         record = MaterialisationRecord.from_bytes(data, name=show_path(path, root))
         if record.started_at.tzinfo is None or record.ended_at.tzinfo is None:
-            return "times without a zone"
+            return "times without a time zone"
         return record if record.to_bytes() == data else "a record that is not written as canonical JSON"
 
     return _read_named(path, root, read, "lineage record")
@@ -147,15 +147,15 @@ def _read_named(
             found=f"a file whose bytes hash to {digest}"
             if is_file
             else "something that is not a regular file",
-            expected=f"nothing but {what}s, named <sha256 of their bytes>{SUFFIX}",
-            remedy="find out where it comes from; a .tmp file was left by a run that was killed, and can be removed",
+            expected=f"only {what}s, named <sha256 of their bytes>{SUFFIX}",
+            remedy="find out where it comes from; a .tmp file is left by a killed run and can be removed",
         )
     if digest != path.stem:
         return Finding(
             kind="record-changed",
             place=place,
             found=f"bytes that hash to {digest}",
-            expected=f"bytes that hash to {path.stem}, by the file's own name",
+            expected=f"bytes that hash to {path.stem}, as the file's name says",
             remedy=_RESTORE,
         )
     try:
@@ -195,7 +195,7 @@ def _find_missing(
 
 
 def _check_record(record: MaterialisationRecord, place: str) -> Iterator[Finding]:
-    """Holds a record against itself."""
+    """Checks that a record is consistent with itself."""
 
     def contradict(kind: str, found: str, expected: str) -> Finding:
         return Finding(kind=kind, place=place, found=found, expected=expected, remedy=_FORGED)
@@ -241,7 +241,7 @@ def _check_record(record: MaterialisationRecord, place: str) -> Iterator[Finding
 def _check_links(
     record: MaterialisationRecord, place: str, records: Mapping[str, MaterialisationRecord]
 ) -> Iterator[Finding]:
-    """Holds a record against those that it names and that are there."""
+    """Compares a record with the records that it names, as far as they exist."""
     if all(name in records for name in record.previous):
         sequence = 1 + max((records[name].sequence for name in record.previous), default=0)
         if record.sequence != sequence:
@@ -275,7 +275,7 @@ def _check_links(
 
 @dataclass(frozen=True, slots=True)
 class _Verdicts:
-    """What the checks of one record said: the blocking ones that failed, and all that passed."""
+    """The check results of one record: the blocking checks that failed, and all that passed."""
 
     failed_gates: frozenset[str]
     passed: frozenset[str]
@@ -291,19 +291,21 @@ def _doubt_override(place: str, asset: str, digest: str, checks: list[str]) -> F
         kind="record-override",
         place=place,
         found=f"an override of {', '.join(checks)} of {asset} {digest}",
-        expected="overrides of checks that failed, of versions that were read",
+        expected="overrides of failed checks of versions that were read",
         remedy=_FORGED,
     )
 
 
 def _check_inputs(records: Mapping[str, MaterialisationRecord], folder: str) -> Iterator[Finding]:
-    """Looks for the earlier record that made each version that was read.
+    """Checks that an earlier record made each version that was read.
 
-    Of the many records that may have made a version, only the different things that their checks said are kept.
+    Many records may have made a version. Only the different results of their checks are kept.
     """
     makers: dict[tuple[str, str, str], dict[_Verdicts, None]] = {}
     for _, group in groupby(records.items(), key=lambda item: item[1].sequence):
-        alike = list(group)  # records of one number were written apart: none is before another
+        alike = list(
+            group
+        )  # records with the same number were written on different machines: none is before another
         for record_id, record in alike:
             yield from _check_read(record, f"{folder}/{record_id}{SUFFIX}", makers)
         for _, record in alike:
@@ -316,7 +318,7 @@ def _check_read(
     place: str,
     makers: Mapping[tuple[str, str, str], Mapping[_Verdicts, None]],
 ) -> Iterator[Finding]:
-    """Holds what a record read against what the records before it made."""
+    """Compares what a record read with what earlier records made."""
     for override in record.overrides:
         version = record.inputs.get(override.asset)
         if version is None or version.digest != override.digest:

@@ -1,4 +1,4 @@
-"""Signatures of releases: whether they hold for what is here, by the keys that the auditor trusts."""
+"""Verifies signatures of releases with the keys that the auditor trusts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ from rlaif_dagster.lineage.signing import (
 )
 
 _NAME_KEY: Final = (
-    "name the signer's public key, from somewhere that you trust: `rlaif audit --key FILE`, or `rlaif verify`"
+    "get the signer's public key from a source that you trust; `rlaif audit --key FILE` or `rlaif verify`"
 )
-_NOT_SOUND: Final = "the bytes that were signed are not all here, recorded and sound"
+_NOT_SOUND: Final = "some of the signed bytes are missing, not recorded or damaged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignatureReading:
-    """What an audit could see of the signatures."""
+    """What an audit found out about the signatures."""
 
     signatures: tuple[AuditedSignature, ...]
     findings: tuple[Finding, ...]
@@ -45,14 +45,14 @@ def check_signatures(
     keys: Sequence[Path],
     find_file: FindFile,
 ) -> SignatureReading:
-    """Verifies the signatures of the releases that are audited, those by other keys apart.
+    """Verifies the signatures of the audited releases; those by other keys are only listed.
 
     Args:
         project: The project.
         ledger: The ledger.
-        records: The records that are audited, by id.
-        keys: Public keys, PEM; not from the project.
-        find_file: Finds the sound bytes of what is audited.
+        records: The audited records, by id.
+        keys: Public keys (PEM) from outside the project.
+        find_file: Finds the intact bytes of an audited version.
 
     Raises:
         InputError: If a key cannot be used.
@@ -89,14 +89,16 @@ def check_signatures(
     is_release_here = any(record.asset == RELEASED_POLICY for record in records.values())
     if is_release_here:
         findings += map(_miss_signature, unused)
-    skipped = () if is_release_here or not keys else ("signatures: no release is among what is audited",)
+    skipped = (
+        () if is_release_here or not keys else ("signatures: none of the audited versions is a release",)
+    )
     return SignatureReading(signatures=tuple(told), findings=tuple(findings), skipped=skipped)
 
 
 def _verify(
     ledger: LedgerReading, record: MaterialisationRecord, signature: Path, key: Path, find_file: FindFile
 ) -> str | None:
-    """Why a signature does not hold for a release; None if it does. Nothing is written in the project."""
+    """Says why a signature is not valid for a release; None if it is. Writes nothing in the project."""
     asset, digest = record.metrics.get("asset", POLICY), record.metrics.get("policy")
     policies = [
         other for other in ledger.records.values() if (other.asset, other.output.digest) == (asset, digest)
@@ -122,8 +124,8 @@ def _find_broken(signature: AuditedSignature) -> Finding:
         place=signature.file,
         found=signature.note,
         expected=f"a signature of {signature.version} by the key {signature.key}",
-        remedy="what is here is not what was signed: take the signature, ledger and versions from the signer, and "
-        "audit them again",
+        remedy="the release here is not what was signed: take the signature, ledger and versions from the signer, and "
+        "audit again",
     )
 
 
@@ -132,7 +134,7 @@ def _miss_signature(key: Digest) -> Finding:
         kind="signature-missing",
         place=f"{SIGNATURES}/",
         found=f"no signature by the key {key}",
-        expected="one of a release that is audited, since you named its key",
+        expected="a signature of an audited release, since you named this key",
         remedy=f"take {SIGNATURES}/ from the signer (`rlaif pull`), or name another key",
     )
 
@@ -141,7 +143,7 @@ def _miss_record(place: str, record_id: str) -> Finding:
     return Finding(
         kind="record-missing",
         place=place,
-        found=f"a signature of the record {record_id}, which is not there",
-        expected="each signed release in the ledger",
+        found=f"a signature of the record {record_id}, which is missing",
+        expected="every signed release in the ledger",
         remedy="restore the record from git, a backup or the remote",
     )

@@ -1,1 +1,1 @@
-"""Giving disk space back: versions that nobody wants to keep are removed from the store, and a note says so."""
+"""Frees disk space: removes versions that nothing needs from the store, and leaves a note about it."""

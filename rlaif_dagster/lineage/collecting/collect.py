@@ -1,8 +1,8 @@
-"""`rlaif gc`: what would be given up, and giving it up.
+"""`rlaif gc`: plans and prunes versions that nothing needs.
 
-The note is written first and the objects are removed after it, each version's files before its tree: whenever the work
-is cut off, an audit knows of it, and the same command goes on. Objects that no record accounts for are left alone, and
-so is the remote.
+The note is written first. Then the objects are removed, each version's files before its tree. So if the work is
+interrupted, an audit knows about it and the same command continues. Objects that no record accounts for are left alone,
+and so is the remote.
 """
 
 import datetime
@@ -34,14 +34,14 @@ class KeptVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collection:
-    """What a collection gives up, or would.
+    """What a collection prunes or would prune.
 
     Attributes:
         keep: The rules.
         kept: Versions that stay.
-        dropped: Versions that are given up: those of the rest of which something is here.
-        objects: The objects that go, files before trees.
-        num_bytes: Their bytes.
+        dropped: Versions that are pruned: those not kept of which some bytes are here.
+        objects: The objects to remove, files before trees.
+        num_bytes: The number of bytes to remove.
     """
 
     keep: tuple[str, ...]
@@ -52,7 +52,7 @@ class Collection:
 
 
 def plan_collection(project: Project, keep: Sequence[str], *, now: datetime.datetime) -> Collection:
-    """Says what would be given up; changes nothing.
+    """Lists what would be pruned; changes nothing.
 
     Args:
         project: The project.
@@ -60,9 +60,9 @@ def plan_collection(project: Project, keep: Sequence[str], *, now: datetime.date
         now: The time, in UTC.
 
     Raises:
-        InputError: If a rule is none, or names no version.
+        InputError: If a rule is not valid, or names no version.
         LedgerError: If the ledger is damaged.
-        CorruptVersionError: If a tree object is damaged, so that it is not known what it names.
+        CorruptVersionError: If a tree object is damaged, so that its files are unknown.
         StorageError: If the cache lies outside the project.
     """
     return _plan(project, keep, now=now)[0]
@@ -71,12 +71,12 @@ def plan_collection(project: Project, keep: Sequence[str], *, now: datetime.date
 def _plan(
     project: Project, keep: Sequence[str], *, now: datetime.datetime
 ) -> tuple[Collection, tuple[Tree, ...]]:
-    """What goes, and the trees of versions that stay and have no tree object of their own."""
+    """Plans what to remove; also returns the trees of kept versions that have no tree object of their own."""
     cache = project.store.cache
     if not cache.folder.resolve().is_relative_to(project.root.resolve()):
         raise StorageError(
             f"{cache.folder}: this cache may be shared, and other projects' versions are not known here\n"
-            "  remedy: collect in the project that the cache lies in"
+            "  remedy: run gc in the project that contains the cache"
         )
     kept = find_kept(project, keep, now=now)
     records = {record.record_id: record for record in project.ledger.records()}
@@ -95,7 +95,7 @@ def _plan(
     for md5, record in going.items():
         digests = {file.path: file.sha256 for file in record.output.files}
         stored = trees.get(md5, Tree(())).files
-        # Bytes of a kept version stay, be its tree here or not.
+        # Bytes of a kept version stay, whether its tree is here or not.
         files += [name for path, name in stored if name not in needed and digests.get(path) not in shared]
         if any(cache.path_of(name).is_file() for name in (md5, *(name for _, name in stored))):
             dropped.append(CollectedVersion(asset=record.asset, digest=record.output.digest, md5=md5))
@@ -116,13 +116,13 @@ def _plan(
 
 
 def apply_collection(project: Project, keep: Sequence[str], *, now: datetime.datetime) -> Collection:
-    """Gives up what `plan_collection` says, after a note of it is written; returns what went.
+    """Writes a note, then removes what `plan_collection` lists; returns what was removed.
 
     Raises:
         InputError: As `plan_collection`.
         LedgerError: As `plan_collection`.
         CorruptVersionError: As `plan_collection`.
-        StorageError: As `plan_collection`; if a run is at work; or if something cannot be written or removed.
+        StorageError: As `plan_collection`; if a run is in progress; or if something cannot be written or removed.
     """
     with (
         raising_storage_errors(project.store.cache.folder),
@@ -132,11 +132,11 @@ def apply_collection(project: Project, keep: Sequence[str], *, now: datetime.dat
         running = find_running(project)
         if running:
             raise StorageError(
-                f"{project.root}: a run is at work ({', '.join(running)}), and may need what would be given up\n"
-                "  remedy: wait for it, then collect again"
+                f"{project.root}: a run is in progress ({', '.join(running)}), and may need what would be pruned\n"
+                "  remedy: wait until it has ended, then run gc again"
             )
         collection, homeless = _plan(project, keep, now=now)
-        for tree in homeless:  # the whole state that it lies in may go
+        for tree in homeless:  # the state of `data/` that contains it may be removed
             project.store.cache.write_tree(tree)
         if collection.dropped:
             _write_note(project, collection, now=now)
@@ -148,12 +148,12 @@ def apply_collection(project: Project, keep: Sequence[str], *, now: datetime.dat
 def _read_trees(
     project: Project, records: Iterable[MaterialisationRecord]
 ) -> tuple[dict[str, Tree], set[str]]:
-    """The trees of recorded versions, and those of whole states of `data/` that are made of such versions.
+    """Reads the trees of recorded versions, and the trees of states of `data/` that consist of such versions.
 
-    A version that has no tree object of its own may lie in a whole state: `dvc pull` brings it so.
+    A version without a tree object of its own may be part of such a state: `dvc pull` leaves it so.
 
     Returns:
-        The trees by address, and the files of all other trees: of versions that another branch's ledger names.
+        The trees by address, and the files of all other trees: those of versions that another branch's ledger names.
     """
     cache = project.store.cache
     versions: dict[str, set[str]] = {}

@@ -1,4 +1,4 @@
-"""Which versions are kept, and why: always some, and more by the rules that a person gives."""
+"""Decides which versions are kept, and why: some always, others by the user's rules."""
 
 import datetime
 import re
@@ -26,11 +26,11 @@ Records = Mapping[str, MaterialisationRecord]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """What is kept.
+    """What is kept, and why.
 
     Attributes:
-        reasons: The ids of the records whose versions are kept, each with the reason of the first that needs it.
-        pins: Addresses of whole states of `data/` that are pinned, each with who pins it.
+        reasons: The ids of the records whose versions are kept, each with the first reason found.
+        pins: Addresses of pinned states of `data/`, each with what pins it.
     """
 
     reasons: Mapping[str, str]
@@ -38,7 +38,7 @@ class Kept:
 
 
 def find_kept(project: Project, keep: Sequence[str], *, now: datetime.datetime) -> Kept:
-    """Finds all that is kept: what is always kept, what the rules name, and all that these were made from.
+    """Finds everything that is kept: what is always kept, what the rules name, and everything these were made from.
 
     Always kept are the newest version of each asset, every release, and what the working tree, HEAD, every branch and
     every tag pin in `data.dvc` or have as the newest version in their ledger.
@@ -49,7 +49,7 @@ def find_kept(project: Project, keep: Sequence[str], *, now: datetime.datetime) 
         now: The time, in UTC.
 
     Raises:
-        InputError: If a rule is none, or names no version.
+        InputError: If a rule is not valid, or names no version.
         LedgerError: If the ledger is damaged.
     """
     records = {record.record_id: record for record in project.ledger.records()}
@@ -97,7 +97,7 @@ def _list_pins(project: Project) -> Iterator[tuple[str, str]]:
 
 
 def _name_pinned(project: Project, records: Records, pins: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yields a record of each version that a pinned state of `data/` is made of, as far as the state is here."""
+    """Yields a record of each version in a pinned state of `data/`, as far as the state is here."""
     makers = {(record.asset, record.output.md5): record_id for record_id, record in records.items()}
     assets = {asset for asset, _ in makers}
     for pinned, name in pins.items():
@@ -117,9 +117,9 @@ def _follow_rule(
     if match is None:
         if "@" not in rule and not re.fullmatch(r"(sha256:)?[0-9a-f]{4,64}", rule):
             raise InputError(
-                f"{rule!r} is no rule of what to keep",
+                f"{rule!r} is not a rule",
                 file=project.root,
-                remedy="give releases, last:N, days:N or ASSET@DIGEST; several with --keep each",
+                remedy="write releases, last:N, days:N or ASSET@DIGEST; repeat --keep for several",
             )
         yield find_version(project, rule).record_id, rule
     elif match[1] == "days":

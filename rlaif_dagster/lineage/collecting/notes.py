@@ -1,7 +1,7 @@
-"""Notes of what was collected: one immutable file for each collection, `lineage/collected/<sha256 of its bytes>.json`.
+"""Notes of what `rlaif gc` pruned: one immutable file per run, `lineage/collected/<sha256 of its bytes>.json`.
 
-A note tells an audit that bytes which are not there were given up on purpose, by which rules and when. It holds for
-what was recorded before it: a version that was recorded again since has to be there again.
+A note tells an audit which missing bytes were pruned on purpose, by which rules and when. It applies to versions that
+were recorded before it: a version that was recorded again later must be there.
 """
 
 import datetime
@@ -17,11 +17,11 @@ from rlaif_dagster.lineage.ledger import SUFFIX
 from rlaif_dagster.lineage.record import MaterialisationRecord
 
 FOLDER: Final = "collected"
-"""Where notes lie, below the ledger's folder."""
+"""The folder of notes, inside the ledger's folder."""
 
 
 class CollectedVersion(BaseModel):
-    """A version that was given up."""
+    """A pruned version."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,10 +31,10 @@ class CollectedVersion(BaseModel):
 
 
 class CollectionNote(BaseModel):
-    """What one `rlaif gc` gave up.
+    """What one `rlaif gc` pruned.
 
-    `newest` names the records that were newest, so that a note which outlives them shows that they are missing;
-    `sequence` is the highest of their numbers. The time is UTC.
+    `newest` names the newest records at that time, so that the note shows if they disappear later. `sequence` is the
+    highest of their numbers. The time is UTC.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,15 +47,15 @@ class CollectionNote(BaseModel):
     versions: tuple[CollectedVersion, ...]
 
     def to_bytes(self) -> bytes:
-        """The wire form: canonical JSON."""
+        """The bytes of the file: canonical JSON."""
         return canonical_json(self.model_dump(mode="json"))
 
 
 def read_note(path: Path) -> CollectionNote:
-    """Reads a note and compares its bytes with its name.
+    """Reads a note and checks that its bytes match its name.
 
     Raises:
-        LedgerError: If they do not hash to it, or are no note.
+        LedgerError: If they do not match, or the file is not a note.
     """
     data = path.read_bytes()
     try:
@@ -81,7 +81,7 @@ def read_notes(ledger_folder: Path) -> list[CollectionNote]:
 def find_collected(
     notes: Iterable[CollectionNote], records: Iterable[MaterialisationRecord]
 ) -> Mapping[str, CollectionNote]:
-    """The addresses of versions that were given up and not recorded again since, each with the newest note of it.
+    """Finds the addresses of versions that were pruned and not recorded again since, each with its newest note.
 
     Args:
         notes: The notes.

@@ -1,1 +1,1 @@
-"""What differs between two states of a project, and which of the differences led to which."""
+"""Compares two states of a project, and says which cause had which effect."""

@@ -1,8 +1,8 @@
-"""Causes linked to effects: from an edit, by what it really touched, to the win rate.
+"""Links causes to effects: from an edit, through the assets that it changed, to the win rate.
 
-A cause is what people, code or libraries decided otherwise. Its effects are what was measured at the assets that are
-made from it. What a principle did is its own: verdicts by it, and preferences that flip by it alone. Effects further
-on are those of all causes together, and each chain names them.
+A cause is a change by people, code or libraries. Its effects are what was measured at the assets made from it. Verdicts
+by a principle, and preferences that flip by it alone, are effects of that principle only. Later effects are those of
+all causes together, and each chain lists them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,19 +18,19 @@ from rlaif_dagster.lineage.comparing.rewards import RewardDiff
 from rlaif_dagster.lineage.record import MaterialisationRecord
 
 _MEASURED: Final = ("judgements", "ai_preferences", "reward_model", EVALUATION)
-"""The assets at which effects are measured, in the order in which they are made."""
+"""The assets at which effects are measured, upstream first."""
 
 Both = Mapping[str, tuple[MaterialisationRecord, MaterialisationRecord]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chain:
-    """One cause and what came of it.
+    """One cause and its effects.
 
     Attributes:
         asset: The asset whose own recipe the cause changes.
         cause: What was changed.
-        effects: What that did, in the order of the graph.
+        effects: Its effects, in the order of the graph.
     """
 
     asset: str
@@ -58,7 +58,7 @@ def link_causes(
     rewards: RewardDiff | None,
     outcomes: OutcomesDiff | None,
 ) -> tuple[Chain, ...]:
-    """Makes a chain of each cause.
+    """Makes a chain for each cause.
 
     Args:
         both: The versions of the assets that both sides have.
@@ -66,9 +66,9 @@ def link_causes(
         judge: Fields of the judge that differ.
         num_prompts: Prompts added, removed, and moved to another split or category.
         settings: Everything else that differs, each path beginning with its asset.
-        verdicts: What was asked anew.
+        verdicts: Which verdicts are new.
         preferences: What flipped.
-        rewards: How alike both reward models rank.
+        rewards: How similarly both reward models rank.
         outcomes: How the win rates shifted.
     """
     measured = _Measured(verdicts=verdicts, preferences=preferences, rewards=rewards, outcomes=outcomes)
@@ -109,7 +109,7 @@ def _word_value(value: object) -> str:
 
 
 def _follow(asset: str, principle: str | None, both: Both, measured: _Measured) -> Iterator[str]:
-    """Yields the effects at the assets that are made from one, until one of them is the same on both sides."""
+    """Yields the effects at the assets made from the given one, until one of them is the same on both sides."""
     reached = _find_reached(asset, both)
     for name in _MEASURED:
         if name not in reached or name not in both:
@@ -118,14 +118,14 @@ def _follow(asset: str, principle: str | None, both: Both, measured: _Measured) 
         if before != after:
             yield from _describe(name, principle, measured)
         elif name == _MEASURED[0]:
-            yield "no verdict asked anew"  # weights come in behind the verdicts
+            yield "no new verdict"  # weights apply after the verdicts
         else:
             yield f"{name} is the same, byte for byte"
             return
 
 
 def _find_reached(asset: str, both: Both) -> set[str]:
-    """An asset and all that are made from it on either side."""
+    """Finds an asset and everything made from it on either side."""
     reached = {asset}
     grew = True
     while grew:
@@ -140,14 +140,14 @@ def _find_reached(asset: str, both: Both) -> set[str]:
 
 
 def _name_roles(record: MaterialisationRecord) -> set[str]:
-    """What a version was made from, whatever its round."""
+    """Names the assets that a version was made from, without their rounds."""
     return {name.rpartition("/")[2] for name in record.inputs}
 
 
 def _describe(name: str, principle: str | None, measured: _Measured) -> Iterator[str]:
     if name == "judgements" and measured.verdicts is not None:
         asked = measured.verdicts.asked_anew
-        yield f"{asked.get(principle, 0) if principle else sum(asked.values()):,} verdicts asked anew"
+        yield f"{asked.get(principle, 0) if principle else sum(asked.values()):,} new verdicts"
     elif name == "ai_preferences" and measured.preferences is not None:
         diff = measured.preferences
         alone = {one.principle_id: one.num_alone for one in diff.principles}

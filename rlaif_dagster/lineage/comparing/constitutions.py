@@ -1,4 +1,4 @@
-"""Two constitutions, principle by principle; a new wording word by word."""
+"""Compares two constitutions principle by principle, and a changed wording word by word."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from rlaif_dagster.judging.constitution import Constitution
 PrincipleChange = Literal["added", "removed", "reworded", "reweighted", "reworded and reweighted"]
 
 _WORD = re.compile(r"(?:\w+|[^\w\s])\s*|\s+")
-"""A word or a sign, with the white space behind it."""
+"""A word or a punctuation mark, with the white space after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +28,10 @@ class PrincipleDiff:
 
     Attributes:
         principle_id: The principle.
-        change: What became of it.
-        before: Its text on side A; None where it was added.
-        after: Its text on side B; None where it was removed.
-        text: The wording's pieces: those of A are `same` and `removed`, those of B `same` and `added`.
+        change: How it changed.
+        before: Its text on side A; None if it was added.
+        after: Its text on side B; None if it was removed.
+        text: The pieces of both wordings: A has `same` and `removed`, B has `same` and `added`.
         weight_before: Its weight on side A.
         weight_after: Its weight on side B.
     """

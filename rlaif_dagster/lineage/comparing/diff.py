@@ -1,4 +1,4 @@
-"""The whole comparison of two states: what people changed, and what came of it."""
+"""Compares two states: what people changed, and what effect it had."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ _Found = TypeVar("_Found")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssetDiff:
-    """An asset's version on either side; None where a side has none."""
+    """An asset's version on each side; None if a side has none."""
 
     asset: str
     before: str | None
@@ -45,7 +45,7 @@ class AssetDiff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptsDiff:
-    """Texts of prompts that one side has and the other has not, and of those that changed split or category."""
+    """Texts of prompts that only one side has, and of prompts that changed split or category."""
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
@@ -54,7 +54,7 @@ class PromptsDiff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectDiff:
-    """What differs from side A to side B. A part is None where a side lacks what it takes: see `absent`.
+    """What differs from side A to side B. A part is None if it could not be compared: see `absent`.
 
     Attributes:
         before: What side A is.
@@ -63,12 +63,12 @@ class ProjectDiff:
         constitution: Principles that differ.
         judge: Fields of the judge that differ.
         prompts: Prompts that differ.
-        settings: All else that people, code or libraries decided and that differs, by asset.
-        verdicts: Which verdicts were asked anew.
+        settings: Every other setting, code version or library that differs, by asset.
+        verdicts: Which verdicts are new.
         preferences: Which preferences flipped.
-        rewards: How alike both reward models rank.
+        rewards: How similarly both reward models rank.
         outcomes: How the win rates shifted.
-        chains: Each cause with what came of it.
+        chains: Each cause with its effects.
         absent: What could not be compared, and why.
     """
 
@@ -88,7 +88,7 @@ class ProjectDiff:
 
 
 def compare_states(project: Project, before: State, after: State) -> ProjectDiff:
-    """Compares two states; every version that is read is verified first, and nothing is changed.
+    """Compares two states. Every version is verified before it is read; nothing is changed.
 
     Args:
         project: The project.
@@ -101,7 +101,7 @@ def compare_states(project: Project, before: State, after: State) -> ProjectDiff
     absent = list(_list_absent(before, after))
 
     def note_lost(record: MaterialisationRecord, why: str) -> None:
-        absent.append(f"{name_version(record)}: its bytes cannot be had ({why})")
+        absent.append(f"{name_version(record)}: its bytes are not available ({why})")
 
     old, new = before.by_role, after.by_role
     both = {role: (old[role], new[role]) for role in old if role in new}
@@ -146,7 +146,7 @@ def compare_states(project: Project, before: State, after: State) -> ProjectDiff
 
 @dataclass(frozen=True, slots=True)
 class _Sides:
-    """The assets that both sides have, a way to their files, and whom to tell of what cannot be compared."""
+    """The assets that both sides have, access to their files, and the list of what cannot be compared."""
 
     both: Mapping[str, tuple[MaterialisationRecord, MaterialisationRecord]]
     open_version: OpenVersion
@@ -165,7 +165,7 @@ class _Sides:
             return None
         try:
             return compare(before, after)
-        except (StorageError, KeyError) as error:  # made by code that wrote it otherwise
+        except (StorageError, KeyError) as error:  # written by another version of the code, in another form
             self.note(
                 f"{asset}: the two versions do not have the same form ({str(error).partition('; ')[0]})"
             )
@@ -191,7 +191,7 @@ def _list_assets(old: Versions, new: Versions) -> Iterator[AssetDiff]:
 def _compare_constitutions(
     both: Mapping[str, tuple[MaterialisationRecord, MaterialisationRecord]],
 ) -> tuple[PrincipleDiff, ...] | None:
-    """By what the recipes say, which the ledger proves: no bytes are needed."""
+    """Compares the constitutions in the recipes, which the ledger proves: no bytes are needed."""
     if "constitution" not in both:
         return None
     before, after = (Constitution.from_json(record.recipe_parts.settings) for record in both["constitution"])
@@ -243,7 +243,7 @@ def _compare_rewards(sides: _Sides) -> RewardDiff | None:
 
 
 def _find_common_answers(sides: _Sides) -> set[AnsweredPrompt]:
-    """The answers that both sides sampled, with their prompts."""
+    """Finds the answers that both sides sampled, with their prompts."""
     responses, prompts = sides.open("sampled_responses"), sides.open("prompts")
     found: list[set[AnsweredPrompt]] = []
     for table, folder in zip(responses, prompts, strict=True):

@@ -1,7 +1,7 @@
-"""Verdicts and preferences of two sides: which were asked anew, and which answer is preferred now.
+"""Compares verdicts and preferences of two sides: which verdicts are new, which preferences flipped.
 
-Two preferences are of the same pair if the pair's id, which is made of prompt and answers, is the same. A preference
-flips if both sides prefer an answer, and not the same one.
+Two preferences are of the same pair if they have the same pair id, which is made of prompt and answers. A preference
+flips if each side prefers an answer, but not the same one.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,12 +16,12 @@ from rlaif_dagster.tables import stream_table
 
 NUM_EXAMPLES: Final = 5
 WHOLE: Final = "the whole constitution"
-"""Stands for the principle where the judge looked at all of them at once."""
+"""Used as the principle if the judge was asked about all principles at once."""
 
 _EVEN: Final = 0.5
 
 Parts = Mapping[str, tuple[float, float]]
-"""A label's parts: by principle P(a preferred) and the weight."""
+"""A label's parts: P(a preferred) and weight, by principle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +31,8 @@ class VerdictsDiff:
     Attributes:
         num_before: Verdicts of side A.
         num_after: Verdicts of side B.
-        num_kept: Those of B that A has as well.
-        asked_anew: Those of B that A does not have, by principle.
+        num_kept: Verdicts that both sides have.
+        asked_anew: Verdicts that only B has, by principle.
     """
 
     num_before: int
@@ -43,13 +43,13 @@ class VerdictsDiff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrincipleFlips:
-    """What one principle has to do with flipped preferences.
+    """How one principle relates to flipped preferences.
 
     Attributes:
         principle_id: The principle.
-        num_common: Common pairs that it judges on both sides.
-        num_own: Those in which it prefers the other answer now.
-        num_in_flipped: Flipped preferences among these.
+        num_common: Common pairs judged by it on both sides.
+        num_own: Pairs of these for which it now prefers the other answer.
+        num_in_flipped: Pairs of these whose preference flipped.
         num_alone: Preferences that flip if only this principle's verdict and weight are taken from side B.
     """
 
@@ -62,7 +62,7 @@ class PrincipleFlips:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrincipleVerdict:
-    """What one principle says of a pair: P(a preferred) on either side, None where it does not judge it."""
+    """One principle's verdict on a pair: P(a preferred) on each side, None if it was not judged."""
 
     principle_id: str
     before: float | None
@@ -91,10 +91,10 @@ class PreferencesDiff:
         num_before: Preferences of side A.
         num_after: Preferences of side B.
         num_common: Pairs with a preference on both sides.
-        num_moved: Common pairs whose soft label is another number.
-        num_flipped: Common pairs that prefer the other answer.
-        num_by_weights: Flipped ones in which no principle says anything else: other weights alone did it.
-        mean_shift: Mean of |label after - label before| over the common pairs; None without any.
+        num_moved: Common pairs whose soft label changed.
+        num_flipped: Common pairs whose preference flipped.
+        num_by_weights: Flipped pairs in which no principle's verdict changed: only weights did.
+        mean_shift: Mean of |label after - label before| over the common pairs; None without common pairs.
         principles: By principle, sorted by id.
         examples: The flips that moved the label most.
     """
@@ -117,11 +117,11 @@ class _Label:
 
 
 def compare_verdicts(before: Path, after: Path) -> VerdictsDiff:
-    """Holds two versions of `judgements` against each other, by verdict key.
+    """Compares two versions of `judgements` by verdict key.
 
     Args:
-        before: The folder of side A's.
-        after: The folder of side B's.
+        before: Side A's folder.
+        after: Side B's folder.
     """
     old, new = (
         {
@@ -143,12 +143,12 @@ def compare_verdicts(before: Path, after: Path) -> VerdictsDiff:
 
 
 def compare_preferences(before: Path, after: Path, *, num_examples: int = NUM_EXAMPLES) -> PreferencesDiff:
-    """Holds two versions of `ai_preferences` against each other, by pair.
+    """Compares two versions of `ai_preferences` by pair.
 
     Args:
-        before: The folder of side A's.
-        after: The folder of side B's.
-        num_examples: Most examples.
+        before: Side A's folder.
+        after: Side B's folder.
+        num_examples: The largest number of examples.
     """
     old, new = _read_labels(before), _read_labels(after)
     common = sorted(old.keys() & new.keys())
@@ -186,7 +186,7 @@ def _is_flipped(before: float, after: float) -> bool:
 
 
 def _has_moved(old: Parts, new: Parts, name: str) -> bool:
-    """Whether a principle says something else, or says something on one side only."""
+    """Whether a principle's verdict changed, or exists on one side only."""
     return (old[name][0] if name in old else None) != (new[name][0] if name in new else None)
 
 
@@ -214,7 +214,7 @@ def _count_flips(
 
 
 def _flips_alone(old: Parts, new: Parts, name: str) -> bool:
-    """Whether side A's preference flips if one principle's verdict and weight are side B's."""
+    """Whether side A's preference flips if only one principle's verdict and weight are taken from side B."""
     if old.get(name) == new.get(name):
         return False
     mixed = {key: part for key, part in old.items() if key != name}

@@ -1,4 +1,4 @@
-"""Two evaluations: how the win rates shifted, and what both policies answer to the same held-out prompts."""
+"""Compares two evaluations: how win rates shifted, and how both policies answer the same held-out prompts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ OUTCOMES: Final[Mapping[str, Callable[[Comparison], float | None]]] = {
     "gold": lambda row: row.gold_outcome,
     "reward_model": lambda row: row.reward_outcome,
 }
-"""By whom a comparison is decided: 1, 0.5 or 0; None where it is not."""
+"""What decides a comparison: 1, 0.5 or 0; None if undecided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class WinRateShift:
     """A win rate over the base policy on both sides.
 
     Attributes:
-        source: By whom: one of `OUTCOMES`.
+        source: Who decides: one of `OUTCOMES`.
         before: Side A's, over the comparisons that both sides decided.
         after: Side B's, over the same.
         shift: The mean of after - before, with its interval, clustered by prompt.
@@ -41,14 +41,14 @@ class WinRateShift:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """What both policies answer to one held-out prompt.
+    """The answers of both policies to one held-out prompt.
 
     Attributes:
         prompt: The prompt.
         base: The base policy's answer on side B.
         before: Side A's answer.
         after: Side B's answer.
-        p_before: P(A's answer better than the base's) by A's judge; None without a verdict.
+        p_before: P(A's answer is better than the base's) by A's judge; None without a verdict.
         p_after: The same of B's answer by B's judge.
     """
 
@@ -67,11 +67,11 @@ class OutcomesDiff:
     Attributes:
         num_before: Comparisons of side A.
         num_after: Comparisons of side B.
-        num_common: Comparisons of the same sample of the same prompt.
-        num_same_answer: Common ones in which both aligned policies give the same text.
+        num_common: Comparisons of the same sample of the same prompt on both sides.
+        num_same_answer: Common comparisons in which both aligned policies give the same text.
         win_rates: The win rates that both sides have.
-        samples: Different answers side by side, chosen by digest; changes for the better and for the worse by the
-            judge, and neither, take turns.
+        samples: Different answers side by side, chosen by digest. Changes for the better, for the worse and neither, by
+            the judge, alternate.
     """
 
     num_before: int
@@ -85,12 +85,12 @@ class OutcomesDiff:
 def compare_outcomes(
     before: Sequence[Comparison], after: Sequence[Comparison], *, num_samples: int = NUM_SAMPLES
 ) -> OutcomesDiff:
-    """Holds two evaluations against each other.
+    """Compares two evaluations.
 
     Args:
         before: Side A's comparisons.
         after: Side B's.
-        num_samples: Most samples shown.
+        num_samples: The largest number of samples.
     """
     old, new = ({(row.prompt_id, row.index): row for row in rows} for rows in (before, after))
     common = sorted(old.keys() & new.keys())
@@ -126,7 +126,7 @@ def _shift(source: str, common: Sequence[Key], old: Rows, new: Rows) -> WinRateS
 
 
 def _choose(keys: Sequence[Key], old: Rows, new: Rows) -> list[Key]:
-    """Orders keys so that changes for the better, for the worse and neither take turns, each by digest."""
+    """Orders keys so that changes for the better, for the worse and neither alternate, each by digest."""
     queues: dict[int, list[Key]] = {1: [], -1: [], 0: []}
     for key in sorted(keys, key=lambda key: Digest.from_json(list(key)).sha256):
         one, other = old[key].judge_outcome, new[key].judge_outcome

@@ -1,4 +1,4 @@
-"""A comparison as one self-contained HTML page: it loads nothing, runs no script, and escapes all that it shows."""
+"""A comparison as one self-contained HTML page: it loads nothing, runs no script, and escapes all text."""
 
 from rlaif_dagster.lineage.comparing.diff import ProjectDiff
 from rlaif_dagster.pages import open_pages

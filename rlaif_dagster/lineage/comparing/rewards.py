@@ -1,7 +1,7 @@
-"""Do two reward models put the same answers in the same order? Spearman's rank correlation on common answers.
+"""Compares how two reward models rank the same answers, by Spearman's rank correlation.
 
-Scores that an evaluation stored are used where both sides scored common answers; otherwise both stored models score
-answers that both sides sampled. torch is imported only then.
+Uses the scores that the evaluations stored, if both scored common answers. Otherwise both stored models score answers
+that both sides sampled. torch is imported only in that case.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,9 +14,9 @@ from rlaif_dagster.evaluation.comparison import Comparison
 from rlaif_dagster.generation.dialogues import AnsweredPrompt
 
 MIN_COMMON: Final = 10
-"""Fewer stored scores of common answers than this say too little; then the models are asked."""
+"""With fewer stored scores of common answers than this, the models score answers now."""
 MAX_SCORED: Final = 512
-"""Most answers that the models are asked about, chosen by digest."""
+"""The largest number of answers that the models score, chosen by digest."""
 
 Text = tuple[str, str]
 """A prompt and an answer to it."""
@@ -27,10 +27,10 @@ class RewardDiff:
     """How two reward models rank common answers.
 
     Attributes:
-        spearman: The rank correlation, -1 to 1; None where one of them gives all answers the same reward, or there
-            are fewer than two answers.
+        spearman: The rank correlation, -1 to 1; None if a model gives all answers the same reward, or there are fewer
+            than two answers.
         num_answers: Common answers.
-        source: `evaluations`: scores that both evaluations stored; `models`: both models were asked now.
+        source: `evaluations`: scores that both evaluations stored; `models`: both models scored the answers now.
     """
 
     spearman: float | None
@@ -56,7 +56,7 @@ def correlate_ranks(before: Mapping[Text, float], after: Mapping[Text, float], *
 
 
 def collect_scores(comparisons: Iterable[Comparison]) -> dict[Text, float]:
-    """The scores that an evaluation stored, of both policies' answers."""
+    """Collects the scores of both policies' answers that an evaluation stored."""
     scores: dict[Text, float] = {}
     for row in comparisons:
         for text, reward in ((row.base_text, row.base_reward), (row.aligned_text, row.aligned_reward)):
@@ -70,12 +70,12 @@ def compare_reward_models(
     models: tuple[Path | None, Path | None],
     find_common: Callable[[], set[AnsweredPrompt]],
 ) -> RewardDiff | None:
-    """Compares two reward models; None where neither stored scores nor models and common answers are there.
+    """Compares two reward models; None if there are neither stored scores nor models with common answers.
 
     Args:
-        stored: The scores that side A's and side B's evaluation stored.
+        stored: The scores stored by the evaluations of side A and side B.
         models: The folders of both reward models.
-        find_common: Gives the answers that both sides sampled; called only if the models have to be asked.
+        find_common: Returns the answers that both sides sampled; called only if the models must score.
     """
     before, after = stored
     if len(before.keys() & after.keys()) >= MIN_COMMON:
@@ -88,7 +88,7 @@ def compare_reward_models(
 
 
 def choose_answers(answers: set[AnsweredPrompt]) -> list[AnsweredPrompt]:
-    """Chooses at most MAX_SCORED answers by their digest, so that the choice is nobody's."""
+    """Chooses at most MAX_SCORED answers by their digest, so that nobody can influence the choice."""
     return sorted(answers, key=lambda answer: Digest.from_json(list(astuple(answer))).sha256)[:MAX_SCORED]
 
 

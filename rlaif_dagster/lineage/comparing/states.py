@@ -1,4 +1,4 @@
-"""The two sides of a comparison: each a version of every asset, by whatever name a person gives it."""
+"""Finds the two sides of a comparison by name. Each side is a version of every asset."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,13 +28,13 @@ Versions = Mapping[str, MaterialisationRecord]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """One side.
+    """One side of a comparison.
 
     Attributes:
-        name: As the person named it.
-        what: What that turned out to be, in words.
+        name: The name that the user gave.
+        what: What the name stands for, in words.
         versions: The version of each asset.
-        round: The round that is compared: that of the version named, or of the policy that was released.
+        round: The round that is compared: the round of the named version or of the released policy.
     """
 
     name: str
@@ -44,7 +44,7 @@ class State:
 
     @property
     def by_role(self) -> Versions:
-        """The versions by the names that the round's own stages give them; a round that stopped has none of some."""
+        """The versions by asset name within the round; a round that stopped lacks some."""
         roles = {name.rpartition("/")[2] for name in self.versions}
         names = {role: name_in_round(role, self.round) for role in roles}
         return {
@@ -55,15 +55,15 @@ class State:
 
 
 def find_state(project: Project, name: str) -> State:
-    """The state that a person means.
+    """Finds the state that the user names.
 
     Args:
         project: The project.
-        name: `ASSET`, `ASSET@DIGEST` or `DIGEST`; `release:2`, `release:-1` or `2`; a git revision. `git:` in front
-            makes it a git revision whatever else it could be.
+        name: `ASSET`, `ASSET@DIGEST` or `DIGEST`; `release:2`, `release:-1` or `2`; a git revision. A name that starts
+            with `git:` is always a git revision.
 
     Raises:
-        InputError: If it names nothing, or several things.
+        InputError: If the name stands for nothing, or for several things.
         LedgerError: If the ledger is damaged.
     """
     kind, colon, rest = name.partition(":")
@@ -93,11 +93,11 @@ def find_state(project: Project, name: str) -> State:
 def opening(
     project: Project, lost: Callable[[MaterialisationRecord, str], object]
 ) -> Iterator["OpenVersion"]:
-    """Shows verified versions as folders for as long as the context lasts, each opened when it is first asked for.
+    """Opens verified versions as folders while the context lasts, each when it is first needed.
 
     Args:
         project: The project.
-        lost: Told which version cannot be had, and why.
+        lost: Called with a version that is not available, and why.
     """
     with work_folder(project) as work:
         folders: dict[str, Path | None] = {}
@@ -117,11 +117,11 @@ def opening(
 
 
 OpenVersion = Callable[[MaterialisationRecord], Path | None]
-"""Gives a folder with a version's files; None where its bytes cannot be had."""
+"""Returns a folder with a version's files; None if its bytes are not available."""
 
 
 def _gather_around(project: Project, name: str, record: MaterialisationRecord) -> State:
-    """A version, what it was made from, and, where it is a policy, the newest evaluation that measured it."""
+    """Gathers a version, what it was made from and, for a policy, the newest evaluation of it."""
     records = project.ledger.records()
     versions: dict[str, MaterialisationRecord] = {}
     number = int(match[1]) if (match := _ROUND.match(record.asset)) else 1
@@ -154,19 +154,19 @@ def _find_release(project: Project, name: str, target: str) -> State:
 
 
 def _find_revision(project: Project, name: str, revision: str) -> State:
-    """The newest version of each asset in the ledger that was committed at a revision."""
+    """Finds the newest version of each asset in the ledger committed at a revision."""
     known = {record.record_id: record for record in project.ledger.records()}
     records = []
     for path in list_files_at(project.root, revision, project.ledger.folder.name):
         record_id = Path(path).name.removesuffix(SUFFIX)
-        if record_id in known:  # named by its own bytes, so it is the one that was committed
+        if record_id in known:  # named by its own bytes, so it is the committed one
             records.append(known[record_id])
         elif path.endswith(SUFFIX):
             data = read_file_at(project.root, revision, path)
             records.append(MaterialisationRecord.from_bytes(data, name=f"{path} at {revision}"))
     if not records:
         raise InputError(
-            f"at {revision!r} no lineage record was committed, so it is not known what data/ held",
+            f"at {revision!r} no lineage record was committed, so the versions in data/ are not known",
             file=project.root,
             remedy="commit lineage/ and data.dvc after each run; or name versions by digest",
         )

@@ -1,1 +1,1 @@
-"""Exporting: one version's lineage in the formats of others, each written with that format's own library."""
+"""Exports one version's lineage in standard formats, each written with that format's own library."""

@@ -1,4 +1,4 @@
-"""Cards of a version, with the digests of all that it was made from and of every file."""
+"""Writes the card of a version, with the digests of everything that it was made from and of every file."""
 
 from collections.abc import Mapping
 
@@ -32,7 +32,7 @@ def _export(lineage: VersionLineage, kind: Kind) -> str:
     if not what[kind]:
         others = [f"{name}-card" for name in what if what[name]] or ["another format"]
         raise InputError(
-            f"{subject.asset} is no {'model: it has no weights' if kind == 'model' else 'data set: it has no tables'}",
+            f"{subject.asset} is not a {'model (no weights)' if kind == 'model' else 'data set (no tables)'}",
             file=lineage.root,
             field="--format",
             remedy=f"take {others[0]}",

@@ -1,6 +1,6 @@
-"""What every format tells: a version and all that it was made from, as the ledger has it.
+"""What every export format contains: a version and everything that it was made from, as recorded in the ledger.
 
-A result that was taken again is told with the record of its computation.
+A reused result is listed with the record of its computation.
 """
 
 import functools
@@ -46,7 +46,7 @@ class VersionLineage:
 
     Attributes:
         root: The project's folder.
-        records: The records that made them, sources first, the version itself last.
+        records: The records that made these versions, sources first, the version itself last.
         tables: The version's own parquet tables.
     """
 
@@ -60,8 +60,8 @@ class VersionLineage:
 
         Raises:
             InputError: If the target names no version, or several.
-            LedgerError: If the ledger is damaged, or a record's digest is not that of its files.
-            StorageError: If the version has tables whose bytes cannot be had.
+            LedgerError: If the ledger is damaged, or a record's digest does not match its files.
+            StorageError: If the version has tables whose bytes are not available.
         """
         known = project.ledger.records()
         subject = find_version(project, target)
@@ -81,21 +81,21 @@ class VersionLineage:
 
     @functools.cached_property
     def by_version(self) -> Mapping[Version, MaterialisationRecord]:
-        """The records by what they made."""
+        """The records by the version that they made."""
         return {version_of(record): record for record in self.records}
 
     def parents_of(self, record: MaterialisationRecord) -> list[MaterialisationRecord]:
-        """The records of what a version was made from."""
+        """The records of a version's direct inputs."""
         return [self.by_version[name, ref.digest] for name, ref in sorted(record.inputs.items())]
 
 
 def name_version(record: MaterialisationRecord) -> str:
-    """`ASSET@<64 hex digits>`, which every `rlaif` command takes."""
+    """Names a version `ASSET@<64 hex digits>`, which every `rlaif` command accepts."""
     return f"{record.asset}@{Digest.parse(record.output.digest).sha256}"
 
 
 def write_manifest(record: MaterialisationRecord) -> bytes:
-    """The bytes whose sha256 is the version's digest: canonical JSON of [path, digest] of every file.
+    """Writes the bytes whose sha256 is the version's digest: canonical JSON of [path, digest] of every file.
 
     Raises:
         LedgerError: If it is not.
@@ -103,8 +103,8 @@ def write_manifest(record: MaterialisationRecord) -> bytes:
     manifest = canonical_json([[file.path, f"sha256:{file.sha256}"] for file in record.output.files])
     if str(Digest.from_bytes(manifest)) != record.output.digest:
         raise LedgerError(
-            f"the record {record.record_id} of {record.asset} names {record.output.digest}, which its files do not "
-            "give.\n  remedy: `rlaif audit` says what else disagrees"
+            f"the record {record.record_id} of {record.asset} names {record.output.digest}, but its files give another "
+            "digest.\n  remedy: `rlaif audit` shows what else disagrees"
         )
     return manifest
 
@@ -115,22 +115,22 @@ def is_model(record: MaterialisationRecord) -> bool:
 
 
 def derive_uuid(*parts: str) -> str:
-    """A UUID that follows from texts alone (version 5)."""
+    """Derives a UUID (version 5) from texts."""
     return str(uuid.uuid5(_NAMESPACE, canonical_json(parts).decode()))
 
 
 def find_media_type(path: str) -> str:
-    """The media type of a file, by its suffix."""
+    """Finds the media type of a file by its suffix."""
     return _MEDIA_TYPES.get(PurePosixPath(path).suffix, "application/octet-stream")
 
 
 def name_producer(record: MaterialisationRecord) -> str:
-    """The program that wrote a record, with its version, as a package URL."""
+    """Names the program that wrote a record, with its version, as a package URL."""
     return name_program(record.libraries.get(_DISTRIBUTION, "0"))
 
 
 def name_program(version: str | None = None) -> str:
-    """This program as a package URL, with a version or the one that runs."""
+    """Names this program as a package URL, with the given version or the running one."""
     return f"pkg:pypi/{_DISTRIBUTION}@{version or importlib.metadata.version(_DISTRIBUTION)}"
 
 

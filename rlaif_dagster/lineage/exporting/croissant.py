@@ -1,4 +1,4 @@
-"""Croissant: a version as a data set, its tables as record sets, all that it was made from as its distribution.
+"""Croissant: a version as a data set, its tables as record sets, everything that it was made from as its distribution.
 
 Specification: https://docs.mlcommons.org/croissant/docs/croissant-spec.html
 """
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 def export_croissant(lineage: VersionLineage) -> str:
-    """Writes the description; its paths are those of a project's folder.
+    """Writes the description. Its paths are relative to a project's folder.
 
     Raises:
-        LedgerError: If a record's digest is not that of its files.
+        LedgerError: If a record's digest does not match its files.
         MissingExtraError: If the library is not installed.
     """
     with using_extra(STANDARDS):
@@ -35,7 +35,7 @@ def export_croissant(lineage: VersionLineage) -> str:
     subject = lineage.subject
     metadata = mlcroissant.Metadata(
         name=subject.asset,
-        description=f"The version {subject.output.digest} of {subject.asset}, and all that it was made from.",
+        description=f"The version {subject.output.digest} of {subject.asset}, and everything that it was made from.",
         version=f"1.0.0+{Digest.parse(subject.output.digest).sha256}",
         date_published=subject.ended_at,
         distribution=[item for record in lineage.records for item in _describe(record)],
@@ -45,7 +45,7 @@ def export_croissant(lineage: VersionLineage) -> str:
 
 
 def _describe(record: MaterialisationRecord) -> "list[mlcroissant.FileObject]":
-    """A version as its manifest, given whole, and each of its files."""
+    """Describes a version by its complete manifest and each of its files."""
     import mlcroissant
 
     manifest = write_manifest(record)
@@ -54,7 +54,7 @@ def _describe(record: MaterialisationRecord) -> "list[mlcroissant.FileObject]":
         mlcroissant.FileObject(
             id=name_version(record),
             name=name_version(record),
-            description=f"The manifest of a version of {record.asset}, made from: {made_from or 'nothing before it'}.",
+            description=f"The manifest of a version of {record.asset}, made from: {made_from or 'no other version'}.",
             content_url=f"data:application/json;base64,{base64.b64encode(manifest).decode()}",
             encoding_formats=["application/json"],
             content_size=f"{len(manifest)} B",
@@ -79,7 +79,7 @@ def _name_file(record: MaterialisationRecord, path: str) -> str:
 
 
 def _describe_table(record: MaterialisationRecord, table: Table) -> "mlcroissant.RecordSet":
-    """The columns of plain values; Croissant's readers cannot take nested ones out of parquet."""
+    """Describes the columns with plain values; Croissant's readers cannot read nested columns from parquet."""
     import mlcroissant
 
     types = {

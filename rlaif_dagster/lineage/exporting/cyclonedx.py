@@ -1,4 +1,4 @@
-"""CycloneDX: a bill of materials of a model: versions, their files, and the libraries that computed it.
+"""CycloneDX: the bill of materials of a model: versions, their files, and the libraries that computed it.
 
 Specification: https://cyclonedx.org/docs/1.6/json/
 """

@@ -1,4 +1,4 @@
-"""The formats by the names that people give them."""
+"""The export formats by name."""
 
 from collections.abc import Callable, Mapping
 from typing import Final

@@ -1,4 +1,4 @@
-"""in-toto: a statement with SLSA provenance: these files were made by this recipe from these versions.
+"""in-toto: a statement with SLSA provenance. It says that a recipe made these files from these versions.
 
 Specifications: https://in-toto.io/Statement/v1 and https://slsa.dev/provenance/v1
 """
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:rlaif:materialisation:v1"
 
-_LARGEST_EXACT = 2**53  # of the whole numbers that JSON's readers keep: in-toto writes all numbers as doubles
+_LARGEST_EXACT = 2**53  # largest integer that a double holds exactly: in-toto writes all numbers as doubles
 
 
 def export_intoto(lineage: VersionLineage) -> str:
     """Writes the statement.
 
     Raises:
-        LedgerError: If a record's digest is not that of its files.
+        LedgerError: If a record's digest does not match its files.
         MissingExtraError: If the library is not installed.
     """
     with using_extra(STANDARDS):
@@ -75,7 +75,7 @@ def _state_provenance(subject: MaterialisationRecord, behind: list[Materialisati
 
 
 def _describe_version(record: MaterialisationRecord) -> "ResourceDescriptor":
-    """A version is its manifest, whose sha256 is the version's digest."""
+    """Describes a version by its manifest, whose sha256 is the version's digest."""
     from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
 
     return ResourceDescriptor(
@@ -100,7 +100,7 @@ def _describe_files(record: MaterialisationRecord, *, with_version: bool) -> "li
 
 
 def _keep_exact(value: Any) -> Any:
-    """Large whole numbers (seeds) as text: as doubles they would lose digits."""
+    """Turns large integers (seeds) into text: as doubles they would lose digits."""
     if isinstance(value, dict):
         return {key: _keep_exact(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""OpenLineage: one run event for each materialisation, one a line.
+"""OpenLineage: one run event for each materialisation, one per line.
 
 Specification: https://openlineage.io/spec/2-0-2/OpenLineage.json
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from openlineage.client.event_v2 import Job, Run, RunEvent
 
 NAMESPACE = "rlaif_dagster"
-"""The namespace of jobs and datasets; both are called as the asset."""
+"""The namespace of jobs and datasets; both have the asset's name."""
 
 
 def export_openlineage(lineage: VersionLineage) -> str:
@@ -36,12 +36,12 @@ def make_complete_event(
     run_id: str | None = None,
     when: datetime.datetime | None = None,
 ) -> "RunEvent":
-    """The event that a materialisation came to its end, with the versions that it read and made.
+    """Makes the event of a finished materialisation, with the versions that it read and made.
 
     Args:
-        record: What became of it.
+        record: The record of the materialisation.
         namespace: The namespace of jobs and datasets.
-        run_id: The run that it is told of; the record's own if None.
+        run_id: The run to report it for; the record's own if None.
         when: When it ended; the record's time if None.
     """
     with using_extra(STANDARDS):
@@ -100,7 +100,7 @@ def make_open_event(
     namespace: str,
     producer: str,
 ) -> "RunEvent":
-    """The event that a materialisation has begun (`START`) or failed (`FAIL`); no version is known."""
+    """Makes the event of a materialisation that has begun (`START`) or failed (`FAIL`), without a version."""
     with using_extra(STANDARDS):
         from openlineage.client.event_v2 import RunEvent, RunState
 
@@ -114,14 +114,14 @@ def make_open_event(
 
 
 def make_run(run_id: str, asset: str, *, facets: dict[str, Any] | None = None) -> "Run":
-    """One asset's part of a run."""
+    """Makes the run of one asset."""
     from openlineage.client.event_v2 import Run
 
     return Run(runId=derive_uuid(run_id, asset), facets=facets or {})
 
 
 def make_job(asset: str, *, namespace: str, producer: str) -> "Job":
-    """The job that makes an asset."""
+    """Makes the job of an asset."""
     from openlineage.client.event_v2 import Job
     from openlineage.client.facet_v2 import job_type_job
 

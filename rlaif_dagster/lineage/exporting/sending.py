@@ -1,7 +1,7 @@
-"""OpenLineage events sent to a server while a run goes on: what began, what was made from what, what failed.
+"""Sends OpenLineage events to a server during a run: what started, what was made from what, what failed.
 
-Off unless the environment names a server. A server that does not answer is a warning, and is left alone for the rest
-of the run: no run fails or waits long because of it.
+Off unless the environment names a server. If the server does not answer, the run warns once and sends nothing more: no
+run fails or waits long because of it.
 """
 
 import datetime
@@ -26,7 +26,7 @@ ENDPOINT: Final = "OPENLINEAGE_ENDPOINT"
 KEY: Final = "OPENLINEAGE_API_KEY"
 NAMESPACE_VARIABLE: Final = "OPENLINEAGE_NAMESPACE"
 DISABLED: Final = "OPENLINEAGE_DISABLED"
-"""The client's own names, so that what is set for other tools holds here too."""
+"""The OpenLineage client's own variables, so that settings made for other tools apply here too."""
 
 _TIMEOUT_SECONDS: Final = 5.0
 _RETRIES: Final = {"total": 1, "backoff_factor": 0.2}
@@ -40,7 +40,7 @@ class EventSender:
     """Sends the events of one run.
 
     Attributes:
-        environment: Names server and namespace; keys are read from it when an event is sent, and kept nowhere else.
+        environment: Names server and namespace; keys are read from it when an event is sent, and stored nowhere else.
         given_up: Whether the server failed before.
     """
 
@@ -55,15 +55,15 @@ class EventSender:
 
     @contextmanager
     def telling(self, asset: str, run_id: str, *, warn: Warn) -> Iterator[TellRecord]:
-        """Tells that an asset's materialisation begins, and how it ends.
+        """Sends an event when an asset's materialisation begins and when it ends.
 
         Args:
             asset: The asset.
             run_id: Dagster's run.
-            warn: Told, once a run, why nothing is sent.
+            warn: Called once per run with the reason why nothing is sent.
 
         Yields:
-            What to call with the record of the version that came of it.
+            The function to call with the record of the new version.
         """
         namespace = self.environment.get(NAMESPACE_VARIABLE) or NAMESPACE
 
@@ -94,14 +94,14 @@ class EventSender:
         try:
             self._open_transport().emit(make_event())
         except (MissingExtraError, OSError, ValueError, RuntimeError) as error:
-            # requests' errors are OSErrors; their texts may hold an address with a password, so they are not shown.
+            # requests' errors are OSErrors; their texts may contain an address with a password, so they are not shown.
             self.given_up = True
             status = getattr(getattr(error, "response", None), "status_code", None)
             reason = str(error) if isinstance(error, MissingExtraError) else type(error).__name__
             warn(
                 f"OpenLineage events are not sent for the rest of this run: {reason}"
                 + (f", HTTP status {status}" if status else "")
-                + f". The run goes on; the ledger has everything (`rlaif export`). Check {URL} and the server."
+                + f". The run continues; the ledger has everything (`rlaif export`). Check {URL} and the server."
             )
 
     def _open_transport(self) -> "HttpTransport":

@@ -1,7 +1,7 @@
-"""The page of a release: the evaluation's own page as it was stored, and around it what only the ledger knows.
+"""Writes the page of a release: the stored page of its evaluation, with facts from the ledger around it.
 
-Nothing of the stored page is changed: without what is put in, it is `evaluation/report.html` byte for byte. Like it,
-the page loads nothing and runs no script; and the same ledger and signatures give the same bytes.
+The stored page is not changed: without the added parts it is `evaluation/report.html` byte for byte. Like it, the page
+loads nothing and runs no script, and the same ledger and signatures give the same bytes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ _FIGURES: Final = (
     ("Training of the policy", "aligned_policy", "training.json"),
     ("Why it was released", RELEASED_POLICY, "release.json"),
 )
-"""What the page shows, and the asset and the file in which it stands."""
+"""What the page shows, with the asset and the file that contain it."""
 
 RECOMPUTE: Final = """\
 from pathlib import Path
@@ -51,7 +51,7 @@ print(summarise(read_comparisons(Path("evaluation/comparisons.parquet")), confid
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FigureSource:
-    """Where figures stand: the file, its sha256, and the command that copies it out verified."""
+    """A file with figures, its sha256, and the command that copies it out and verifies it."""
 
     what: str
     path: str
@@ -66,7 +66,7 @@ def report_release(project: Project, release: Release) -> str:
         InputError: If the ledger lacks the release.
         LedgerError: If the ledger is damaged.
         CorruptVersionError: If the evaluation's stored bytes are not those recorded.
-        StorageError: If the evaluation cannot be had, or has no page.
+        StorageError: If the evaluation is not available, or has no page.
     """
     lineage = VersionLineage.from_project(project, f"{RELEASED_POLICY}@{release.digest.sha256}")
     evaluation = next(
@@ -79,7 +79,7 @@ def report_release(project: Project, release: Release) -> str:
 
 
 def splice(page: str, *, title: str, top: str, bottom: str) -> str:
-    """Puts texts into a page: before its title, at the beginning of its body, and above its footer.
+    """Inserts texts into a page: before its title, at the beginning of its body, and above its footer.
 
     Raises:
         StorageError: If the page lacks one of these places.
@@ -87,7 +87,7 @@ def splice(page: str, *, title: str, top: str, bottom: str) -> str:
     for mark in (_TITLE, _BODY, _END):
         if page.count(mark) != 1:
             raise StorageError(
-                f"{EVALUATION}: its {PAGE} has no place for a release's part ({mark.strip()} stands there "
+                f"{EVALUATION}: its {PAGE} has no place for a release's part ({mark.strip()} occurs "
                 f"{page.count(mark)} times).\n  remedy: run `rlaif run evaluation` with this version of the package"
             )
     page = page.replace(_TITLE, _TITLE + title)
@@ -165,16 +165,16 @@ def _word_rows(record: MaterialisationRecord) -> str:
 
 def _list_commands(release: Release, lineage: VersionLineage) -> Iterator[tuple[str, str]]:
     name = name_version(lineage.subject)
-    yield "everything: all bytes, the history, the records against each other", f"rlaif audit {name}"
+    yield "everything: all bytes, the history, and whether the records agree", f"rlaif audit {name}"
     yield "who signed it", f"rlaif verify {release.number} --key FILE"
     yield "what it was made from", f"rlaif trace {name}"
     yield "a bill of materials with every digest", f"rlaif export {name} --format cyclonedx"
 
 
 def find_sources(lineage: VersionLineage, evaluation: MaterialisationRecord) -> Iterator[FigureSource]:
-    """The files that there are: of the release, of its evaluation, and of what that evaluation measured."""
+    """Yields the files of the release, of its evaluation, and of the assets that the evaluation measured."""
     by_role = {
-        record.asset.rpartition("/")[2]: record  # `round_2/aligned_policy` is the aligned policy of its round
+        record.asset.rpartition("/")[2]: record  # `round_2/aligned_policy` is the aligned policy of round 2
         for record in (*lineage.parents_of(evaluation), evaluation, lineage.subject)
     }
     for what, role, path in _FIGURES:

@@ -1,4 +1,4 @@
-"""A picture of what a version was made from: boxes in rows, each below all that it reads."""
+"""Draws what a version was made from: boxes in rows, each below everything that it reads."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacedNode:
-    """A node, and where the left upper corner of its box is, in pixels."""
+    """A node, and the position of the upper left corner of its box, in pixels."""
 
     node: Node
     left: float
@@ -28,12 +28,12 @@ class PlacedNode:
 
     @property
     def middle(self) -> float:
-        """The x of its middle."""
+        """The x coordinate of its centre."""
         return self.left + _BOX[0] / 2
 
     @property
     def bottom(self) -> float:
-        """The y of its lower side."""
+        """The y coordinate of its lower edge."""
         return self.top + _BOX[1]
 
 
@@ -60,7 +60,7 @@ def draw_picture(nodes: Sequence[Node]) -> Picture:
     """Places nodes.
 
     Args:
-        nodes: Each after all that it reads.
+        nodes: The nodes, each after everything that it reads.
     """
     by_name = {node.name: node for node in nodes}
     rows = _order_rows(by_name, _find_rows(nodes))
@@ -94,7 +94,7 @@ def draw_picture(nodes: Sequence[Node]) -> Picture:
 
 
 def _find_rows(nodes: Sequence[Node]) -> list[list[str]]:
-    """Each node one row below the lowest that it reads; sources just above the first that reads them."""
+    """Puts each node one row below the lowest that it reads, and sources just above their first reader."""
     depth: dict[str, int] = {}
     for node in nodes:
         depth[node.name] = 1 + max((depth[read] for read in node.reads), default=-1)
@@ -108,7 +108,7 @@ def _find_rows(nodes: Sequence[Node]) -> list[list[str]]:
 
 
 def _order_rows(by_name: Mapping[str, Node], rows: list[list[str]]) -> list[list[str]]:
-    """Orders each row by the mean place of what its nodes read, so that fewer lines cross."""
+    """Orders each row by the mean position of what its nodes read, so that fewer lines cross."""
     places: dict[str, float] = {}
     ordered = []
     for row in rows:
@@ -130,7 +130,7 @@ def _find_ancestors(nodes: Sequence[Node]) -> dict[str, set[str]]:
 
 
 def _connect(source: PlacedNode, target: PlacedNode) -> str:
-    """A curve that leaves downwards and arrives from above."""
+    """Draws a curve that leaves downwards and arrives from above."""
     bend = (target.top - source.bottom) / 2
     return (
         f"M {source.middle:.1f} {source.bottom:.1f} C {source.middle:.1f} {source.bottom + bend:.1f} "

@@ -1,1 +1,1 @@
-"""Tracing: from a policy back to the sentence that shaped it, and from a sentence to all that was learned from it."""
+"""Traces a policy back to the sentences that shaped it, and a sentence to everything learned from it."""

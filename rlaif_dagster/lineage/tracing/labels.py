@@ -1,4 +1,4 @@
-"""What one principle or one judge did to the labels. A principle's part is read in columns, in a moment."""
+"""Measures the effect of one principle or one judge on the labels."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from rlaif_dagster.tables import stream_table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelsWithout:
-    """Labels with a principle, or a judge, beside the same labels without it.
+    """Labels with a principle or a judge, compared with the same labels without it.
 
     Attributes:
-        num_labels: Labels in which it has a part.
-        num_alone: Labels that rest on it, and would not be there.
-        num_flipped: Labels that would prefer the other answer.
-        num_moved: Labels that would have another value.
-        mean_shift: Mean of |label - label without it| where both are there; None where there is none.
+        num_labels: Labels that depend on it.
+        num_alone: Labels that would not exist without it.
+        num_flipped: Labels that would prefer the other answer without it.
+        num_moved: Labels that would have another value without it.
+        mean_shift: Mean of |label - label without it| over pairs that have both; None if there are none.
         examples: (pair id, label, label without it) of the largest flips.
     """
 
@@ -38,7 +38,7 @@ class LabelsWithout:
 
 
 def count_verdicts(table: Path, column: str, value: str) -> Mapping[str, JsonValue]:
-    """Counts the verdicts in which a column has a value: all, by status, and which answer shown they prefer.
+    """Counts the verdicts in which a column has a value: in total, by status, and by preferred position.
 
     Args:
         table: A judgements table.
@@ -61,7 +61,7 @@ def count_verdicts(table: Path, column: str, value: str) -> Mapping[str, JsonVal
 
 
 def list_values(table: Path, column: str) -> list[str]:
-    """The different values of a text column, sorted; nulls left out."""
+    """Lists the distinct values of a text column, sorted, without nulls."""
     from pyarrow import parquet
 
     values = parquet.read_table(table, columns=[column]).column(0).unique().to_pylist()
@@ -74,7 +74,7 @@ def compare_labels_without(table: Path, principle_id: str, *, num_examples: int 
     Args:
         table: A preferences table.
         principle_id: The principle.
-        num_examples: Most examples.
+        num_examples: The largest number of examples.
     """
     import numpy as np
     import pyarrow as pa
@@ -83,7 +83,7 @@ def compare_labels_without(table: Path, principle_id: str, *, num_examples: int 
     rows = parquet.read_table(table, columns=["pair_id", "p_a", "principles"])
     lists = rows.column("principles").combine_chunks()
     parts = lists.flatten()
-    # Through DLPack, since to_numpy would import pandas first.
+    # Through DLPack, because to_numpy would import pandas.
     owner = np.from_dlpack(compute.list_parent_indices(lists))
     p_a: Any
     weight: Any
@@ -120,15 +120,15 @@ def compare_labels_without(table: Path, principle_id: str, *, num_examples: int 
 def compare_labels_without_judge(
     folders: Mapping[str, Path], judge: str, *, settings: Mapping[str, Any], num_examples: int = 5
 ) -> LabelsWithout:
-    """Computes what each label would have been without a judge: the rest of the jury combined as the jury was.
+    """Computes what each label would have been without a judge, by combining the other members of the jury.
 
-    Weights that a jury estimates from how its judges agree are estimated anew among the others.
+    Weights estimated from the judges' agreement are estimated again without that judge.
 
     Args:
         folders: A folder of each of `constitution`, `prompts`, `sampled_responses`, `judgements`, `ai_preferences`.
         judge: The judge's name.
         settings: The settings by which the labels were made, as in their recipe.
-        num_examples: Most examples.
+        num_examples: The largest number of examples.
     """
     labels = {
         row["pair_id"]: row["p_a"]

@@ -1,4 +1,4 @@
-"""What can be traced, and what a trace says."""
+"""Defines what can be traced, and the content of a trace."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,19 +12,19 @@ from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.services import view_version
 
 SUBJECTS = ("pair", "response", "principle", "judge")
-"""What a row-level trace may be of, as in `pair:ID`."""
+"""The kinds of row that can be traced, as in `pair:ID`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One version on the way.
+    """One version in a trace.
 
     Attributes:
         asset: The asset.
         digest: The version.
         inputs: Digest of each version that it was made from.
-        settings: What a person had set, as in its recipe.
-        ended_at: When it was made or taken, in UTC.
+        settings: The settings in its recipe.
+        ended_at: When it was made or reused, in UTC.
     """
 
     asset: str
@@ -35,7 +35,7 @@ class Step:
 
     @classmethod
     def from_record(cls, record: MaterialisationRecord) -> "Step":
-        """The step that a record tells of."""
+        """Makes the step of a record."""
         return cls(
             asset=record.asset,
             digest=record.output.digest,
@@ -47,12 +47,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """What is known of a subject.
+    """What is known about a subject.
 
     Attributes:
-        subject: As the person named it.
+        subject: The name that the user gave.
         facts: What it is and what it did; JSON.
-        made_from: The versions behind it, sources first.
+        made_from: The versions that it was made from, sources first.
         went_into: The versions made from it, oldest first.
     """
 
@@ -64,11 +64,11 @@ class Trace:
 
 @contextmanager
 def open_versions(project: Project, **records: MaterialisationRecord) -> Iterator[dict[str, Path]]:
-    """Shows verified versions as folders, by name, for as long as the context lasts.
+    """Opens verified versions as folders, by name, while the context lasts.
 
     Raises:
         CorruptVersionError: If stored bytes are not those recorded.
-        StorageError: If they cannot be had.
+        StorageError: If they are not available.
     """
     with work_folder(project) as work:
         folders = {name: work / name for name in records}
@@ -78,5 +78,5 @@ def open_versions(project: Project, **records: MaterialisationRecord) -> Iterato
 
 
 def short(digest: str) -> str:
-    """The first digits of a digest's text, for people."""
+    """Shortens a digest to its first digits, for people."""
     return Digest.parse(digest).short

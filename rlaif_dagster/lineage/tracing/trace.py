@@ -1,4 +1,4 @@
-"""The traces: of versions, pairs, responses, principles and judges."""
+"""Traces versions, pairs, responses, principles and judges."""
 
 import dataclasses
 import json
@@ -31,24 +31,24 @@ ROWS: Final = {
     "pair": ("judgements", JUDGEMENTS_TABLE),
     "response": ("sampled_responses", RESPONSES_TABLE),
 }
-"""Subjects that stand in one round, with the asset and the table that list them."""
+"""Subjects that belong to one round, with the asset and the table that list them."""
 _LABELS: Final = "ai_preferences"
 
 Records = Sequence[MaterialisationRecord]
 
 
 def trace_subject(project: Project, subject: str) -> Trace:
-    """Traces whatever a person names.
+    """Traces the subject that the user names.
 
     Args:
         project: The project.
-        subject: `ASSET`, `ASSET@DIGEST`, `pair:ID`, `response:ID`, `principle:ID` or `judge:NAME`. An ID may be its
-            first characters.
+        subject: `ASSET`, `ASSET@DIGEST`, `pair:ID`, `response:ID`, `principle:ID` or `judge:NAME`. The first characters
+            of an ID are enough.
 
     Raises:
-        InputError: If there is no such thing, or several.
+        InputError: If there is no such subject, or several.
         LedgerError: If the ledger is damaged.
-        StorageError: If versions that it takes cannot be read.
+        StorageError: If versions that the trace needs cannot be read.
     """
     kind, colon, name = subject.partition(":")
     if not colon or kind not in SUBJECTS:
@@ -65,7 +65,7 @@ def trace_subject(project: Project, subject: str) -> Trace:
 
 
 def trace_version(project: Project, target: str) -> Trace:
-    """What a version was made from, back to the sources, and what was made from it."""
+    """Traces a version: what it was made from, back to the sources, and what was made from it."""
     record = find_version(project, target)
     records = project.ledger.records()
     facts: dict[str, JsonValue] = {"asset": record.asset, "digest": record.output.digest}
@@ -83,7 +83,7 @@ def trace_version(project: Project, target: str) -> Trace:
 
 
 def trace_pair(project: Project, heads: Mapping[str, MaterialisationRecord], pair_id: str) -> Trace:
-    """A pair: its prompt, its two responses, every verdict with the judge's own words, and its label."""
+    """Traces a pair: its prompt, its two responses, every verdict with the judge's reply, and its label."""
     names = ("prompts", "sampled_responses", "judgements", "ai_preferences")
     with open_versions(project, **{name: heads[name] for name in names}) as folders:
         pair_id = _complete(project, folders["judgements"] / JUDGEMENTS_TABLE, pair_id, what="pair")
@@ -111,7 +111,7 @@ def trace_pair(project: Project, heads: Mapping[str, MaterialisationRecord], pai
 
 
 def trace_response(project: Project, heads: Mapping[str, MaterialisationRecord], response_id: str) -> Trace:
-    """A response: who wrote it to what, and the pairs and labels that it stands in."""
+    """Traces a response: its policy and prompt, and the pairs and labels that contain it."""
     names = ("prompts", "sampled_responses", "ai_preferences")
     with open_versions(project, **{name: heads[name] for name in names}) as folders:
         table = folders["sampled_responses"] / RESPONSES_TABLE
@@ -140,7 +140,7 @@ def trace_response(project: Project, heads: Mapping[str, MaterialisationRecord],
 
 
 def trace_principle(project: Project, heads: Mapping[str, MaterialisationRecord], principle_id: str) -> Trace:
-    """A principle: its verdicts, the labels that would differ without it, and all that ever learned from it."""
+    """Traces a principle: its verdicts, the labels that would differ without it, and everything learned from it."""
     with open_versions(project, constitution=heads["constitution"]) as folders:
         principles = {
             principle.id: principle for principle in read_constitution(folders["constitution"]).principles
@@ -175,7 +175,7 @@ def trace_principle(project: Project, heads: Mapping[str, MaterialisationRecord]
 def _measure_part(
     project: Project, heads: Mapping[str, MaterialisationRecord], principle_id: str
 ) -> dict[str, JsonValue]:
-    """What a principle did in one round."""
+    """Measures the effect of a principle in one round."""
     names = ("judgements", "ai_preferences")
     with open_versions(project, **{name: heads[name] for name in names}) as folders:
         labels = compare_labels_without(folders["ai_preferences"] / PREFERENCES_TABLE, principle_id)
@@ -184,7 +184,7 @@ def _measure_part(
 
 
 def trace_judge(project: Project, heads: Mapping[str, MaterialisationRecord], judge: str) -> Trace:
-    """A judge: its verdicts, the labels that would differ without it, what learned from them, and what is in doubt."""
+    """Traces a judge: its verdicts, the labels that would differ without it, what was learned, what is in doubt."""
     first, *later = (_measure_judge(project, by_role, judge) for by_role in list_rounds(heads))
     records = project.ledger.records()
     given_up = find_collected(read_notes(project.ledger.folder), records)
@@ -200,7 +200,7 @@ def trace_judge(project: Project, heads: Mapping[str, MaterialisationRecord], ju
                 holders[record.output.digest] = record
     if not holders:
         raise InputError(
-            f"no judge {judge!r} ever gave a verdict here",
+            f"no judge {judge!r} ever gave a verdict in this project",
             file=project.root,
             remedy=f"name one of {', '.join(sorted(names))}",
         )
@@ -233,7 +233,7 @@ def trace_judge(project: Project, heads: Mapping[str, MaterialisationRecord], ju
 def _measure_judge(
     project: Project, heads: Mapping[str, MaterialisationRecord], judge: str
 ) -> dict[str, JsonValue]:
-    """What a judge did in one round."""
+    """Measures the effect of a judge in one round."""
     names = ("constitution", "prompts", "sampled_responses", "judgements", "ai_preferences")
     with open_versions(project, **{name: heads[name] for name in names}) as folders:
         verdicts = count_verdicts(folders["judgements"] / JUDGEMENTS_TABLE, "judge", judge)
@@ -246,7 +246,7 @@ def _measure_judge(
 def _find_round(
     project: Project, heads: Mapping[str, MaterialisationRecord], kind: str, start: str
 ) -> Mapping[str, MaterialisationRecord]:
-    """The newest records by role, in the first round that knows an id; in the first of all where none does."""
+    """Finds the newest records by role in the first round that contains an id; in round 1 if none does."""
     role, table = ROWS[kind]
     for by_role in list_rounds(heads):
         with open_versions(project, table=by_role[role]) as folders:
@@ -256,7 +256,7 @@ def _find_round(
 
 
 def list_rounds(heads: Mapping[str, MaterialisationRecord]) -> list[Mapping[str, MaterialisationRecord]]:
-    """The newest records by role, of each round that came as far as its labels."""
+    """Lists the newest records by role, for each round that has labels."""
     rounds: list[Mapping[str, MaterialisationRecord]] = []
     while (labels := heads.get(name_in_round(_LABELS, len(rounds) + 1))) and not labels.is_stopped:
         names = {role: name_in_round(role, len(rounds) + 1) for role in heads}
@@ -278,7 +278,7 @@ def _require_heads(project: Project) -> dict[str, MaterialisationRecord]:
 
 
 def _find_wordings(project: Project, principle_id: str) -> dict[str, list[str]]:
-    """The texts that a principle ever had, oldest first, each with the constitutions that had it."""
+    """Finds all texts that a principle has had, oldest first, each with its constitutions."""
     wordings: dict[str, list[str]] = {}
     for record in project.ledger.records():
         if record.asset != "constitution":
@@ -313,16 +313,16 @@ def _select(table: Path, column: str, values: Sequence[str]) -> list[dict[str, A
 
 
 def _complete(project: Project, table: Path, start: str, *, what: str) -> str:
-    """The one id in a table that is, or begins with, what a person gave."""
+    """Finds the one id in a table that is, or begins with, the given text."""
     known = list_values(table, f"{what}_id")
     found = [start] if start in known else [value for value in known if start and value.startswith(start)]
     if len(found) == 1:
         return found[0]
     if found:
         raise InputError(
-            f"{start!r} begins the name of {len(found)} of them: {', '.join(found[:_NUM_NAMED])}",
+            f"{len(found)} ids begin with {start!r}: {', '.join(found[:_NUM_NAMED])}",
             file=project.root,
-            remedy=f"give more of the {what}'s id",
+            remedy=f"write more of the {what}'s id",
         )
     raise InputError(
         f"there is no {what} {start!r} in the newest version",

@@ -1,7 +1,7 @@
-"""The methods of aligning a policy, one a module, found by listing this package.
+"""The policy methods, one module each, found by listing this package.
 
-Each module defines `SETTINGS`, its section of `inputs/pipeline.yaml`, and `METHOD`, how it trains: it makes a trainer
-of TRL for the same loop (`training.policy`). Modules are imported without torch, so that a plan is quick.
+Each module defines `SETTINGS`, its section of `inputs/pipeline.yaml`, and `METHOD`, which makes a TRL trainer for the
+same loop (`training.policy`). Modules are imported without torch, so that a plan is quick.
 """
 
 from typing import TYPE_CHECKING, Annotated, Any, Union
@@ -19,11 +19,11 @@ else:
         Union[collect("rlaif_dagster.training.methods", "SETTINGS")],  # noqa: UP007 - built, not written
         Field(discriminator="method"),
     ]
-    """The settings of a method, told apart by `method`."""
+    """The settings of a policy method; `method` says which."""
 
 
 def find_method(settings: AlignmentSettings) -> Method[Any]:
-    """The method that settings belong to.
+    """Finds the method to which settings belong.
 
     Raises:
         TypeError: If no method has such settings.

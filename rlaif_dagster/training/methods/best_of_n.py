@@ -1,6 +1,6 @@
-"""Best of n: of n answers of the base policy to each prompt the reward model's best is learned by fine-tuning.
+"""Best of n: fine-tunes the policy on the best of n answers to each prompt, by the reward model.
 
-The policy that always gives the best of n stands at KL(best of n || base) <= log n - (n - 1) / n (Stiennon et al. 2020,
+A policy that always gives the best of n has KL(best of n || base) <= log n - (n - 1) / n (Stiennon et al. 2020,
 appendix G.3; an inequality by Beirami et al. 2024). torch and trl are imported inside the functions that are called.
 """
 
@@ -30,12 +30,12 @@ class BestOfNSettings(AlignmentSettings):
 
     method: Literal["best_of_n"]
     n: int = Field(default=8, ge=2)
-    """Answers sampled to each training prompt."""
+    """How many answers are sampled for each training prompt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardedAnswer:
-    """An answer that was sampled, and the reward model's score of it."""
+    """A sampled answer with its score by the reward model."""
 
     answer: AnsweredPrompt
     reward: float
@@ -88,7 +88,7 @@ def plan_best_of_n(
 def sample_and_score(
     material: Material, settings: BestOfNSettings, progress: Progress = ignore_progress
 ) -> list[list[RewardedAnswer]]:
-    """Answers each training prompt n times; the answers to each prompt stand together."""
+    """Answers each training prompt n times; answers are grouped by prompt."""
     asked = [(prompt, index) for prompt in material.prompts for index in range(settings.n)]
     completions = complete_prompts(
         material.policy,
@@ -108,7 +108,7 @@ def sample_and_score(
 
 
 def word_best_of_n(settings: BestOfNSettings) -> Wording:
-    """How people are told of a training."""
+    """Describes a training to people."""
     del settings
     return Wording(
         trainer="TRL's SFTTrainer on the best of n answers by the reward model.",

@@ -1,8 +1,8 @@
 """Direct preference optimisation on soft labels, with the reward model as filter.
 
-A pair is dropped when the reward model gives at least `reward_filter` probability to the answer that the label does
-not prefer: the label is then an outlier among the labels that the reward model generalises from. The labels themselves
-stay the judge's soft labels. torch and trl are imported inside the functions.
+A pair is dropped if the reward model gives at least `reward_filter` probability to the answer that the label does not
+prefer: then the label is an outlier among the labels on which the reward model was trained. The labels themselves stay
+the judge's soft labels. torch and trl are imported inside the functions.
 """
 
 import math
@@ -34,11 +34,11 @@ class DpoSettings(HeldSettings):
     loss: Literal["sigmoid", "ipo", "robust"] = "sigmoid"
     """See `training.losses`."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
-    """For the robust loss: the share of labels taken to be wrong."""
+    """For the robust loss: the assumed share of wrong labels."""
     beta: float = Field(default=0.1, gt=0, allow_inf_nan=False)
-    """How strongly the policy is held to the reference policy."""
+    """How strongly the policy is kept close to the reference policy."""
     reward_filter: float | None = Field(default=0.95, gt=0.5, lt=1)
-    """A pair is dropped when the reward model gives at least this probability to the answer that the label
+    """A pair is dropped if the reward model gives at least this probability to the answer that the label
     does not prefer; null keeps every pair."""
 
     @model_validator(mode="after")
@@ -46,13 +46,13 @@ class DpoSettings(HeldSettings):
         if (self.loss == "robust") != (self.label_smoothing > 0):
             raise ValueError(
                 f"loss is {self.loss} with label_smoothing {self.label_smoothing}; "
-                "remedy: give a label_smoothing above 0 to the loss robust, and to no other"
+                "remedy: set label_smoothing above 0 for the loss robust, and 0 for all others"
             )
         return self
 
 
 def plan_dpo(material: Material, settings: DpoSettings, progress: Progress = ignore_progress) -> Plan:
-    """Filters and encodes the pairs, and measures them by the reference policy.
+    """Filters and encodes the pairs, and computes their reference log-probabilities.
 
     Raises:
         TrainingError: If no pair is left.
@@ -62,7 +62,7 @@ def plan_dpo(material: Material, settings: DpoSettings, progress: Progress = ign
 
     from rlaif_dagster.training import examples, trainers
 
-    del progress  # only the trainer takes long
+    del progress  # only the training takes long
     rows, tokenizer = material.rows, material.tokenizer
     is_kept = filter_by_reward(material.reward_model, rows, threshold=settings.reward_filter)
     encoded = encode_pairs(tokenizer, compress(rows, is_kept), max_length=settings.max_length)
@@ -114,12 +114,12 @@ def plan_dpo(material: Material, settings: DpoSettings, progress: Progress = ign
 
 
 def filter_by_reward(reward_model: "RewardModel", rows: Rows, *, threshold: float | None) -> list[bool]:
-    """Says of each pair whether it is kept: whether the reward model does not confidently contradict it.
+    """Decides for each pair whether to keep it: whether the reward model does not confidently contradict it.
 
     Args:
-        reward_model: On its device.
+        reward_model: The reward model, on its device.
         rows: `ai_preferences`.
-        threshold: A pair goes when sigmoid(reward(other) - reward(preferred)) >= this; None keeps all. A label of
+        threshold: A pair is dropped if sigmoid(reward(other) - reward(preferred)) >= this; None keeps all. A label of
             exactly 0.5 prefers neither and is never contradicted.
     """
     if threshold is None:
@@ -142,7 +142,7 @@ _LOSSES: Final = {
 
 
 def word_dpo(settings: DpoSettings) -> Wording:
-    """How people are told of a training."""
+    """Describes a training to people."""
     loss, chance = _LOSSES[settings.loss]
     return Wording(
         trainer="TRL's DPOTrainer with a soft target for each pair; pairs that the reward model confidently "

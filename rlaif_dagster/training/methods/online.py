@@ -1,9 +1,9 @@
 """Reinforcement learning against the reward model by TRL's RLOOTrainer and GRPOTrainer.
 
 Each step samples answers to some training prompts (`training.sampled_trainers`), scores them, and learns from how an
-answer compares with the others to its prompt. Both hold the policy to the reference policy by beta: RLOO takes beta
-times the log-ratio of a whole answer off its reward, GRPO adds beta times the KL estimate of each token to the loss.
-torch and trl are imported inside the functions.
+answer compares with the others to its prompt. Both keep the policy close to the reference policy with beta: RLOO
+subtracts beta times the log-ratio of a whole answer from its reward, GRPO adds beta times the KL estimate of each token
+to the loss. torch and trl are imported inside the functions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class OnlineSettings(HeldSettings):
-    """Reinforcement learning on answers that the policy samples as it learns, scored by the reward model.
+    """Reinforcement learning on answers that the policy samples during training, scored by the reward model.
 
     `rloo` is REINFORCE with the mean of a prompt's other answers as baseline (Ahmadian et al. 2024), `grpo` group
     relative policy optimisation (Shao et al. 2024).
@@ -31,9 +31,9 @@ class OnlineSettings(HeldSettings):
 
     method: Literal["rloo", "grpo"]
     beta: float = Field(default=0.05, ge=0, allow_inf_nan=False)
-    """Weight of the KL divergence from the reference policy, in rewards a nat."""
+    """The weight of the KL divergence from the reference policy, in reward per nat."""
     num_generations: int = Field(default=4, ge=2)
-    """Answers to each prompt that are compared with one another."""
+    """How many answers to each prompt are compared with each other."""
     guard: GuardSettings = GuardSettings()
 
     @model_validator(mode="after")
@@ -41,14 +41,14 @@ class OnlineSettings(HeldSettings):
         size = self.batch_size * self.gradient_accumulation_steps
         if size % self.num_generations:
             raise ValueError(
-                f"a step has {size} answers, which {self.num_generations} to a prompt do not divide; "
+                f"a step has {size} answers, which is not a multiple of num_generations ({self.num_generations}); "
                 "remedy: make batch_size a multiple of num_generations"
             )
         return self
 
 
 def plan_online(material: Material, settings: OnlineSettings, progress: Progress = ignore_progress) -> Plan:
-    """Takes the training prompts that leave room for an answer.
+    """Selects the training prompts that leave space for an answer.
 
     Raises:
         TrainingError: If no prompt does.
@@ -60,12 +60,12 @@ def plan_online(material: Material, settings: OnlineSettings, progress: Progress
     from rlaif_dagster.training import trainers
     from rlaif_dagster.training.sampled_trainers import SampledGrpoTrainer, SampledRlooTrainer
 
-    del progress  # only the trainer takes long
+    del progress  # only the training takes long
     room = settings.max_length - settings.max_new_tokens
     prompts = [p for p in material.prompts if len(encode_prompt(material.tokenizer, p)) <= room]
     if not prompts:
         raise TrainingError(
-            f"policy: none of the {len(material.prompts)} prompts leaves room for an answer of "
+            f"policy: none of the {len(material.prompts)} prompts leaves space for an answer of "
             f"{settings.max_new_tokens} tokens in {settings.max_length}.\n"
             "  remedy: raise `policy.max_length`, or lower `policy.max_new_tokens`"
         )
@@ -75,7 +75,7 @@ def plan_online(material: Material, settings: OnlineSettings, progress: Progress
     def reward(
         prompts: Sequence[str], completions: Sequence[str], completion_ids: Sequence[Sequence[int]], **_: Any
     ) -> list[float]:
-        """The reward model's mean score of each answer."""
+        """Computes the reward model's mean score of each answer."""
         return material.reward_model.score(
             AnsweredPrompt(prompt=prompt, text=text, finish_reason=find_finish_reason(token_ids, ends))
             for prompt, text, token_ids in zip(prompts, completions, completion_ids, strict=True)
@@ -119,7 +119,7 @@ _LOSSES: Final = {"rloo": "RLOO loss per answer", "grpo": "GRPO loss per token"}
 
 
 def word_online(settings: OnlineSettings) -> Wording:
-    """How people are told of a training."""
+    """Describes a training to people."""
     return Wording(
         trainer=f"TRL's {settings.method.upper()}Trainer on its own answers, scored by the reward model.",
         learned_from="training answers",
