@@ -149,12 +149,11 @@ def test_the_same_principles_are_drawn_in_every_version() -> None:
     assert drawn == "kbbkbbkkbkkttkktbkkbkbkk"
 
 
-@pytest.mark.parametrize(
-    ("text", "is_there"), [("No, it is rude.", True), (" \n", False), ("", False), (None, False)]
-)
-def test_what_a_writer_wrote_is_there_if_it_is_not_blank(text: str | None, is_there: bool) -> None:
+@pytest.mark.parametrize(("text", "is_there"), [("No, it is rude.", True), (" \n", False), ("", False)])
+def test_what_a_writer_wrote_is_there_if_it_is_not_blank(text: str, is_there: bool) -> None:
     profile = make_profile(load_template("critique", forms=["critique"]))
     assert is_settled(Answer(call_id="c", status="ok", text=text), profile) is is_there
+    assert not is_settled(Answer(call_id="c", status="failed", reason="no answer"), profile)
 
 
 def test_repeats_and_juries_ask_the_same_again_under_names_of_their_own(
