@@ -6,8 +6,9 @@
     python -m tests.upgrade.rows PROJECT                   # with any version
 
 It says on which kind of processor: training on another one gives other low bits (see docs/architecture.md,
-"Determinism"), so that digests of another one say nothing. It holds a digest of each file of weights and of each column of each table, so that a column that was added or renamed
-since then is told apart from one that changed. What may differ stands here, and nothing else may.
+"Determinism"), so that digests of another one say nothing. It holds a digest of each file of weights and of each
+column of each table, so that a column that was added or renamed since then is told apart from one that changed. What
+may differ stands here, and nothing else may.
 """
 
 import json
