@@ -1,3 +1,3 @@
 """Reinforcement learning from AI feedback as Dagster assets that can be rebuilt and audited."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

@@ -16,7 +16,7 @@ from rlaif_dagster.judging.journal import Journal, open_journal
 from rlaif_dagster.judging.judge import AskedResult, ask_questions, read_verdicts
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.judging.profile import JudgeProfile
-from rlaif_dagster.judging.questions import Question, conclude, draw_principle, plan_questions
+from rlaif_dagster.judging.questions import Question, conclude, draw_principle, is_settled, plan_questions
 from rlaif_dagster.judging.templates import Template, load_template
 from rlaif_dagster.judging.verdicts import Verdict, judgements_schema
 from rlaif_dagster.tables import read_table, write_table
@@ -127,6 +127,34 @@ def test_one_principle_is_drawn_for_each_pair_by_weight_and_the_same_for_all(
     grown = Constitution(principles=(*constitution.principles, Principle(id="z", text="Z.", weight=1.0)))
     moved = [draw_principle(str(number), grown).id for number in range(4000) if draws[number] != "z"]
     assert all(new in (old, "z") for old, new in zip(draws, moved, strict=True))
+
+
+def test_each_of_three_principles_is_drawn_as_often_as_its_weight_says() -> None:
+    """1, 1 and 2 of 4: of two principles other rules do the same, of three they do not."""
+    weights = {"brief": 1.0, "kind": 1.0, "true": 2.0}
+    constitution = Constitution(
+        principles=tuple(Principle(id=name, text=name, weight=weight) for name, weight in weights.items())
+    )
+    draws = [draw_principle(str(number), constitution).id for number in range(8000)]
+    for name, weight in weights.items():
+        assert draws.count(name) / 8000 == pytest.approx(weight / 4, abs=0.0224)  # 4 standard errors of 1/2
+
+
+def test_the_same_principles_are_drawn_in_every_version() -> None:
+    """Judges were paid for the verdicts by them."""
+    weights = {"brief": 1.0, "kind": 3.0, "true": 1.0}
+    constitution = Constitution(
+        principles=tuple(Principle(id=name, text=name, weight=weight) for name, weight in weights.items())
+    )
+    drawn = "".join(draw_principle(str(number), constitution).id[0] for number in range(24))
+    assert drawn == "kbbkbbkkbkkttkktbkkbkbkk"
+
+
+@pytest.mark.parametrize(("text", "is_there"), [("No, it is rude.", True), (" \n", False), ("", False)])
+def test_what_a_writer_wrote_is_there_if_it_is_not_blank(text: str, is_there: bool) -> None:
+    profile = make_profile(load_template("critique", forms=["critique"]))
+    assert is_settled(Answer(call_id="c", status="ok", text=text), profile) is is_there
+    assert not is_settled(Answer(call_id="c", status="failed", reason="no answer"), profile)
 
 
 def test_repeats_and_juries_ask_the_same_again_under_names_of_their_own(
@@ -305,8 +333,10 @@ def test_a_probability_is_the_verdict_and_else_the_text_is(score: float, text: s
     question = plan(constitution, profile)[0]
     verdict = conclude(question, profile, [Answer(call_id="c", status="ok", score=score, text=text)])
     assert verdict.probability_first == verdict.p_first == score
+    assert (verdict.principle_id, verdict.order, verdict.pair_id) == ("a", "ab", PAIRS[0].pair_id)
     if text is not None:
         verdict = conclude(question, profile, [Answer(call_id="c", status="ok", text=text)])
+        assert verdict.p_first is None  # a text says no probability
         assert (verdict.status, verdict.probability_first) == {
             "A": ("ok", 1.0),
             "B": ("ok", 0.0),

@@ -5,11 +5,14 @@
     rlaif init PROJECT && rlaif run --project PROJECT      # with 0.1.0
     python -m tests.upgrade.rows PROJECT                   # with any version
 
-It holds a digest of each file of weights and of each column of each table, so that a column that was added or renamed
-since then is told apart from one that changed. What may differ stands here, and nothing else may.
+It says on which kind of processor: training on another one gives other low bits (see docs/architecture.md,
+"Determinism"), so that digests of another one say nothing. It holds a digest of each file of weights and of each
+column of each table, so that a column that was added or renamed since then is told apart from one that changed. What
+may differ stands here, and nothing else may.
 """
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,6 +54,18 @@ batches with these, so that `base_reward` differs by rounding (at most 2e-7). Th
 BASE_ANSWERS: Final = "evaluation/responses.parquet, of the base policy"
 
 
+def describe_processor() -> str:
+    """The kind of processor: its maker, family and model, and the instructions that torch uses on it."""
+    import torch
+
+    info = Path("/proc/cpuinfo")
+    text = info.read_text() if info.is_file() else ""
+    named = [
+        re.search(rf"^{name}\s*: (.*)$", text, re.MULTILINE) for name in ("vendor_id", "cpu family", "model")
+    ]
+    return " ".join([*(found[1] for found in named if found), torch.backends.cpu.get_cpu_capability()])
+
+
 def describe_run(project: Path) -> dict[str, Any]:
     """The digests of every file of weights and of every column of every table in a project's `data/`."""
     data = project / "data"
@@ -58,6 +73,7 @@ def describe_run(project: Path) -> dict[str, Any]:
     base = {row["source"] for row in tables["sampled_responses/responses.parquet"]}
     tables[BASE_ANSWERS] = [row for row in tables["evaluation/responses.parquet"] if row["source"] in base]
     return {
+        "processor": describe_processor(),
         "weights": {
             path.relative_to(data).as_posix(): Digest.from_bytes(path.read_bytes()).sha256
             for path in sorted(data.rglob("*.safetensors"))
