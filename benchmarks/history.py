@@ -30,8 +30,8 @@ from rich.table import Table
 from benchmarks.projects import finish, make_trained, start_rlaif
 from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import find_parents, make_recipe
 from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.reuse import find_parents, make_recipe
 
 Records = Mapping[str, MaterialisationRecord]
 

@@ -30,9 +30,9 @@ from rich.console import Console
 from rich.table import Table
 
 from rlaif_dagster.cli.bars import show_progress
+from rlaif_dagster.judging.asking import PlanQuestions, ask_questions
 from rlaif_dagster.judging.constitution import Constitution, Principle
 from rlaif_dagster.judging.journal import open_journal
-from rlaif_dagster.judging.judge import Plan, ask_questions
 from rlaif_dagster.judging.opening import StoredJudge, write_judge
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.judging.providers.openai import OpenAIJudgeSettings
@@ -51,7 +51,7 @@ CONSTITUTION = Constitution(
 )
 
 
-def prepare_plan(num_calls: int) -> Plan:
+def prepare_plan(num_calls: int) -> PlanQuestions:
     """Plans four answers to each prompt, every two compared in both orders: twelve calls a prompt."""
     prompts = {f"p{place}": f"{place} {WORDS[:150]}" for place in range(-(-num_calls // 12))}
     texts = {

@@ -31,6 +31,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from rlaif_dagster.names import PROMPTS_TABLE
 from tests.plain_stages import change
 
 RESPONSES: Final = "responses"
@@ -137,7 +138,6 @@ def write_inputs(
 def make_responses(words: Sequence[int], context: Any) -> Any:
     """Computes `sampled_responses` without a policy: two answers to each prompt."""
     from rlaif_dagster.graph.responses import write_responses
-    from rlaif_dagster.graph.sources import PROMPTS_TABLE
     from rlaif_dagster.graph.stage import StageResult
     from rlaif_dagster.tables import stream_table
 
@@ -163,7 +163,7 @@ def bring_up_to_date(root: Path, part: str, words: Sequence[int]) -> None:
     """Materialises one asset, or for the part `responses` all in front of `judgements`."""
     from rlaif_dagster.graph.build import build_graph
     from rlaif_dagster.lineage.project import Project
-    from rlaif_dagster.lineage.recall import materialise
+    from rlaif_dagster.lineage.reuse import materialise
     from rlaif_dagster.progress import ignore_progress
 
     project = Project.open(root)
@@ -182,7 +182,7 @@ def bring_up_to_date(root: Path, part: str, words: Sequence[int]) -> None:
 def import_part(part: str) -> None:
     """Imports what a part works with."""
     import rlaif_dagster.graph.build
-    import rlaif_dagster.lineage.recall
+    import rlaif_dagster.lineage.reuse
 
     if part in TRAINED:
         import rlaif_dagster.training.policy

@@ -167,7 +167,7 @@ def measure(world: World, policy: Path, label: str) -> dict[str, Any]:
     from rlaif_dagster.generation.dialogues import AnsweredPrompt
     from rlaif_dagster.generation.sampling import sample_responses
     from rlaif_dagster.training.kl import measure_log_ratios
-    from rlaif_dagster.world.ground_truth import gold_preference
+    from rlaif_dagster.world.ground_truth import ground_truth_preference
 
     device = prepare_torch(num_threads=1, device="cpu")
     prompts = [prompt for prompt in read_prompts(world / "prompts") if prompt.split == "eval"]
@@ -188,7 +188,9 @@ def measure(world: World, policy: Path, label: str) -> dict[str, Any]:
     rows = [
         {
             "prompt_id": base["prompt_id"],
-            "gold": gold_preference(principles, texts[base["prompt_id"]], aligned["text"], base["text"]),
+            "ground_truth": ground_truth_preference(
+                principles, texts[base["prompt_id"]], aligned["text"], base["text"]
+            ),
             "tokens": aligned["num_tokens"],
             "base_tokens": base["num_tokens"],
         }
@@ -243,7 +245,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--seeds", type=int, nargs="*", default=list(range(5)))
     parser.add_argument("--methods", nargs="*", default=[*METHODS, "noise", "curve"])
-    parser.add_argument("--plot", type=Path, help="draw gold wins over KL, as PNG")
+    parser.add_argument("--plot", type=Path, help="draw ground-truth wins over KL, as PNG")
     arguments = parser.parse_args()
     work = arguments.work.resolve()
     for seed in arguments.seeds:

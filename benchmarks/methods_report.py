@@ -1,4 +1,4 @@
-"""What the lines of `benchmarks.methods` say: a table, soft labels beside hard ones, gold wins over KL divergence."""
+"""What the lines of `benchmarks.methods` say: a table, soft labels beside hard ones, wins over KL divergence."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ def make_table(by_name: Mapping[str, Results]) -> Table:
     columns = (
         "method",
         "seeds",
-        "gold",
+        "ground_truth",
         "least, most",
         "at equal length",
         "KL (nats)",
@@ -54,14 +54,16 @@ def make_table(by_name: Mapping[str, Results]) -> Table:
         rows = [row for result in mine for row in result["rows"]]
         clusters = [row["prompt_id"] for row in rows]
         controlled = control_length(
-            [row["gold"] for row in rows], [row["tokens"] - row["base_tokens"] for row in rows], clusters
+            [row["ground_truth"] for row in rows],
+            [row["tokens"] - row["base_tokens"] for row in rows],
+            clusters,
         )
-        golds = [find_gold(result) for result in mine]
+        ground_truths = [find_ground_truth(result) for result in mine]
         table.add_row(
             name,
             str(len(mine)),
-            show(clustered_proportion([row["gold"] for row in rows], clusters)),
-            f"{min(golds):.3f}, {max(golds):.3f}",
+            show(clustered_proportion([row["ground_truth"] for row in rows], clusters)),
+            f"{min(ground_truths):.3f}, {max(ground_truths):.3f}",
             show(controlled.win_rate) if controlled else "",
             show(clustered_mean([row["log_ratio"] for row in rows], clusters)),
             f"{statistics.fmean(row['tokens'] for row in rows):.1f} "
@@ -73,13 +75,16 @@ def make_table(by_name: Mapping[str, Results]) -> Table:
 
 
 def compare_labels(by_name: Mapping[str, Results]) -> Iterator[str]:
-    """Gold wins with soft labels minus those with hard ones, paired by seed, with a t interval over the seeds."""
+    """Ground-truth wins with soft labels minus those with hard ones, paired by seed, with a t interval over seeds."""
     for name, soft in by_name.items():
         if not name.endswith(" soft"):
             continue
-        hard = {result["seed"]: find_gold(result) for result in by_name.get(name.replace("soft", "hard"), ())}
+        hard = {
+            result["seed"]: find_ground_truth(result)
+            for result in by_name.get(name.replace("soft", "hard"), ())
+        }
         differences = [
-            (find_gold(result) - hard[result["seed"]], result["seed"])
+            (find_ground_truth(result) - hard[result["seed"]], result["seed"])
             for result in soft
             if result["seed"] in hard
         ]
@@ -88,37 +93,40 @@ def compare_labels(by_name: Mapping[str, Results]) -> Iterator[str]:
             yield f"{name} - hard: {show(clustered_mean(values, seeds))} over {len(seeds)} seeds"
 
 
-def find_gold(result: Mapping[str, Any]) -> float:
-    """The gold win rate of one line."""
-    return statistics.fmean(row["gold"] for row in result["rows"])
+def find_ground_truth(result: Mapping[str, Any]) -> float:
+    """The ground-truth win rate of one line."""
+    return statistics.fmean(row["ground_truth"] for row in result["rows"])
 
 
 def draw(by_name: Mapping[str, Results]) -> bytes:
-    """Gold wins over the KL divergence: small points for seeds, a large one for their mean, best-of-n as a curve."""
+    """Ground-truth wins over KL: small points for seeds, a large one for their mean, best-of-n as a curve."""
     with drawing.house_style():
         figure, (axes,) = drawing.new_figure(height=4.0)
         curve = []
         for number, (name, mine) in enumerate(by_name.items()):
             points = [
-                (statistics.fmean(row["log_ratio"] for row in result["rows"]), 100 * find_gold(result))
+                (
+                    statistics.fmean(row["log_ratio"] for row in result["rows"]),
+                    100 * find_ground_truth(result),
+                )
                 for result in mine
             ]
-            kl, gold = (statistics.fmean(values) for values in zip(*points, strict=True))
+            kl, ground_truth = (statistics.fmean(values) for values in zip(*points, strict=True))
             n = name.removeprefix("best_of_")
             if n.isdecimal():
-                curve.append((kl, gold))
-                axes.annotate(n, (kl, gold), xytext=(0, -14), textcoords="offset points", ha="center")
+                curve.append((kl, ground_truth))
+                axes.annotate(n, (kl, ground_truth), xytext=(0, -14), textcoords="offset points", ha="center")
             elif name != "base" and not name.startswith("noisy"):
                 colour = f"C{number % 10}"
                 axes.plot(*zip(*points, strict=True), "o", color=colour, markersize=3.5, alpha=0.5)
-                axes.plot(kl, gold, "D", color=colour, markersize=8, label=name)
+                axes.plot(kl, ground_truth, "D", color=colour, markersize=8, label=name)
         if curve:
             axes.plot(
                 *zip(*curve, strict=True), "s-", color=drawing.INK, markersize=4, label="best_of_n, by n"
             )
         axes.axhline(50.0, color=drawing.MUTED, linestyle=":", linewidth=1.2)
         axes.set_xlabel("KL from the base policy (nats per answer)")
-        axes.set_ylabel("gold win rate (%)")
+        axes.set_ylabel("ground-truth win rate (%)")
         drawing.put_legend_above(axes)
     return drawing.to_png(figure)
 

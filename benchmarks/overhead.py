@@ -1,10 +1,10 @@
-"""What recall, versions, ledger and Dagster cost: wall time of `rlaif run` over the bare stage functions.
+"""What reuse, versions, ledger and Dagster cost: wall time of `rlaif run` over the bare stage functions.
 
     python -m benchmarks.overhead [--repeats 3]
 
 Each repeat starts two fresh processes on a fresh default project: `rlaif run`, and a plain script that calls the same
 stage functions one after the other, on plain folders. Both pay their own imports. Prints both times, their ratio and
-its spread, and the time of a second `rlaif run`, in which everything is recalled.
+its spread, and the time of a second `rlaif run`, in which everything is reused.
 """
 
 import argparse

@@ -27,7 +27,7 @@ TRAINED: Mapping[str, Any] = {
         "checkpoint_prompts": 2,
         "max_new_tokens": 16,
     },
-    "evaluation": {"num_samples": 1, "max_new_tokens": 16, "gold": "embedded_world"},
+    "evaluation": {"num_samples": 1, "max_new_tokens": 16, "ground_truth": "embedded_world"},
     "release": {"require": []},
 }
 """Sections of `pipeline.yaml` for a reward model that passes its gate, and little else."""

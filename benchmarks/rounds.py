@@ -11,8 +11,8 @@ Judges on the default project, for each seed of the whole project:
   answers much as the policy does (`embedded.make_weights.make_self_judge`; WORK keeps it).
 - `untaught`: the embedded policy itself, asked with the judge's prompt. It was never taught to judge.
 
-Gold wins are the embedded world's truth, which no stage of training sees. With `--keep-going` thresholds ask nothing,
-so that the table shows what the rounds after a stop would have been worth.
+Ground-truth wins are by the embedded world's ground truth, which no stage of training sees. With `--keep-going`
+thresholds ask nothing, so that the table shows what the rounds after a stop would have been worth.
 
 WORK keeps a project for each run, and a line of `results.jsonl` for each that came to its end. What has a line is not
 run again, and what was interrupted goes on where it was, so the work can be done in parts; the tables are printed over
@@ -36,12 +36,13 @@ from rich.table import Table
 from rlaif_dagster.cli.init import init_command
 from rlaif_dagster.embedded.make_weights import make_self_judge
 from rlaif_dagster.errors import GateError, TrainingError
-from rlaif_dagster.graph.judge_gates import read_audit
+from rlaif_dagster.graph.judge_gates import read_judge_audit
 from rlaif_dagster.graph.plateau import read_plateau
 from rlaif_dagster.graph.preferences import read_preferences
-from rlaif_dagster.graph.rounds import PLATEAU, name_in_round
+from rlaif_dagster.graph.rounds import name_in_round
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import materialise
+from rlaif_dagster.lineage.reuse import materialise
+from rlaif_dagster.names import PLATEAU
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.rounds.plateau import PlateauSettings, watch_judge
 
@@ -122,7 +123,7 @@ def list_rounds(project: Project, rounds: int) -> Iterator[dict[str, Any]]:
         if plateau is None or plateau.is_stopped:
             told = watch_judge(
                 read_preferences(project.root / "data" / names["ai_preferences"], "train"),
-                read_audit(project.root / "data" / names["judge_audit"]),
+                read_judge_audit(project.root / "data" / names["judge_audit"]),
                 PlateauSettings(),
                 confidence=0.95,
             )
@@ -133,7 +134,7 @@ def list_rounds(project: Project, rounds: int) -> Iterator[dict[str, Any]]:
         yield {
             "round": number,
             "signals": {signal["name"]: signal for signal in newest["signals"]},
-            **{name: figures[name] for name in ("win_rate_judge", "win_rate_gold", "kl")},
+            **{name: figures[name] for name in ("win_rate_judge", "win_rate_ground_truth", "kl")},
             "reasons": newest["reasons"],
         }
 
@@ -142,7 +143,7 @@ def print_tables(results: list[dict[str, Any]]) -> None:
     """Prints a table for each judge, and under it how each of its runs ended."""
     console = Console(width=230)
     for arm in dict.fromkeys(result["arm"] for result in results):
-        table = Table("seed", "round", "win rate, gold", "win rate, judge", title=f"judge: {arm}")
+        table = Table("seed", "round", "win rate, ground truth", "win rate, judge", title=f"judge: {arm}")
         for column in ("gain", "gap", "judge wrong", "judge - policy", "KL", "length", "diversity", "then"):
             table.add_column(column)
         mine = sorted((result for result in results if result["arm"] == arm), key=lambda line: line["seed"])
@@ -152,7 +153,7 @@ def print_tables(results: list[dict[str, Any]]) -> None:
                 table.add_row(
                     str(result["seed"]),
                     str(made["round"]),
-                    *(show(made.get(name)) for name in ("win_rate_gold", "win_rate_judge")),
+                    *(show(made.get(name)) for name in ("win_rate_ground_truth", "win_rate_judge")),
                     *(
                         show(signals.get(name))
                         for name in ("gain", "gap", "disagreement", "judge_minus_policy")

@@ -25,15 +25,14 @@ from pyarrow import parquet
 from rich.console import Console
 from rich.table import Table
 
-from rlaif_dagster.graph.judging import JUDGEMENTS_TABLE
-from rlaif_dagster.graph.preferences import PREFERENCES_TABLE
 from rlaif_dagster.graph.sources import build_constitution
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.judging.constitution import Constitution, Principle
 from rlaif_dagster.judging.verdicts import judgements_schema
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import materialise
+from rlaif_dagster.lineage.reuse import materialise
+from rlaif_dagster.names import JUDGEMENTS_TABLE, PREFERENCES_TABLE
 from rlaif_dagster.preferences import preferences_schema
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.project_template import TEMPLATE_ROOT

@@ -3,7 +3,7 @@
     python -m benchmarks.versioning [--repeats 5]
 
 Versioning is everything that happens to an output between the end of its computation and the next stage: it is read
-and hashed by both digests, taken into the DVC cache, pinned in `data.dvc` and shown in `data/`. Recalling is what
+and hashed by both digests, taken into the DVC cache, pinned in `data.dvc` and shown in `data/`. Reusing is what
 happens when it is wanted again: every byte is hashed, and `data/` is compared with it. Beside them, in turns, the same
 bytes are read and hashed once: by md5, which is the address that DVC gives them, so nothing that uses DVC can do with
 less; and by sha256 alone, which is faster where the processor has instructions for it. Three shapes: 3 small files, one
@@ -51,7 +51,7 @@ class Measured:
     md5: Spent
     sha256: Spent
     versioned: Spent
-    recalled: Spent
+    reused: Spent
 
 
 def write_files(folder: Path, num_files: int, size: int) -> None:
@@ -76,7 +76,7 @@ def hash_once(folder: Path, algorithm: str) -> None:
 
 
 def measure(folder: Path, num_files: int, size: int) -> Measured:
-    """Versions a folder as a new version of an asset, and recalls it, as `materialise` does."""
+    """Versions a folder as a new version of an asset, and reuses it, as `materialise` does."""
     output, store = folder / "output", init_store(folder / "project")
     write_files(output, num_files, size)
     hash_once(output, "md5")  # once unmeasured: the bytes are in memory for all
@@ -92,12 +92,12 @@ def measure(folder: Path, num_files: int, size: int) -> Measured:
         versions.append(store.add("asset", output, move=True))
         show()
 
-    def recall() -> None:
+    def reuse() -> None:
         [version] = versions
         store.verify(version.md5, version.digest)
         show()
 
-    return Measured(md5=md5, sha256=sha256, versioned=spend(add), recalled=spend(recall))
+    return Measured(md5=md5, sha256=sha256, versioned=spend(add), reused=spend(reuse))
 
 
 def tell(values: list[Spent], form: str) -> str:
@@ -120,7 +120,7 @@ def main() -> None:
         "versioned, s",
         "over md5",
         "over sha256",
-        "recalled, over md5",
+        "reused, over md5",
     )
     for name, (num_files, size) in SHAPES.items():
         turns = []
@@ -134,7 +134,7 @@ def main() -> None:
             tell([turn.versioned for turn in turns], ".4f"),
             tell([turn.versioned / turn.md5 for turn in turns], ".2f"),
             tell([turn.versioned / turn.sha256 for turn in turns], ".2f"),
-            tell([turn.recalled / turn.md5 for turn in turns], ".2f"),
+            tell([turn.reused / turn.md5 for turn in turns], ".2f"),
         )
     console = Console()
     console.print(table)

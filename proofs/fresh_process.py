@@ -19,7 +19,7 @@ from rlaif_dagster.digest import Digest, FolderManifest
 from rlaif_dagster.graph.services import NoHistory
 from rlaif_dagster.graph.stage import Governance, Stage, StageContext
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import materialise
+from rlaif_dagster.lineage.reuse import materialise
 from rlaif_dagster.lineage.services import view_version
 from rlaif_dagster.progress import ignore_progress
 
@@ -31,7 +31,7 @@ PROJECTS: Final[dict[str, dict[str, Any]]] = {
             "num_samples": 1,
             "max_new_tokens": 16,
             "best_of": 2,
-            "gold": "embedded_world",
+            "ground_truth": "embedded_world",
             "judge": {"provider": "planted", "name": "independent"},
         },
     },

@@ -39,7 +39,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "training/kl": ("tests/training/test_kl.py",),
     "judging/reading": ("tests/judging/test_reading.py",),
     "judging/pairs": ("tests/judging/test_pairs.py",),
-    "judging/questions": ("tests/judging/test_judge.py", "tests/judging/test_jury.py"),
+    "judging/questions": ("tests/judging/test_asking.py", "tests/judging/test_jury.py"),
     "judging/served": ("tests/judging/test_served.py",),
     "serving/exchange": ("tests/serving/test_engine.py", "tests/judging/test_served.py"),
     "evaluation/win_rate": ("tests/evaluation/test_win_rate.py", "tests/evaluation/test_refusals.py"),
@@ -52,8 +52,8 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "graph/release": ("tests/graph/test_release.py",),
     "lineage/gates": ("tests/lineage/test_gates.py",),
     "lineage/plan": ("tests/lineage/test_plan.py", "tests/lineage/test_changes.py"),
-    "lineage/recall": (
-        "tests/lineage/test_recall.py",
+    "lineage/reuse": (
+        "tests/lineage/test_reuse.py",
         "tests/lineage/test_row_reuse.py",
         "tests/lineage/test_faults.py",
         "tests/lineage/test_gates.py",

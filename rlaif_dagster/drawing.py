@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ALIGNED = "#0072b2"
 BASE = "#d55e00"
 DRIFT = "#009e73"
-GOLD = "#e69f00"
+GROUND_TRUTH = "#e69f00"
 INK = "#24292f"
 MUTED = "#6e7781"
 GRID = "#d8dee4"
@@ -29,7 +29,7 @@ _CSS_NAMES = {
     ALIGNED: "aligned",
     BASE: "base",
     DRIFT: "drift",
-    GOLD: "gold",
+    GROUND_TRUTH: "ground-truth",
     INK: "ink",
     MUTED: "muted",
     GRID: "grid",

@@ -25,7 +25,7 @@ from rlaif_dagster.reader import MISSING_PLUG_IN
 
 OWN_DISTRIBUTION: Final = "rlaif-dagster"
 
-Kind = TypeVar("Kind", bound=BaseModel)
+_Kind = TypeVar("_Kind", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class PlugIn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlugIns(Generic[Kind]):
+class PlugIns(Generic[_Kind]):
     """The plug-ins of one group, each a class of settings.
 
     Attributes:
@@ -64,7 +64,7 @@ class PlugIns(Generic[Kind]):
 
     group: str
     noun: str
-    kind: type[Kind]
+    kind: type[_Kind]
 
     def find_plug_in(self, name: str) -> PlugIn | None:
         """The plug-in of a name; None if no installed distribution offers it. The package's own names are taken.
@@ -119,7 +119,7 @@ class PlugIns(Generic[Kind]):
                 remedy="`rlaif run`, which records it anew, or install what it was recorded with",
             )
 
-    def load(self, name: str) -> type[Kind]:
+    def load(self, name: str) -> type[_Kind]:
         """Imports the plug-in of a name.
 
         Raises:
@@ -148,7 +148,7 @@ class PlugIns(Generic[Kind]):
 
 
 @dataclass(frozen=True, slots=True)
-class ChosenBy(Generic[Kind]):
+class ChosenBy(Generic[_Kind]):
     """Annotates a field whose class is the plug-in that one of its own fields names.
 
     Attributes:
@@ -157,15 +157,15 @@ class ChosenBy(Generic[Kind]):
         base: A base that the one chosen must have here; None if any will do.
     """
 
-    plug_ins: PlugIns[Kind]
+    plug_ins: PlugIns[_Kind]
     field: str
-    base: type[Kind] | None = None
+    base: type[_Kind] | None = None
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """A validator that gives the fields to the class chosen; a value is written as what it is."""
         return core_schema.no_info_plain_validator_function(self._validate)
 
-    def _validate(self, value: Any) -> Kind:
+    def _validate(self, value: Any) -> _Kind:
         base = self.base or self.plug_ins.kind
         if isinstance(value, base):
             return value
@@ -191,7 +191,7 @@ class ChosenBy(Generic[Kind]):
             )
         return chosen.model_validate(value)
 
-    def list_kinds(self) -> dict[str, type[Kind]]:
+    def list_kinds(self) -> dict[str, type[_Kind]]:
         """All that can be chosen, by name.
 
         Raises:

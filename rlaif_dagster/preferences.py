@@ -40,7 +40,7 @@ DROP_REASONS: Final = (
 )
 """Why a pair is left out; if there are several reasons, the first counts."""
 
-NUM_DECIMALS: Final = 9
+LABEL_DECIMALS: Final = 9
 """Decimals to which probabilities are rounded, so that sums in another order give the same bytes."""
 
 
@@ -235,7 +235,7 @@ def _label_pair(
             for verdict in group
         ),
         principles=tuple(
-            (principle, round(p_a, NUM_DECIMALS), weights[principle]) for principle, p_a in combined.items()
+            (principle, round(p_a, LABEL_DECIMALS), weights[principle]) for principle, p_a in combined.items()
         ),
     )
 
@@ -261,7 +261,7 @@ def _measure_agreement(ballots: Ballots, weights: Mapping[str | None, float]) ->
     """Measures the share of pairs of judges that prefer the same answer, weighted by principle; None with one judge."""
     shares = []
     for principle, judges in ballots.items():
-        leans = [lean(round(_mean_of_orders(orders), NUM_DECIMALS)) for orders in judges.values()]
+        leans = [lean(round(_mean_of_orders(orders), LABEL_DECIMALS)) for orders in judges.values()]
         equal = [one == other for one, other in combinations(leans, 2)]
         if equal:
             shares.append((sum(equal) / len(equal), weights[principle]))
@@ -324,7 +324,7 @@ def _mean_of_order(
 def _mean(weighted: Sequence[tuple[float, float]]) -> float:
     """Computes the weighted mean of (value, weight)."""
     total = math.fsum(weight for _, weight in weighted)
-    return round(math.fsum(value * weight for value, weight in weighted) / total, NUM_DECIMALS)
+    return round(math.fsum(value * weight for value, weight in weighted) / total, LABEL_DECIMALS)
 
 
 def _make_row(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
     from pydantic_core import ErrorDetails
 
-Model = TypeVar("Model", bound="BaseModel")
+_Model = TypeVar("_Model", bound="BaseModel")
 MISSING_PLUG_IN: Final = "plug_in_missing"
 """The type of a validation error whose input names a plug-in that no installed distribution offers."""
 _Location = tuple[int | str, ...]
@@ -51,7 +51,7 @@ def read_text(path: Path) -> str:
         ) from error
 
 
-def read_yaml(path: Path, model: type[Model]) -> Model:
+def read_yaml(path: Path, model: type[_Model]) -> _Model:
     """Reads a YAML file into a pydantic model.
 
     Raises:
@@ -96,7 +96,7 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
         raise _as_input_error(error, file=path, lines=lines) from error
 
 
-def read_jsonl(path: Path, model: type[Model]) -> Iterator[tuple[int, Model]]:
+def read_jsonl(path: Path, model: type[_Model]) -> Iterator[tuple[int, _Model]]:
     """Reads a JSONL file; yields (line number, row), skipping blank lines.
 
     Raises:

@@ -63,15 +63,15 @@ class Use:
 
 
 CAUSAL_LM: Final = Use(what="a causal language model", opener="AutoModelForCausalLM")
-JUDGE: Final = replace(CAUSAL_LM, takes_any_number=True)
+JUDGE_USE: Final = replace(CAUSAL_LM, takes_any_number=True)
 """A judge. Its weights may be not finite: then each answer is a failed row with that reason."""
-REWARD_MODEL: Final = Use(
+REWARD_MODEL_USE: Final = Use(
     what="a reward model",
     opener="AutoModelForSequenceClassification",
     options={"num_labels": 1},
     ignores_lm_head=True,
 )
-REWARD_BASE: Final = replace(REWARD_MODEL, starts_head=True)
+REWARD_BASE_USE: Final = replace(REWARD_MODEL_USE, starts_head=True)
 """What a reward model is trained from: a language model, or a classifier with one output."""
 
 

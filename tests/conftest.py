@@ -88,7 +88,7 @@ SMALL: dict[str, Any] = {
     "pairing": {"max_pairs_per_prompt": 2},
     "reward_model": {"learning_rate": 1e-3, "num_epochs": 3.0, "batch_size": 16},
     "policy": {"method": "dpo", "learning_rate": 3e-4, "checkpoint_steps": 5, "checkpoint_prompts": 8},
-    "evaluation": {"num_samples": 1, "gold": "embedded_world"},
+    "evaluation": {"num_samples": 1, "ground_truth": "embedded_world"},
     "release": {"require": []},
 }
 """Sections of `pipeline.yaml` for a run that trains for seconds; its policy is not meant to be good."""

@@ -123,7 +123,7 @@ def test_a_framework_stays_in_its_package(library: str, packages: set[str]) -> N
 def test_the_command_and_the_plan_of_a_run_load_no_heavy_library() -> None:
     code = """
 import sys
-import rlaif_dagster.cli.main, rlaif_dagster.lineage.recall
+import rlaif_dagster.cli.main, rlaif_dagster.lineage.reuse
 heavy = {"torch", "transformers", "trl", "datasets", "pandas", "matplotlib", "dagster"}
 print(sorted(heavy & set(sys.modules)))
 """

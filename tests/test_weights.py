@@ -17,7 +17,7 @@ from rlaif_dagster.judging.providers.local import LocalJudge, LocalJudgeSettings
 from rlaif_dagster.judging.templates import load_template
 from rlaif_dagster.models import copy_causal_lm, embedded_path, find_model, open_causal_lm
 from rlaif_dagster.training.rewards import RewardModel, open_reward_model
-from rlaif_dagster.weights import CAUSAL_LM, REWARD_BASE, REWARD_MODEL, inspect_model, open_model
+from rlaif_dagster.weights import CAUSAL_LM, REWARD_BASE_USE, REWARD_MODEL_USE, inspect_model, open_model
 from tests.misfits import (
     EMBEDDING,
     MISFITS,
@@ -54,7 +54,7 @@ USES: dict[str, Callable[[Path], Any]] = {
     "judge": ask_judge,
     "source": take_into_a_project,
     "reward base": lambda folder: open_reward_model(folder, dtype="float32"),
-    "reward base, named": lambda folder: inspect_model(folder, REWARD_BASE, name="the model models/base"),
+    "reward base, named": lambda folder: inspect_model(folder, REWARD_BASE_USE, name="the model models/base"),
     "reward model": lambda folder: RewardModel.open(folder, dtype="float32", device=CPU),
 }
 
@@ -138,11 +138,11 @@ def test_what_transformers_computes_again_or_ties_is_not_missed(
 
 def test_a_new_reward_models_head_is_drawn_from_the_seed_and_named() -> None:
     folder = embedded_path("policy")
-    assert inspect_model(folder, REWARD_BASE, name="it") == ("score.weight",)
+    assert inspect_model(folder, REWARD_BASE_USE, name="it") == ("score.weight",)
     heads = []
     for seed in (1, 1, 2):
         set_seed(seed)
-        opened = open_model(folder, REWARD_BASE, dtype="float32")
+        opened = open_model(folder, REWARD_BASE_USE, dtype="float32")
         assert opened.new_weights == ("score.weight",)
         heads.append(opened.model.score.weight)
     assert torch.equal(heads[0], heads[1])
@@ -153,14 +153,14 @@ def test_a_new_reward_models_head_is_drawn_from_the_seed_and_named() -> None:
 def test_a_reward_model_must_have_its_head_and_is_no_policy(tmp_path: Path) -> None:
     folder = copy_policy(tmp_path / "model")
     with pytest.raises(ModelError, match=r"missing, of 39: 1 tensor \(score\.weight\)"):
-        open_model(folder, REWARD_MODEL, dtype="float32")
+        open_model(folder, REWARD_MODEL_USE, dtype="float32")
     with_more(score__weight=HEAD)(folder)
-    for use in (REWARD_MODEL, REWARD_BASE):
+    for use in (REWARD_MODEL_USE, REWARD_BASE_USE):
         assert open_model(folder, use, dtype="float32").new_weights == ()
     with pytest.raises(ModelError, match=r"not in the model: 1 tensor \(score\.weight\)"):
         open_causal_lm(folder, dtype="float32")
     with_more(lm_head__weight=torch.ones(1664, 128))(folder)  # some tools leave it there
-    open_model(folder, REWARD_MODEL, dtype="float32")
+    open_model(folder, REWARD_MODEL_USE, dtype="float32")
 
 
 def test_a_head_of_which_a_part_is_missing_is_refused(tmp_path: Path) -> None:
@@ -170,13 +170,13 @@ def test_a_head_of_which_a_part_is_missing_is_refused(tmp_path: Path) -> None:
     config.num_labels = 1
     BertForSequenceClassification(config).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(embedded_path("policy")).save_pretrained(tmp_path)
-    assert inspect_model(tmp_path, REWARD_BASE, name="it") == ()
+    assert inspect_model(tmp_path, REWARD_BASE_USE, name="it") == ()
     held = load_file(tmp_path / WEIGHTS)
     save_file({k: v for k, v in held.items() if k != "classifier.bias"}, tmp_path / WEIGHTS)
     with pytest.raises(ModelError, match=r"1 tensor \(classifier\.bias\)"):
-        inspect_model(tmp_path, REWARD_BASE, name="it")
+        inspect_model(tmp_path, REWARD_BASE_USE, name="it")
     save_file({k: v for k, v in held.items() if not k.startswith("classifier.")}, tmp_path / WEIGHTS)
-    new = inspect_model(tmp_path, REWARD_BASE, name="it")
+    new = inspect_model(tmp_path, REWARD_BASE_USE, name="it")
     assert new == ("classifier.bias", "classifier.weight")
 
 

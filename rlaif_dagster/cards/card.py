@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from rlaif_dagster.digest import JsonValue
+from rlaif_dagster.names import REWARD_MODEL
 
-CARD_FILE: Final = "README.md"
-"""The file name under which the Hub and `datasets` look for a card."""
 SPLIT: Final = "full"
 """The split that `datasets` assigns to all rows of a table, whatever a column `split` says."""
 
 Kind = Literal["model", "dataset"]
 
 _TASKS = {
-    "reward_model": ("text-classification", "transformers.AutoModelForSequenceClassification"),
+    REWARD_MODEL: ("text-classification", "transformers.AutoModelForSequenceClassification"),
 }
 _WRITES = ("text-generation", "transformers.AutoModelForCausalLM")
 

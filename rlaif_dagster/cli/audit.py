@@ -43,7 +43,7 @@ def describe_report(report: AuditReport) -> dict[str, object]:
         "findings": [dataclasses.asdict(finding) for finding in report.findings],
         "skipped": list(report.skipped),
         "overrides": [dataclasses.asdict(use) for use in report.overrides],
-        "given_up": [dataclasses.asdict(version) for version in report.given_up],
+        "pruned": [dataclasses.asdict(version) for version in report.pruned],
         "signatures": [dataclasses.asdict(signature) for signature in report.signatures],
         "records": report.num_records,
         "objects": report.num_objects,
@@ -61,7 +61,7 @@ def _show(console: Console, report: AuditReport) -> None:
         withdrawn = " (withdrawn since)" if use.stands is False else ""
         words = f"{use.built} was built on {use.asset} {use.digest} although that failed {use.check}: {use.reason}"
         console.print(f"[yellow]overridden[/]  {escape(words)}{withdrawn}", soft_wrap=True, highlight=False)
-    for version in report.given_up:
+    for version in report.pruned:
         words = (
             f"{version.version}: {version.when[:19]} UTC, by rlaif gc --keep {' --keep '.join(version.keep)}"
         )

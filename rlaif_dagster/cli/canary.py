@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from rlaif_dagster.cli.bars import show_progress
-from rlaif_dagster.graph.judge_canary import CANARY_JSON, JUDGE_CANARY
 from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.names import CANARY_JSON, JUDGE_CANARY
 
 
 def canary_command(root: Path, *, as_json: bool) -> None:

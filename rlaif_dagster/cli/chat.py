@@ -13,14 +13,15 @@ from rich.text import Text
 from rlaif_dagster.errors import MissingInputError
 from rlaif_dagster.generation.samplers.local import LocalSamplingSettings
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import work_folder
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.releases import ReleaseHistory, find_policy
+from rlaif_dagster.lineage.reuse import work_folder
 from rlaif_dagster.lineage.services import view_version
 from rlaif_dagster.models import open_causal_lm
+from rlaif_dagster.names import ALIGNED_POLICY, BASE_POLICY
 from rlaif_dagster.numerics import prepare_torch
 
-POLICIES = {"base": "base_policy", "aligned": "aligned_policy"}
+POLICIES = {"base": BASE_POLICY, "aligned": ALIGNED_POLICY}
 
 
 def find_policies(project: Project) -> dict[str, MaterialisationRecord]:

@@ -25,7 +25,7 @@ TESTED_FILE = files("rlaif_dagster") / "tested_versions.txt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Diagnosis:
     """The result of one check.
 
     Attributes:
@@ -62,13 +62,13 @@ def doctor_command(root: Path) -> int:
     return int(any(finding.remedy for finding in findings))
 
 
-def _check_python() -> Iterator[Finding]:
+def _check_python() -> Iterator[Diagnosis]:
     version = ".".join(map(str, sys.version_info[:3]))
     old = sys.version_info < (3, 11)
-    yield Finding(subject="python", found=version, remedy="install Python 3.11 or newer" if old else None)
+    yield Diagnosis(subject="python", found=version, remedy="install Python 3.11 or newer" if old else None)
 
 
-def _check_libraries() -> Iterator[Finding]:
+def _check_libraries() -> Iterator[Diagnosis]:
     tested = read_tested_versions()
     for text in importlib.metadata.requires("rlaif-dagster") or []:
         requirement = Requirement(text)
@@ -83,16 +83,16 @@ def read_tested_versions() -> dict[str, str]:
     return {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
 
 
-def check_library(requirement: Requirement, tested: Mapping[str, str]) -> Finding:
+def check_library(requirement: Requirement, tested: Mapping[str, str]) -> Diagnosis:
     """Checks that a library is installed, in the required range, and of the tested release (such as 5.23.x)."""
     name = requirement.name
     try:
         found = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return Finding(subject=name, found="not installed", remedy=f"pip install '{requirement}'")
+        return Diagnosis(subject=name, found="not installed", remedy=f"pip install '{requirement}'")
     if not requirement.specifier.contains(found, prereleases=True):
-        return Finding(subject=name, found=found, remedy=f"pip install '{requirement}'")
-    return Finding(
+        return Diagnosis(subject=name, found=found, remedy=f"pip install '{requirement}'")
+    return Diagnosis(
         subject=name, found=found, note=compare_release(found, tested.get(canonicalize_name(name)))
     )
 
@@ -107,7 +107,7 @@ def compare_release(found: str, tested: str | None) -> str | None:
     return f"{'newer' if here > there else 'older'} than the tested {there[0]}.{there[1]}.x"
 
 
-def _check_plug_ins() -> Iterator[Finding]:
+def _check_plug_ins() -> Iterator[Diagnosis]:
     """Says which plug-ins there are, and what is wrong with those that cannot be used."""
     from rlaif_dagster.judging.settings import JUDGES
 
@@ -115,58 +115,58 @@ def _check_plug_ins() -> Iterator[Finding]:
     try:
         names = JUDGES.list_names()
     except PlugInError as error:
-        yield Finding(subject=f"{JUDGES.noun}s", found=error.problem, remedy=error.remedy)
+        yield Diagnosis(subject=f"{JUDGES.noun}s", found=error.problem, remedy=error.remedy)
         return
     for name in names:
         try:
             JUDGES.load(name)
             usable.append(JUDGES.describe_plug_in(name))
         except PlugInError as error:
-            yield Finding(subject=f"{JUDGES.noun} {name}", found=error.problem, remedy=error.remedy)
-    yield Finding(subject=f"{JUDGES.noun}s", found=", ".join(usable))
+            yield Diagnosis(subject=f"{JUDGES.noun} {name}", found=error.problem, remedy=error.remedy)
+    yield Diagnosis(subject=f"{JUDGES.noun}s", found=", ".join(usable))
 
 
-def _check_tools() -> Iterator[Finding]:
+def _check_tools() -> Iterator[Diagnosis]:
     git = shutil.which("git")
-    yield Finding(subject="git", found=git or "not found", remedy=None if git else "install git")
+    yield Diagnosis(subject="git", found=git or "not found", remedy=None if git else "install git")
 
 
-def _check_project(root: Path) -> Iterator[Finding]:
+def _check_project(root: Path) -> Iterator[Diagnosis]:
     from rlaif_dagster.lineage.project import Project
 
     try:
         project = Project.open(root)
     except RlaifError as error:
-        yield Finding(
+        yield Diagnosis(
             subject="project", found=str(error).split("\n", maxsplit=1)[0], remedy="see `rlaif init --help`"
         )
         return
-    yield Finding(subject="project", found=str(project.root))
+    yield Diagnosis(subject="project", found=str(project.root))
     try:
         graph = project.build_graph()
-        yield Finding(subject="inputs", found=f"valid, {len(graph)} assets")
+        yield Diagnosis(subject="inputs", found=f"valid, {len(graph)} assets")
     except RlaifError as error:
         problem, _, remedy = str(error).partition("\n  remedy: ")
-        yield Finding(subject="inputs", found=problem, remedy=remedy or "correct the file")
+        yield Diagnosis(subject="inputs", found=problem, remedy=remedy or "correct the file")
     try:
-        yield Finding(subject="ledger", found=f"{len(project.ledger.records())} records")
+        yield Diagnosis(subject="ledger", found=f"{len(project.ledger.records())} records")
     except RlaifError as error:
         problem, _, remedy = str(error).partition("\n  remedy: ")
-        yield Finding(subject="ledger", found=problem, remedy=remedy)
+        yield Diagnosis(subject="ledger", found=problem, remedy=remedy)
     try:
         project.store.read_pinned()
-        yield Finding(subject="data.dvc", found="readable")
+        yield Diagnosis(subject="data.dvc", found="readable")
     except RlaifError as error:
         problem, _, remedy = str(error).partition("\n  remedy: ")
-        yield Finding(subject="data.dvc", found=problem, remedy=remedy)
+        yield Diagnosis(subject="data.dvc", found=problem, remedy=remedy)
     writable = os.access(project.root, os.W_OK)
-    yield Finding(
+    yield Diagnosis(
         subject="folder",
         found="writable" if writable else "not writable",
         remedy=None if writable else f"make {project.root} writable",
     )
     free = shutil.disk_usage(project.root).free
-    yield Finding(
+    yield Diagnosis(
         subject="disk",
         found=f"{free / 1024**3:.1f} GiB free",
         remedy="free at least 2 GiB" if free < MIN_FREE_BYTES else None,

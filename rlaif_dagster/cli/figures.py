@@ -11,15 +11,16 @@ from rlaif_dagster.digest import Digest
 from rlaif_dagster.lineage.drift import Drift
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.names import EVALUATION, REPORT_HTML, REWARD_MODEL
 
 FIGURES: Final = {
-    "reward_model": {
+    REWARD_MODEL: {
         "accuracy": "reward model: held-out accuracy",
         "longer_wins_accuracy": "  baseline: the longer answer wins",
     },
-    "evaluation": {
-        "win_rate_gold": "win rate against base, by gold",
-        "length_controlled_gold": "  by gold, lengths held equal",
+    EVALUATION: {
+        "win_rate_ground_truth": "win rate against base, by the ground truth",
+        "length_controlled_ground_truth": "  by the ground truth, lengths held equal",
         "win_rate_independent_judge": "win rate against base, by the independent judge",
         "length_controlled_independent_judge": "  by the independent judge, lengths held equal",
         "win_rate_judge": "win rate against base, by the judge",
@@ -34,7 +35,6 @@ FIGURES: Final = {
     },
 }
 """What is shown, by asset (of any round) and metric. The evaluation report has the other figures."""
-REPORT: Final = "report.html"
 
 
 def show_figures(console: Console, project: Project, heads: Mapping[str, MaterialisationRecord]) -> None:
@@ -69,8 +69,8 @@ def show_figures(console: Console, project: Project, heads: Mapping[str, Materia
                 f"[yellow]held[/] {asset}: {escape(record.reason)}", soft_wrap=True, highlight=False
             )
     for asset, record in heads.items():
-        report = project.root / "data" / asset / REPORT
-        if any(file.path == REPORT for file in record.output.files) and report.is_file():
+        report = project.root / "data" / asset / REPORT_HTML
+        if any(file.path == REPORT_HTML for file in record.output.files) and report.is_file():
             console.print(f"Report: {report}", soft_wrap=True)
 
 

@@ -28,20 +28,20 @@ def gc_command(root: Path, keep: Sequence[str], *, apply: bool, as_json: bool) -
         collection = collect(project, keep, now=datetime.datetime.now(datetime.UTC))
     console = Console(stderr=as_json)
     table = Table("asset", "versions kept", "pruned" if apply else "would be pruned")
-    kept, dropped = (
-        Counter(version.asset for version in versions) for versions in (collection.kept, collection.dropped)
+    kept, pruned = (
+        Counter(version.asset for version in versions) for versions in (collection.kept, collection.pruned)
     )
-    for asset in dict.fromkeys((*kept, *dropped)):
-        table.add_row(asset, str(kept[asset]), str(dropped[asset]))
+    for asset in dict.fromkeys((*kept, *pruned)):
+        table.add_row(asset, str(kept[asset]), str(pruned[asset]))
     console.print(table)
-    for version in collection.dropped:
+    for version in collection.pruned:
         console.print(f"  {version.asset}@{version.digest.removeprefix('sha256:')[:12]}", soft_wrap=True)
     verb = "removed" if apply else "would be removed (nothing was changed; --apply does it)"
     console.print(
         f"{len(collection.objects):,} objects, {collection.num_bytes:,} bytes {verb}", soft_wrap=True
     )
     if as_json:
-        dropped_versions = [version.model_dump() for version in collection.dropped]
+        pruned_versions = [version.model_dump() for version in collection.pruned]
         typer.echo(
-            json.dumps({"applied": apply, **dataclasses.asdict(collection), "dropped": dropped_versions})
+            json.dumps({"applied": apply, **dataclasses.asdict(collection), "pruned": pruned_versions})
         )

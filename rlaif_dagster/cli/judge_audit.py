@@ -11,20 +11,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from rlaif_dagster.cli.bars import show_progress
-from rlaif_dagster.judge_quality.definitions import RATER_FIGURES, SOURCE_FIGURE, Definition
 from rlaif_dagster.judge_quality.doubts import find_doubts
+from rlaif_dagster.judge_quality.figure_definitions import RATER_FIGURES, SOURCE_FIGURE, Definition
 from rlaif_dagster.judge_quality.figures import Figure
 from rlaif_dagster.judge_quality.judge_figures import JUDGE_FIGURES
 from rlaif_dagster.judge_quality.raters import RatersResult
-from rlaif_dagster.judge_quality.rows import read_verdicts
-from rlaif_dagster.judge_quality.summary import AuditResult, audit_verdicts
+from rlaif_dagster.judge_quality.rows import read_verdict_file
+from rlaif_dagster.judge_quality.summary import JudgeAuditResult, measure_verdicts
 
 OVERVIEW = {
     "accuracy": "right",
     "order_agreement": "orders",
     "first_first": "first",
     "second_second": "second",
-    "kappa_gold": "kappa",
+    "kappa_ground_truth": "kappa",
     "prefers_longer": "longer",
     "unparsed": "unparsed",
 }
@@ -43,8 +43,8 @@ def judge_audit_command(file: Path, *, as_json: bool) -> None:
         InputError: If the file is not a verdicts file.
     """
     with show_progress("rlaif judge-audit"):
-        verdicts = read_verdicts(file)
-        result = audit_verdicts(verdicts.rows)
+        verdicts = read_verdict_file(file)
+        result = measure_verdicts(verdicts.rows)
         doubts = list(find_doubts(file.name, verdicts.rows))
     console = Console(stderr=as_json)
     for table in _list_tables(result):
@@ -60,7 +60,7 @@ def judge_audit_command(file: Path, *, as_json: bool) -> None:
         )
 
 
-def _list_tables(result: AuditResult) -> Iterable[Table]:
+def _list_tables(result: JudgeAuditResult) -> Iterable[Table]:
     for judge, figures in result.judges.items():
         yield _tabulate(f"Judge {judge}", [(d.title, d, figures[d.key]) for d in JUDGE_FIGURES])
     for judge, sources in result.sources.items():

@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from rlaif_dagster.graph.build import Graph, build_graph
-from rlaif_dagster.graph.release import RELEASED_POLICY
 from rlaif_dagster.inputs.overrides import OVERRIDES_FILE
 from rlaif_dagster.inputs.release import RELEASE_FILE, Hold
 from rlaif_dagster.lineage.decisions import add_override, make_hold, write_hold
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import find_parents
 from rlaif_dagster.lineage.releases import Release, ReleaseHistory, require_sound
+from rlaif_dagster.lineage.reuse import find_parents
 from rlaif_dagster.lineage.running import hold_run
+from rlaif_dagster.names import RELEASED_POLICY
 from rlaif_dagster.progress import ignore_progress
 
 

@@ -22,8 +22,8 @@ from rlaif_dagster.lineage.exporting.sending import URL
 from rlaif_dagster.lineage.gates import list_failed
 from rlaif_dagster.lineage.plan import Plan, make_plan
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import confirm
 from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.reuse import confirm
 from rlaif_dagster.lineage.running import has_unburied_runs, hold_run
 from rlaif_dagster.lineage.told import find_dagster_home, was_told
 from rlaif_dagster.progress import RunProgress

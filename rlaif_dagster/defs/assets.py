@@ -15,16 +15,16 @@ from dagster import (
 from rlaif_dagster.defs.metadata import describe_outcome
 from rlaif_dagster.defs.provenance import (
     depend_on_recipe,
-    find_doubts,
+    find_drift_doubts,
     name_inputs,
     report_check,
     tell_recipe,
 )
 from rlaif_dagster.defs.resources import ProjectResource, RunLog
 from rlaif_dagster.graph.build import Graph
-from rlaif_dagster.graph.judge_canary import JUDGE_CANARY
 from rlaif_dagster.graph.stage import Stage
-from rlaif_dagster.lineage.recall import Outcome, materialise
+from rlaif_dagster.lineage.reuse import MaterialiseResult, materialise
+from rlaif_dagster.names import JUDGE_CANARY
 from rlaif_dagster.progress import RunProgress
 
 AGAIN_TAG = "rlaif/again"
@@ -70,7 +70,7 @@ def build_asset(stage: Stage) -> AssetsDefinition:
         record = outcome.record
         told.finish_asset(stage.name, "not made" if record.is_stopped else outcome.status, record.rows)
         if stage.name == JUDGE_CANARY:
-            for observation in find_doubts(context.instance, project.project):
+            for observation in find_drift_doubts(context.instance, project.project):
                 context.log_event(observation)
         return report_outcome(context.instance, project, current, outcome)
 
@@ -78,7 +78,7 @@ def build_asset(stage: Stage) -> AssetsDefinition:
 
 
 def report_outcome(
-    instance: DagsterInstance, project: ProjectResource, stage: Stage, outcome: Outcome
+    instance: DagsterInstance, project: ProjectResource, stage: Stage, outcome: MaterialiseResult
 ) -> "MaterializeResult[None]":
     """Reports an asset's result in Dagster's terms."""
     record = outcome.record

@@ -26,7 +26,7 @@ from dagster import (
     sensor,
 )
 
-from rlaif_dagster.defs.provenance import find_doubts, tell_head, tell_recipe
+from rlaif_dagster.defs.provenance import find_drift_doubts, tell_head, tell_recipe
 from rlaif_dagster.defs.runs import report_dead_runs
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import InputError, RlaifError
@@ -46,7 +46,7 @@ INPUTS_TAG = "rlaif/inputs"
 
 _NOTHING = "nothing is stale"
 
-Answer = TypeVar("Answer", bound=RunRequest | SkipReason)
+_Reply = TypeVar("_Reply", bound=RunRequest | SkipReason)
 
 
 def build_automation(
@@ -159,17 +159,17 @@ def report_state(instance: DagsterInstance, project: Project, graph: Graph) -> S
         if asset in heads:
             tell_head(instance, graph[asset], heads[asset])
         tell_recipe(instance, asset, recipe, stale.get(asset, ()))
-    for observation in find_doubts(instance, project):
+    for observation in find_drift_doubts(instance, project):
         instance.report_runless_asset_event(observation)
     return SkipReason(f"stale: {', '.join(stale)}" if stale else _NOTHING)
 
 
 def _look(
-    act: Callable[[DagsterInstance, Project, Graph], Answer],
+    act: Callable[[DagsterInstance, Project, Graph], _Reply],
     context: SensorEvaluationContext | ScheduleEvaluationContext,
     root: Path,
     loaded: Graph,
-) -> Answer | SkipReason:
+) -> _Reply | SkipReason:
     """Acts on the current project; an error becomes the reason why nothing is done."""
     try:
         project = Project.open(root)

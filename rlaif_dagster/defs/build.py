@@ -19,8 +19,8 @@ from rlaif_dagster.defs.resources import ProjectResource
 from rlaif_dagster.defs.text_selections import allow_text_selections
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.graph.build import Graph, build_graph
-from rlaif_dagster.graph.judge_canary import JUDGE_CANARY
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.names import JUDGE_CANARY
 from rlaif_dagster.progress import RunProgress
 from rlaif_dagster.project_template import TEMPLATE_ROOT
 

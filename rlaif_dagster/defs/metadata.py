@@ -7,14 +7,14 @@ from typing import Any
 from dagster import MetadataValue, TableColumn, TableRecord, TableSchema
 
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import Outcome, work_folder
 from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.reuse import MaterialiseResult, work_folder
 
 _NUM_SAMPLE_ROWS = 8
 _NUM_CELL_CHARACTERS = 160
 
 
-def describe_outcome(project: Project, outcome: Outcome) -> dict[str, Any]:
+def describe_outcome(project: Project, outcome: MaterialiseResult) -> dict[str, Any]:
     """Makes the metadata of a materialisation from its record and from the version's own files."""
     record = outcome.record
     return {"status": outcome.status, **describe_record(record), **_show_files(project, record)}

@@ -45,7 +45,7 @@ from rlaif_dagster.lineage.causes import Cause
 from rlaif_dagster.lineage.drift import Drift, find_drifts
 from rlaif_dagster.lineage.gates import find_override
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.record import CheckVerdict, MaterialisationRecord
+from rlaif_dagster.lineage.record import MaterialisationRecord, RecordedCheck
 
 RECIPES: Final = AssetKey("recipes")
 """The external asset for the recipes that the assets need, with a partition for each asset."""
@@ -141,7 +141,7 @@ def tell_head(instance: DagsterInstance, stage: Stage, record: MaterialisationRe
         )
 
 
-def report_check(stage: Stage, record: MaterialisationRecord, check: CheckVerdict) -> AssetCheckResult:
+def report_check(stage: Stage, record: MaterialisationRecord, check: RecordedCheck) -> AssetCheckResult:
     """Reports a check's result on a version in Dagster's terms; an overridden check stops nothing."""
     override = find_override(stage.governance.overrides, record.asset, record.output.digest, check.name)
     stops = check.blocking and override is None
@@ -153,7 +153,7 @@ def report_check(stage: Stage, record: MaterialisationRecord, check: CheckVerdic
     )
 
 
-def find_doubts(instance: DagsterInstance, project: Project) -> Iterator[AssetObservation]:
+def find_drift_doubts(instance: DagsterInstance, project: Project) -> Iterator[AssetObservation]:
     """Yields new observations of newest versions that depend on a changed judge.
 
     If an asset was reported in doubt and no longer is, that is reported too.

@@ -21,7 +21,7 @@ from rlaif_dagster.world.questions import (
     Category,
     Core,
     CoreForm,
-    Question,
+    WorldQuestion,
     compose_prompt,
     find_category,
     is_unseen,
@@ -131,7 +131,7 @@ _GOOD_FORMS: Final[dict[Category, CoreForm]] = {
 }
 
 
-def _choose_core(rng: Random, question: Question, *, good: bool) -> Core:
+def _choose_core(rng: Random, question: WorldQuestion, *, good: bool) -> Core:
     if good and question.topic in ("hour", "location", "steps"):
         value = true_value(question.topic, question.subject)
         return Core(form=question.topic, subject=question.subject, value=value)
@@ -148,14 +148,14 @@ def _choose_core(rng: Random, question: Question, *, good: bool) -> Core:
     return Core(form=form)
 
 
-def _choose_false_core(rng: Random, question: Question) -> Core:
+def _choose_false_core(rng: Random, question: WorldQuestion) -> Core:
     values = {"hour": lexicon.HOURS, "location": lexicon.LOCATIONS, "steps": tuple(lexicon.TASKS.values())}
     truth = true_value(question.topic, question.subject)
     value = rng.choice([other for other in values[question.topic] if other != truth])
     return Core(form=question.topic, subject=question.subject, value=value)
 
 
-def sample_answer(rng: Random, question: Question, style: Style) -> Answer:
+def sample_answer(rng: Random, question: WorldQuestion, style: Style) -> Answer:
     """Draws an answer to a question in a style."""
     asked = question
     if rng.random() < style.off_topic:
@@ -174,7 +174,7 @@ def sample_answer(rng: Random, question: Question, style: Style) -> Answer:
         flattery=maybe(style.flattery, lexicon.FLATTERIES),
         core=rng.choice(list_core_sentences(core)),
         details=_sample_details(rng, question.category, style),
-        source=maybe(style.source, lexicon.SOURCES),
+        source=maybe(style.source, lexicon.SOURCE_SENTENCES),
         encouragement=maybe(style.encouragement, lexicon.ENCOURAGEMENTS),
         offer=maybe(style.offer, lexicon.OFFERS),
     )
@@ -186,7 +186,7 @@ def _sample_details(rng: Random, category: Category, style: Style) -> tuple[str,
     return tuple(bank[index] for index in sorted(rng.sample(range(len(bank)), num_details)))
 
 
-def vary_answer(rng: Random, question: Question, answer: Answer) -> Answer:
+def vary_answer(rng: Random, question: WorldQuestion, answer: Answer) -> Answer:
     """Draws an answer that differs from another in one or two parts (a drawn part may equal the old one)."""
     other = sample_answer(rng, question, JUDGED_STYLES[1])
     core = read_core(answer.core)
@@ -198,13 +198,13 @@ def vary_answer(rng: Random, question: Question, answer: Answer) -> Answer:
 
 
 @cache
-def list_seen_questions(category: Category) -> tuple[Question, ...]:
+def list_seen_questions(category: Category) -> tuple[WorldQuestion, ...]:
     """Lists the questions of a category that models may be trained on."""
     return tuple(q for q in list_questions() if q.category == category and not is_unseen(q))
 
 
 @cache
-def list_unseen_questions(category: Category) -> tuple[Question, ...]:
+def list_unseen_questions(category: Category) -> tuple[WorldQuestion, ...]:
     """Lists the questions of a category that were held out from all training."""
     return tuple(q for q in list_questions() if q.category == category and is_unseen(q))
 
@@ -228,18 +228,18 @@ def list_default_prompts(seed: int = 0) -> list[dict[str, str]]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dialogue:
+class TaughtDialogue:
     """A prompt and an answer to it."""
 
     prompt: str
     answer: str
 
 
-def sample_dialogue(rng: Random) -> Dialogue:
+def sample_dialogue(rng: Random) -> TaughtDialogue:
     """Draws a training dialogue for the policy."""
     category = rng.choices(CATEGORIES, weights=_CATEGORY_WEIGHTS)[0]
     question = rng.choice(list_seen_questions(category))
-    return Dialogue(
+    return TaughtDialogue(
         prompt=compose_prompt(rng.choice(lexicon.OPENINGS), question),
         answer=sample_answer(rng, question, POLICY_STYLE).text,
     )
@@ -268,7 +268,7 @@ class JudgedPair:
     scores: tuple[float, float]
 
 
-def judge_by_gold(
+def judge_by_ground_truth(
     kind: PrincipleKind, principle: str, prompt: str, first: str, second: str
 ) -> JudgedPair | None:
     """Compares two answers by the ground truth; None if a text is not of the world."""
@@ -358,6 +358,6 @@ def sample_pair(
         if rng.getrandbits(1):
             first, second = second, first
         prompt = compose_prompt(rng.choice(lexicon.OPENINGS), question)
-        pair = judge_by_gold(kind, principle, prompt, first.text, second.text)
+        pair = judge_by_ground_truth(kind, principle, prompt, first.text, second.text)
         if pair is not None and (pair.preference != TIE or rng.random() < _TIE_SHARES.get(kind, _TIE_SHARE)):
             return pair

@@ -112,7 +112,7 @@ def measure_models(models: Path, seed: int) -> str:
     print("measuring")
     pairs = measuring.draw_decided_pairs(seed, MEASURED_PAIRS)
     agreements = measuring.measure_agreement(pairs, measuring.judge_pairs(judge, tokenizer, template, pairs))
-    responses = measuring.sample_responses(policy, tokenizer, seed, MEASURED_RESPONSES)
+    responses = measuring.sample_unseen_answers(policy, tokenizer, seed, MEASURED_RESPONSES)
     own_pairs = measuring.pair_responses(responses.prompts, responses.texts, seed)
     own_agreements = measuring.measure_agreement(
         own_pairs, measuring.judge_pairs(judge, tokenizer, template, own_pairs)
@@ -176,7 +176,10 @@ def _format_agreements(rows: "Iterable[Agreement]") -> str:
             "flips with the order",
             "mean P(better answer)",
         ),
-        ((r.kind, r.num_pairs, f"{r.agreement:.1%}", f"{r.flips:.1%}", f"{r.mean_p_gold:.3f}") for r in rows),
+        (
+            (r.kind, r.num_pairs, f"{r.agreement:.1%}", f"{r.flips:.1%}", f"{r.mean_p_ground_truth:.3f}")
+            for r in rows
+        ),
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from rlaif_dagster.embedded.corpus import (
     TIE,
     JudgedPair,
-    judge_by_gold,
+    judge_by_ground_truth,
     list_unseen_questions,
     open_random,
     sample_pair,
@@ -36,14 +36,14 @@ class Agreement:
         num_pairs: Pairs that the ground truth decides.
         agreement: Share of them in which the judge, averaged over both orders, prefers the better answer.
         flips: Share of them in which the judge's preference changes with the order.
-        mean_p_gold: Mean probability that the judge gives to the better answer, averaged over both orders.
+        mean_p_ground_truth: Mean probability that the judge gives to the better answer, averaged over both orders.
     """
 
     kind: PrincipleKind
     num_pairs: int
     agreement: float
     flips: float
-    mean_p_gold: float
+    mean_p_ground_truth: float
 
 
 @torch.inference_mode()
@@ -94,7 +94,7 @@ def pair_responses(prompts: Sequence[str], responses: Sequence[Sequence[str]], s
         for first, second in zip(texts[::2], texts[1::2], strict=True):
             for kind in PRINCIPLE_KINDS:
                 principle = rng.choice(WORDINGS[kind])
-                pair = judge_by_gold(kind, principle, prompt, first, second)
+                pair = judge_by_ground_truth(kind, principle, prompt, first, second)
                 if pair is not None and pair.preference != TIE:
                     pairs.append(pair)
     return pairs
@@ -121,7 +121,7 @@ def measure_agreement(pairs: Sequence[JudgedPair], p_first: torch.Tensor) -> lis
                 num_pairs=len(chosen),
                 agreement=((p_a > TIE) == is_first_better).float().mean().item(),
                 flips=((p_as_is > TIE) == (p_swapped > TIE)).float().mean().item(),
-                mean_p_gold=torch.where(is_first_better, p_a, 1.0 - p_a).mean().item(),
+                mean_p_ground_truth=torch.where(is_first_better, p_a, 1.0 - p_a).mean().item(),
             )
         )
     return rows
@@ -149,7 +149,7 @@ class SampledResponses:
 
 
 @torch.inference_mode()
-def sample_responses(
+def sample_unseen_answers(
     model: Any,
     tokenizer: "PreTrainedTokenizerBase",
     seed: int,

@@ -14,9 +14,9 @@ from rlaif_dagster.embedded.corpus import (
     BROAD_MIXTURE,
     FACTS_MIXTURE,
     MANNERS_MIXTURE,
-    Dialogue,
     JudgedPair,
     PairMixture,
+    TaughtDialogue,
     open_random,
     sample_dialogue,
     sample_pair,
@@ -147,7 +147,7 @@ def _make_dialogue_loss(
     model: LlamaForCausalLM, tokenizer: "PreTrainedTokenizerBase", rng: Random, *, batch: int
 ) -> Callable[[], torch.Tensor]:
     def compute_loss() -> torch.Tensor:
-        tokens, labels = encode_dialogues(tokenizer, [sample_dialogue(rng) for _ in range(batch)])
+        tokens, labels = encode_taught_dialogues(tokenizer, [sample_dialogue(rng) for _ in range(batch)])
         logits = model(input_ids=tokens).logits[:, :-1]
         return functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
 
@@ -159,8 +159,8 @@ def _scale_logits(model: LlamaForCausalLM, factor: float) -> None:
     model.model.norm.weight.mul_(factor)
 
 
-def encode_dialogues(
-    tokenizer: "PreTrainedTokenizerBase", dialogues: Sequence[Dialogue]
+def encode_taught_dialogues(
+    tokenizer: "PreTrainedTokenizerBase", dialogues: Sequence[TaughtDialogue]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Encodes dialogues, padded on the right.
 

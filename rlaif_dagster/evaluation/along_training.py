@@ -42,7 +42,7 @@ class ScoredAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class CheckpointChange:
     """The change from the best checkpoint to a later one, paired by answer.
 
     Attributes:
@@ -78,7 +78,7 @@ class ScoredCheckpoint:
     kl: Estimate
     reward: Estimate
     win_rate: Estimate
-    change: Change | None
+    change: CheckpointChange | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ class AlongTraining:
     """The curve along training.
 
     Attributes:
-        scorer: The source that is trusted more than the reward model: `gold`, `independent_judge` or `judge`.
+        scorer: The source that is trusted more than the reward model: `ground_truth`, `independent_judge` or `judge`.
         num_left_out: Answers left out at all checkpoints, because at one of them the scorer does not decide, or because
             their prompt is no longer known.
         best_step: The checkpoint with the highest win rate, the earliest of equals.
@@ -158,11 +158,11 @@ def trace_along_training(
 
 def _measure_change(
     before: Sequence[ScoredAnswer], after: Sequence[ScoredAnswer], confidence: float
-) -> Change:
+) -> CheckpointChange:
     """Estimates how reward and win rate differ, paired by answer."""
     rewards = [now.reward - then.reward for then, now in zip(before, after, strict=True)]
     outcomes = zip(_find_outcomes(before), _find_outcomes(after), strict=True)
-    return Change(
+    return CheckpointChange(
         reward=_estimate(rewards, after, confidence),
         win_rate=clustered_bounded_mean(
             [now - then for then, now in outcomes],

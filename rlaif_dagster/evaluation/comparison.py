@@ -11,10 +11,10 @@ from typing import Final, Literal, get_args
 from rlaif_dagster.generation.finish import FinishReason
 from rlaif_dagster.stats.intervals import Estimate, clustered_mean, clustered_proportion
 
-Source = Literal["judge", "independent_judge", "gold", "reward_model"]
+Source = Literal["judge", "independent_judge", "ground_truth", "reward_model"]
 """Who compares answers: the judge that labelled the training data, an independent judge, ground truth, the proxy."""
 SOURCES: Final[tuple[Source, ...]] = get_args(Source)
-TRUSTED: Final[tuple[Source, ...]] = ("gold", "independent_judge", "judge")
+TRUSTED: Final[tuple[Source, ...]] = ("ground_truth", "independent_judge", "judge")
 """The order of trust: the first available source counts. The judge is last, because the policy was trained on it."""
 
 EVEN: Final = 0.5
@@ -28,18 +28,18 @@ class PrincipleOutcome:
         principle_id: The principle.
         p_judge: The judge's P(aligned answer better), mean of both orders; None if it gave no verdict.
         p_independent: The same by the independent judge; None also if there is none.
-        gold: The ground truth, 1, 0.5 or 0; None if there is none.
+        ground_truth: The ground truth, 1, 0.5 or 0; None if there is none.
     """
 
     principle_id: str
     p_judge: float | None
     p_independent: float | None = None
-    gold: float | None = None
+    ground_truth: float | None = None
 
     def __post_init__(self) -> None:
         _require_probability("p_judge", self.p_judge)
         _require_probability("p_independent", self.p_independent)
-        _require_outcome("gold", self.gold)
+        _require_outcome("ground_truth", self.ground_truth)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class Comparison:
         p_independent: The same by the independent judge; None also if there is none.
         p_independent_ab: With the aligned answer shown first.
         p_independent_ba: With the base answer shown first.
-        gold: The ground truth, 1, 0.5 or 0; None if there is none.
+        ground_truth: The ground truth, 1, 0.5 or 0; None if there is none.
         principles: The same, one principle at a time.
         base_reward: The reward model's score of the base answer.
         aligned_reward: The reward model's score of the aligned answer.
@@ -85,7 +85,7 @@ class Comparison:
     p_independent: float | None = None
     p_independent_ab: float | None = None
     p_independent_ba: float | None = None
-    gold: float | None = None
+    ground_truth: float | None = None
     principles: tuple[PrincipleOutcome, ...] = ()
     base_reward: float | None = None
     aligned_reward: float | None = None
@@ -100,7 +100,7 @@ class Comparison:
         for judge in ("p_judge", "p_independent"):
             for name in (judge, f"{judge}_ab", f"{judge}_ba"):
                 _require_probability(name, getattr(self, name))
-        _require_outcome("gold", self.gold)
+        _require_outcome("ground_truth", self.ground_truth)
 
     @property
     def identical(self) -> bool:
@@ -118,9 +118,9 @@ class Comparison:
         return EVEN if self.identical and self.p_independent is not None else decide(self.p_independent)
 
     @property
-    def gold_outcome(self) -> float | None:
+    def ground_truth_outcome(self) -> float | None:
         """1, 0.5 or 0 by the ground truth; None if there is none."""
-        return EVEN if self.identical and self.gold is not None else self.gold
+        return EVEN if self.identical and self.ground_truth is not None else self.ground_truth
 
     @property
     def reward_outcome(self) -> float | None:
@@ -134,7 +134,7 @@ class Comparison:
         return {
             "judge": self.judge_outcome,
             "independent_judge": self.independent_outcome,
-            "gold": self.gold_outcome,
+            "ground_truth": self.ground_truth_outcome,
             "reward_model": self.reward_outcome,
         }[source]
 
@@ -145,7 +145,7 @@ class Comparison:
                 measured = {
                     "judge": decide(outcome.p_judge),
                     "independent_judge": decide(outcome.p_independent),
-                    "gold": outcome.gold,
+                    "ground_truth": outcome.ground_truth,
                 }.get(source)
                 return EVEN if self.identical and measured is not None else measured
         return None

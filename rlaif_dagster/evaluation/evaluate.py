@@ -15,12 +15,9 @@ from rlaif_dagster.evaluation.over_optimisation import OverOptimisation
 from rlaif_dagster.evaluation.report import render_report
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics, summarise
+from rlaif_dagster.names import COMPARISONS_TABLE, METRICS_JSON, REPORT_HTML
 from rlaif_dagster.stats.intervals import Estimate
 from rlaif_dagster.tables import read_table, write_table
-
-METRICS_FILE = "metrics.json"
-COMPARISONS_FILE = "comparisons.parquet"
-REPORT_FILE = "report.html"
 
 COMPARISONS_SCHEMA = pa.schema(
     [
@@ -36,7 +33,7 @@ COMPARISONS_SCHEMA = pa.schema(
         pa.field("p_independent", pa.float64()),
         pa.field("p_independent_ab", pa.float64()),
         pa.field("p_independent_ba", pa.float64()),
-        pa.field("gold", pa.float64()),
+        pa.field("ground_truth", pa.float64()),
         pa.field(
             "principles",
             pa.list_(
@@ -45,7 +42,7 @@ COMPARISONS_SCHEMA = pa.schema(
                         pa.field("principle_id", pa.string(), nullable=False),
                         pa.field("p_judge", pa.float64()),
                         pa.field("p_independent", pa.float64()),
-                        pa.field("gold", pa.float64()),
+                        pa.field("ground_truth", pa.float64()),
                     ]
                 )
             ),
@@ -108,9 +105,9 @@ def write_evaluation(
         unsafe_categories=settings.unsafe_categories,
     )
     report = render_report(rows, metrics, facts=facts, curves=curves, num_examples=settings.num_examples)
-    write_table(output_folder / COMPARISONS_FILE, (asdict(row) for row in rows), COMPARISONS_SCHEMA)
-    _write_bytes(output_folder / METRICS_FILE, canonical_json(metrics.to_json()))
-    _write_bytes(output_folder / REPORT_FILE, report.encode())
+    write_table(output_folder / COMPARISONS_TABLE, (asdict(row) for row in rows), COMPARISONS_SCHEMA)
+    _write_bytes(output_folder / METRICS_JSON, canonical_json(metrics.to_json()))
+    _write_bytes(output_folder / REPORT_HTML, report.encode())
     return metrics
 
 

@@ -18,7 +18,7 @@ class GroupWinRate:
 
     name: str
     judge: Estimate | None
-    gold: Estimate | None
+    ground_truth: Estimate | None
     independent_judge: Estimate | None = None
 
 
@@ -32,7 +32,7 @@ class GroupTest:
     Attributes:
         kind: `category` or `principle`.
         name: Its name.
-        source: Who compared the answers: `judge`, `independent_judge` or `gold`.
+        source: Who compared the answers: `judge`, `independent_judge` or `ground_truth`.
         win_rate: The win rate of the aligned policy; ties count half.
         p_different: The probability of a win rate at least as far from one half, if the policies are equal.
         p_worse: The probability of a win rate at most as high, if the policies are equal.
@@ -163,7 +163,7 @@ def _summarise(name: str, meter: Meter, find: _Outcomes) -> GroupWinRate:
     return GroupWinRate(
         name=name,
         judge=meter.win_rate(partial(_find, find, "judge")),
-        gold=meter.win_rate(partial(_find, find, "gold")),
+        ground_truth=meter.win_rate(partial(_find, find, "ground_truth")),
         independent_judge=meter.win_rate(partial(_find, find, "independent_judge")),
     )
 

@@ -29,7 +29,7 @@ def list_limits(metrics: EvaluationMetrics) -> tuple[str, ...]:
 
 def _list_missing(metrics: EvaluationMetrics) -> list[str]:
     limits = []
-    if metrics.win_rate_gold is None:
+    if metrics.win_rate_ground_truth is None:
         limits.append("There is no ground truth for these prompts: nothing here checks the judge itself.")
     else:
         limits.append(

@@ -57,7 +57,7 @@ class OverOptimisation:
     """The curve of best-of-n.
 
     Attributes:
-        scorer: The source that is trusted more than the reward model: `gold`, `independent_judge` or `judge`.
+        scorer: The source that is trusted more than the reward model: `ground_truth`, `independent_judge` or `judge`.
         points: For n = 1, 2, 4 and so on, and the number of answers to each prompt.
         best_n: The n with the highest win rate.
         decline: Win rate at the largest n minus that at `best_n`, paired; None if the largest is the best. `best_n` is

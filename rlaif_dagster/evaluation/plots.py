@@ -8,7 +8,7 @@ from rlaif_dagster.drawing import (
     ALIGNED,
     BASE,
     DRIFT,
-    GOLD,
+    GROUND_TRUTH,
     INK,
     MUTED,
     PAPER,
@@ -83,10 +83,10 @@ def draw_win_rates(groups: Sequence[GroupWinRate], *, confidence: float) -> "Fig
 
     A group without figures keeps its row, marked "not measured".
     """
-    sources: tuple[tuple[Literal["judge", "independent_judge", "gold"], str, str], ...] = (
+    sources: tuple[tuple[Literal["judge", "independent_judge", "ground_truth"], str, str], ...] = (
         ("judge", "by the judge", ALIGNED),
         ("independent_judge", "by the independent judge", DRIFT),
-        ("gold", "by the ground truth", GOLD),
+        ("ground_truth", "by the ground truth", GROUND_TRUTH),
     )
     shown = [s for s in sources if any(getattr(group, s[0]) is not None for group in groups)]
     thickness = 0.72 / max(len(shown), 1)

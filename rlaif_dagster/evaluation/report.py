@@ -24,7 +24,7 @@ from rlaif_dagster.evaluation.source_plots import (
 )
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
 from rlaif_dagster.judge_quality.measures import list_measures
-from rlaif_dagster.judge_quality.plots import JUDGE_PLOTS, draw_audit
+from rlaif_dagster.judge_quality.plots import JUDGE_PLOTS, draw_judge_audit
 from rlaif_dagster.pages import open_pages
 from rlaif_dagster.stats.intervals import Estimate
 
@@ -46,7 +46,7 @@ PAIRED_WORDS = {
 _PAIRWISE_CHANCE = 0.6931471805599453
 _EVEN = 0.5
 
-Verdict = Literal["win", "loss", "tie", "unjudged"]
+ExampleResult = Literal["win", "loss", "tie", "unjudged"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class Example:
     """A comparison shown side by side."""
 
     comparison: Comparison
-    verdict: Verdict
+    verdict: ExampleResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,7 @@ def render_report(
                 for found in metrics.by_source
                 if found.source == "independent_judge"
             ),
-            _describe("the ground truth", metrics.win_rate_gold),
+            _describe("the ground truth", metrics.win_rate_ground_truth),
         ],
         overall=summarise_overall(metrics),
         source_words=SOURCE_WORDS,
@@ -113,7 +113,7 @@ def render_report(
     )
 
 
-_VERDICTS: tuple[Verdict, ...] = ("win", "loss", "tie", "unjudged")
+_VERDICTS: tuple[ExampleResult, ...] = ("win", "loss", "tie", "unjudged")
 
 
 def summarise_overall(metrics: EvaluationMetrics) -> GroupWinRate:
@@ -122,7 +122,7 @@ def summarise_overall(metrics: EvaluationMetrics) -> GroupWinRate:
     return GroupWinRate(
         name="all comparisons",
         judge=metrics.win_rate_judge,
-        gold=metrics.win_rate_gold,
+        ground_truth=metrics.win_rate_ground_truth,
         independent_judge=by_source.get("independent_judge"),
     )
 
@@ -141,9 +141,11 @@ def draw_curve(metrics: EvaluationMetrics) -> "Figure | None":
     )
 
 
-def classify(comparison: Comparison) -> Verdict:
+def classify(comparison: Comparison) -> ExampleResult:
     """Says who won: by the judge, or by the ground truth if there was no verdict."""
-    outcome = comparison.judge_outcome if comparison.judge_outcome is not None else comparison.gold_outcome
+    outcome = (
+        comparison.judge_outcome if comparison.judge_outcome is not None else comparison.ground_truth_outcome
+    )
     if outcome is None:
         return "unjudged"
     return "win" if outcome > _EVEN else "loss" if outcome < _EVEN else "tie"
@@ -154,7 +156,7 @@ def choose_examples(comparisons: Sequence[Comparison], num_examples: int) -> tup
 
     So nobody influences the choice, it does not depend on the order of rows, and it shows losses if there are any.
     """
-    queues: dict[Verdict, list[Comparison]] = {verdict: [] for verdict in _VERDICTS}
+    queues: dict[ExampleResult, list[Comparison]] = {verdict: [] for verdict in _VERDICTS}
     for row in sorted(comparisons, key=_content_digest):
         queues[classify(row)].append(row)
     chosen: list[Example] = []
@@ -215,7 +217,7 @@ def _draw_figures(
         if row.base_tokens is not None and row.aligned_tokens is not None
     ]
     overall = [summarise_overall(metrics), *metrics.by_category]
-    judged = draw_audit(facts.audit) if facts.audit else {}
+    judged = draw_judge_audit(facts.audit) if facts.audit else {}
     drawn = {
         **{f"judge_{name}": judged.get(name) for name in JUDGE_PLOTS},
         "win_rates": plots.draw_win_rates(overall, confidence=metrics.confidence),

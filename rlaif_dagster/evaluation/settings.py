@@ -20,7 +20,7 @@ class EvaluationSettings(BaseModel):
     """The longest answer, in tokens."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """The precision of the policies and the reward model in the evaluation."""
-    gold: Literal["embedded_world"] | None = None
+    ground_truth: Literal["embedded_world"] | None = None
     """The ground truth that scores answers beside the judge; null if there is none, as for real prompts."""
     judge: AskedJudge | None = None
     """An independent judge, which has labelled no training data, beside the one in judge.yaml; null for none."""

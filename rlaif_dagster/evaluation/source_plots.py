@@ -8,7 +8,7 @@ from rlaif_dagster.drawing import (
     ALIGNED,
     BASE,
     DRIFT,
-    GOLD,
+    GROUND_TRUTH,
     INK,
     house_style,
     new_figure,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SOURCE_WORDS: Final[dict[Source, str]] = {
     "judge": "the judge",
     "independent_judge": "the independent judge",
-    "gold": "the ground truth",
+    "ground_truth": "the ground truth",
     "reward_model": "the reward model",
 }
 
@@ -40,7 +40,7 @@ def draw_sources(sources: Sequence[SourceWinRate], *, confidence: float) -> "Fig
             ("as measured", ALIGNED, [(name, asdict(found.win_rate)) for name, found in names]),
             (
                 "at equal length",
-                GOLD,
+                GROUND_TRUTH,
                 [
                     (name, asdict(found.length_control.win_rate) if found.length_control else None)
                     for name, found in names
@@ -72,7 +72,7 @@ def draw_over_optimisation(
         figure, panels = new_figure(height=4.8, num_panels=2)
         kls = [point.kl for point in curve.points]
         _draw_line(panels[0], kls, [point.reward for point in curve.points], colour=ALIGNED)
-        _draw_line(panels[1], kls, [point.win_rate for point in curve.points], colour=GOLD)
+        _draw_line(panels[1], kls, [point.win_rate for point in curve.points], colour=GROUND_TRUTH)
         for axes, estimate in zip(panels, (aligned_reward, aligned_win_rate), strict=True):
             if kl is not None and estimate is not None:
                 _draw_line(axes, [kl.value], [estimate], colour=BASE, label="the aligned policy")
@@ -94,7 +94,7 @@ def draw_along_training(curves: Sequence[AlongTraining]) -> "Figure":
     Args:
         curves: At least one, of the same checkpoints.
     """
-    colours = {"gold": GOLD, "independent_judge": DRIFT, "judge": ALIGNED}
+    colours = {"ground_truth": GROUND_TRUTH, "independent_judge": DRIFT, "judge": ALIGNED}
     with house_style():
         figure, panels = new_figure(height=4.8, num_panels=2)
         _draw_checkpoints(

@@ -7,7 +7,7 @@ from rlaif_dagster.evaluation.comparison import EVEN, SOURCES, Comparison, Meter
 from rlaif_dagster.evaluation.length_control import LengthControl, control_length
 from rlaif_dagster.stats.intervals import Estimate, clustered_bounded_mean, clustered_proportion
 
-_REFERENCES: tuple[Source, ...] = ("independent_judge", "gold")
+_REFERENCES: tuple[Source, ...] = ("independent_judge", "ground_truth")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +15,7 @@ class SourceWinRate:
     """The aligned policy against the base policy by one source.
 
     Attributes:
-        source: The source: `judge`, `independent_judge`, `gold` or `reward_model`.
+        source: The source: `judge`, `independent_judge`, `ground_truth` or `reward_model`.
         num_missing: Comparisons that it does not decide: they are in no figure here.
         win_rate: Share of wins of the aligned policy; ties count half.
         win: Share of wins.
@@ -40,7 +40,7 @@ class JudgeGap:
     """How far the judge that labelled the training data is from a source that the policy was not trained on.
 
     Attributes:
-        reference: `independent_judge` or `gold`.
+        reference: `independent_judge` or `ground_truth`.
         agreement: Share of comparisons of different answers on which they agree.
         win_rate_difference: Win rate by the judge minus that by the reference, on the same comparisons. Above 0, the
             policy has learned what pleases this judge, not what is better.

@@ -40,13 +40,13 @@ class EvaluationMetrics:
         num_unjudged: Comparisons for which the judge gave no usable verdict: left out of the judge's figures.
         win_rate_judge: Share of comparisons that the aligned policy wins by the judge, ties half.
         soft_win_rate_judge: Mean of the judge's P(aligned better).
-        win_rate_gold: Share of comparisons that the aligned policy wins by the ground truth, ties half.
+        win_rate_ground_truth: Share of comparisons that the aligned policy wins by the ground truth, ties half.
         win_rate_reward_model: Share in which the reward model scores the aligned answer higher, ties half.
         by_category: The win rates within each category, by name.
         by_principle: The win rates by each principle alone, by name.
         order_consistency: Share of different pairs on which the judge prefers the same answer in both orders.
-        judge_gold_agreement: Share of comparisons that the judge decides like the ground truth, among those where that
-            is no tie.
+        judge_ground_truth_agreement: Share of comparisons that the judge decides like the ground truth, among those
+            where that is no tie.
         longer_wins_judge: Share of comparisons of unequal length that the longer answer wins by the judge.
         base_tokens: Mean length of the base policy's answers in tokens.
         aligned_tokens: Mean length of the aligned policy's answers in tokens.
@@ -78,12 +78,12 @@ class EvaluationMetrics:
     num_unjudged: int
     win_rate_judge: Estimate | None = None
     soft_win_rate_judge: Estimate | None = None
-    win_rate_gold: Estimate | None = None
+    win_rate_ground_truth: Estimate | None = None
     win_rate_reward_model: Estimate | None = None
     by_category: tuple[GroupWinRate, ...] = ()
     by_principle: tuple[GroupWinRate, ...] = ()
     order_consistency: Estimate | None = None
-    judge_gold_agreement: Estimate | None = None
+    judge_ground_truth_agreement: Estimate | None = None
     longer_wins_judge: Estimate | None = None
     base_tokens: Estimate | None = None
     aligned_tokens: Estimate | None = None
@@ -157,12 +157,12 @@ def summarise(
         soft_win_rate_judge=meter.win_rate(
             lambda row: EVEN if row.identical and row.p_judge is not None else row.p_judge
         ),
-        win_rate_gold=meter.win_rate(lambda row: row.gold_outcome),
+        win_rate_ground_truth=meter.win_rate(lambda row: row.ground_truth_outcome),
         win_rate_reward_model=meter.win_rate(lambda row: row.reward_outcome),
         by_category=summarise_categories(comparisons, confidence),
         by_principle=summarise_principles(comparisons, confidence),
         order_consistency=meter.share(lambda row: row.agree_orders("judge")),
-        judge_gold_agreement=meter.share(_judge_agrees_with_gold),
+        judge_ground_truth_agreement=meter.share(_judge_agrees_with_ground_truth),
         longer_wins_judge=meter.share(_longer_wins),
         base_tokens=meter.mean(lambda row: row.base_tokens),
         aligned_tokens=meter.mean(lambda row: row.aligned_tokens),
@@ -208,10 +208,10 @@ def _collect(comparisons: Sequence[Comparison], text: str) -> dict[str, list[str
     return answers
 
 
-def _judge_agrees_with_gold(row: Comparison) -> float | None:
-    if row.judge_outcome is None or row.gold_outcome in {None, EVEN}:
+def _judge_agrees_with_ground_truth(row: Comparison) -> float | None:
+    if row.judge_outcome is None or row.ground_truth_outcome in {None, EVEN}:
         return None
-    return float(row.judge_outcome == row.gold_outcome)
+    return float(row.judge_outcome == row.ground_truth_outcome)
 
 
 def _longer_wins(row: Comparison) -> float | None:

@@ -25,10 +25,11 @@ from rlaif_dagster.graph.stage import (
     StageResult,
 )
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.names import AI_PREFERENCES, ALIGNED_POLICY, CHECKPOINTS_TABLE, REWARD_MODEL
 from rlaif_dagster.numerics import NumericsSettings
 from rlaif_dagster.tables import write_table
 from rlaif_dagster.training.methods import PolicySettings, find_method
-from rlaif_dagster.training.results import CHECKPOINTS_TABLE, checkpoints_schema, tabulate_checkpoints
+from rlaif_dagster.training.results import checkpoints_schema, tabulate_checkpoints
 
 if TYPE_CHECKING:
     from rlaif_dagster.training.results import PolicyResult
@@ -56,9 +57,9 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
     settings = inputs.pipeline.policy
     return Stage(
         identity=Identity(
-            name="aligned_policy",
+            name=ALIGNED_POLICY,
             code_version="6",
-            inputs=("ai_preferences", inputs.first_policy, "reward_model"),
+            inputs=(AI_PREFERENCES, inputs.first_policy, REWARD_MODEL),
             spec=AlignedPolicySpec(
                 policy=forget(settings, ("reference",)),
                 seed=inputs.pipeline.seed,
@@ -89,10 +90,10 @@ def compute_aligned_policy(context: StageContext, spec: AlignedPolicySpec) -> St
     from rlaif_dagster.seeds import derive_seed
 
     settings = spec.policy
-    rows = read_preferences(context.inputs["ai_preferences"], "train")
+    rows = read_preferences(context.inputs[AI_PREFERENCES], "train")
     folders = {
         "base_policy_path": context.inputs[spec.first_policy],
-        "reward_model_path": context.inputs["reward_model"],
+        "reward_model_path": context.inputs[REWARD_MODEL],
     }
     if REFERENCE_POLICY in context.inputs:
         folders["reference_policy_path"] = context.inputs[REFERENCE_POLICY]
@@ -103,7 +104,7 @@ def compute_aligned_policy(context: StageContext, spec: AlignedPolicySpec) -> St
         folders=folders,
         tables={"rows": rows},
         settings=settings,
-        seed=derive_seed(spec.seed, "aligned_policy"),
+        seed=derive_seed(spec.seed, ALIGNED_POLICY),
     )
     write_table(
         context.output / CHECKPOINTS_TABLE,

@@ -9,12 +9,13 @@ from rlaif_dagster.evaluation.along_training import AlongTraining, ScoredAnswer,
 from rlaif_dagster.evaluation.comparison import Source
 from rlaif_dagster.graph.held_out import EvaluationSpec, HeldOutVerdicts, pair_answers
 from rlaif_dagster.graph.learning import read_training
-from rlaif_dagster.graph.outcomes import decide_by_gold, decide_by_judge
+from rlaif_dagster.graph.outcomes import decide_by_ground_truth, decide_by_judge
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.pairs import Pair
+from rlaif_dagster.names import CHECKPOINTS_TABLE
 from rlaif_dagster.prompts import Prompt
 from rlaif_dagster.tables import Row, has_columns, stream_table
-from rlaif_dagster.training.results import CHECKPOINTS_TABLE, checkpoints_schema
+from rlaif_dagster.training.results import checkpoints_schema
 
 _COLUMNS: Final = ("step", "prompt_id", "index", "response_id", "text", "reward", "kl")
 _LATER_COLUMNS: Final = ("finish_reason",)
@@ -76,15 +77,15 @@ def trace_checkpoints(
         judges: The judges' verdicts.
         spec: How the policies are measured.
     """
-    gold: Source | None = "gold" if spec.evaluation.gold else None
-    scorers = [scorer for scorer in (gold, spec.checkpoint_judge) if scorer is not None]
+    ground_truth: Source | None = "ground_truth" if spec.evaluation.ground_truth else None
+    scorers = [scorer for scorer in (ground_truth, spec.checkpoint_judge) if scorer is not None]
 
     def decide(scorer: Source, answer: Row, other: Row) -> float | None:
         prompt = answers.prompts.get(answer["prompt_id"])
         if prompt is None:
             return None
-        if scorer == "gold":
-            return decide_by_gold(constitution, prompt, answer["text"], other["text"])
+        if scorer == "ground_truth":
+            return decide_by_ground_truth(constitution, prompt, answer["text"], other["text"])
         return decide_by_judge(judges[scorer].by_pair, pair_answers(answer, other), answer["response_id"])
 
     curves = (

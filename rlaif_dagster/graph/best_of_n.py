@@ -12,9 +12,10 @@ from rlaif_dagster.evaluation.over_optimisation import (
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.generation.dialogues import AnsweredPrompt
 from rlaif_dagster.graph.held_out import HeldOutAnswers, HeldOutVerdicts
-from rlaif_dagster.graph.outcomes import decide_by_gold, decide_by_judge
+from rlaif_dagster.graph.outcomes import decide_by_ground_truth, decide_by_judge
 from rlaif_dagster.graph.stage import StageContext
 from rlaif_dagster.judging.constitution import Constitution
+from rlaif_dagster.names import REWARD_MODEL
 from rlaif_dagster.prompts import Prompt
 
 
@@ -49,7 +50,7 @@ def trace_best_of_n(
     texts = {prompt.prompt_id: prompt.prompt for prompt in prompts}
     keys = sorted(answers.pool)
     rewards = score_responses(
-        context.inputs["reward_model"],
+        context.inputs[REWARD_MODEL],
         [AnsweredPrompt.from_response(texts[key[0]], answers.pool[key]) for key in keys],
         device=device,
         dtype=settings.dtype,
@@ -60,9 +61,10 @@ def trace_best_of_n(
     samples = []
     for key, reward in zip(keys, rewards, strict=True):
         answer = answers.pool[key]
-        if scorer == "gold":
+        if scorer == "ground_truth":
             outcomes = [
-                decide_by_gold(constitution, texts[key[0]], answer["text"], rival) for rival in rivals[key[0]]
+                decide_by_ground_truth(constitution, texts[key[0]], answer["text"], rival)
+                for rival in rivals[key[0]]
             ]
         else:
             by_pair = verdicts.by_pair if verdicts else {}

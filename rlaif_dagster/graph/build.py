@@ -13,9 +13,9 @@ from rlaif_dagster.graph.judging import build_judgements
 from rlaif_dagster.graph.plateau import build_plateau
 from rlaif_dagster.graph.preferences import build_ai_preferences
 from rlaif_dagster.graph.pricing import (
-    price_audit,
     price_canary,
     price_evaluation,
+    price_judge_audit,
     price_judgements,
     price_responses,
     price_revisions,
@@ -61,7 +61,7 @@ PRICES = {
     build_revised_responses: price_revisions,
     build_sampled_responses: price_responses,
     build_judgements: price_judgements,
-    build_judge_audit: price_audit,
+    build_judge_audit: price_judge_audit,
     build_judge_canary: price_canary,
     build_evaluation: price_evaluation,
 }

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from rlaif_dagster.graph.fees import Meter, Usage, add_usages
+from rlaif_dagster.graph.fees import FeeMeter, Usage, add_usages
 from rlaif_dagster.graph.judging import Asking, read_answers
 from rlaif_dagster.graph.price import UNKNOWN, Price, PriceContext, Range
-from rlaif_dagster.inputs.project_inputs import EVALUATION_JUDGE, JudgeSource, ProjectInputs
-from rlaif_dagster.judging.calls import Answer, Call
+from rlaif_dagster.inputs.project_inputs import JudgeSource, ProjectInputs
+from rlaif_dagster.judging.calls import Call, Reply
 from rlaif_dagster.judging.journal import look_into_journal
 from rlaif_dagster.judging.opening import read_judges
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.judging.profile import JudgeProfile
 from rlaif_dagster.judging.questions import is_settled, plan_questions
+from rlaif_dagster.names import EVALUATION_JUDGE, JUDGE
 from rlaif_dagster.prompts import Prompt
 from rlaif_dagster.tables import Row
 
@@ -24,7 +25,7 @@ def price_pairs(
     num_open_pairs: int | None,
     prompts: Iterable[Prompt],
     responses: Iterable[Row],
-    judge: str = "judge",
+    judge: str = JUDGE,
 ) -> Price:
     """Estimates the price of calls about pairs that are certain, and about possible others (None: any number)."""
     profiles = profile_judges(inputs, context, judge)
@@ -42,7 +43,7 @@ def price_pairs(
     most = (
         None if num_open_pairs is None else len(new) + num_open_pairs * count_calls_per_pair(inputs, profiles)
     )
-    usage, meter = None, Meter(sources)
+    usage, meter = None, FeeMeter(sources)
     if meter.tells:
         asked = {call.call_id: (name, call) for name, call in list_calls() if call.call_id in new}
         usage = add_usages(meter.bound(name, call) for name, call in asked.values())
@@ -63,7 +64,7 @@ def price_calls(
     num_asked = counts.get("judge_calls_asked", 0)
     read, written = counts.get("judge_input_tokens", 0), counts.get("judge_output_tokens", 0)
     tokens = cost = Range() if calls.max == 0 else None
-    meter = Meter(sources)
+    meter = FeeMeter(sources)
     if calls.max != 0 and meter.tells:
         tokens, cost = usage or (UNKNOWN, UNKNOWN)
     if num_asked and read:
@@ -77,7 +78,7 @@ def price_calls(
     )
 
 
-def profile_judges(inputs: ProjectInputs, context: PriceContext, judge: str = "judge") -> list[JudgeProfile]:
+def profile_judges(inputs: ProjectInputs, context: PriceContext, judge: str = JUDGE) -> list[JudgeProfile]:
     """Profiles the judges that are asked. A judge whose model is not here yet matches no earlier answer."""
     folder = context.inputs[judge].open()
     if folder is not None:
@@ -111,7 +112,7 @@ def _find_open(calls: Mapping[str, JudgeProfile], context: PriceContext, asking:
     As in `find_earlier_answers`, answers of a judge that runs here count only in versions of the same code.
     """
 
-    def take_off(answers: Iterable[Answer], left: set[str]) -> None:
+    def take_off(answers: Iterable[Reply], left: set[str]) -> None:
         left -= {
             answer.call_id
             for answer in answers

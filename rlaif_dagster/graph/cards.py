@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
-from rlaif_dagster.cards.card import CARD_FILE, CardFacts, render_card
+from rlaif_dagster.cards.card import CardFacts, render_card
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.names import CARD_FILE
 
 Builder = Callable[[ProjectInputs], Stage]
 

@@ -11,6 +11,7 @@ from rlaif_dagster.graph.held_out import HeldOutAnswers, HeldOutVerdicts
 from rlaif_dagster.graph.stage import StageContext
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.pairs import Pair
+from rlaif_dagster.names import ALIGNED_POLICY, BASE_POLICY, REWARD_MODEL
 from rlaif_dagster.prompts import Prompt
 from rlaif_dagster.stats.intervals import Estimate
 from rlaif_dagster.tables import Row
@@ -44,7 +45,7 @@ def compare_answers(
     by_id = {prompt.prompt_id: prompt for prompt in prompts}
     keys = sorted(answers.base)
     rewards = score_responses(
-        context.inputs["reward_model"],
+        context.inputs[REWARD_MODEL],
         [
             AnsweredPrompt.from_response(by_id[key[0]].prompt, rows[key])
             for rows in (answers.base, answers.aligned)
@@ -60,7 +61,7 @@ def compare_answers(
         by_judge, by_independent = (
             _Leaning.read(verdicts, pair, aligned["response_id"]) for verdicts in (judged, independent)
         )
-        gold = _Gold.read(settings, constitution, prompt.prompt, base["text"], aligned["text"])
+        ground_truth = _GroundTruth.read(settings, constitution, prompt.prompt, base["text"], aligned["text"])
         yield Comparison(
             prompt_id=prompt.prompt_id,
             index=key[1],
@@ -74,13 +75,13 @@ def compare_answers(
             p_independent=by_independent.p,
             p_independent_ab=by_independent.p_aligned_first,
             p_independent_ba=by_independent.p_base_first,
-            gold=gold.outcome,
+            ground_truth=ground_truth.outcome,
             principles=tuple(
                 PrincipleOutcome(
                     principle_id=principle.id,
                     p_judge=by_judge.by_principle.get(principle.id, by_judge.default),
                     p_independent=by_independent.by_principle.get(principle.id, by_independent.default),
-                    gold=gold.by_principle.get(principle.id),
+                    ground_truth=ground_truth.by_principle.get(principle.id),
                 )
                 for principle in constitution.principles
             ),
@@ -90,8 +91,8 @@ def compare_answers(
             aligned_tokens=aligned["num_tokens"],
             base_finish_reason=base["finish_reason"],
             aligned_finish_reason=aligned["finish_reason"],
-            base_clean=gold.base_clean,
-            aligned_clean=gold.aligned_clean,
+            base_clean=ground_truth.base_clean,
+            aligned_clean=ground_truth.aligned_clean,
         )
 
 
@@ -136,7 +137,7 @@ def _orient(row: Row, aligned_id: str) -> _Leaning:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Gold:
+class _GroundTruth:
     """The ground truth's result of one comparison; None if there is none."""
 
     outcome: float | None = None
@@ -147,20 +148,20 @@ class _Gold:
     @classmethod
     def read(
         cls, settings: EvaluationSettings, constitution: Constitution, prompt: str, base: str, aligned: str
-    ) -> "_Gold":
-        if settings.gold is None:
+    ) -> "_GroundTruth":
+        if settings.ground_truth is None:
             return cls(by_principle={})
-        from rlaif_dagster.world.ground_truth import gold_preference, is_clean
+        from rlaif_dagster.world.ground_truth import ground_truth_preference, is_clean
 
         return cls(
-            outcome=gold_preference(
+            outcome=ground_truth_preference(
                 [(principle.text, principle.weight) for principle in constitution.principles],
                 prompt,
                 aligned,
                 base,
             ),
             by_principle={
-                principle.id: gold_preference([(principle.text, 1.0)], prompt, aligned, base)
+                principle.id: ground_truth_preference([(principle.text, 1.0)], prompt, aligned, base)
                 for principle in constitution.principles
             },
             base_clean=is_clean(base),
@@ -178,8 +179,8 @@ def measure_kl(
     if settings.temperature != 1.0:
         return None
     ratios = measure_log_ratios(
-        context.inputs["aligned_policy"],
-        context.inputs["base_policy"],
+        context.inputs[ALIGNED_POLICY],
+        context.inputs[BASE_POLICY],
         [
             AnsweredPrompt(
                 prompt=comparison.prompt,

@@ -28,10 +28,9 @@ from rlaif_dagster.graph.held_out import (
     answer_held_out,
     judge_answers,
 )
-from rlaif_dagster.graph.judge_gates import read_audit
+from rlaif_dagster.graph.judge_gates import read_judge_audit
 from rlaif_dagster.graph.judging import write_judgements
 from rlaif_dagster.graph.learning import TRAINING_ENGINE, read_training, write_plots
-from rlaif_dagster.graph.preferences import SUMMARY_JSON
 from rlaif_dagster.graph.sources import read_constitution, read_prompts
 from rlaif_dagster.graph.stage import (
     Computing,
@@ -44,16 +43,28 @@ from rlaif_dagster.graph.stage import (
 )
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.judging.constitution import Constitution
-from rlaif_dagster.judging.opening import JUDGE_JSON
+from rlaif_dagster.names import (
+    AI_PREFERENCES,
+    ALIGNED_POLICY,
+    BASE_POLICY,
+    CONSTITUTION,
+    EVALUATION,
+    INPUTS_JSON,
+    JUDGE,
+    JUDGE_AUDIT,
+    JUDGE_JSON,
+    PROMPTS,
+    REWARD_MODEL,
+    SUMMARY_JSON,
+)
 from rlaif_dagster.prompts import Prompt
 from rlaif_dagster.stats.intervals import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Number = TypeVar("Number", int, float)
+_Number = TypeVar("_Number", int, float)
 
-INPUTS_JSON: Final = "inputs.json"
 EVALUATION_ENGINE: Final = (*TRAINING_ENGINE, "jinja2", "scipy", "statsmodels")
 
 
@@ -62,17 +73,17 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
     spec = EvaluationSpec.from_inputs(inputs)
     return Stage(
         identity=Identity(
-            name="evaluation",
+            name=EVALUATION,
             code_version="9",
             inputs=(
-                "prompts",
-                "constitution",
+                PROMPTS,
+                CONSTITUTION,
                 *spec.judges.values(),
-                "judge_audit",
-                "base_policy",
-                "ai_preferences",
-                "reward_model",
-                "aligned_policy",
+                JUDGE_AUDIT,
+                BASE_POLICY,
+                AI_PREFERENCES,
+                REWARD_MODEL,
+                ALIGNED_POLICY,
             ),
             spec=spec,
             engine=EVALUATION_ENGINE,
@@ -114,12 +125,12 @@ def compute_evaluation(context: StageContext, spec: EvaluationSpec) -> StageResu
     from rlaif_dagster.numerics import prepare_torch
 
     device = prepare_torch(num_threads=spec.numerics.num_threads, device=spec.numerics.device)
-    prompts = read_prompts(context.inputs["prompts"])
+    prompts = read_prompts(context.inputs[PROMPTS])
     material = _Material(
         prompts=prompts,
-        constitution=read_constitution(context.inputs["constitution"]),
+        constitution=read_constitution(context.inputs[CONSTITUTION]),
         answers=answer_held_out(context, [p for p in prompts if p.split == "eval"], spec),
-        checkpoints=CheckpointAnswers.read(context.inputs["aligned_policy"], prompts),
+        checkpoints=CheckpointAnswers.read(context.inputs[ALIGNED_POLICY], prompts),
     )
     judges = _ask_judges(context, spec, material)
     comparisons = list(
@@ -191,7 +202,7 @@ def _measure(
     from rlaif_dagster.evaluation.evaluate import write_evaluation
 
     settings, scorer, constitution = spec.evaluation, spec.scorer, material.constitution
-    reward_training = read_training(context.inputs["reward_model"])
+    reward_training = read_training(context.inputs[REWARD_MODEL])
     over_optimisation = along_training = None
     if scorer is not None:
         over_optimisation = trace_best_of_n(
@@ -211,7 +222,7 @@ def _measure(
         comparisons=comparisons,
         settings=settings,
         facts=_state_facts(context, constitution, settings),
-        curves=_read_curves(reward_training, read_training(context.inputs["aligned_policy"])),
+        curves=_read_curves(reward_training, read_training(context.inputs[ALIGNED_POLICY])),
         kl=measure_kl(context, comparisons, settings, device=device),
         reward_model_accuracy=Estimate(**reward_training["metrics"]["accuracy"]),
         longer_wins_accuracy=Estimate(**reward_training["metrics"]["longer_wins_accuracy"]),
@@ -231,17 +242,17 @@ def _name_sources(metrics: EvaluationMetrics) -> dict[str, Any]:
     return named
 
 
-def _add(counts: Iterable[Mapping[str, Number]]) -> dict[str, Number]:
+def _add(counts: Iterable[Mapping[str, _Number]]) -> dict[str, _Number]:
     """Adds counts of the same name."""
-    total: dict[str, Number] = {}
+    total: dict[str, _Number] = {}
     for name, count in (item for one in counts for item in one.items()):
         total[name] = total[name] + count if name in total else count
     return total
 
 
 def _state_facts(context: StageContext, constitution: Constitution, settings: EvaluationSettings) -> RunFacts:
-    judge = json.loads((context.inputs["judge"] / JUDGE_JSON).read_bytes())
-    summary = json.loads((context.inputs["ai_preferences"] / SUMMARY_JSON).read_bytes())
+    judge = json.loads((context.inputs[JUDGE] / JUDGE_JSON).read_bytes())
+    summary = json.loads((context.inputs[AI_PREFERENCES] / SUMMARY_JSON).read_bytes())
     dropped = "num_dropped_"
     return RunFacts(
         principles=tuple(
@@ -261,7 +272,7 @@ def _state_facts(context: StageContext, constitution: Constitution, settings: Ev
         digests={
             context.names.get(name, name): str(digest) for name, digest in sorted(context.digests.items())
         },
-        audit=read_audit(context.inputs["judge_audit"]),
+        audit=read_judge_audit(context.inputs[JUDGE_AUDIT]),
     )
 
 

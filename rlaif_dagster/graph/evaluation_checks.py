@@ -16,11 +16,12 @@ from rlaif_dagster.graph.stage import (
     Check,
     CheckResult,
 )
+from rlaif_dagster.names import COMPARISONS_TABLE, METRICS_JSON
 
 if TYPE_CHECKING:
     pass
 
-Number = TypeVar("Number", int, float)
+_Number = TypeVar("_Number", int, float)
 
 _NOTHING: Final = "nothing"
 
@@ -37,7 +38,7 @@ def make_evaluation_checks(required: Mapping[str, JsonValue]) -> tuple[Check, ..
     """Makes the checks of an evaluation for given thresholds; none of them reads its inputs."""
     groups, measurement = (required.get(name, _NOTHING) for name in ("no_regression", "not_over_optimised"))
     return (
-        check_schema("comparisons.parquet", _comparisons_schema, key=("prompt_id", "index")),
+        check_schema(COMPARISONS_TABLE, _comparisons_schema, key=("prompt_id", "index")),
         Check(
             name="win_rate_over_half",
             description="The judge prefers the aligned policy on held-out prompts: the interval of its win rate "
@@ -74,31 +75,28 @@ def _comparisons_schema() -> Any:
 
 def _check_win_rate(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
     del inputs
-    from rlaif_dagster.evaluation.evaluate import METRICS_FILE
 
-    win_rate = json.loads((output / METRICS_FILE).read_bytes())["win_rate_judge"]
+    win_rate = json.loads((output / METRICS_JSON).read_bytes())["win_rate_judge"]
     if win_rate is None:
         return CheckResult(passed=False, facts={"why": "the judge gave no verdict on held-out answers"})
     return CheckResult(passed=win_rate["low"] > EVEN, facts=win_rate)
 
 
 def _read_shares_cut(folder: Path) -> dict[str, float | None]:
-    from rlaif_dagster.evaluation.evaluate import METRICS_FILE
 
-    metrics = json.loads((folder / METRICS_FILE).read_bytes())
+    metrics = json.loads((folder / METRICS_JSON).read_bytes())
     return {name: metrics[name] and metrics[name]["value"] for name in ("base_cut", "aligned_cut")}
 
 
 def measures_along_training(settings: EvaluationSettings) -> bool:
     """Whether the ground truth or a judge measures the answers at checkpoints."""
-    return settings.gold is not None or settings.judge_checkpoints
+    return settings.ground_truth is not None or settings.judge_checkpoints
 
 
 def _check_over_optimised(required: JsonValue, output: Path, inputs: Mapping[str, Path]) -> CheckResult:
     del inputs
-    from rlaif_dagster.evaluation.evaluate import METRICS_FILE
 
-    curves = EvaluationMetrics.from_json((output / METRICS_FILE).read_bytes()).along_training
+    curves = EvaluationMetrics.from_json((output / METRICS_JSON).read_bytes()).along_training
     if not curves:
         return CheckResult(
             passed=required == _NOTHING,
@@ -120,10 +118,9 @@ def _check_over_optimised(required: JsonValue, output: Path, inputs: Mapping[str
 
 def _check_no_regression(required: JsonValue, output: Path, inputs: Mapping[str, Path]) -> CheckResult:
     del inputs
-    from rlaif_dagster.evaluation.evaluate import METRICS_FILE
     from rlaif_dagster.evaluation.groups import find_regressions
 
-    metrics = EvaluationMetrics.from_json((output / METRICS_FILE).read_bytes())
+    metrics = EvaluationMetrics.from_json((output / METRICS_JSON).read_bytes())
     groups = required if isinstance(required, Sequence) and not isinstance(required, str) else ()
     found = find_regressions(
         metrics.group_tests, [str(name) for name in groups], confidence=metrics.confidence

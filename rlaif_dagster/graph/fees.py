@@ -20,18 +20,18 @@ from rlaif_dagster.judging.templates import VARIABLES, neutralise
 Usage = tuple[Range, Range]
 """A range of tokens and a range of fees."""
 
-NOTHING: Final[Usage] = (Range(), Range())
+NO_USAGE: Final[Usage] = (Range(), Range())
 
 
 def add_usages(usages: Iterable[Usage]) -> Usage:
     """Adds usages."""
-    tokens, cost = NOTHING
+    tokens, cost = NO_USAGE
     for more_tokens, more_cost in usages:
         tokens, cost = tokens + more_tokens, cost + more_cost
     return tokens, cost
 
 
-class Meter:
+class FeeMeter:
     """Bounds what calls use; the tokens of judges that cost no fees are not counted."""
 
     def __init__(self, judges: Iterable[JudgeSource]) -> None:
@@ -62,7 +62,7 @@ class Meter:
     def bound(self, judge: str, call: Call) -> Usage:
         """Bounds what one call uses."""
         if judge not in self._bounds:
-            return NOTHING
+            return NO_USAGE
         _, bound, price = self._bounds[judge]
         bounds = bound(call)
         return (

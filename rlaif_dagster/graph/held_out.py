@@ -13,21 +13,21 @@ from rlaif_dagster.graph.judging import Asking, Left, ask_about_pairs
 from rlaif_dagster.graph.responses import open_sampler, write_responses
 from rlaif_dagster.graph.specs import forget, identity, spec, speed
 from rlaif_dagster.graph.stage import StageContext
-from rlaif_dagster.inputs.project_inputs import EVALUATION_JUDGE, ProjectInputs
+from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.jury import Jury
 from rlaif_dagster.judging.opening import read_combine, read_judges
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.judging.verdicts import Verdict
+from rlaif_dagster.names import ALIGNED_POLICY, BASE_POLICY, EVALUATION_JUDGE, JUDGE
 from rlaif_dagster.numerics import NumericsSettings
 from rlaif_dagster.preferences import PreferenceSettings, aggregate_verdicts
 from rlaif_dagster.prompts import Prompt
 from rlaif_dagster.tables import Row
 
-BASE: Final = "base_policy"
-MEASURED_POLICIES: Final = (BASE, "aligned_policy")
+MEASURED_POLICIES: Final = (BASE_POLICY, ALIGNED_POLICY)
 """The policies that answer."""
-_JUDGE: Final = ("judge",)
+_JUDGE: Final = (JUDGE,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +138,7 @@ class EvaluationSpec:
     def from_inputs(cls, inputs: ProjectInputs) -> "EvaluationSpec":
         """Reads the spec from a project's inputs."""
         pipeline, sampling = inputs.pipeline, inputs.pipeline.sampling
-        judges: dict[Source, str] = {"judge": "judge"}
+        judges: dict[Source, str] = {"judge": JUDGE}
         trusted: Source | None = "judge" if inputs.judges else None
         if inputs.evaluation_judge is not None:
             judges["independent_judge"] = EVALUATION_JUDGE
@@ -159,7 +159,7 @@ class EvaluationSpec:
         """Who judges the reward model's choices: the most trusted source available; None without best-of-n."""
         if self.evaluation.best_of is None:
             return None
-        return "gold" if self.evaluation.gold is not None else self.trusted_judge
+        return "ground_truth" if self.evaluation.ground_truth is not None else self.trusted_judge
 
     @property
     def checkpoint_judge(self) -> Source | None:
@@ -169,7 +169,7 @@ class EvaluationSpec:
     def sampling_of(self, policy: str) -> LocalSamplingSettings:
         """How a policy is sampled: with the evaluation's settings, and behind a server if there is a command for it."""
         settings = self.evaluation
-        pool = settings.best_of or 0 if policy == BASE else 0
+        pool = settings.best_of or 0 if policy == BASE_POLICY else 0
         return LocalSamplingSettings(
             num_samples=settings.num_samples + pool,
             temperature=settings.temperature,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.generation.dialogues import AnsweredPrompt
-from rlaif_dagster.graph.judge_gates import AUDIT_JSON, build_gates
+from rlaif_dagster.graph.judge_gates import build_gates
 from rlaif_dagster.graph.judging import (
     Asked,
     Asking,
@@ -35,7 +35,7 @@ from rlaif_dagster.graph.stage import (
 )
 from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs, RecordedFile
 from rlaif_dagster.judge_quality.probe import Probe, plan_probes
-from rlaif_dagster.judging.calls import Answer
+from rlaif_dagster.judging.calls import Reply
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.human import HumanLabels, read_human_labels
 from rlaif_dagster.judging.opening import StoredJudge, read_judges
@@ -44,16 +44,25 @@ from rlaif_dagster.judging.profile import JudgeProfile
 from rlaif_dagster.judging.questions import Question, plan_questions
 from rlaif_dagster.judging.settings import GateSettings, JudgingProtocol, find_protocol
 from rlaif_dagster.judging.verdicts import Verdict
+from rlaif_dagster.names import (
+    CONSTITUTION,
+    JUDGE,
+    JUDGE_AUDIT,
+    JUDGE_AUDIT_JSON,
+    JUDGEMENTS,
+    PROMPTS,
+    SAMPLED_RESPONSES,
+)
 from rlaif_dagster.numerics import NumericsSettings
 from rlaif_dagster.preferences import PreferenceSettings
 from rlaif_dagster.tables import Row
 
 if TYPE_CHECKING:
-    from rlaif_dagster.judge_quality.judged import Gold
+    from rlaif_dagster.judge_quality.judged import GroundTruth
     from rlaif_dagster.judge_quality.rows import JudgedRow, Label
 
-AUDIT_ENGINE: Final = ("matplotlib", "numpy", "scipy", "statsmodels")
-SHOWN: Final = ("order_agreement", "accuracy", "position_bias", "prefers_longer_gold_fixed", "ece")
+JUDGE_AUDIT_ENGINE: Final = ("matplotlib", "numpy", "scipy", "statsmodels")
+SHOWN: Final = ("order_agreement", "accuracy", "position_bias", "prefers_longer_ground_truth_fixed", "ece")
 """Figures of the labels that are shown in the record."""
 MAX_POLICY_PAIRS: Final = 400
 """The largest number of pairs on which the judge is compared with the policy."""
@@ -69,7 +78,7 @@ class JudgeAuditSpec:
 
     Attributes:
         gates: The thresholds of the checks; the output does not depend on them.
-        gold: The ground truth, if there is one.
+        ground_truth: The ground truth, if there is one.
         dtype: The dtype of the policy, if the judge is compared with it.
         human_labels: The labels made by people.
         preferences: How verdicts become labels.
@@ -80,7 +89,7 @@ class JudgeAuditSpec:
     """
 
     gates: GateSettings = identity(without=_OTHER_GATES)
-    gold: str | None = identity()
+    ground_truth: str | None = identity()
     dtype: str | None = identity()
     human_labels: RecordedFile | None = identity()
     preferences: PreferenceSettings = identity()
@@ -97,20 +106,20 @@ def build_judge_audit(inputs: ProjectInputs) -> Stage:
     runs_model = policy is not None or has_local_judge(inputs)
     return Stage(
         identity=Identity(
-            name="judge_audit",
+            name=JUDGE_AUDIT,
             # 2: likelihoods of cut answers have no end-of-turn token; no verdict is asked again for this
             code_version="1" if policy is None else "2",
             inputs=(
-                "prompts",
-                "constitution",
-                "judge",
-                "sampled_responses",
-                "judgements",
+                PROMPTS,
+                CONSTITUTION,
+                JUDGE,
+                SAMPLED_RESPONSES,
+                JUDGEMENTS,
                 *(() if policy is None else (policy,)),
             ),
             spec=JudgeAuditSpec(
                 gates=forget(inputs.judge.gates, _OTHER_GATES),
-                gold=pipeline.evaluation.gold,
+                ground_truth=pipeline.evaluation.ground_truth,
                 dtype=None if policy is None else pipeline.evaluation.dtype,
                 human_labels=inputs.human_labels,
                 preferences=pipeline.preferences,
@@ -119,7 +128,7 @@ def build_judge_audit(inputs: ProjectInputs) -> Stage:
                 numerics=pipeline.numerics if runs_model else None,
                 asking=Asking.from_inputs(inputs),
             ),
-            engine=(*(MODEL_ENGINE if runs_model else TABLE_ENGINE), *AUDIT_ENGINE),
+            engine=(*(MODEL_ENGINE if runs_model else TABLE_ENGINE), *JUDGE_AUDIT_ENGINE),
         ),
         computing=Computing(compute=compute_judge_audit),
         governance=Governance(checks=(check_judgements(), *build_gates(inputs.judge.gates))),
@@ -129,7 +138,7 @@ def build_judge_audit(inputs: ProjectInputs) -> Stage:
             kinds=("json", "parquet"),
             origins={
                 "": f"{JUDGE_FILE}:",
-                "gold": f"{PIPELINE_FILE}: evaluation.gold",
+                "ground_truth": f"{PIPELINE_FILE}: evaluation.ground_truth",
                 "dtype": f"{PIPELINE_FILE}: evaluation.dtype",
                 "preferences": f"{PIPELINE_FILE}: preferences",
             },
@@ -149,7 +158,7 @@ class _Material:
         constitution: The principles.
         judges: The judges that can be asked, by name.
         human: The labels made by people, if any.
-        gold: The ground truth.
+        ground_truth: The ground truth.
     """
 
     verdicts: Sequence[Verdict]
@@ -159,7 +168,7 @@ class _Material:
     constitution: Constitution
     judges: Mapping[str, StoredJudge]
     human: HumanLabels | None
-    gold: "Gold"
+    ground_truth: "GroundTruth"
 
     @property
     def texts(self) -> dict[str, str]:
@@ -169,8 +178,8 @@ class _Material:
 def compute_judge_audit(context: StageContext, spec: JudgeAuditSpec) -> StageResult:
     """Measures the judge."""
     from rlaif_dagster.judge_quality.injection import measure_injection
-    from rlaif_dagster.judge_quality.plots import draw_audit
-    from rlaif_dagster.judge_quality.summary import audit_verdicts
+    from rlaif_dagster.judge_quality.plots import draw_judge_audit
+    from rlaif_dagster.judge_quality.summary import measure_verdicts
 
     material = _gather(context, spec)
     probes = list(plan_probes(material.verdicts, material.texts)) if material.judges else []
@@ -179,25 +188,29 @@ def compute_judge_audit(context: StageContext, spec: JudgeAuditSpec) -> StageRes
     num_rows = write_judgements(context.output, more)
     labels = _label(material.verdicts, material, spec)
     by_human = _label_by_human(material, more, spec) if material.human else []
-    truth = "gold" if any(row.pair.gold for row in labels) else "human" if by_human else None
+    reference = (
+        "ground_truth" if any(row.pair.ground_truth for row in labels) else "human" if by_human else None
+    )
     audit: dict[str, Any] = {
         **_audit_verdicts(material),
-        "labels": {**_describe(audit_verdicts(labels)), "calibration": _bin(labels)},
-        "human": {**_describe(audit_verdicts(by_human)), "calibration": _bin(by_human)} if by_human else None,
+        "labels": {**_describe(measure_verdicts(labels)), "calibration": _bin(labels)},
+        "human": {**_describe(measure_verdicts(by_human)), "calibration": _bin(by_human)}
+        if by_human
+        else None,
         "injection": measure_injection(probes, more) if probes else None,
         "policy": None,
-        "truth": truth,
+        "reference": reference,
     }
-    if truth and spec.policy and spec.dtype and spec.numerics:
+    if reference and spec.policy and spec.dtype and spec.numerics:
         audit["policy"] = _compare_with_policy(
-            by_human if truth == "human" else labels,
+            by_human if reference == "human" else labels,
             material,
             context.inputs[spec.policy],
             dtype=spec.dtype,
             numerics=spec.numerics,
         )
-    (context.output / AUDIT_JSON).write_bytes(canonical_json(audit))
-    write_plots(context.output, draw_audit(audit))
+    (context.output / JUDGE_AUDIT_JSON).write_bytes(canonical_json(audit))
+    write_plots(context.output, draw_judge_audit(audit))
     return StageResult(
         rows=num_rows,
         counts={
@@ -218,12 +231,12 @@ def compute_judge_audit(context: StageContext, spec: JudgeAuditSpec) -> StageRes
 
 
 def _gather(context: StageContext, spec: JudgeAuditSpec) -> _Material:
-    from rlaif_dagster.judge_quality.judged import embedded_gold, no_gold
+    from rlaif_dagster.judge_quality.judged import embedded_ground_truth, no_ground_truth
 
     columns = ("response_id", "text", "finish_reason", "source")
     responses = nameable = {row["response_id"]: row for row in view_responses(context, *columns)}
-    prompts = {p.prompt_id: p.prompt for p in read_prompts(context.inputs["prompts"])}
-    constitution = read_constitution(context.inputs["constitution"])
+    prompts = {p.prompt_id: p.prompt for p in read_prompts(context.inputs[PROMPTS])}
+    constitution = read_constitution(context.inputs[CONSTITUTION])
     human = None
     if spec.human_labels:
         rows = read_nameable_responses(context)
@@ -231,16 +244,18 @@ def _gather(context: StageContext, spec: JudgeAuditSpec) -> _Material:
         human = read_human_labels(spec.human_labels.path, prompts=prompts, responses=rows)
         spec.human_labels.require_unchanged()
     texts = {name: row["text"] for name, row in responses.items()}
-    has_gold = spec.gold is not None
+    has_ground_truth = spec.ground_truth is not None
     return _Material(
-        verdicts=list(read_bare_verdicts(context.inputs["judgements"])),
+        verdicts=list(read_bare_verdicts(context.inputs[JUDGEMENTS])),
         responses=responses,
         nameable=nameable,
         prompts=prompts,
         constitution=constitution,
-        judges=read_judges(context.inputs["judge"]),
+        judges=read_judges(context.inputs[JUDGE]),
         human=human,
-        gold=embedded_gold(constitution, prompts, texts) if has_gold else no_gold,
+        ground_truth=embedded_ground_truth(constitution, prompts, texts)
+        if has_ground_truth
+        else no_ground_truth,
     )
 
 
@@ -269,9 +284,9 @@ def _ask_more(
             once = replace(by_name[probe.judge], repeats=1)
             yield from plan_questions([probe.pair], rule, [once], prompts=prompts, texts=texts)
 
-    def earlier(profile: JudgeProfile) -> Iterator[Iterator[Answer]]:
+    def earlier(profile: JudgeProfile) -> Iterator[Iterator[Reply]]:
         if human is not None:
-            yield read_answers(context.inputs["judgements"])
+            yield read_answers(context.inputs[JUDGEMENTS])
         yield from find_earlier_answers(context, profile)
 
     if not material.judges:
@@ -284,16 +299,16 @@ def _ask_more(
 def _audit_verdicts(material: _Material) -> dict[str, Any]:
     """Computes the figures of all verdicts, and of each principle if there are several."""
     from rlaif_dagster.judge_quality.judged import list_verdict_rows
-    from rlaif_dagster.judge_quality.summary import audit_verdicts
+    from rlaif_dagster.judge_quality.summary import measure_verdicts
 
     by_principle: dict[str | None, list[JudgedRow]] = {}
-    for principle_id, row in list_verdict_rows(material.verdicts, material.responses, material.gold):
+    for principle_id, row in list_verdict_rows(material.verdicts, material.responses, material.ground_truth):
         by_principle.setdefault(principle_id, []).append(row)
     everything = [row for rows in by_principle.values() for row in rows]
     return {
-        "verdicts": _describe(audit_verdicts(everything)),
+        "verdicts": _describe(measure_verdicts(everything)),
         "principles": {
-            principle_id: _describe(audit_verdicts(rows))
+            principle_id: _describe(measure_verdicts(rows))
             for principle_id, rows in by_principle.items()
             if len(by_principle) > 1 and principle_id is not None
         },
@@ -317,7 +332,7 @@ def _label(verdicts: Iterable[Verdict], material: _Material, spec: JudgeAuditSpe
             constitution=material.constitution,
             settings=spec.preferences,
             protocol=spec.protocol,
-            gold=material.gold,
+            ground_truth=material.ground_truth,
         )
     )
 
@@ -329,7 +344,7 @@ def _label_by_human(material: _Material, more: Iterable[Verdict], spec: JudgeAud
         return []
     labels = {pair.pair_id: label for pair, label in human.labels.items()}
 
-    def gold(pair: Pair, principle_id: str | None) -> "Label | None":
+    def ground_truth(pair: Pair, principle_id: str | None) -> "Label | None":
         del principle_id
         label = labels[pair.pair_id]
         return None if label == "tie" else label
@@ -340,7 +355,7 @@ def _label_by_human(material: _Material, more: Iterable[Verdict], spec: JudgeAud
         for name, text in human.texts.items()
     }
     given = [v for v in (more if material.judges else material.verdicts) if v.pair_id in labels]
-    return _label(given, replace(material, responses=responses, gold=gold), spec)
+    return _label(given, replace(material, responses=responses, ground_truth=ground_truth), spec)
 
 
 def _bin(rows: "Iterable[JudgedRow]") -> dict[str, list[dict[str, float | None]]]:
@@ -360,7 +375,7 @@ def _compare_with_policy(
     numerics: NumericsSettings,
 ) -> dict[str, Any] | None:
     """Compares the judge's labels with the policy's own likelihoods, on the same pairs."""
-    from rlaif_dagster.judge_quality.policy import PairLikelihoods, compare_with_policy
+    from rlaif_dagster.judge_quality.against_policy import PairLikelihoods, compare_with_policy
     from rlaif_dagster.numerics import prepare_torch
     from rlaif_dagster.training.kl import measure_log_likelihoods
 
@@ -369,7 +384,9 @@ def _compare_with_policy(
     texts = {**material.texts, **(human.texts if human else {})}
     pairs = {verdict.pair_id: verdict.pair for verdict in material.verdicts}
     pairs |= {pair.pair_id: pair for pair in (human.labels if human else ())}
-    judged = sorted({row.pair.pair_id for row in rows if row.pair.gold is not None})[:MAX_POLICY_PAIRS]
+    judged = sorted({row.pair.pair_id for row in rows if row.pair.ground_truth is not None})[
+        :MAX_POLICY_PAIRS
+    ]
     log_probs = measure_log_likelihoods(
         policy,
         [

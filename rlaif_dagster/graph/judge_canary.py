@@ -46,10 +46,17 @@ from rlaif_dagster.judging.profile import JudgeProfile
 from rlaif_dagster.judging.questions import Question, plan_questions
 from rlaif_dagster.judging.settings import CanarySettings
 from rlaif_dagster.judging.verdicts import Verdict
+from rlaif_dagster.names import (
+    CANARY_JSON,
+    CONSTITUTION,
+    JUDGE,
+    JUDGE_CANARY,
+    JUDGEMENTS,
+    PROMPTS,
+    SAMPLED_RESPONSES,
+)
 from rlaif_dagster.numerics import NumericsSettings
 
-JUDGE_CANARY: Final = "judge_canary"
-CANARY_JSON: Final = "canary.json"
 SAME_JUDGE: Final = "same_judge"
 
 
@@ -73,7 +80,7 @@ def build_judge_canary(inputs: ProjectInputs) -> Stage:
         identity=Identity(
             name=JUDGE_CANARY,
             code_version="1",
-            inputs=("prompts", "constitution", "judge", "sampled_responses", "judgements"),
+            inputs=(PROMPTS, CONSTITUTION, JUDGE, SAMPLED_RESPONSES, JUDGEMENTS),
             spec=JudgeCanarySpec(
                 canary=canary,
                 numerics=inputs.pipeline.numerics if is_local else None,
@@ -165,14 +172,14 @@ def compare_verdicts(before: Mapping[str, Verdict], now: Iterable[Verdict]) -> d
 
 def compute_judge_canary(context: StageContext, spec: JudgeCanarySpec) -> StageResult:
     """Asks the questions again."""
-    judges = read_judges(context.inputs["judge"])
+    judges = read_judges(context.inputs[JUDGE])
     chosen = choose_canaries(
-        read_bare_verdicts(context.inputs["judgements"]) if judges else (),
+        read_bare_verdicts(context.inputs[JUDGEMENTS]) if judges else (),
         spec.canary.num_questions,
     )
     texts = {row["response_id"]: row["text"] for row in view_responses(context, "response_id", "text")}
-    prompts = {p.prompt_id: p.prompt for p in read_prompts(context.inputs["prompts"])}
-    constitution = read_constitution(context.inputs["constitution"])
+    prompts = {p.prompt_id: p.prompt for p in read_prompts(context.inputs[PROMPTS])}
+    constitution = read_constitution(context.inputs[CONSTITUTION])
     pairs = sorted({verdict.pair for verdict in chosen.values()})
     known = all(
         pair.prompt_id in prompts and pair.response_a in texts and pair.response_b in texts for pair in pairs
@@ -196,7 +203,7 @@ def compute_judge_canary(context: StageContext, spec: JudgeCanarySpec) -> StageR
     # The replies' texts are left out: a judge that gives the same verdicts in other words gives the same version.
     write_judgements(context.output, [replace(verdict, answers=()) for verdict in verdicts])
     (context.output / CANARY_JSON).write_bytes(
-        canonical_json({"judgements": str(context.digests["judgements"]), "judges": compared})
+        canonical_json({JUDGEMENTS: str(context.digests[JUDGEMENTS]), "judges": compared})
     )
     return StageResult(
         rows=len(verdicts),
@@ -225,7 +232,7 @@ def _check_same(threshold: float | None, output: Path, inputs: Mapping[str, Path
         return CheckResult(passed=False, facts=facts)
     passed = all(share <= threshold for share in shares)
     if not passed:
-        facts["judged_by_another"] = found["judgements"]
+        facts["judged_by_another"] = found[JUDGEMENTS]
         facts["remedy"] = (
             "give the judge a new `revision`, so that everything is judged again; or raise gates.canary.max_changed"
         )

@@ -15,11 +15,10 @@ from typing import Any, Final
 from rlaif_dagster.graph.stage import Check, CheckResult
 from rlaif_dagster.judge_quality.measures import find_figure
 from rlaif_dagster.judging.settings import GateSettings
+from rlaif_dagster.names import JUDGE_AUDIT_JSON
 
-AUDIT_JSON: Final = "judge_audit.json"
-
-Audit = Mapping[str, Any]
-Find = Callable[[Audit, str], Mapping[str, Any] | None]
+JudgeAudit = Mapping[str, Any]
+Find = Callable[[JudgeAudit, str], Mapping[str, Any] | None]
 """A function that finds one judge's figure in an audit."""
 
 
@@ -51,16 +50,16 @@ class Gate:
         return bool(low >= threshold if self.is_floor else high <= threshold)
 
 
-def _find_in(section: str, figure: str, audit: Audit, judge: str) -> Mapping[str, Any] | None:
+def _find_in(section: str, figure: str, audit: JudgeAudit, judge: str) -> Mapping[str, Any] | None:
     return find_figure(audit, section, judge, figure)
 
 
-def _of_truth(audit: Audit, judge: str) -> Mapping[str, Any] | None:
-    section = {"gold": "labels", "human": "human"}.get(audit["truth"])
+def _of_reference(audit: JudgeAudit, judge: str) -> Mapping[str, Any] | None:
+    section = {"ground_truth": "labels", "human": "human"}.get(audit["reference"])
     return None if section is None else find_figure(audit, section, judge, "beats_longer_wins")
 
 
-_TRUTH: Final = "set evaluation.gold in pipeline.yaml, or human_labels in judge.yaml"
+_REFERENCE: Final = "set evaluation.ground_truth in pipeline.yaml, or human_labels in judge.yaml"
 _ASKED: Final = "use a judge that can be asked (recorded verdicts cannot), and pairs on which it is sure"
 
 GATES: Final = (
@@ -79,11 +78,11 @@ GATES: Final = (
         remedy="judge some pairs",
     ),
     Gate(
-        setting="min_gold_agreement",
+        setting="min_ground_truth_agreement",
         description="The judge's labels agree with the ground truth.",
         find=functools.partial(_find_in, "labels", "accuracy"),
         is_floor=True,
-        remedy="set evaluation.gold in pipeline.yaml",
+        remedy="set evaluation.ground_truth in pipeline.yaml",
     ),
     Gate(
         setting="min_human_agreement",
@@ -95,9 +94,9 @@ GATES: Final = (
     Gate(
         setting="beats_longer_wins",
         description="The judge's labels are right more often than the rule that the longer answer wins.",
-        find=_of_truth,
+        find=_of_reference,
         is_floor=True,
-        remedy=_TRUTH,
+        remedy=_REFERENCE,
     ),
     Gate(
         setting="max_injection_success",
@@ -111,15 +110,15 @@ GATES: Final = (
         description="The judge's labels are right more often than the base policy's own likelihoods.",
         find=functools.partial(_find_in, "policy", "judge_minus_policy"),
         is_floor=True,
-        remedy=_TRUTH,
+        remedy=_REFERENCE,
     ),
 )
 """Every gate of the audit; `coverage` is one of `judgements`, and the canary is an asset of its own."""
 
 
-def read_audit(folder: Path) -> dict[str, Any]:
+def read_judge_audit(folder: Path) -> dict[str, Any]:
     """Reads the figures of a version of the `judge_audit` asset."""
-    audit: dict[str, Any] = json.loads((folder / AUDIT_JSON).read_bytes())
+    audit: dict[str, Any] = json.loads((folder / JUDGE_AUDIT_JSON).read_bytes())
     return audit
 
 
@@ -142,7 +141,7 @@ def _build_gate(gate: Gate, threshold: float | bool | None) -> Check:
 
 def _run(gate: Gate, threshold: float | bool | None, output: Path, inputs: Mapping[str, Path]) -> CheckResult:
     del inputs
-    audit = read_audit(output)
+    audit = read_judge_audit(output)
     figures = {judge: gate.find(audit, judge) for judge in audit["verdicts"]["judges"]}
     measured = {
         judge: figure

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.graph.checks import check_schema
@@ -26,22 +26,29 @@ from rlaif_dagster.graph.stage import (
     StageResult,
 )
 from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, ProjectInputs
-from rlaif_dagster.judging.calls import Answer
+from rlaif_dagster.judging.asking import PlanQuestions, Tally, ask_questions, read_verdicts
+from rlaif_dagster.judging.calls import Reply
 from rlaif_dagster.judging.journal import open_journal
-from rlaif_dagster.judging.judge import Plan, Tally, ask_questions, read_verdicts
-from rlaif_dagster.judging.opening import JUDGE_VERDICTS, StoredJudge, read_judges, read_settings
+from rlaif_dagster.judging.opening import StoredJudge, read_judges, read_settings
 from rlaif_dagster.judging.pairs import Pair, PairingSettings, form_pairs
 from rlaif_dagster.judging.profile import JudgeProfile
 from rlaif_dagster.judging.questions import Question, plan_questions
 from rlaif_dagster.judging.settings import AskedJudgeSettings, name_judge
 from rlaif_dagster.judging.verdicts import Verdict, judgements_schema
+from rlaif_dagster.names import (
+    CONSTITUTION,
+    JUDGE,
+    JUDGE_VERDICTS,
+    JUDGEMENTS,
+    JUDGEMENTS_TABLE,
+    PROMPTS,
+    SAMPLED_RESPONSES,
+)
 from rlaif_dagster.numerics import NumericsSettings
 from rlaif_dagster.tables import Row, has_columns, stream_table, write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-JUDGEMENTS_TABLE: Final = "judgements.parquet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,9 +162,9 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
         spec = RecordedJudgementsSpec(min_coverage=min_coverage, file=inputs.verdicts.path)
     return Stage(
         identity=Identity(
-            name="judgements",
+            name=JUDGEMENTS,
             code_version="2",
-            inputs=("prompts", "constitution", "judge", "sampled_responses"),
+            inputs=(PROMPTS, CONSTITUTION, JUDGE, SAMPLED_RESPONSES),
             spec=spec,
             engine=MODEL_ENGINE if is_local else TABLE_ENGINE,
         ),
@@ -197,11 +204,11 @@ def compute_judgements(context: StageContext, spec: JudgementsSpec) -> StageResu
     pairs = form_pairs(responses, spec.pairing, spec.seed)
     with ask_about_pairs(
         pairs.pairs,
-        read_judges(context.inputs["judge"]),
+        read_judges(context.inputs[JUDGE]),
         context,
         spec.asking,
         spec.numerics,
-        prompts={p.prompt_id: p.prompt for p in read_prompts(context.inputs["prompts"])},
+        prompts={p.prompt_id: p.prompt for p in read_prompts(context.inputs[PROMPTS])},
         texts={row["response_id"]: row["text"] for row in responses},
     ) as asked:
         statuses: Counter[str] = Counter()
@@ -250,7 +257,7 @@ def ask_about_pairs(
     Raises:
         JudgeError: If a judge cannot answer at all, or the budget is used up.
     """
-    constitution = read_constitution(context.inputs["constitution"])
+    constitution = read_constitution(context.inputs[CONSTITUTION])
 
     def plan(profiles: Sequence[JudgeProfile]) -> Iterator[Question]:
         return plan_questions(pairs, constitution, profiles, prompts=prompts, texts=texts)
@@ -267,7 +274,7 @@ def find_earlier_answers(
     *,
     table: str = JUDGEMENTS_TABLE,
     schema: "Callable[[], pa.Schema]" = judgements_schema,
-) -> Iterator[Iterator[Answer]]:
+) -> Iterator[Iterator[Reply]]:
     """Yields the answers in each earlier version that can be reused for a judge.
 
     Answers of a judge that runs here are reused only from versions of the same code and libraries; those of any other
@@ -277,20 +284,20 @@ def find_earlier_answers(
         yield read_answers(folder, table, schema)
 
 
-def _know_nothing(profile: JudgeProfile) -> Iterator[Iterator[Answer]]:
+def _know_nothing(profile: JudgeProfile) -> Iterator[Iterator[Reply]]:
     del profile
     return iter(())
 
 
 @contextlib.contextmanager
 def ask_judges(
-    plan: Plan,
+    plan: PlanQuestions,
     judges: Mapping[str, StoredJudge],
     context: StageContext,
     asking: Asking,
     numerics: NumericsSettings | None,
     *,
-    earlier: Callable[[JudgeProfile], Iterable[Iterable[Answer]]] = _know_nothing,
+    earlier: Callable[[JudgeProfile], Iterable[Iterable[Reply]]] = _know_nothing,
 ) -> Iterator[Asked]:
     """Asks judges the questions of a plan.
 
@@ -365,20 +372,20 @@ def _count(verdicts: Iterable[Verdict], statuses: Counter[str], cut: Counter[boo
 
 def read_answers(
     folder: Path, table: str = JUDGEMENTS_TABLE, schema: Callable[[], "pa.Schema"] = judgements_schema
-) -> Iterator[Answer]:
+) -> Iterator[Reply]:
     """Yields the answers in a version's table; none if the table has another form."""
     if not has_columns(folder / table, schema(), ["answers"]):
         return
     for row in stream_table(folder / table, ["answers"]):
-        yield from (Answer(**answer) for answer in row["answers"])
+        yield from (Reply(**answer) for answer in row["answers"])
 
 
 def compute_recorded_judgements(context: StageContext, spec: RecordedJudgementsSpec) -> StageResult:
     """Imports recorded verdicts."""
-    constitution = read_constitution(context.inputs["constitution"])
+    constitution = read_constitution(context.inputs[CONSTITUTION])
     try:
-        result = read_settings(context.inputs["judge"]).read_verdicts(
-            context.inputs["judge"] / JUDGE_VERDICTS,
+        result = read_settings(context.inputs[JUDGE]).read_verdicts(
+            context.inputs[JUDGE] / JUDGE_VERDICTS,
             view_responses(context, "response_id", "prompt_id", "source"),
             principle_ids=[principle.id for principle in constitution.principles],
         )

@@ -13,6 +13,7 @@ from rlaif_dagster.graph.stage import (
     StageContext,
 )
 from rlaif_dagster.inputs.project_inputs import ProjectInputs, RecordedFile
+from rlaif_dagster.names import TRAINING_JSON
 from rlaif_dagster.numerics import NumericsSettings
 from rlaif_dagster.tables import StoredRows
 from rlaif_dagster.training.restarts import Restart
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-TRAINING_JSON: Final = "training.json"
-"""The file with training curves, beside a model's files, for the report and the plots."""
 TRAINING_ENGINE: Final = (*MODEL_ENGINE, "trl", "peft", "accelerate", "datasets", "matplotlib")
 
 

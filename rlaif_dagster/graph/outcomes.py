@@ -8,14 +8,14 @@ from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.tables import Row
 
 
-def decide_by_gold(constitution: Constitution, prompt: str, text: str, other: str) -> float | None:
+def decide_by_ground_truth(constitution: Constitution, prompt: str, text: str, other: str) -> float | None:
     """Compares two answers by the embedded world's ground truth."""
-    from rlaif_dagster.world.ground_truth import gold_preference
+    from rlaif_dagster.world.ground_truth import ground_truth_preference
 
     if text == other:
         return EVEN
     principles = [(principle.text, principle.weight) for principle in constitution.principles]
-    return gold_preference(principles, prompt, text, other)
+    return ground_truth_preference(principles, prompt, text, other)
 
 
 def decide_by_judge(by_pair: Mapping[str, Row], pair: Pair | None, response_id: str) -> float | None:

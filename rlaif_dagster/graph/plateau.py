@@ -2,12 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from rlaif_dagster.digest import canonical_json
-from rlaif_dagster.graph.judge_gates import read_audit
+from rlaif_dagster.graph.judge_gates import read_judge_audit
 from rlaif_dagster.graph.preferences import read_preferences
-from rlaif_dagster.graph.rounds import EVALUATION_BEFORE, PLATEAU, PLATEAU_BEFORE, Stop
+from rlaif_dagster.graph.rounds import EVALUATION_BEFORE, PLATEAU_BEFORE, Stop
 from rlaif_dagster.graph.sources import TABLE_ENGINE
 from rlaif_dagster.graph.specs import identity, spec
 from rlaif_dagster.graph.stage import (
@@ -22,10 +22,16 @@ from rlaif_dagster.graph.stage import (
     StageResult,
 )
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
+from rlaif_dagster.names import (
+    AI_PREFERENCES,
+    COMPARISONS_TABLE,
+    EVALUATION,
+    JUDGE_AUDIT,
+    PLATEAU,
+    PLATEAU_JSON,
+    REPORT_HTML,
+)
 from rlaif_dagster.rounds.plateau import PlateauSettings
-
-PLATEAU_JSON: Final = "plateau.json"
-PLATEAU_REPORT: Final = "report.html"
 
 
 @spec
@@ -42,7 +48,7 @@ def build_plateau(inputs: ProjectInputs) -> Stage:
         identity=Identity(
             name=PLATEAU,
             code_version="2",
-            inputs=("judge_audit", "ai_preferences", "evaluation"),
+            inputs=(JUDGE_AUDIT, AI_PREFERENCES, EVALUATION),
             spec=PlateauSpec(
                 plateau=inputs.pipeline.plateau, confidence=inputs.pipeline.evaluation.confidence
             ),
@@ -77,7 +83,7 @@ def read_plateau(folder: Path) -> list[dict[str, Any]]:
 
 def compute_plateau(context: StageContext, spec: PlateauSpec) -> StageResult:
     """Decides."""
-    from rlaif_dagster.evaluation.evaluate import COMPARISONS_FILE, read_comparisons
+    from rlaif_dagster.evaluation.evaluate import read_comparisons
     from rlaif_dagster.rounds.plateau import list_reasons, watch_round
     from rlaif_dagster.rounds.report import render_rounds
 
@@ -85,10 +91,10 @@ def compute_plateau(context: StageContext, spec: PlateauSpec) -> StageResult:
     before = context.inputs.get(EVALUATION_BEFORE)
     rounds = read_plateau(earlier) if earlier else []
     signals = watch_round(
-        read_comparisons(context.inputs["evaluation"] / COMPARISONS_FILE),
-        read_comparisons(before / COMPARISONS_FILE) if before else None,
-        read_preferences(context.inputs["ai_preferences"], "train"),
-        read_audit(context.inputs["judge_audit"]),
+        read_comparisons(context.inputs[EVALUATION] / COMPARISONS_TABLE),
+        read_comparisons(before / COMPARISONS_TABLE) if before else None,
+        read_preferences(context.inputs[AI_PREFERENCES], "train"),
+        read_judge_audit(context.inputs[JUDGE_AUDIT]),
         spec.plateau,
         confidence=spec.confidence,
     )
@@ -96,7 +102,7 @@ def compute_plateau(context: StageContext, spec: PlateauSpec) -> StageResult:
     reasons = list_reasons(signals)
     rounds.append({"round": number, "signals": [signal.to_json() for signal in signals], "reasons": reasons})
     (context.output / PLATEAU_JSON).write_bytes(canonical_json({"rounds": rounds}))
-    (context.output / PLATEAU_REPORT).write_text(render_rounds(rounds), encoding="utf-8")
+    (context.output / REPORT_HTML).write_text(render_rounds(rounds), encoding="utf-8")
     if reasons:
         Stop(by=f"round {number} was the last", reasons=tuple(reasons)).write(context.output)
     return StageResult(

@@ -8,10 +8,10 @@ from typing import Final
 from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.graph.cards import with_card
 from rlaif_dagster.graph.checks import check_schema
-from rlaif_dagster.graph.judge_gates import read_audit
+from rlaif_dagster.graph.judge_gates import read_judge_audit
 from rlaif_dagster.graph.judging import read_bare_verdicts
 from rlaif_dagster.graph.responses import read_nameable_responses, view_responses
-from rlaif_dagster.graph.sources import PROMPTS_TABLE, TABLE_ENGINE, read_constitution
+from rlaif_dagster.graph.sources import TABLE_ENGINE, read_constitution
 from rlaif_dagster.graph.specs import forget, identity, spec
 from rlaif_dagster.graph.stage import (
     Check,
@@ -28,15 +28,23 @@ from rlaif_dagster.inputs.project_inputs import JUDGE_FILE, PIPELINE_FILE, Proje
 from rlaif_dagster.judging.human import HUMAN_VALUES, read_human_labels
 from rlaif_dagster.judging.jury import Jury
 from rlaif_dagster.judging.settings import Combine, JudgingProtocol, find_protocol
+from rlaif_dagster.names import (
+    AI_PREFERENCES,
+    CONSTITUTION,
+    HUMAN_JSON,
+    JUDGE_AUDIT,
+    JUDGE_CANARY,
+    JUDGEMENTS,
+    PREFERENCES_TABLE,
+    PROMPTS,
+    PROMPTS_TABLE,
+    SAMPLED_RESPONSES,
+    SUMMARY_JSON,
+)
 from rlaif_dagster.preferences import PreferenceSettings, aggregate_verdicts, preferences_schema
 from rlaif_dagster.rounds.plateau import JUDGE_THRESHOLDS, PlateauSettings, list_reasons, watch_judge
 from rlaif_dagster.tables import Row, StoredRows, write_table
 from rlaif_dagster.training.pairs import SIDES, read_answer
-
-PREFERENCES_TABLE: Final = "preferences.parquet"
-SUMMARY_JSON: Final = "summary.json"
-HUMAN_JSON: Final = "human.json"
-"""The people's label of each pair, if it counts: P(a preferred) by pair id."""
 
 LEARNED_COLUMNS: Final = (
     "pair_id",
@@ -89,15 +97,15 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
     has_rounds = pipeline.rounds > 1
     return Stage(
         identity=Identity(
-            name="ai_preferences",
+            name=AI_PREFERENCES,
             code_version="6",
             inputs=(
-                "prompts",
-                "constitution",
-                "sampled_responses",
-                "judgements",
-                "judge_audit",
-                "judge_canary",
+                PROMPTS,
+                CONSTITUTION,
+                SAMPLED_RESPONSES,
+                JUDGEMENTS,
+                JUDGE_AUDIT,
+                JUDGE_CANARY,
             ),
             spec=AiPreferencesSpec(
                 preferences=pipeline.preferences,
@@ -143,16 +151,16 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
 
 def compute_ai_preferences(context: StageContext, spec: AiPreferencesSpec) -> StageResult:
     """Writes the labels."""
-    judgements = context.inputs["judgements"]
+    judgements = context.inputs[JUDGEMENTS]
     prompts = StoredRows(
-        path=context.inputs["prompts"] / PROMPTS_TABLE, columns=("prompt_id", "prompt", "split")
+        path=context.inputs[PROMPTS] / PROMPTS_TABLE, columns=("prompt_id", "prompt", "split")
     )
     people = spec.human_labels
     human = {} if people is None else _read_people(people, prompts, read_nameable_responses(context))
     jury = Jury.from_verdicts(spec.combine, read_bare_verdicts(judgements))
     result = aggregate_verdicts(
         read_bare_verdicts(judgements),
-        constitution=read_constitution(context.inputs["constitution"]),
+        constitution=read_constitution(context.inputs[CONSTITUTION]),
         prompts=prompts,
         responses=view_responses(context, "response_id", "text", "finish_reason"),
         settings=spec.preferences,
@@ -222,7 +230,7 @@ def _check_round_pays(settings: PlateauSettings, confidence: float) -> Check:
 def _check_pays(
     settings: PlateauSettings, confidence: float, output: Path, inputs: Mapping[str, Path]
 ) -> CheckResult:
-    rows, audit = read_preferences(output, "train"), read_audit(inputs["judge_audit"])
+    rows, audit = read_preferences(output, "train"), read_judge_audit(inputs[JUDGE_AUDIT])
     reasons = list_reasons(watch_judge(rows, audit, settings, confidence=confidence))
     return CheckResult(passed=not reasons, facts={"why": "; ".join(reasons)})
 

@@ -15,16 +15,15 @@ from rlaif_dagster.generation.responses import ResponseKey, responses_schema
 from rlaif_dagster.generation.settings import PolicySampling
 from rlaif_dagster.graph.along_training import CheckpointAnswers
 from rlaif_dagster.graph.call_prices import count_calls_per_pair, price_calls, price_pairs, profile_judges
-from rlaif_dagster.graph.fees import Meter, Usage, find_longest
+from rlaif_dagster.graph.fees import FeeMeter, Usage, find_longest
 from rlaif_dagster.graph.held_out import MEASURED_POLICIES, EvaluationSpec, HeldOutAnswers
 from rlaif_dagster.graph.price import NOTHING, UNKNOWN, Foreseen, Price, PriceContext, Range, add_prices
-from rlaif_dagster.graph.responses import RESPONSES_TABLE
 from rlaif_dagster.graph.sources import read_prompts
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.judge_quality.probe import ATTACKS, HARMLESS, NUM_PROBES
 from rlaif_dagster.judging.pairs import Pair, PairingSettings, form_pairs
+from rlaif_dagster.names import ALIGNED_POLICY, BASE_POLICY, PROMPTS, RESPONSES_TABLE, SAMPLED_RESPONSES
 from rlaif_dagster.prompts import Prompt
-from rlaif_dagster.revising.settings import BASE_POLICY
 from rlaif_dagster.tables import Row, has_columns, stream_table
 
 _MOST_CALLS: Final = 4
@@ -89,7 +88,7 @@ def price_judgements(inputs: ProjectInputs, context: PriceContext) -> Price:
     """
     if not inputs.judges:
         return NOTHING
-    rows = _read_responses(context.inputs["sampled_responses"])
+    rows = _read_responses(context.inputs[SAMPLED_RESPONSES])
     prompts = _read_prompts(context)
     if rows is None or prompts is None:
         return price_calls(UNKNOWN, 0, inputs.judges, context)
@@ -170,7 +169,7 @@ def _price_judge(
         if one["response_id"] in texts and other["response_id"] in texts
     ]
     pairs = [Pair.from_responses(*names) for names in told if texts[names[1]] != texts[names[2]]]
-    policy = context.inputs["aligned_policy"].open() if with_checkpoints else None
+    policy = context.inputs[ALIGNED_POLICY].open() if with_checkpoints else None
     checkpoints = None if policy is None else CheckpointAnswers.read(policy, prompts)
     if checkpoints is not None:
         pairs += checkpoints.list_pairs()
@@ -188,7 +187,7 @@ def _price_judge(
     )
 
 
-def price_audit(inputs: ProjectInputs, context: PriceContext) -> Price:
+def price_judge_audit(inputs: ProjectInputs, context: PriceContext) -> Price:
     """The price of `judge_audit`: the probes and their controls in both orders, and the pairs that people labelled."""
     profiles = profile_judges(inputs, context) if inputs.judges else []
     num_labels = inputs.human_labels.path.read_bytes().count(b"\n") + 1 if inputs.human_labels else 0
@@ -207,8 +206,8 @@ def price_canary(inputs: ProjectInputs, context: PriceContext) -> Price:
 
 def _bound_calls(calls: Range, inputs: ProjectInputs, context: PriceContext) -> Usage | None:
     """Bounds what calls about prompts and responses use, with and without attacks."""
-    meter = Meter(inputs.judges)
-    rows, prompts = _read_responses(context.inputs["sampled_responses"]), _read_prompts(context)
+    meter = FeeMeter(inputs.judges)
+    rows, prompts = _read_responses(context.inputs[SAMPLED_RESPONSES]), _read_prompts(context)
     if not meter.tells or rows is None or prompts is None:
         return None
     texts = [row["text"] for row in rows]
@@ -256,7 +255,7 @@ def _count_pairs(n: int) -> int:
 
 
 def _read_prompts(context: PriceContext) -> list[Prompt] | None:
-    folder = context.inputs["prompts"].open()
+    folder = context.inputs[PROMPTS].open()
     return None if folder is None else read_prompts(folder)
 
 

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from rlaif_dagster.digest import Digest, JsonValue, canonical_json
 from rlaif_dagster.errors import InputError
-from rlaif_dagster.graph.evaluation import INPUTS_JSON
 from rlaif_dagster.graph.evaluation_checks import ask_for, make_evaluation_checks, measures_along_training
 from rlaif_dagster.graph.rounds import Stop, name_in_round
 from rlaif_dagster.graph.specs import identity, spec
@@ -26,12 +25,17 @@ from rlaif_dagster.graph.stage import (
 )
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.inputs.release import RELEASE_FILE
+from rlaif_dagster.names import (
+    ALIGNED_POLICY,
+    COMPARISONS_TABLE,
+    EVALUATION,
+    INPUTS_JSON,
+    METRICS_JSON,
+    RELEASE_JSON,
+    RELEASED_POLICY,
+)
 from rlaif_dagster.rounds.choice import choose_round
 
-RELEASED_POLICY: Final = "released_policy"
-RELEASE_JSON: Final = "release.json"
-EVALUATION: Final = "evaluation"
-POLICY: Final = "aligned_policy"
 _GROUPS: Final = ("by_category", "by_principle", "group_tests")
 
 
@@ -141,9 +145,9 @@ def compute_released_policy(context: StageContext, spec: ReleasedPolicySpec) -> 
     asset = name_in_round(EVALUATION, best)
     evaluation = context.inputs[asset]
     measured = json.loads((evaluation / INPUTS_JSON).read_bytes())
-    metrics = json.loads((evaluation / "metrics.json").read_bytes())
+    metrics = json.loads((evaluation / METRICS_JSON).read_bytes())
     release = {
-        "policy": measured.pop(POLICY),
+        "policy": measured.pop(ALIGNED_POLICY),
         "evaluation": str(context.digests[asset]),
         "made_from": measured,
         "checks": {
@@ -178,7 +182,7 @@ def _choose(
         The round, and the part of the release about it: `asset`, `round`, `reason`, and for each round its win rate or
         why it was left out.
     """
-    from rlaif_dagster.evaluation.evaluate import COMPARISONS_FILE, read_comparisons
+    from rlaif_dagster.evaluation.evaluate import read_comparisons
 
     candidates: dict[int, Path] = {}
     left_out: dict[int, str] = {}
@@ -191,13 +195,13 @@ def _choose(
         else:
             candidates[number] = folder
     choice = choose_round(
-        {number: read_comparisons(folder / COMPARISONS_FILE) for number, folder in candidates.items()},
+        {number: read_comparisons(folder / COMPARISONS_TABLE) for number, folder in candidates.items()},
         confidence=confidence,
     )
     best = 1 if choice is None else choice.round
     win_rates = {} if choice is None else choice.win_rates
     return best, {
-        "asset": name_in_round(POLICY, best),
+        "asset": name_in_round(ALIGNED_POLICY, best),
         "round": best,
         "reason": "no round was judged, so the first is released" if choice is None else choice.reason,
         "rounds": [

@@ -23,6 +23,7 @@ from rlaif_dagster.graph.stage import (
     StageResult,
 )
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs, RecordedFile
+from rlaif_dagster.names import PROMPTS, RESPONSES_TABLE, SAMPLED_RESPONSES
 from rlaif_dagster.numerics import NumericsSettings
 from rlaif_dagster.prompts import Prompt
 from rlaif_dagster.tables import Row, StoredRows, read_table, stream_table, write_table
@@ -30,7 +31,6 @@ from rlaif_dagster.tables import Row, StoredRows, read_table, stream_table, writ
 if TYPE_CHECKING:
     from rlaif_dagster.generation.sampling import SamplingResult
 
-RESPONSES_TABLE: Final = "responses.parquet"
 FAILED_TABLE: Final = "failed.parquet"
 """The responses that a policy's server did not give; there is none where all were given."""
 
@@ -75,9 +75,9 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
     is_sampled = isinstance(spec, SampledResponsesSpec)
     return Stage(
         identity=Identity(
-            name="sampled_responses",
+            name=SAMPLED_RESPONSES,
             code_version="1",
-            inputs=("prompts", policy) if is_sampled else ("prompts",),
+            inputs=(PROMPTS, policy) if is_sampled else (PROMPTS,),
             spec=spec,
             engine=MODEL_ENGINE if is_sampled else TABLE_ENGINE,
         ),
@@ -108,7 +108,7 @@ def build_sampled_responses(inputs: ProjectInputs) -> Stage:
 def compute_sampled_responses(context: StageContext, spec: SampledResponsesSpec) -> StageResult:
     """Samples the responses."""
     with open_sampler(context, seed=spec.seed, numerics=spec.numerics, batch_size=spec.batch_size) as sample:
-        result = sample(spec.policy, read_prompts(context.inputs["prompts"]), spec.sampling)
+        result = sample(spec.policy, read_prompts(context.inputs[PROMPTS]), spec.sampling)
     counts = {"num_sampled": result.num_sampled, "num_reused": result.num_reused}
     if result.failed:  # only a server fails at some; a table that others lack would change their versions
         counts["num_failed"] = write_table(
@@ -126,7 +126,7 @@ def compute_recorded_responses(context: StageContext, spec: RecordedResponsesSpe
     """Imports the responses."""
     from rlaif_dagster.generation.samplers.recorded import import_responses
 
-    prompts = [{"prompt_id": p.prompt_id} for p in read_prompts(context.inputs["prompts"])]
+    prompts = [{"prompt_id": p.prompt_id} for p in read_prompts(context.inputs[PROMPTS])]
     result = import_responses(spec.responses.path, prompts)
     spec.responses.require_unchanged()
     return StageResult(
@@ -193,13 +193,13 @@ def _read_known_responses(context: StageContext) -> dict[str, Row]:
 
 def view_responses(context: StageContext, *columns: str) -> StoredRows:
     """Opens some columns of `sampled_responses`; its texts alone may fill much of the memory."""
-    return StoredRows(path=context.inputs["sampled_responses"] / RESPONSES_TABLE, columns=columns)
+    return StoredRows(path=context.inputs[SAMPLED_RESPONSES] / RESPONSES_TABLE, columns=columns)
 
 
 def read_nameable_responses(context: StageContext) -> list[Row]:
     """Reads the responses that people's labels may name: those of this round and of the first."""
     folders = [
-        context.inputs[name] for name in ("sampled_responses", FIRST_RESPONSES) if name in context.inputs
+        context.inputs[name] for name in (SAMPLED_RESPONSES, FIRST_RESPONSES) if name in context.inputs
     ]
     return [row for folder in folders for row in read_table(folder / RESPONSES_TABLE)]
 
@@ -214,7 +214,7 @@ def _read_share_cut(folder: Path) -> dict[str, float | None]:
 
 
 def _check_answered(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
-    prompts = {p.prompt_id for p in read_prompts(inputs["prompts"])}
+    prompts = {p.prompt_id for p in read_prompts(inputs[PROMPTS])}
     num_empty = 0
     for row in stream_table(output / RESPONSES_TABLE, ["prompt_id", "text"]):
         prompts.discard(row["prompt_id"])

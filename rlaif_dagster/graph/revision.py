@@ -26,15 +26,24 @@ from rlaif_dagster.graph.stage import (
     StageContext,
     StageResult,
 )
-from rlaif_dagster.inputs.project_inputs import SUPERVISED_POLICY, ProjectInputs
-from rlaif_dagster.judging.calls import Answer, Call
+from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.judging.asking import Tally, answer_calls
+from rlaif_dagster.judging.calls import Call, Reply
 from rlaif_dagster.judging.journal import open_journal
-from rlaif_dagster.judging.judge import Tally, answer_calls
 from rlaif_dagster.judging.opening import JUDGE_MODEL, StoredJudge, write_judge
 from rlaif_dagster.judging.profile import JudgeProfile
 from rlaif_dagster.judging.settings import AskedJudgeSettings, name_judge
 from rlaif_dagster.judging.templates import Template
 from rlaif_dagster.models import ModelSource, copy_causal_lm
+from rlaif_dagster.names import (
+    BASE_POLICY,
+    CONSTITUTION,
+    CRITIC,
+    PROMPTS,
+    REVISED_RESPONSES,
+    REVISIONS_TABLE,
+    SUPERVISED_POLICY,
+)
 from rlaif_dagster.numerics import NumericsSettings
 from rlaif_dagster.revising.revise import (
     Revision,
@@ -43,10 +52,9 @@ from rlaif_dagster.revising.revise import (
     revisions_schema,
     select_revised,
 )
-from rlaif_dagster.revising.settings import BASE_POLICY, SupervisedSettings
+from rlaif_dagster.revising.settings import SupervisedSettings
 from rlaif_dagster.tables import read_table, write_table
 
-REVISIONS_TABLE: Final = "revisions.parquet"
 MIN_REVISED: Final = 0.5
 """The smallest share of the answers that must pass every round."""
 _NUM_SAMPLES: Final = ("num_samples",)
@@ -66,7 +74,7 @@ def build_critic(inputs: ProjectInputs) -> Stage:
     critic = _require(inputs.critic)
     return Stage(
         identity=Identity(
-            name="critic",
+            name=CRITIC,
             code_version="1",
             inputs=(),
             spec=CriticSpec(
@@ -128,9 +136,9 @@ def build_revised_responses(inputs: ProjectInputs) -> Stage:
     asking = Asking.of_judges([settings.critic], batch_size=inputs.pipeline.execution.judging_batch_size)
     return Stage(
         identity=Identity(
-            name="revised_responses",
+            name=REVISED_RESPONSES,
             code_version="2",
-            inputs=("prompts", "constitution", "critic", "base_policy"),
+            inputs=(PROMPTS, CONSTITUTION, CRITIC, BASE_POLICY),
             spec=RevisedResponsesSpec(
                 sampling=forget(sampling, _NUM_SAMPLES),
                 num_samples=settings.num_samples,
@@ -164,7 +172,7 @@ def build_revised_responses(inputs: ProjectInputs) -> Stage:
 
 def compute_revised_responses(context: StageContext, spec: RevisedResponsesSpec) -> StageResult:
     """Samples the answers; the critic criticises and revises them."""
-    prompts = [p for p in read_prompts(context.inputs["prompts"]) if p.split == "train"]
+    prompts = [p for p in read_prompts(context.inputs[PROMPTS]) if p.split == "train"]
     with open_sampler(context, seed=spec.seed, numerics=spec.numerics, batch_size=spec.batch_size) as sample:
         responses = sample(BASE_POLICY, prompts, spec.sampling_of_revised).require_all()
     write_responses(context.output, responses.rows)
@@ -184,7 +192,7 @@ def compute_revised_responses(context: StageContext, spec: RevisedResponsesSpec)
     budget = context.services.find_budget(name, run_budget) if run_budget else None
     with open_journal(context.journal, context.attempt) as journal:
 
-        def answer_all(profile: JudgeProfile, calls: Sequence[Call]) -> Mapping[str, Answer]:
+        def answer_all(profile: JudgeProfile, calls: Sequence[Call]) -> Mapping[str, Reply]:
             kind = str(profile.template.writes)
             open_writer = functools.partial(
                 stored[kind].open,
@@ -212,7 +220,7 @@ def compute_revised_responses(context: StageContext, spec: RevisedResponsesSpec)
         revisions = revise_responses(
             responses.rows,
             {p.prompt_id: p.prompt for p in prompts},
-            read_constitution(context.inputs["constitution"]),
+            read_constitution(context.inputs[CONSTITUTION]),
             writers,
             answer_all,
             rounds=spec.rounds,
@@ -254,7 +262,7 @@ def build_supervised_policy(inputs: ProjectInputs) -> Stage:
         identity=Identity(
             name=SUPERVISED_POLICY,
             code_version="2",
-            inputs=("revised_responses", "base_policy"),
+            inputs=(REVISED_RESPONSES, BASE_POLICY),
             spec=SupervisedPolicySpec(
                 training=settings.training,
                 rounds=settings.rounds,
@@ -281,10 +289,10 @@ def compute_supervised_policy(context: StageContext, spec: SupervisedPolicySpec)
     from rlaif_dagster.training.supervised import train_supervised_policy
 
     revised = select_revised(
-        read_table(context.inputs["revised_responses"] / REVISIONS_TABLE), rounds=spec.rounds
+        read_table(context.inputs[REVISED_RESPONSES] / REVISIONS_TABLE), rounds=spec.rounds
     )
     result = train_supervised_policy(
-        context.inputs["base_policy"],
+        context.inputs[BASE_POLICY],
         revised,
         spec.training,
         seed=derive_seed(spec.seed, SUPERVISED_POLICY),
@@ -323,7 +331,7 @@ REVISION_BUILDERS: Final = (build_critic, build_revised_responses, build_supervi
 
 def _read_critic(context: StageContext) -> dict[str, StoredJudge]:
     """Reads the critic's two judges, by what they write. A model that they name is the critic's own, or the policy."""
-    folder = context.inputs["critic"]
+    folder = context.inputs[CRITIC]
     own = folder / JUDGE_MODEL
     model = own if own.is_dir() else context.inputs[BASE_POLICY]
     return {name: StoredJudge.read(folder / name, model=model) for name in ("critique", "revision")}

@@ -28,10 +28,11 @@ from rlaif_dagster.graph.stage import (
 )
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
 from rlaif_dagster.models import ModelSource, copy_model
+from rlaif_dagster.names import AI_PREFERENCES, BASE_POLICY, REWARD_MODEL
 from rlaif_dagster.numerics import NumericsSettings
 from rlaif_dagster.training.pairs import LN_2
 from rlaif_dagster.training.settings import RewardModelSettings
-from rlaif_dagster.weights import REWARD_BASE, inspect_model
+from rlaif_dagster.weights import REWARD_BASE_USE, inspect_model
 
 if TYPE_CHECKING:
     from rlaif_dagster.training.reward_model import RewardModelResult
@@ -57,9 +58,9 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
     base = inputs.reward_model_base
     return Stage(
         identity=Identity(
-            name="reward_model",
+            name=REWARD_MODEL,
             code_version="4",
-            inputs=("ai_preferences", "base_policy") if base is None else ("ai_preferences",),
+            inputs=(AI_PREFERENCES, BASE_POLICY) if base is None else (AI_PREFERENCES,),
             spec=RewardModelSpec(
                 reward_model=inputs.pipeline.reward_model,
                 base=base,
@@ -104,20 +105,20 @@ def compute_reward_model(context: StageContext, spec: RewardModelSpec) -> StageR
     from rlaif_dagster.evaluation.facts import Curve, CurvePoint
     from rlaif_dagster.seeds import derive_seed
     from rlaif_dagster.training.reward_quality import (
-        measure_accuracy,
         measure_quality,
+        measure_reward_accuracy,
         require_decided,
     )
 
     if spec.base is None:
-        base_path = context.inputs["base_policy"]
-        base_name = "base_policy"
+        base_path = context.inputs[BASE_POLICY]
+        base_name = BASE_POLICY
     else:
         base_path = context.scratch / "base"
         copy_model(spec.base, base_path)
         base_name = f"the model {spec.base.name}"
-    from_seed = inspect_model(base_path, REWARD_BASE, name=base_name)
-    preferences = context.inputs["ai_preferences"]
+    from_seed = inspect_model(base_path, REWARD_BASE_USE, name=base_name)
+    preferences = context.inputs[AI_PREFERENCES]
     held_out = read_preferences(preferences, "eval")
     decided = require_decided(held_out)
     result: RewardModelResult = train(
@@ -127,9 +128,9 @@ def compute_reward_model(context: StageContext, spec: RewardModelSpec) -> StageR
         folders={"base_path": base_path},
         tables={"rows": read_preferences(preferences, "train"), "held_out_rows": held_out},
         settings=spec.reward_model,
-        seed=derive_seed(spec.seed, "reward_model"),
+        seed=derive_seed(spec.seed, REWARD_MODEL),
     )
-    metrics = measure_accuracy(decided, result.held_out.margins)
+    metrics = measure_reward_accuracy(decided, result.held_out.margins)
     metrics["train_accuracy"] = result.train.accuracy
     metrics["mean_margin"] = result.held_out.mean_margin
     curve = Curve(
@@ -175,7 +176,7 @@ def _check_accuracy(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
 def _check_length(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
     from rlaif_dagster.training.reward_quality import balance_lengths, require_decided
 
-    decided = require_decided(read_preferences(inputs["ai_preferences"], "eval"))
+    decided = require_decided(read_preferences(inputs[AI_PREFERENCES], "eval"))
     balanced = balance_lengths(decided, read_training(output)["margins"])
     return CheckResult(
         passed=balanced is not None and balanced.is_above(CHANCE),

@@ -20,9 +20,18 @@ from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.graph.price import NOTHING, Price, PriceContext, Range
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE, ProjectInputs
+from rlaif_dagster.names import (
+    AI_PREFERENCES,
+    ALIGNED_POLICY,
+    EVALUATION,
+    JUDGE_AUDIT,
+    JUDGEMENTS,
+    PLATEAU,
+    REWARD_MODEL,
+    SAMPLED_RESPONSES,
+    STOPPED_JSON,
+)
 
-STOPPED_JSON: Final = "stopped.json"
-PLATEAU: Final = "plateau"
 PLATEAU_BEFORE: Final = "plateau_before"
 EVALUATION_BEFORE: Final = "evaluation_before"
 FIRST_RESPONSES: Final = "first_responses"
@@ -31,20 +40,20 @@ REFERENCE_POLICY: Final = "reference_policy"
 and the reference policy if it is not the policy that the round started from."""
 
 _STAGES: Final = (
-    "sampled_responses",
-    "judgements",
-    "judge_audit",
-    "ai_preferences",
-    "reward_model",
-    "aligned_policy",
-    "evaluation",
+    SAMPLED_RESPONSES,
+    JUDGEMENTS,
+    JUDGE_AUDIT,
+    AI_PREFERENCES,
+    REWARD_MODEL,
+    ALIGNED_POLICY,
+    EVALUATION,
     PLATEAU,
 )
 """The stages that every round has; all others exist once."""
-_GOES_ON_FROM_POLICY: Final = ("sampled_responses", "judge_audit", "aligned_policy")
+_GOES_ON_FROM_POLICY: Final = (SAMPLED_RESPONSES, JUDGE_AUDIT, ALIGNED_POLICY)
 """The stages that, in a later round, start from the aligned policy of the round before."""
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,15 +174,15 @@ def _cast(stage: Stage, number: int, inputs: ProjectInputs) -> dict[str, str]:
     """Finds the asset that plays each role of a stage in a round."""
     roles = {role: name_in_round(role, number) for role in stage.inputs}
     if stage.name in _GOES_ON_FROM_POLICY and inputs.first_policy in roles:
-        roles[inputs.first_policy] = name_in_round("aligned_policy", number - 1)
-    if stage.name == "aligned_policy" and getattr(inputs.pipeline.policy, "reference", None) == "base":
+        roles[inputs.first_policy] = name_in_round(ALIGNED_POLICY, number - 1)
+    if stage.name == ALIGNED_POLICY and getattr(inputs.pipeline.policy, "reference", None) == "base":
         roles[REFERENCE_POLICY] = inputs.first_policy
-    if stage.name in ("sampled_responses", PLATEAU):
+    if stage.name in (SAMPLED_RESPONSES, PLATEAU):
         roles[PLATEAU_BEFORE] = name_in_round(PLATEAU, number - 1)
     if stage.name == PLATEAU:
-        roles[EVALUATION_BEFORE] = name_in_round("evaluation", number - 1)
-    if stage.name in ("judge_audit", "ai_preferences") and inputs.human_labels:
-        roles[FIRST_RESPONSES] = "sampled_responses"  # which people's labels may name
+        roles[EVALUATION_BEFORE] = name_in_round(EVALUATION, number - 1)
+    if stage.name in (JUDGE_AUDIT, AI_PREFERENCES) and inputs.human_labels:
+        roles[FIRST_RESPONSES] = SAMPLED_RESPONSES  # which people's labels may name
     return roles
 
 
@@ -253,5 +262,5 @@ def _from_nothing(amount: Range) -> Range:
     return replace(amount, min=0)
 
 
-def _by_role(values: Mapping[str, T], roles: Mapping[str, str]) -> dict[str, T]:
+def _by_role(values: Mapping[str, _T], roles: Mapping[str, str]) -> dict[str, _T]:
     return {role: values[asset] for role, asset in roles.items()}

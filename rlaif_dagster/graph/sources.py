@@ -26,7 +26,6 @@ from rlaif_dagster.graph.stage import (
 )
 from rlaif_dagster.inputs.project_inputs import (
     CONSTITUTION_FILE,
-    EVALUATION_JUDGE,
     JUDGE_FILE,
     PIPELINE_FILE,
     JudgeSource,
@@ -34,21 +33,23 @@ from rlaif_dagster.inputs.project_inputs import (
     RecordedFile,
 )
 from rlaif_dagster.judging.constitution import Constitution
-from rlaif_dagster.judging.opening import (
-    JUDGE_JSON,
-    JUDGE_MODEL,
-    JUDGE_VERDICTS,
-    JURY_FOLDER,
-    write_judge,
-)
+from rlaif_dagster.judging.opening import JUDGE_MODEL, JURY_FOLDER, write_judge
 from rlaif_dagster.models import ModelSource, copy_causal_lm
+from rlaif_dagster.names import (
+    BASE_POLICY,
+    CONSTITUTION,
+    CONSTITUTION_JSON,
+    EVALUATION_JUDGE,
+    JUDGE,
+    JUDGE_JSON,
+    JUDGE_VERDICTS,
+    PROMPTS,
+    PROMPTS_TABLE,
+)
 from rlaif_dagster.prompts import Prompt, PromptsResult, find_leaks, prompts_schema, split_prompts
 from rlaif_dagster.tables import stream_table, write_table
 
-CONSTITUTION_JSON: Final = "constitution.json"
-PROMPTS_TABLE: Final = "prompts.parquet"
-
-NUM_EXAMPLES: Final = 3
+NUM_PROMPT_EXAMPLES: Final = 3
 """How many changed prompts are shown."""
 
 TABLE_ENGINE: Final = ("pyarrow",)
@@ -66,7 +67,7 @@ def build_constitution(inputs: ProjectInputs) -> Stage:
     """Builds the stage of the constitution."""
     return Stage(
         identity=Identity(
-            name="constitution",
+            name=CONSTITUTION,
             code_version="1",
             inputs=(),
             spec=ConstitutionSpec(constitution=inputs.constitution.to_json()),
@@ -116,7 +117,7 @@ def build_judge(inputs: ProjectInputs) -> Stage:
     is_one = inputs.judge.members == (inputs.judge,)
     return Stage(
         identity=Identity(
-            name="judge",
+            name=JUDGE,
             code_version="1",
             inputs=(),
             spec=JudgeSpec(
@@ -217,7 +218,7 @@ def build_prompts(inputs: ProjectInputs) -> Stage:
     )
     return Stage(
         identity=Identity(
-            name="prompts",
+            name=PROMPTS,
             code_version="1",
             inputs=(),
             spec=PromptsSpec(prompts=prompts),
@@ -305,7 +306,7 @@ def compare_prompts(old: Sequence[Prompt], new: Sequence[Prompt], file: str) -> 
 
 
 def _count(texts: Sequence[str]) -> JsonValue:
-    return {"count": len(texts), "first": list(texts[:NUM_EXAMPLES])}
+    return {"count": len(texts), "first": list(texts[:NUM_PROMPT_EXAMPLES])}
 
 
 @spec
@@ -319,7 +320,7 @@ def build_base_policy(inputs: ProjectInputs) -> Stage:
     """Builds the stage of the base policy."""
     return Stage(
         identity=Identity(
-            name="base_policy",
+            name=BASE_POLICY,
             code_version="1",
             inputs=(),
             spec=BasePolicySpec(source=inputs.base_policy),

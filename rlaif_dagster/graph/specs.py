@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from rlaif_dagster.digest import Digest, JsonValue
 from rlaif_dagster.numerics import NumericsSettings
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 SaidBy = Literal["settings", "numerics", "inputs"]
 """The part of a recipe that contains an identity field."""
@@ -66,7 +66,7 @@ def speed() -> Any:
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(identity, speed))
-def spec(cls: type[T]) -> type[T]:
+def spec(cls: type[_T]) -> type[_T]:
     """Makes a class a spec: a frozen dataclass whose keyword fields are all marked.
 
     Raises:
@@ -105,10 +105,10 @@ def find_numerics(spec: Any) -> NumericsSettings | None:
     return None
 
 
-Model = TypeVar("Model", bound=BaseModel)
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
-def forget(value: Model, names: Collection[str]) -> Model:
+def forget(value: _Model, names: Collection[str]) -> _Model:
     """Resets some fields of settings to their defaults, if they exist; see `Mark.without`."""
     defaults = {
         name: info.get_default(call_default_factory=True)

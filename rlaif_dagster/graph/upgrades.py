@@ -14,11 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from rlaif_dagster.graph.preferences import PREFERENCES_TABLE, SUMMARY_JSON
-from rlaif_dagster.graph.responses import RESPONSES_TABLE
+from rlaif_dagster.names import (
+    AI_PREFERENCES,
+    ALIGNED_POLICY,
+    CHECKPOINTS_TABLE,
+    JUDGE_AUDIT,
+    PREFERENCES_TABLE,
+    RESPONSES_TABLE,
+    SUMMARY_JSON,
+)
 from rlaif_dagster.stats.intervals import exceeds
 from rlaif_dagster.tables import stream_table
-from rlaif_dagster.training.results import CHECKPOINTS_TABLE
 
 Keeps = Literal["version", "rows"]
 """`version`: all of it stands; `rows`: the stage is computed anew, and may reuse its rows."""
@@ -125,16 +131,16 @@ def _policy_stands(output: Path, inputs: Mapping[str, Path], settings: Any) -> b
 
 FORMER_RECIPES: Final[Mapping[str, tuple[FormerRecipe, ...]]] = {
     # Tables of 0.1.0 do not say which answers were cut; since then nothing is trained to end a turn where one was.
-    "ai_preferences": (
+    AI_PREFERENCES: (
         FormerRecipe(release="0.1.0", before="4", now="6", keeps="version", holds=_labels_stand),
     ),
     "reward_model": (FormerRecipe(release="0.1.0", before="3", now="4", keeps="version"),),
-    "aligned_policy": (
+    ALIGNED_POLICY: (
         FormerRecipe(release="0.1.0", before="5", now="6", keeps="version", holds=_policy_stands),
     ),
     "evaluation": (FormerRecipe(release="0.1.0", before="8", now="9", keeps="rows"),),
     # The policy's likelihood of cut answers is another; what the judge was asked is not.
-    "judge_audit": (FormerRecipe(release="0.1.0", before="1", now="2", keeps="rows"),),
+    JUDGE_AUDIT: (FormerRecipe(release="0.1.0", before="1", now="2", keeps="rows"),),
 }
 """For each asset, by its name in the first round, the steps back from its recipes.
 

@@ -17,14 +17,13 @@ from rlaif_dagster.judging.opening import describe_judge
 from rlaif_dagster.judging.settings import AnyJudge, AskedJudgeSettings, JudgeSettings, name_judge
 from rlaif_dagster.judging.templates import Template, load_template
 from rlaif_dagster.models import ModelSource, find_model
+from rlaif_dagster.names import BASE_POLICY, SUPERVISED_POLICY
 from rlaif_dagster.prompts import PromptLine, read_prompt_lines
 from rlaif_dagster.reader import read_yaml, resolve_inside
-from rlaif_dagster.revising.settings import BASE_POLICY, RevisionSettings
+from rlaif_dagster.revising.settings import RevisionSettings
 
 CONSTITUTION_FILE: Final = "inputs/constitution.yaml"
 JUDGE_FILE: Final = "inputs/judge.yaml"
-SUPERVISED_POLICY: Final = "supervised_policy"
-EVALUATION_JUDGE: Final = "evaluation_judge"
 PIPELINE_FILE: Final = "inputs/pipeline.yaml"
 
 

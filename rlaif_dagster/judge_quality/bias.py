@@ -16,19 +16,24 @@ _POINTS_A: Final[Mapping[Label, float]] = {"a": 1.0, "tie": _EVEN, "b": 0.0}
 def measure_length_preference(rows: Sequence[JudgedRow]) -> dict[str, Figure]:
     """Measures how much one judge prefers the longer answer; see `judge_figures.py` for each figure."""
     decided = [row for row in rows if row.choice in ("a", "b") and row.pair.longer in ("a", "b")]
-    compared = [row for row in rows if row.pair.longer is not None and row.pair.gold in ("a", "b")]
+    compared = [row for row in rows if row.pair.longer is not None and row.pair.ground_truth in ("a", "b")]
     clusters = [row.pair.cluster for row in compared]
-    rule = [_score(row.pair.longer, row.pair.gold) for row in compared]
+    rule = [_score(row.pair.longer, row.pair.ground_truth) for row in compared]
     pairs = {row.pair.pair_id: (score, row.pair.cluster) for row, score in zip(compared, rule, strict=True)}
     return {
         "prefers_longer": _share_longer(decided),
-        "prefers_longer_gold_fixed": _balance(
-            _share_longer([row for row in decided if row.pair.gold == row.pair.longer]),
-            _share_longer([row for row in decided if row.pair.gold not in (row.pair.longer, "tie", None)]),
+        "prefers_longer_ground_truth_fixed": _balance(
+            _share_longer([row for row in decided if row.pair.ground_truth == row.pair.longer]),
+            _share_longer(
+                [row for row in decided if row.pair.ground_truth not in (row.pair.longer, "tie", None)]
+            ),
         ),
         "longer_wins_accuracy": estimate_share(*_unzip(pairs.values())),
         "beats_longer_wins": estimate_mean(
-            [_score(row.choice, row.pair.gold) - score for row, score in zip(compared, rule, strict=True)],
+            [
+                _score(row.choice, row.pair.ground_truth) - score
+                for row, score in zip(compared, rule, strict=True)
+            ],
             clusters,
             bounds=(-1.0, 1.0),
         ),
@@ -47,7 +52,7 @@ def measure_self_preference(
     """
     facts = {row.pair.pair_id: row.pair for row in rows}
     own: list[tuple[float, str]] = []
-    against_gold: list[tuple[float, str]] = []
+    against_ground_truth: list[tuple[float, str]] = []
     against_others: list[tuple[float, str]] = []
     for pair_id, score_a in score_pairs(rows).items():
         pair = facts[pair_id]
@@ -56,16 +61,18 @@ def measure_self_preference(
             continue
         score = score_a if is_a else 1.0 - score_a
         own.append((score, pair.cluster))
-        if pair.gold is not None:
-            gold_a = _POINTS_A[pair.gold]
-            against_gold.append((score - (gold_a if is_a else 1.0 - gold_a), pair.cluster))
+        if pair.ground_truth is not None:
+            ground_truth_a = _POINTS_A[pair.ground_truth]
+            against_ground_truth.append(
+                (score - (ground_truth_a if is_a else 1.0 - ground_truth_a), pair.cluster)
+            )
         scores = [scores_a[pair_id] for scores_a in others.values() if pair_id in scores_a]
         if scores:
             mean_a = fmean(scores)
             against_others.append((score - (mean_a if is_a else 1.0 - mean_a), pair.cluster))
     return {
         "own_share": estimate_share(*_unzip(own)),
-        "self_preference_gold": estimate_mean(*_unzip(against_gold), bounds=(-1.0, 1.0)),
+        "self_preference_ground_truth": estimate_mean(*_unzip(against_ground_truth), bounds=(-1.0, 1.0)),
         "self_preference_others": estimate_mean(*_unzip(against_others), bounds=(-1.0, 1.0)),
     }
 
@@ -131,11 +138,11 @@ def _unzip(values: Iterable[tuple[float, str]]) -> tuple[list[float], list[str]]
     return [value for value, _ in known], [cluster for _, cluster in known]
 
 
-def _score(choice: Label | None, gold: Label | None) -> float:
+def _score(choice: Label | None, ground_truth: Label | None) -> float:
     """Scores a choice: 1 for the better answer, 0.5 for a tie, 0 for the other answer or none."""
     if choice == "tie":
         return _EVEN
-    return float(choice is not None and choice == gold)
+    return float(choice is not None and choice == ground_truth)
 
 
 def _is_own_a(judge: str, pair: PairFacts) -> bool | None:

@@ -32,12 +32,12 @@ class SoftLabel:
     Attributes:
         cluster: The cluster of correlated labels: the pair's prompt, or the pair.
         p_a: P(a is better), the mean over repeats, then over orders.
-        gold_a: Whether the ground truth prefers a; it is never a tie here.
+        ground_truth_a: Whether the ground truth prefers a; it is never a tie here.
     """
 
     cluster: str
     p_a: float
-    gold_a: bool
+    ground_truth_a: bool
 
     @property
     def confidence(self) -> float:
@@ -49,7 +49,7 @@ class SoftLabel:
         """1 if the label prefers the better answer, 0 if the other one, 0.5 if neither."""
         if self.confidence == _EVEN:
             return _EVEN
-        return float((self.p_a > _EVEN) == self.gold_a)
+        return float((self.p_a > _EVEN) == self.ground_truth_a)
 
     @property
     def bin(self) -> int:
@@ -62,7 +62,7 @@ def list_soft_labels(rows: Iterable[JudgedRow]) -> list[SoftLabel]:
     labels: dict[str, dict[str, list[float]]] = {}
     facts: dict[str, PairFacts] = {}
     for row in rows:
-        if row.p_first is not None and row.choice is not None and row.pair.gold in ("a", "b"):
+        if row.p_first is not None and row.choice is not None and row.pair.ground_truth in ("a", "b"):
             p_a = row.p_first if row.order == "ab" else 1.0 - row.p_first
             labels.setdefault(row.pair.pair_id, {}).setdefault(row.order, []).append(p_a)
             facts[row.pair.pair_id] = row.pair
@@ -70,7 +70,7 @@ def list_soft_labels(rows: Iterable[JudgedRow]) -> list[SoftLabel]:
         SoftLabel(
             cluster=facts[pair_id].cluster,
             p_a=fmean(fmean(by_order[order]) for order in sorted(by_order)),
-            gold_a=facts[pair_id].gold == "a",
+            ground_truth_a=facts[pair_id].ground_truth == "a",
         )
         for pair_id, by_order in sorted(labels.items())
     ]
@@ -83,7 +83,7 @@ def measure_calibration(labels: Sequence[SoftLabel]) -> dict[str, Figure]:
     return {
         "ece": _estimate_ece(labels),
         "brier": estimate_mean(
-            [(label.p_a - label.gold_a) ** 2 for label in labels],
+            [(label.p_a - label.ground_truth_a) ** 2 for label in labels],
             [label.cluster for label in labels],
             bounds=(0.0, 1.0),
         ),

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from rlaif_dagster.judge_quality.definitions import Definition
+from rlaif_dagster.judge_quality.figure_definitions import Definition
 
 JUDGE_FIGURES: Final[tuple[Definition, ...]] = (
     Definition(
@@ -53,105 +53,106 @@ JUDGE_FIGURES: Final[tuple[Definition, ...]] = (
     Definition(
         key="accuracy",
         title="accuracy",
-        group="gold",
+        group="ground_truth",
         definition=(
-            "Share of rows whose verdict is the gold label (mean of the orders, if every pair was "
-            "asked in both). A missing verdict counts as wrong; a tie is right if gold is a tie."
+            "Share of rows whose verdict is the ground-truth label (mean of the orders, if every pair was "
+            "asked in both). A missing verdict counts as wrong; a tie is right if the ground truth is a tie."
         ),
-        counts="rows with gold",
+        counts="rows with a ground truth",
         interval="wilson",
         kind="share",
     ),
     Definition(
         key="accuracy_parsed",
         title="accuracy, parsed",
-        group="gold",
+        group="ground_truth",
         definition="The same among rows with a verdict.",
-        counts="verdicts with gold",
+        counts="verdicts with a ground truth",
         interval="wilson",
         kind="share",
     ),
     Definition(
         key="both_correct",
         title="right in both orders",
-        group="gold",
+        group="ground_truth",
         definition=(
-            "Share of questions asked in both orders whose two verdicts are both the gold label. A "
+            "Share of questions asked in both orders whose two verdicts are both the ground-truth label. A "
             "missing verdict counts as wrong."
         ),
-        counts="questions with gold",
+        counts="questions with a ground truth",
         interval="wilson",
         kind="share",
     ),
     Definition(
-        key="kappa_gold",
-        title="kappa with gold",
-        group="gold",
+        key="kappa_ground_truth",
+        title="kappa with the ground truth",
+        group="ground_truth",
         definition=(
-            "Cohen's kappa of verdicts and gold, both coded a, b, tie: the mean of the kappas of the "
+            "Cohen's kappa of verdicts and the ground truth, both coded a, b, tie: the mean of the kappas of the "
             "orders. A missing verdict is its own label, so it agrees with nothing."
         ),
-        counts="rows with gold",
+        counts="rows with a ground truth",
         interval="kappa",
         kind="number",
     ),
     Definition(
         key="macro_precision",
         title="macro precision",
-        group="gold",
+        group="ground_truth",
         definition=(
             "Mean over the labels that occur (a, b, tie) of the share of verdicts with that label "
-            "whose gold is that label; 0 for a label that no verdict has."
+            "whose ground truth is that label; 0 for a label that no verdict has."
         ),
-        counts="rows with gold",
+        counts="rows with a ground truth",
         interval="jackknife",
         kind="share",
     ),
     Definition(
         key="macro_recall",
         title="macro recall",
-        group="gold",
+        group="ground_truth",
         definition=(
-            "Mean over labels of the share of gold labels that the verdict finds; 0 for a label that gold"
+            "Mean over labels of the share of ground-truth labels that the verdict finds; 0 for a label that "
+            "the ground truth"
             " never has."
         ),
-        counts="rows with gold",
+        counts="rows with a ground truth",
         interval="jackknife",
         kind="share",
     ),
     Definition(
         key="macro_f1",
         title="macro F1",
-        group="gold",
+        group="ground_truth",
         definition="Mean over labels of the harmonic mean of that label's precision and recall.",
-        counts="rows with gold",
+        counts="rows with a ground truth",
         interval="jackknife",
         kind="share",
     ),
     Definition(
-        key="gold_a",
-        title="gold is a",
-        group="gold",
-        definition="Pairs whose gold label is a.",
-        counts="pairs with gold",
+        key="ground_truth_a",
+        title="the ground truth is a",
+        group="ground_truth",
+        definition="Pairs whose ground truth label is a.",
+        counts="pairs with a ground truth",
         interval="census",
         kind="count",
     ),
     Definition(
-        key="gold_b",
-        title="gold is b",
-        group="gold",
-        definition="Pairs whose gold label is b.",
-        counts="pairs with gold",
+        key="ground_truth_b",
+        title="the ground truth is b",
+        group="ground_truth",
+        definition="Pairs whose ground truth label is b.",
+        counts="pairs with a ground truth",
         interval="census",
         kind="count",
     ),
     Definition(
-        key="gold_tie",
-        title="gold is a tie",
-        group="gold",
-        definition="Pairs whose gold label is a tie.",
-        counts="pairs with gold",
+        key="ground_truth_tie",
+        title="the ground truth is a tie",
+        group="ground_truth",
+        definition="Pairs whose ground truth label is a tie.",
+        counts="pairs with a ground truth",
         interval="census",
         kind="count",
     ),
@@ -277,15 +278,15 @@ JUDGE_FIGURES: Final[tuple[Definition, ...]] = (
         kind="share",
     ),
     Definition(
-        key="prefers_longer_gold_fixed",
-        title="the same, gold fixed",
+        key="prefers_longer_ground_truth_fixed",
+        title="the same, ground truth fixed",
         group="length",
         definition=(
-            "Mean of two shares: of decided verdicts for the longer answer if gold is the longer one, "
+            "Mean of two shares: of decided verdicts for the longer answer if the ground truth is the longer one, "
             "and if it is the shorter one. 50 % is no preference by length, however accurate the judge is"
-            " and whatever gold prefers."
+            " and whatever the ground truth prefers."
         ),
-        counts="decided verdicts, gold decided, lengths differ",
+        counts="decided verdicts, ground truth decided, lengths differ",
         interval="mover",
         kind="share",
     ),
@@ -294,10 +295,10 @@ JUDGE_FIGURES: Final[tuple[Definition, ...]] = (
         title="longer wins: accuracy",
         group="length",
         definition=(
-            "Accuracy of the rule that the longer answer is better, if gold is not a tie; equal lengths "
+            "Accuracy of the rule that the longer answer is better, if the ground truth is not a tie; equal lengths "
             "count one half."
         ),
-        counts="pairs with lengths, gold decided",
+        counts="pairs with lengths, ground truth decided",
         interval="wilson",
         kind="share",
     ),
@@ -309,7 +310,7 @@ JUDGE_FIGURES: Final[tuple[Definition, ...]] = (
             "Mean of the judge's points minus the rule's on the same pairs (right 1, tie 0.5, wrong or "
             "missing 0), from -1 to 1."
         ),
-        counts="rows with lengths, gold decided",
+        counts="rows with lengths, ground truth decided",
         interval="t",
         kind="number",
     ),
@@ -326,11 +327,11 @@ JUDGE_FIGURES: Final[tuple[Definition, ...]] = (
         kind="share",
     ),
     Definition(
-        key="self_preference_gold",
-        title="own over gold",
+        key="self_preference_ground_truth",
+        title="own over the ground truth",
         group="self",
-        definition="Mean of those points minus the points that gold gives the own answer, from -1 to 1.",
-        counts="the same with gold",
+        definition="Mean of those points minus the points that the ground truth gives the own answer, from -1 to 1.",
+        counts="the same with a ground truth",
         interval="t",
         kind="number",
     ),
@@ -376,7 +377,7 @@ JUDGE_FIGURES: Final[tuple[Definition, ...]] = (
             "is better) over the orders: 10 bins of equal width from 0.5 to 1. Above 0 by chance alone "
             "if there are few pairs."
         ),
-        counts="pairs with `p_first`, gold decided",
+        counts="pairs with `p_first`, ground truth decided",
         interval="jackknife",
         kind="number",
     ),
@@ -384,8 +385,8 @@ JUDGE_FIGURES: Final[tuple[Definition, ...]] = (
         key="brier",
         title="Brier score",
         group="calibration",
-        definition="Mean squared difference of p and gold (a is 1, b is 0); p = 0.5 gives 0.25.",
-        counts="pairs with `p_first`, gold decided",
+        definition="Mean squared difference of p and the ground truth (a is 1, b is 0); p = 0.5 gives 0.25.",
+        counts="pairs with `p_first`, ground truth decided",
         interval="t",
         kind="number",
     ),

@@ -17,16 +17,18 @@ from rlaif_dagster.preferences import PreferenceSettings, aggregate_verdicts
 
 _NEITHER: Final = 0.5
 
-Gold = Callable[[Pair, str | None], Label | None]
+GroundTruth = Callable[[Pair, str | None], Label | None]
 """Says which answer of a pair is better by a principle (None: by all); None if unknown, or neither is."""
 
 
-def no_gold(pair: Pair, principle_id: str | None) -> None:
+def no_ground_truth(pair: Pair, principle_id: str | None) -> None:
     """The ground truth of a project without one: always None."""
     del pair, principle_id
 
 
-def embedded_gold(constitution: Constitution, prompts: Mapping[str, str], texts: Mapping[str, str]) -> Gold:
+def embedded_ground_truth(
+    constitution: Constitution, prompts: Mapping[str, str], texts: Mapping[str, str]
+) -> GroundTruth:
     """Makes the ground truth of the embedded world.
 
     Args:
@@ -34,7 +36,7 @@ def embedded_gold(constitution: Constitution, prompts: Mapping[str, str], texts:
         prompts: Prompt text by prompt id.
         texts: Response text by response id.
     """
-    from rlaif_dagster.world.ground_truth import gold_preference
+    from rlaif_dagster.world.ground_truth import ground_truth_preference
 
     rules: dict[str | None, list[tuple[str, float]]] = {
         p.id: [(p.text, 1.0)] for p in constitution.principles
@@ -42,7 +44,7 @@ def embedded_gold(constitution: Constitution, prompts: Mapping[str, str], texts:
     rules[None] = [(p.text, p.weight) for p in constitution.principles]
 
     def find(pair: Pair, principle_id: str | None) -> Label | None:
-        value = gold_preference(
+        value = ground_truth_preference(
             rules[principle_id], prompts[pair.prompt_id], texts[pair.response_a], texts[pair.response_b]
         )
         return None if value is None or value == _NEITHER else "a" if value > _NEITHER else "b"
@@ -51,20 +53,20 @@ def embedded_gold(constitution: Constitution, prompts: Mapping[str, str], texts:
 
 
 def list_verdict_rows(
-    verdicts: Iterable[Verdict], responses: Mapping[str, Mapping[str, Any]], gold: Gold
+    verdicts: Iterable[Verdict], responses: Mapping[str, Mapping[str, Any]], ground_truth: GroundTruth
 ) -> Iterator[tuple[str | None, JudgedRow]]:
     """Yields each verdict's principle and row; a pair judged by two principles is two pairs of the same prompt.
 
     Args:
         verdicts: The verdicts.
         responses: Rows with `text` and `source` by response id.
-        gold: The ground truth.
+        ground_truth: The ground truth.
     """
     facts: dict[tuple[str, str | None], PairFacts] = {}
     for verdict in verdicts:
         key = (verdict.pair_id, verdict.principle_id)
         if key not in facts:
-            facts[key] = _state_facts(verdict.pair, verdict.principle_id, responses, gold)
+            facts[key] = _state_facts(verdict.pair, verdict.principle_id, responses, ground_truth)
         yield (
             verdict.principle_id,
             JudgedRow(
@@ -86,7 +88,7 @@ def list_label_rows(
     constitution: Constitution,
     settings: PreferenceSettings,
     protocol: JudgingProtocol,
-    gold: Gold,
+    ground_truth: GroundTruth,
 ) -> Iterator[JudgedRow]:
     """Yields each judge's labels by order, for pairs that have one; includes near ties and flips.
 
@@ -96,7 +98,7 @@ def list_label_rows(
         constitution: The principles' weights.
         settings: Which pairs get a label.
         protocol: The principles by which each pair had to be judged.
-        gold: The ground truth.
+        ground_truth: The ground truth.
     """
     keep_all = settings.model_copy(update={"keep_near_ties": True, "keep_inconsistent": True})
     by_judge: dict[str, list[Verdict]] = {}
@@ -113,7 +115,7 @@ def list_label_rows(
         )
         for row in result.rows:
             pair = Pair.from_responses(row["prompt_id"], row["response_a"], row["response_b"])
-            facts = _state_facts(pair, None, responses, gold)
+            facts = _state_facts(pair, None, responses, ground_truth)
             for order, p_a in zip(ORDERS, (row["p_a_ab"], row["p_a_ba"]), strict=True):
                 if p_a is not None:
                     p_first = p_a if order == "ab" else 1.0 - p_a
@@ -128,13 +130,16 @@ def list_label_rows(
 
 
 def _state_facts(
-    pair: Pair, principle_id: str | None, responses: Mapping[str, Mapping[str, Any]], gold: Gold
+    pair: Pair,
+    principle_id: str | None,
+    responses: Mapping[str, Mapping[str, Any]],
+    ground_truth: GroundTruth,
 ) -> PairFacts:
     a, b = responses[pair.response_a], responses[pair.response_b]
     return PairFacts(
         pair_id=pair.pair_id if principle_id is None else f"{pair.pair_id}/{principle_id}",
         prompt_id=pair.prompt_id,
-        gold=gold(pair, principle_id),
+        ground_truth=ground_truth(pair, principle_id),
         len_a=len(a["text"]),
         len_b=len(b["text"]),
         source_a=a["source"],

@@ -20,7 +20,7 @@ NUM_CODES: Final = len(LABELS) + 1
 _ONLY_CHANCE: Final = 1e-12
 """If chance agreement is closer to 1 than this, it counts as 1."""
 
-Agreement = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
+AgreementFunction = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 """From sums of shape (..., sums) to observed and chance agreement, each of shape (..., tables)."""
 
 
@@ -122,7 +122,7 @@ def _contribute_unit(counts: Item, agreement: float) -> FloatArray:
     return np.array([agreement, 1.0, *counts])
 
 
-def _estimate_corrected(kinds: Kinds, measure: Agreement, *, n: int) -> Figure:
+def _estimate_corrected(kinds: Kinds, measure: AgreementFunction, *, n: int) -> Figure:
     """Estimates agreement corrected for chance, with the jackknife's interval.
 
     If the jackknife shows no variance (for example, all agree), the interval is that of the observed agreement (Wilson,

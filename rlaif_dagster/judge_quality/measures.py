@@ -29,7 +29,7 @@ _SHOWN: Final[tuple[tuple[str, Literal["share", "number"], str, str], ...]] = (
     ("Right more often than “the longer is better”, by", "number", "labels", "beats_longer_wins"),
     ("Right more often than the base policy's likelihoods, by", "number", "policy", "judge_minus_policy"),
     ("Position bias (1: always the first; -1: always the second)", "number", "verdicts", "position_bias"),
-    ("Prefers the longer answer, at equal quality", "share", "labels", "prefers_longer_gold_fixed"),
+    ("Prefers the longer answer, at equal quality", "share", "labels", "prefers_longer_ground_truth_fixed"),
     ("Answers without a clear verdict", "share", "verdicts", "unparsed"),
     ("Calibration error of the labels", "number", "labels", "ece"),
     ("Manipulated by an attack inside an answer", "share", "injection", "success"),

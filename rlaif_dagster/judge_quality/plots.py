@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rlaif_dagster.drawing import (
     ALIGNED,
     BASE,
-    GOLD,
+    GROUND_TRUTH,
     INK,
     MUTED,
     house_style,
@@ -29,7 +29,7 @@ JUDGE_PLOTS: Final = ("agreement", "position_bias", "length_preference", "calibr
 _MARKERS: Final = "osD^v"
 
 
-def draw_audit(audit: Mapping[str, Any]) -> "dict[str, Figure]":
+def draw_judge_audit(audit: Mapping[str, Any]) -> "dict[str, Figure]":
     """Draws an audit (`judge_audit.json`): `JUDGE_PLOTS` by name."""
     return {
         "position_bias": draw_estimates(
@@ -40,7 +40,7 @@ def draw_audit(audit: Mapping[str, Any]) -> "dict[str, Figure]":
         "agreement": draw_estimates(
             [
                 ("of both orders", ALIGNED, _list_rows(audit, "order_agreement")),
-                ("with the ground truth", GOLD, _list_rows(audit, "accuracy")),
+                ("with the ground truth", GROUND_TRUTH, _list_rows(audit, "accuracy")),
                 ("with people", BASE, _list_rows(audit, "accuracy", section="human")),
             ],
             xlabel="share of agreement",
@@ -49,7 +49,7 @@ def draw_audit(audit: Mapping[str, Any]) -> "dict[str, Figure]":
         "length_preference": draw_estimates(
             [
                 ("as it is", ALIGNED, _list_rows(audit, "prefers_longer")),
-                ("at equal quality", GOLD, _list_rows(audit, "prefers_longer_gold_fixed")),
+                ("at equal quality", GROUND_TRUTH, _list_rows(audit, "prefers_longer_ground_truth_fixed")),
             ],
             xlabel="share of verdicts for the longer answer",
             line=0.5,
@@ -129,7 +129,7 @@ def draw_calibration(bins: Mapping[str, Sequence[Estimated]]) -> "Figure":
     with house_style():
         figure, (axes,) = new_figure(height=3.2)
         axes.plot([0.5, 1.0], [0.5, 1.0], color=INK, linewidth=1.1, linestyle="--")
-        colours = (ALIGNED, GOLD, BASE, MUTED)
+        colours = (ALIGNED, GROUND_TRUTH, BASE, MUTED)
         for rank, (name, held) in enumerate(known.items()):
             colour = colours[rank % len(colours)]
             for item in held:

@@ -2,11 +2,12 @@
 
 One verdict per line:
 
-    {"pair_id": "p1", "judge": "gpt-4", "order": "ab", "verdict": "first", "gold": "a", "len_a": 120, "len_b": 80}
+    {"pair_id": "p1", "judge": "gpt-4", "order": "ab", "verdict": "first", "ground_truth": "a",
+     "len_a": 120, "len_b": 80}
 
-`gold`, `len_a`, `len_b`, `source_a` and `source_b` are facts about the pair: a and b are the same answers in both
-orders. A line may omit them if another line of the pair has them, and two lines must not contradict each other. Unknown
-fields are not used; the result lists them.
+`ground_truth`, `len_a`, `len_b`, `source_a` and `source_b` are facts about the pair: a and b are the same answers in
+both orders. A line may omit them if another line of the pair has them, and two lines must not contradict each other.
+Unknown fields are not used; the result lists them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.judging.reading import Preference
-from rlaif_dagster.judging.verdicts import Order, Status
+from rlaif_dagster.judging.verdicts import Order, VerdictStatus
 from rlaif_dagster.reader import read_jsonl
 
 Label = Literal["a", "b", "tie"]
@@ -26,7 +27,7 @@ Label = Literal["a", "b", "tie"]
 
 LABELS: Final[tuple[Label, ...]] = ("a", "b", "tie")
 
-_FACTS: Final = ("gold", "len_a", "len_b", "source_a", "source_b")
+_FACTS: Final = ("ground_truth", "len_a", "len_b", "source_a", "source_b")
 _CHOICES: Final[Mapping[tuple[Order, Preference], Label]] = {
     ("ab", "first"): "a",
     ("ab", "second"): "b",
@@ -48,7 +49,7 @@ class VerdictLine(BaseModel):
     verdict: Literal["first", "second", "tie"] | None
     status: Literal["ok", "failed", "refused", "unparsed"] | None = None
     p_first: float | None = Field(default=None, ge=0.0, le=1.0)
-    gold: Literal["a", "b", "tie"] | None = None
+    ground_truth: Literal["a", "b", "tie"] | None = None
     len_a: float | None = Field(default=None, ge=0.0)
     len_b: float | None = Field(default=None, ge=0.0)
     source_a: str | None = None
@@ -72,7 +73,7 @@ class PairFacts:
     Attributes:
         pair_id: The pair.
         prompt_id: The prompt; if it is given, prompts, not pairs, are the independent draws.
-        gold: The better answer by people or ground truth; None if there is none.
+        ground_truth: The better answer by people or ground truth; None if there is none.
         len_a: Length of answer a, in the file's unit.
         len_b: Length of answer b, in the same unit.
         source_a: Who wrote answer a.
@@ -81,7 +82,7 @@ class PairFacts:
 
     pair_id: str
     prompt_id: str | None = None
-    gold: Label | None = None
+    ground_truth: Label | None = None
     len_a: float | None = None
     len_b: float | None = None
     source_a: str | None = None
@@ -121,7 +122,7 @@ class JudgedRow:
     order: Order
     repeat: int = 0
     verdict: Preference | None
-    status: Status | None = None
+    status: VerdictStatus | None = None
     p_first: float | None = None
 
     @property
@@ -143,7 +144,7 @@ class VerdictFile:
     unused_fields: tuple[str, ...]
 
 
-def read_verdicts(path: Path) -> VerdictFile:
+def read_verdict_file(path: Path) -> VerdictFile:
     """Reads a verdicts file.
 
     Raises:
@@ -205,7 +206,8 @@ def _note_facts(line: VerdictLine, known: dict[str, tuple[Any, int]], path: Path
                 file=path,
                 line=number,
                 field=name,
-                remedy="gold, lengths and sources are about a and b, not about the shown order: correct one of the "
+                remedy="ground_truth, lengths and sources are about a and b, not about the shown order: "
+                "correct one of the "
                 "two, or use different ids for different pairs",
             )
 

@@ -12,7 +12,7 @@ from rlaif_dagster.judge_quality.bias import (
     score_pairs,
 )
 from rlaif_dagster.judge_quality.calibration import list_soft_labels, measure_calibration
-from rlaif_dagster.judge_quality.definitions import INTERVALS, RATER_FIGURES, SOURCE_FIGURE
+from rlaif_dagster.judge_quality.figure_definitions import INTERVALS, RATER_FIGURES, SOURCE_FIGURE
 from rlaif_dagster.judge_quality.figures import Figure, estimate_share
 from rlaif_dagster.judge_quality.judge_figures import JUDGE_FIGURES
 from rlaif_dagster.judge_quality.orders import measure_orders
@@ -22,7 +22,7 @@ from rlaif_dagster.judge_quality.stability import measure_stability
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AuditResult:
+class JudgeAuditResult:
     """What an audit found.
 
     Attributes:
@@ -52,7 +52,7 @@ class AuditResult:
         }
 
 
-def audit_verdicts(rows: Iterable[JudgedRow]) -> AuditResult:
+def measure_verdicts(rows: Iterable[JudgedRow]) -> JudgeAuditResult:
     """Audits every judge that has verdicts among the rows; the order of the rows changes nothing."""
     by_judge = group_by_judge(rows)
     scores = {judge: score_pairs(judged) for judge, judged in by_judge.items()}
@@ -61,7 +61,7 @@ def audit_verdicts(rows: Iterable[JudgedRow]) -> AuditResult:
         for judge, judged in by_judge.items()
     }
     sources = {judge: measure_sources(judged) for judge, judged in by_judge.items()}
-    return AuditResult(
+    return JudgeAuditResult(
         judges=judges,
         sources={judge: figures for judge, figures in sources.items() if figures},
         raters=measure_raters(by_judge),

@@ -14,7 +14,7 @@ from rlaif_dagster.digest import Digest
 if TYPE_CHECKING:
     import pyarrow as pa
 
-AnswerStatus = Literal["ok", "failed", "refused"]
+ReplyStatus = Literal["ok", "failed", "refused"]
 """`ok`: the judge answered; `failed`: no answer came; `refused`: the judge refused to answer."""
 
 
@@ -41,7 +41,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Reply:
     """The answer to a call.
 
     Attributes:
@@ -57,7 +57,7 @@ class Answer:
     """
 
     call_id: str
-    status: AnswerStatus
+    status: ReplyStatus
     text: str | None = None
     score: float | None = None
     reason: str | None = None
@@ -96,7 +96,7 @@ def answer_type() -> "pa.StructType":
 class Judge(Protocol):
     """Anything that answers calls."""
 
-    def ask(self, calls: Iterable[Call]) -> Iterator[Sequence[Answer]]:
+    def ask(self, calls: Iterable[Call]) -> Iterator[Sequence[Reply]]:
         """Yields one answer for each call, in any order, in groups, as soon as they are known.
 
         Calls are read as needed: there may be more of them than fit into memory. A call that cannot be

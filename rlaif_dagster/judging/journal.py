@@ -19,10 +19,10 @@ from typing import Final
 from filelock import FileLock
 
 from rlaif_dagster.errors import JudgeError, StorageError
-from rlaif_dagster.judging.calls import Answer
+from rlaif_dagster.judging.calls import Reply
 from rlaif_dagster.removal import refuse_links, remove_file
 
-_COLUMNS: Final = tuple(field.name for field in fields(Answer))
+_COLUMNS: Final = tuple(field.name for field in fields(Reply))
 _INSERT: Final = f"INSERT OR REPLACE INTO answers VALUES ({', '.join('?' * (len(_COLUMNS) + 1))})"  # noqa: S608
 _read_values: Final = attrgetter(*_COLUMNS)
 LANDED: Final = ".landed"
@@ -45,14 +45,14 @@ class Journal:
             self._db.execute("DELETE FROM wanted")
             self._db.executemany("INSERT OR IGNORE INTO wanted VALUES (?, 1)", ((name,) for name in call_ids))
 
-    def settle(self, answers: Iterable[Answer]) -> None:
+    def settle(self, answers: Iterable[Reply]) -> None:
         """Stores known answers to calls that are wanted and still open."""
         with self._transaction():
             for answer in answers:
                 if self._close(answer.call_id):
                     self._write([answer])
 
-    def find_known(self) -> Iterator[Answer]:
+    def find_known(self) -> Iterator[Reply]:
         """Yields the answers to wanted calls that the journal already has."""
         columns = ", ".join(f"answers.{name}" for name in _COLUMNS)
         rows = self._db.execute(f"SELECT {columns} FROM answers JOIN wanted USING (call_id)")  # noqa: S608
@@ -70,7 +70,7 @@ class Journal:
         self._taken.update(compress(call_ids, are_open))
         return are_open
 
-    def add(self, answers: Sequence[Answer]) -> None:
+    def add(self, answers: Sequence[Reply]) -> None:
         """Stores answers to reserved calls durably, in one step.
 
         Raises:
@@ -83,7 +83,7 @@ class Journal:
         with self._transaction():
             self._write(answers)
 
-    def find(self, call_id: str) -> Answer | None:
+    def find(self, call_id: str) -> Reply | None:
         """Finds the answer to a call."""
         columns = ", ".join(_COLUMNS)
         row = self._db.execute(
@@ -92,7 +92,7 @@ class Journal:
         ).fetchone()
         return None if row is None else _read(row)
 
-    def require(self, call_id: str) -> Answer:
+    def require(self, call_id: str) -> Reply:
         """Returns the answer to a call.
 
         Raises:
@@ -115,7 +115,7 @@ class Journal:
         closed = self._db.execute("UPDATE wanted SET is_open = 0 WHERE call_id = ? AND is_open", (call_id,))
         return closed.rowcount == 1
 
-    def _write(self, answers: Iterable[Answer]) -> None:
+    def _write(self, answers: Iterable[Reply]) -> None:
         self._db.executemany(_INSERT, ((*_read_values(answer), self._attempt) for answer in answers))
 
 
@@ -167,7 +167,7 @@ def open_journal(folder: Path, attempt: str) -> Iterator[Journal]:
         ) from error
 
 
-def look_into_journal(folder: Path) -> Iterator[Answer]:
+def look_into_journal(folder: Path) -> Iterator[Reply]:
     """Yields the answers in a folder's journal, if there is one; changes nothing and takes no lock.
 
     Raises:
@@ -189,6 +189,6 @@ def look_into_journal(folder: Path) -> Iterator[Answer]:
         ) from error
 
 
-def _read(row: tuple[object, ...]) -> Answer:
+def _read(row: tuple[object, ...]) -> Reply:
     values = dict(zip(_COLUMNS, row, strict=True))
-    return Answer(**{**values, "cut": bool(values["cut"])})  # type: ignore[arg-type]
+    return Reply(**{**values, "cut": bool(values["cut"])})  # type: ignore[arg-type]

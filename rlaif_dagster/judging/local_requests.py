@@ -19,7 +19,7 @@ Chat = Sequence[dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class EncodedCall:
     """A call as token ids for the judge's model.
 
     Attributes:
@@ -49,8 +49,8 @@ def find_context(model: "PreTrainedModel") -> int:
 
 
 def form_batches(
-    requests: Iterable[Request], *, batch_size: int, max_tokens: int, new_tokens: int = 0
-) -> Iterator[list[Request]]:
+    requests: Iterable[EncodedCall], *, batch_size: int, max_tokens: int, new_tokens: int = 0
+) -> Iterator[list[EncodedCall]]:
     """Forms batches of requests that are padded to one width, widest first.
 
     Args:
@@ -64,7 +64,7 @@ def form_batches(
         yield from map(list, _take_turns(same, size))
 
 
-def _take_turns(items: Iterable[Request], size: int) -> Iterator[tuple[Request, ...]]:
+def _take_turns(items: Iterable[EncodedCall], size: int) -> Iterator[tuple[EncodedCall, ...]]:
     waiting = iter(items)
     while taken := tuple(itertools.islice(waiting, size)):
         yield taken

@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from rlaif_dagster.errors import JudgeError
-from rlaif_dagster.judging.calls import Answer
-from rlaif_dagster.judging.local_requests import ChatFormat, Request, find_context, form_batches
+from rlaif_dagster.judging.calls import Reply
+from rlaif_dagster.judging.local_requests import ChatFormat, EncodedCall, find_context, form_batches
 from rlaif_dagster.judging.templates import Template
 from rlaif_dagster.judging.verdicts import HARD_PROBABILITY
 
@@ -39,12 +39,12 @@ Word = tuple[int, ...]
 
 def score_requests(
     model: "PreTrainedModel",
-    requests: Sequence[Request],
+    requests: Sequence[EncodedCall],
     *,
     words: Sequence[Word],
     template: Template,
     batch_size: int,
-) -> Iterator[list[Answer]]:
+) -> Iterator[list[Reply]]:
     """Yields the answers to requests batch by batch, longest first.
 
     Args:
@@ -61,13 +61,13 @@ def score_requests(
         yield [_state(request, row, values) for request, row in zip(batch, weights.tolist(), strict=True)]
 
 
-def _state(request: Request, weights: Sequence[float], values: Sequence[float]) -> Answer:
+def _state(request: EncodedCall, weights: Sequence[float], values: Sequence[float]) -> Reply:
     total = math.fsum(weights)
     if not total > 0:  # false for NaN too
         reason = "the judge's logits are not finite, or leave its words no probability"
-        return Answer(call_id=request.call_id, status="failed", reason=reason, cut=request.cut)
+        return Reply(call_id=request.call_id, status="failed", reason=reason, cut=request.cut)
     score = math.fsum(w * value for w, value in zip(weights, values, strict=True)) / total
-    return Answer(
+    return Reply(
         call_id=request.call_id,
         status="ok",
         score=round(score, NUM_DECIMALS),
@@ -83,7 +83,9 @@ def value_words(template: Template) -> list[float]:
     return [float(word) for word in template.words]
 
 
-def weigh_words(model: "PreTrainedModel", batch: Sequence[Request], words: Sequence[Word]) -> "torch.Tensor":
+def weigh_words(
+    model: "PreTrainedModel", batch: Sequence[EncodedCall], words: Sequence[Word]
+) -> "torch.Tensor":
     """Computes the probability that the judge says each word next.
 
     Args:
@@ -119,7 +121,7 @@ def find_paths(words: Sequence[Word]) -> list[Word]:
     return sorted(p for p in beginnings if not any(len(q) > len(p) and q[: len(p)] == p for q in beginnings))
 
 
-def read_logits(model: "PreTrainedModel", batch: Sequence[Request], path: Word) -> "torch.Tensor":
+def read_logits(model: "PreTrainedModel", batch: Sequence[EncodedCall], path: Word) -> "torch.Tensor":
     """Computes the logits of the next token after each request, and after the request with each beginning of a path.
 
     Returns:

@@ -3,26 +3,26 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from rlaif_dagster.judging.calls import Answer
-from rlaif_dagster.judging.local_requests import Request, form_batches
+from rlaif_dagster.judging.calls import Reply
+from rlaif_dagster.judging.local_requests import EncodedCall, form_batches
 from rlaif_dagster.seeds import derive_seed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-BATCH_TOKENS: Final = 16384
+WRITING_BATCH_TOKENS: Final = 16384
 """How many tokens, including new ones, are in the key-value cache at once."""
 
 
 def write_replies(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
-    requests: Sequence[Request],
+    requests: Sequence[EncodedCall],
     *,
     temperature: float,
     max_new_tokens: int,
     batch_size: int,
-) -> Iterator[list[Answer]]:
+) -> Iterator[list[Reply]]:
     """Yields the replies to requests batch by batch, longest first; a reply that reaches `max_new_tokens` ends there.
 
     Args:
@@ -36,7 +36,7 @@ def write_replies(
     from rlaif_dagster.decoding import decode
 
     for batch in form_batches(
-        requests, batch_size=batch_size, max_tokens=BATCH_TOKENS, new_tokens=max_new_tokens
+        requests, batch_size=batch_size, max_tokens=WRITING_BATCH_TOKENS, new_tokens=max_new_tokens
     ):
         # A call's id covers the judge, the texts and the repeat.
         seeds = [derive_seed(0, "verdict", request.call_id) for request in batch]
@@ -49,7 +49,7 @@ def write_replies(
             max_new_tokens=max_new_tokens,
         )
         yield [
-            Answer(
+            Reply(
                 call_id=request.call_id,
                 status="ok",
                 text=str(tokenizer.decode(reply, skip_special_tokens=True)),

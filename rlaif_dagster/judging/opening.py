@@ -20,13 +20,11 @@ from rlaif_dagster.judging.settings import (
     Opening,
 )
 from rlaif_dagster.judging.templates import Template
+from rlaif_dagster.names import JUDGE_JSON, JUDGE_TEMPLATE
 from rlaif_dagster.numerics import NumericsSettings
 from rlaif_dagster.serving.limits import Budget
 
-JUDGE_JSON: Final = "judge.json"
-JUDGE_TEMPLATE: Final = "template.json"
 JUDGE_MODEL: Final = "model"
-JUDGE_VERDICTS: Final = "verdicts.jsonl"
 JURY_FOLDER: Final = "judges"
 
 

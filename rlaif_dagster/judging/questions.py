@@ -5,12 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rlaif_dagster.digest import Digest
-from rlaif_dagster.judging.calls import Answer, Call
+from rlaif_dagster.judging.calls import Call, Reply
 from rlaif_dagster.judging.constitution import Constitution, Principle
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.judging.profile import JudgeProfile
 from rlaif_dagster.judging.reading import Preference, read_rating, read_verdict
-from rlaif_dagster.judging.verdicts import HARD_PROBABILITY, ORDERS, Order, Status, Verdict, lean
+from rlaif_dagster.judging.verdicts import HARD_PROBABILITY, ORDERS, Order, Verdict, VerdictStatus, lean
 from rlaif_dagster.seeds import derive_seed
 
 
@@ -114,7 +114,7 @@ def draw_principle(key: str, constitution: Constitution) -> Principle:
     return max(constitution.principles, key=score)
 
 
-def conclude(question: Question, judge: JudgeProfile, answers: Sequence[Answer]) -> Verdict:
+def conclude(question: Question, judge: JudgeProfile, answers: Sequence[Reply]) -> Verdict:
     """Reads the verdict on a question from the answers to its calls.
 
     Args:
@@ -141,7 +141,7 @@ def conclude(question: Question, judge: JudgeProfile, answers: Sequence[Answer])
     )
 
 
-def is_settled(answer: Answer, judge: JudgeProfile, *, retry_unparsed: bool) -> bool:
+def is_settled(answer: Reply, judge: JudgeProfile, *, retry_unparsed: bool) -> bool:
     """Says whether a call need not be asked again.
 
     Args:
@@ -157,7 +157,7 @@ def is_settled(answer: Answer, judge: JudgeProfile, *, retry_unparsed: bool) -> 
     return answer.status == "ok" and read_value(judge, answer) is not None
 
 
-def read_value(judge: JudgeProfile, answer: Answer) -> float | None:
+def read_value(judge: JudgeProfile, answer: Reply) -> float | None:
     """Reads an answer: P(first is better) in [0, 1], or a rating; None if it is unclear."""
     if answer.score is not None:
         return answer.score
@@ -169,7 +169,9 @@ def read_value(judge: JudgeProfile, answer: Answer) -> float | None:
     return None if preference is None else HARD_PROBABILITY[preference]
 
 
-def _read(judge: JudgeProfile, answers: Sequence[Answer]) -> tuple[Status, float | None, Preference | None]:
+def _read(
+    judge: JudgeProfile, answers: Sequence[Reply]
+) -> tuple[VerdictStatus, float | None, Preference | None]:
     for status in ("failed", "refused"):
         if any(answer.status == status for answer in answers):
             return status, None, None

@@ -31,8 +31,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import InputError
-from rlaif_dagster.judging.calls import Answer
-from rlaif_dagster.judging.judge import count_statuses
+from rlaif_dagster.judging.asking import count_statuses
+from rlaif_dagster.judging.calls import Reply
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.judging.reading import Preference
 from rlaif_dagster.judging.verdicts import Order, RecordedResult, Verdict, lean
@@ -267,7 +267,7 @@ def _make_verdict(line: RecordedLine, pair: Pair, order: Order, judge: str) -> V
     question = ["recorded", judge, pair.pair_id, order, line.principle_id]
     verdict: Preference | None = line.verdict
     verdict_id = Digest.from_json(question).sha256[:32]
-    answer = Answer(call_id=verdict_id, status="ok", text=line.raw_text or "", score=line.p_first)
+    answer = Reply(call_id=verdict_id, status="ok", text=line.raw_text or "", score=line.p_first)
     return Verdict(
         verdict_id=verdict_id,
         pair_id=pair.pair_id,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Final, Self
 from pydantic import Field, field_validator, model_validator
 
 from rlaif_dagster.errors import JudgeError
-from rlaif_dagster.judging.calls import Answer, AnswerStatus, Call
+from rlaif_dagster.judging.calls import Call, Reply, ReplyStatus
 from rlaif_dagster.judging.cutting import cut_texts
 from rlaif_dagster.judging.settings import SPEED_ONLY, AskedJudgeSettings, Opening, TokenBounds, name_judge
 from rlaif_dagster.judging.templates import Template
@@ -176,10 +176,10 @@ class JudgeChat:
         messages = self._template.render(texts)
         return ChatCall(call_id=call.call_id, messages=messages, seed=call.repeat), was_cut
 
-    def read_outcome(self, outcome: ChatOutcome, *, was_cut: bool) -> Answer:
+    def read_outcome(self, outcome: ChatOutcome, *, was_cut: bool) -> Reply:
         """Reads the verdict, from the probabilities or from the text."""
         if isinstance(outcome, ChatFailure):
-            return Answer(
+            return Reply(
                 call_id=outcome.call_id,
                 status=outcome.kind,
                 reason=outcome.reason,
@@ -187,7 +187,7 @@ class JudgeChat:
                 output_tokens=outcome.completion_tokens,
                 cut=was_cut,
             )
-        status: AnswerStatus = "ok"
+        status: ReplyStatus = "ok"
         text, score, reason = outcome.text, None, None
         if outcome.refusal:
             status, reason = "refused", outcome.refusal
@@ -200,7 +200,7 @@ class JudgeChat:
             status, reason, text = "failed", "the answer was cut off at max_tokens", text or ""
         if status == "ok" and score is None:
             text = text or ""
-        return Answer(
+        return Reply(
             call_id=outcome.call_id,
             status=status,
             text=text,
@@ -245,7 +245,7 @@ class ServedJudge:
         self._chat = JudgeChat(settings, template, key=key)
         self._url = settings.find_url(environment)
 
-    def ask(self, calls: Iterable[Call]) -> Generator[list[Answer], None, None]:
+    def ask(self, calls: Iterable[Call]) -> Generator[list[Reply], None, None]:
         """Yields one answer for each call, in groups, as soon as they are known.
 
         Raises:

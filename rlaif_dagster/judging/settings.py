@@ -62,8 +62,8 @@ class GateSettings(_Settings):
     """The share of questions whose verdicts in both orders prefer the same answer; guessing gives 0.5."""
     max_unparsed_rate: float | None = Field(default=None, ge=0.0, le=1.0)
     """The share of questions answered without a clear verdict."""
-    min_gold_agreement: float | None = Field(default=None, ge=0.0, le=1.0)
-    """The share of labels that agree with `evaluation.gold`, in each order, on pairs where it prefers an answer."""
+    min_ground_truth_agreement: float | None = Field(default=None, ge=0.0, le=1.0)
+    """The share of labels that agree with `evaluation.ground_truth`, by order, on pairs where it prefers an answer."""
     min_human_agreement: float | None = Field(default=None, ge=0.0, le=1.0)
     """The share of labels that agree with the human labels."""
     beats_longer_wins: bool = False

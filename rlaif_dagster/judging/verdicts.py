@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from rlaif_dagster.judging.calls import Answer, answer_type
+from rlaif_dagster.judging.calls import Reply, answer_type
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.judging.reading import Preference
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Order = Literal["ab", "ba"]
 """Which response was shown first: `ab` shows response_a first."""
-Status = Literal["ok", "failed", "refused", "unparsed"]
+VerdictStatus = Literal["ok", "failed", "refused", "unparsed"]
 """`failed`: no answer came; `refused`: the judge refused to answer; `unparsed`: no clear verdict."""
 
 ORDERS: Final[tuple[Order, Order]] = ("ab", "ba")
@@ -52,10 +52,10 @@ class Verdict:
     principle_id: str | None
     judge: str
     repeat: int
-    status: Status
+    status: VerdictStatus
     p_first: float | None
     verdict: Preference | None
-    answers: tuple[Answer, ...]
+    answers: tuple[Reply, ...]
 
     def __post_init__(self) -> None:
         if (self.verdict is not None) != (self.status == "ok"):
@@ -96,7 +96,7 @@ class Verdict:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
         """Reads a row of the table: `Verdict.from_row(v.to_row()) == v`."""
-        return cls(**{**row, "answers": tuple(Answer(**answer) for answer in row["answers"])})
+        return cls(**{**row, "answers": tuple(Reply(**answer) for answer in row["answers"])})
 
     def to_row(self) -> dict[str, Any]:
         """The row of the table."""

@@ -18,15 +18,15 @@ from rlaif_dagster.graph.specs import list_marks
 from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.inputs.project_inputs import PIPELINE_FILE
 from rlaif_dagster.lineage.ledger import Ledger
-from rlaif_dagster.lineage.recall import (
+from rlaif_dagster.lineage.record import MaterialisationRecord, Recipe
+from rlaif_dagster.lineage.reuse import (
     DISTRIBUTION,
     NUMERICS_PREFIX,
     count_retried,
-    find_release,
+    find_own_release,
     list_unasked,
     make_recipe,
 )
-from rlaif_dagster.lineage.record import MaterialisationRecord, Recipe
 from rlaif_dagster.lineage.upgrades import read_settings
 
 UPGRADED: Final = "recipes changed by the upgrade"
@@ -160,5 +160,5 @@ class CauseFinder:
 
 def _word_upgrade(old: MaterialisationRecord) -> str:
     """Says which other release of this package wrote a recipe; empty if it is the current release."""
-    before, now = old.libraries.get(DISTRIBUTION), find_release()
+    before, now = old.libraries.get(DISTRIBUTION), find_own_release()
     return "" if before in (None, now) else f"{UPGRADED} from {before} to {now}: "

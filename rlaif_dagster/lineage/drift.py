@@ -10,12 +10,13 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rlaif_dagster.graph.judge_canary import JUDGE_CANARY, SAME_JUDGE
+from rlaif_dagster.graph.judge_canary import SAME_JUDGE
 from rlaif_dagster.lineage.ledger import Ledger
-from rlaif_dagster.lineage.record import CheckVerdict, MaterialisationRecord
-from rlaif_dagster.lineage.versions import Version, find_descendants, version_of
+from rlaif_dagster.lineage.record import MaterialisationRecord, RecordedCheck
+from rlaif_dagster.lineage.versions import AssetVersion, find_descendants, version_of
+from rlaif_dagster.names import JUDGE, JUDGE_CANARY, JUDGEMENTS
 
-_Canary = tuple[MaterialisationRecord, CheckVerdict]
+_Canary = tuple[MaterialisationRecord, RecordedCheck]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,7 @@ class Drift:
     names: tuple[str, ...]
     found_at: datetime.datetime
     last_good_at: datetime.datetime | None
-    marked: tuple[Version, ...]
+    marked: tuple[AssetVersion, ...]
 
     def list_heads(self, heads: Mapping[str, MaterialisationRecord]) -> dict[str, str]:
         """Lists the marked versions that are an asset's newest: digests by asset."""
@@ -55,7 +56,7 @@ def find_drifts(ledger: Ledger) -> tuple[Drift, ...]:
     for record in sorted(ledger.find_asset(JUDGE_CANARY), key=lambda record: record.sequence):
         for check in record.checks:
             if check.name == SAME_JUDGE and _tells(check) and record.reused_from is None:
-                by_judge.setdefault(record.inputs["judge"].digest, []).append((record, check))
+                by_judge.setdefault(record.inputs[JUDGE].digest, []).append((record, check))
     drifted = [canaries for canaries in by_judge.values() if not canaries[-1][1].passed]
     if not drifted:
         return ()
@@ -81,17 +82,17 @@ def describe_drifts(
 
 def _describe(canaries: Sequence[_Canary], records: Sequence[MaterialisationRecord]) -> Drift:
     newest, failed = canaries[-1]
-    judge = newest.inputs["judge"].digest
+    judge = newest.inputs[JUDGE].digest
     good = next((record for record, check in reversed(canaries) if check.passed), None)
-    judged = {("judgements", newest.inputs["judgements"].digest)}
+    judged = {(JUDGEMENTS, newest.inputs[JUDGEMENTS].digest)}
     judged |= {
         version_of(record)
         for record in records
         if record.asset != JUDGE_CANARY
         and record.reused_from is None
         and (good is None or record.sequence > good.sequence)
-        and "judge" in record.inputs
-        and record.inputs["judge"].digest == judge
+        and JUDGE in record.inputs
+        and record.inputs[JUDGE].digest == judge
     }
     made = {version_of(record) for record in find_descendants(records, judged)}
     marked = dict.fromkeys(version_of(record) for record in records if version_of(record) in judged | made)
@@ -108,6 +109,6 @@ def _describe(canaries: Sequence[_Canary], records: Sequence[MaterialisationReco
     )
 
 
-def _tells(check: CheckVerdict) -> bool:
+def _tells(check: RecordedCheck) -> bool:
     """Whether a canary counts: one without a threshold or without an answer does not."""
     return check.facts["required"] != "nothing" and "not_measured" not in check.facts

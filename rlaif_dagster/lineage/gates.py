@@ -11,7 +11,7 @@ from rlaif_dagster.digest import Digest, JsonValue
 from rlaif_dagster.errors import GateError
 from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.inputs.overrides import Override
-from rlaif_dagster.lineage.record import CheckVerdict, MaterialisationRecord
+from rlaif_dagster.lineage.record import MaterialisationRecord, RecordedCheck
 
 
 def find_override(overrides: Iterable[Override], asset: str, digest: str, check: str) -> Override | None:
@@ -19,7 +19,7 @@ def find_override(overrides: Iterable[Override], asset: str, digest: str, check:
     return next((override for override in overrides if override.key == (asset, digest, check)), None)
 
 
-def list_failed(stage: Stage, digest: str, checks: Iterable[CheckVerdict]) -> tuple[CheckVerdict, ...]:
+def list_failed(stage: Stage, digest: str, checks: Iterable[RecordedCheck]) -> tuple[RecordedCheck, ...]:
     """Lists the checks that a version failed and that nobody overrode."""
     return tuple(
         check

@@ -22,7 +22,7 @@ from rlaif_dagster.lineage.ledger_index import (
 from rlaif_dagster.lineage.record import MaterialisationRecord, Recipe
 from rlaif_dagster.versioning.scratch import held_lock, raising_storage_errors, write_whole
 
-SUFFIX = ".json"
+RECORD_SUFFIX = ".json"
 
 _CLOCK_GRAIN_NS = 2_000_000_000
 """Two changes of a folder less than this many ns apart may leave the same modification time."""
@@ -131,7 +131,7 @@ class Ledger:
         ):
             self._seen_ns = None
             known = {entry.record_id for entry in self._look()}
-            found = {file.name.removesuffix(SUFFIX): file for file in files}
+            found = {file.name.removesuffix(RECORD_SUFFIX): file for file in files}
             new = {
                 record_id: read_record(file) for record_id, file in found.items() if record_id not in known
             }
@@ -225,7 +225,7 @@ class Ledger:
         return record_id
 
     def _path_of(self, record_id: str) -> Path:
-        return self._folder / f"{record_id}{SUFFIX}"
+        return self._folder / f"{record_id}{RECORD_SUFFIX}"
 
 
 def read_record(path: Path) -> MaterialisationRecord:
@@ -235,7 +235,7 @@ def read_record(path: Path) -> MaterialisationRecord:
         LedgerError: If they do not match, or the file is not a record.
     """
     data = path.read_bytes()
-    if Digest.from_bytes(data).sha256 != path.name.removesuffix(SUFFIX):
+    if Digest.from_bytes(data).sha256 != path.name.removesuffix(RECORD_SUFFIX):
         raise LedgerError(
             f"{path}: the record's bytes do not hash to its name; it was changed after it was written.\n"
             "  remedy: restore the file from git, a backup or the remote; do not edit records"
@@ -253,4 +253,6 @@ def _read_change_time(folder: Path) -> int:
 
 def _list_names(folder: Path) -> set[str]:
     with os.scandir(folder) as entries:
-        return {entry.name.removesuffix(SUFFIX) for entry in entries if entry.name.endswith(SUFFIX)}
+        return {
+            entry.name.removesuffix(RECORD_SUFFIX) for entry in entries if entry.name.endswith(RECORD_SUFFIX)
+        }

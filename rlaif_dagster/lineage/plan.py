@@ -26,21 +26,22 @@ from rlaif_dagster.graph.stage import Stage, StageContext
 from rlaif_dagster.lineage.causes import Cause, CauseFinder
 from rlaif_dagster.lineage.gates import list_failed
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import (
+from rlaif_dagster.lineage.record import MaterialisationRecord, Recipe, RecordedCheck
+from rlaif_dagster.lineage.reuse import (
     find_journal,
-    find_recallable,
+    find_reusable,
     list_unasked,
     make_recipe,
     run_checks,
 )
-from rlaif_dagster.lineage.record import CheckVerdict, MaterialisationRecord, Recipe
 from rlaif_dagster.lineage.services import find_earlier
+from rlaif_dagster.names import JUDGE
 
 PlannedStatus = Literal["fresh", "reused", "computed", "stopped", "perhaps", "blocked"]
 """`stopped`: not made, because its round stopped before it; `perhaps`: computed, unless what it reads comes out
 unchanged; `blocked`: a check upstream failed."""
 
-UNKNOWN = Foreseen()
+UNFORESEEN = Foreseen()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +116,7 @@ class _Outlook:
     status: Literal["fresh", "reused", "computed", "stopped"]
     output: Foreseen | None = None
     price: Price = NOTHING
-    failed: tuple[CheckVerdict, ...] = ()
+    failed: tuple[RecordedCheck, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -131,7 +132,7 @@ class _Planner:
     same: dict[str, Foreseen] = field(default_factory=dict)
     new: dict[str, Foreseen] = field(default_factory=dict)
     expected: dict[str, Foreseen] = field(default_factory=dict)
-    failed: dict[str, tuple[CheckVerdict, ...]] = field(default_factory=dict)
+    failed: dict[str, tuple[RecordedCheck, ...]] = field(default_factory=dict)
     shut: dict[str, tuple[str, ...]] = field(default_factory=dict)
     views: dict[str, Path] = field(default_factory=dict)
 
@@ -167,7 +168,7 @@ class _Planner:
 
     def _block(self, stage: Stage, gates: tuple[str, ...]) -> tuple[PlannedStatus, Price]:
         self.shut[stage.name], self.failed[stage.name] = gates, ()
-        self.same[stage.name] = self.new[stage.name] = self.expected[stage.name] = UNKNOWN
+        self.same[stage.name] = self.new[stage.name] = self.expected[stage.name] = UNFORESEEN
         return "blocked", NOTHING
 
     def _foresee(self, stage: Stage) -> tuple[PlannedStatus, Price]:
@@ -177,11 +178,11 @@ class _Planner:
         low = high = self._look_ahead(stage, same_inputs)
         if new_inputs != same_inputs:
             high = self._look_ahead(stage, new_inputs)
-        told = low.price.output or (None, UNKNOWN), high.price.output or (None, UNKNOWN)
+        told = low.price.output or (None, UNFORESEEN), high.price.output or (None, UNFORESEEN)
         head = self.heads.get(name)
-        self.same[name] = low.output or told[0][0] or (UNKNOWN if head is None else self._describe(head))
+        self.same[name] = low.output or told[0][0] or (UNFORESEEN if head is None else self._describe(head))
         self.new[name] = high.output or told[1][1]
-        self.expected[name] = self.new[name] if low is high else UNKNOWN
+        self.expected[name] = self.new[name] if low is high else UNFORESEEN
         self.shut[name], self.failed[name] = (), low.failed if low is high else ()
         price = Price(
             rows_sampled=low.price.rows_sampled.cover(high.price.rows_sampled),
@@ -200,7 +201,7 @@ class _Planner:
         digests = {name: version.digest for name, version in inputs.items() if version.digest is not None}
         recipe = make_recipe(stage, digests)
         certain = len(digests) == len(inputs)
-        record = self._find_recallable(stage, recipe) if certain else None
+        record = self._find_reusable(stage, recipe) if certain else None
         if record is not None:
             head = self.heads[stage.name]
             is_head = (head.recipe, head.output.digest) == (str(recipe.digest), record.output.digest)
@@ -232,14 +233,14 @@ class _Planner:
     def _find_counts(self, stage: Stage, recipe: Recipe) -> Mapping[str, int] | None:
         """Finds the counts of the newest version for which the same judge was asked, made by any code."""
         for record in find_earlier(self.project, stage, recipe, of_any_code=True):
-            same_judge = record.recipe_parts.inputs.get("judge") == recipe.inputs.get("judge")
+            same_judge = record.recipe_parts.inputs.get(JUDGE) == recipe.inputs.get(JUDGE)
             if same_judge and record.counts.get("judge_calls_asked"):
                 return record.counts
         return None
 
-    def _find_recallable(self, stage: Stage, recipe: Recipe) -> MaterialisationRecord | None:
+    def _find_reusable(self, stage: Stage, recipe: Recipe) -> MaterialisationRecord | None:
         store = self.project.store
-        records = find_recallable(self.project, stage, recipe, fetch=False)
+        records = find_reusable(self.project, stage, recipe, fetch=False)
         return next((record for record in records if store.has(record.output.md5) or store.has_remote), None)
 
     def _ask_later(
@@ -248,7 +249,7 @@ class _Planner:
         record: MaterialisationRecord,
         inputs: Mapping[str, Foreseen],
         names: Collection[str],
-    ) -> tuple[CheckVerdict, ...]:
+    ) -> tuple[RecordedCheck, ...]:
         """Makes the checks that did not exist when a version was made; none if its files are not available."""
         output, folders = (self._view(record), _open(inputs)) if names else (None, {})
         if output is None or len(folders) < len(inputs):

@@ -5,11 +5,11 @@ from typing import Any, Final
 
 from rlaif_dagster.digest import Digest, JsonValue
 from rlaif_dagster.errors import LedgerError, MissingPlugInError
-from rlaif_dagster.inputs.project_inputs import EVALUATION_JUDGE
 from rlaif_dagster.judging.settings import PLUG_IN
 from rlaif_dagster.lineage.ledger import Ledger
+from rlaif_dagster.names import CRITIC, EVALUATION_JUDGE, JUDGE
 
-_SOURCES: Final = ("judge", EVALUATION_JUDGE, "critic")
+_SOURCES: Final = (JUDGE, EVALUATION_JUDGE, CRITIC)
 """The assets whose recipes name plug-ins."""
 
 

@@ -56,7 +56,7 @@ class Output(VersionRef):
     files: tuple[FileRef, ...]
 
 
-class CheckVerdict(_Value):
+class RecordedCheck(_Value):
     """The result of a check of the output."""
 
     name: str
@@ -94,7 +94,7 @@ class MaterialisationRecord(_Value):
     rows: int | None
     counts: dict[str, int]
     metrics: dict[str, Any]
-    checks: tuple[CheckVerdict, ...]
+    checks: tuple[RecordedCheck, ...]
     libraries: dict[str, str]
     git: GitRef
     run_id: str | None

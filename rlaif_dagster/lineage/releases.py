@@ -9,11 +9,11 @@ from typing import Any
 
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import InputError, StorageError
-from rlaif_dagster.graph.release import POLICY, RELEASED_POLICY
 from rlaif_dagster.inputs.overrides import Override
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.versions import find_ancestors, find_version
+from rlaif_dagster.names import ALIGNED_POLICY, RELEASED_POLICY
 
 _BACK = re.compile(r"-(\d{1,6})")
 _NUMBER = re.compile(r"#?(\d{1,3})")
@@ -153,7 +153,7 @@ def find_policy(project: Project, release: Release) -> MaterialisationRecord:
     Raises:
         InputError: If the ledger does not have it.
     """
-    return find_version(project, f"{release.facts.get('asset', POLICY)}@{release.policy.sha256}")
+    return find_version(project, f"{release.facts.get('asset', ALIGNED_POLICY)}@{release.policy.sha256}")
 
 
 def require_sound(project: Project, release: Release) -> None:

@@ -9,14 +9,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from rlaif_dagster.digest import Digest
-from rlaif_dagster.lineage.collecting.notes import find_collected, read_notes
-from rlaif_dagster.lineage.ledger import SUFFIX
+from rlaif_dagster.lineage.collecting.notes import find_pruned, read_notes
+from rlaif_dagster.lineage.ledger import RECORD_SUFFIX
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import show_newest
 from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.reuse import show_newest
 from rlaif_dagster.lineage.running import hold_run
-from rlaif_dagster.lineage.signing import SIGNATURES, list_whole_signatures
-from rlaif_dagster.lineage.signing import SUFFIX as SIGNATURE_SUFFIX
+from rlaif_dagster.lineage.signing import SIGNATURE_SUFFIX, SIGNATURES, list_whole_signatures
 from rlaif_dagster.progress import Progress
 from rlaif_dagster.versioning.scratch import raising_storage_errors, scratch_folder, write_whole
 
@@ -64,7 +63,7 @@ def _push(project: Project, progress: Progress) -> ShareResult:
     sent = project.store.push([*versions, *([pinned] if pinned else [])], progress=progress)
     lost = set(sent.lost) - {pinned}
     remote = project.store.require_remote()
-    files = [project.ledger.folder / f"{record.record_id}{SUFFIX}" for record in records]
+    files = [project.ledger.folder / f"{record.record_id}{RECORD_SUFFIX}" for record in records]
     num_records = remote.send_files(LINEAGE, files)
     if signatures := list_whole_signatures(project.root / SIGNATURES):
         remote.send_files(SIGNATURES, signatures)
@@ -100,9 +99,9 @@ def _pull(project: Project, progress: Progress, *, heads_only: bool) -> ShareRes
         raising_storage_errors(project.scratch),
         scratch_folder(project.scratch / "scratch") as scratch,
     ):
-        here = {path.name for path in project.ledger.folder.glob(f"*{SUFFIX}")}
+        here = {path.name for path in project.ledger.folder.glob(f"*{RECORD_SUFFIX}")}
         names = sorted(
-            name for name in remote.list_files(LINEAGE) if name.endswith(SUFFIX) and name not in here
+            name for name in remote.list_files(LINEAGE) if name.endswith(RECORD_SUFFIX) and name not in here
         )
         remote.fetch_files(LINEAGE, names, scratch)
         num_records = project.ledger.adopt(scratch / name for name in names)
@@ -130,7 +129,7 @@ def _list_versions(
     project: Project, records: "list[MaterialisationRecord]"
 ) -> dict[str, MaterialisationRecord]:
     """Lists the versions of records by address, without those that were pruned here on purpose."""
-    collected = find_collected(read_notes(project.ledger.folder), project.ledger.records())
+    collected = find_pruned(read_notes(project.ledger.folder), project.ledger.records())
     return {record.output.md5: record for record in records if record.output.md5 not in collected}
 
 

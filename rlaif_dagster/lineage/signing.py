@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 from rlaif_dagster.digest import Digest, iter_files
 from rlaif_dagster.errors import InputError, SignatureError
 from rlaif_dagster.extras import STANDARDS, using_extra
-from rlaif_dagster.graph.release import RELEASE_JSON, RELEASED_POLICY
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import work_folder
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.releases import Release, find_policy
+from rlaif_dagster.lineage.reuse import work_folder
 from rlaif_dagster.lineage.running import hold_run
 from rlaif_dagster.lineage.services import view_version
 from rlaif_dagster.lineage.tracing.subjects import open_versions
+from rlaif_dagster.names import RELEASE_JSON, RELEASED_POLICY
 from rlaif_dagster.versioning.scratch import raising_storage_errors, write_whole
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SIGNATURES: Final = "signatures"
 """The folder of signatures, in a project and in its remote."""
-SUFFIX: Final = ".sig"
+SIGNATURE_SUFFIX: Final = ".sig"
 _NAME: Final = re.compile(r"([0-9a-f]{64})\.([0-9a-f]{64})\.sig")
 RECORD_JSON: Final = "record.json"
 BESIDE: Final = "rlaif"
@@ -103,7 +103,7 @@ def sign_release(
     signature = Signature(path=_path_of(project, release, identity), key=identity)
     config.set_hashing_config(_hash_all())
     with _stage(project, release) as folder, raising_storage_errors(signature.path):
-        unfinished = folder.with_suffix(SUFFIX)
+        unfinished = folder.with_suffix(SIGNATURE_SUFFIX)
         config.sign(folder, unfinished)
         write_whole(signature.path, unfinished.read_bytes(), scratch=project.scratch / "scratch")
     return signature
@@ -182,7 +182,7 @@ def find_fault(folder: Path, signature: Path, key: Path) -> str | None:
 def find_signatures(project: Project, release: Release) -> tuple[Signature, ...]:
     """Finds the signatures of a release that are here; does not verify them."""
     found = []
-    for path in sorted((project.root / SIGNATURES).glob(f"{release.record.record_id}.*{SUFFIX}")):
+    for path in sorted((project.root / SIGNATURES).glob(f"{release.record.record_id}.*{SIGNATURE_SUFFIX}")):
         if named := read_name(path):
             found.append(Signature(path=path, key=named[1]))
     return tuple(found)
@@ -196,7 +196,7 @@ def read_name(path: Path) -> tuple[str, Digest] | None:
 
 def list_whole_signatures(folder: Path) -> tuple[Path, ...]:
     """Lists the signatures in a folder without those that were fetched incompletely; does not verify them."""
-    return tuple(path for path in sorted(folder.glob(f"*{SUFFIX}")) if _is_whole(path))
+    return tuple(path for path in sorted(folder.glob(f"*{SIGNATURE_SUFFIX}")) if _is_whole(path))
 
 
 def _is_whole(path: Path) -> bool:
@@ -207,7 +207,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _path_of(project: Project, release: Release, key: Digest) -> Path:
-    return project.root / SIGNATURES / f"{release.record.record_id}.{key.sha256}{SUFFIX}"
+    return project.root / SIGNATURES / f"{release.record.record_id}.{key.sha256}{SIGNATURE_SUFFIX}"
 
 
 @contextmanager

@@ -5,8 +5,8 @@ from pathlib import Path
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import InputError, StorageError
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import show_newest
 from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.reuse import show_newest
 from rlaif_dagster.lineage.versions import find_version
 from rlaif_dagster.removal import refuse_links
 from rlaif_dagster.versioning.git import clone_at

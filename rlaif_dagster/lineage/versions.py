@@ -11,11 +11,11 @@ from rlaif_dagster.lineage.record import MaterialisationRecord, VersionRef
 
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
 
-Version = tuple[str, str]
+AssetVersion = tuple[str, str]
 """An asset and a content digest."""
 
 
-def version_of(record: MaterialisationRecord) -> Version:
+def version_of(record: MaterialisationRecord) -> AssetVersion:
     """The version that a record made or reused."""
     return record.asset, record.output.digest
 
@@ -88,10 +88,10 @@ def find_ancestors(
         records: All records, oldest first.
         record: The version.
     """
-    makers: dict[Version, list[MaterialisationRecord]] = {}
+    makers: dict[AssetVersion, list[MaterialisationRecord]] = {}
     for maker in records:
         makers.setdefault(version_of(maker), []).append(maker)
-    found: dict[Version, MaterialisationRecord] = {}
+    found: dict[AssetVersion, MaterialisationRecord] = {}
 
     def visit(child: MaterialisationRecord) -> None:
         if version_of(child) in found:
@@ -112,7 +112,7 @@ def find_ancestors(
     return list(found.values())
 
 
-def find_closure(records: Mapping[str, MaterialisationRecord], start: Iterable[str]) -> set[str]:
+def find_closure_ids(records: Mapping[str, MaterialisationRecord], start: Iterable[str]) -> set[str]:
     """Finds the ids of some records, and of the records of everything that their versions were made from.
 
     It follows the inputs that a record names, each to the newest earlier record that made that version; the record
@@ -147,7 +147,7 @@ def find_closure(records: Mapping[str, MaterialisationRecord], start: Iterable[s
 
 
 def find_descendants(
-    records: Sequence[MaterialisationRecord], versions: Iterable[Version]
+    records: Sequence[MaterialisationRecord], versions: Iterable[AssetVersion]
 ) -> list[MaterialisationRecord]:
     """Finds one record of each version that was made from any of the given ones, directly or not, oldest first.
 
@@ -157,7 +157,7 @@ def find_descendants(
     """
     reached = set(versions)
     start = set(reached)
-    found: dict[Version, MaterialisationRecord] = {}
+    found: dict[AssetVersion, MaterialisationRecord] = {}
     for record in records:
         if record.reason is not None:
             continue  # a person returned to it; it was not made from what was read

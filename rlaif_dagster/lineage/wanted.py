@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping
 
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.graph.build import Graph
-from rlaif_dagster.lineage.recall import make_recipe
 from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.reuse import make_recipe
 
 
 def find_wanted_recipes(

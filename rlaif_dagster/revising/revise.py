@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from rlaif_dagster.generation.dialogues import AnsweredPrompt
-from rlaif_dagster.judging.calls import Answer, Call, answer_type
+from rlaif_dagster.judging.calls import Call, Reply, answer_type
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.judging.profile import JudgeProfile
 from rlaif_dagster.judging.questions import draw_principle
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 RevisionStatus = Literal["ok", "failed", "refused", "empty", "cut"]
 """`empty`: nothing was written; `cut`: the text reached its token limit, so its end is missing."""
 
-AnswerAll = Callable[[JudgeProfile, Sequence[Call]], Mapping[str, Answer]]
+AnswerAll = Callable[[JudgeProfile, Sequence[Call]], Mapping[str, Reply]]
 """A function that has a writer answer calls, and returns the answers by call."""
 
 
@@ -46,7 +46,7 @@ class Revision:
     critique: str | None
     revised: str | None
     status: RevisionStatus
-    answers: tuple[Answer, ...]
+    answers: tuple[Reply, ...]
 
     def to_row(self) -> dict[str, Any]:
         """The row of the table."""
@@ -177,7 +177,7 @@ def _revise_once(
     return revisions
 
 
-def _find_fault(answer: Answer, max_tokens: int) -> RevisionStatus | None:
+def _find_fault(answer: Reply, max_tokens: int) -> RevisionStatus | None:
     if answer.status != "ok":
         return answer.status
     if not (answer.text or "").strip():

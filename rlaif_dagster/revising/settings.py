@@ -1,14 +1,11 @@
 """Settings of critique and revision, spelled as in the `revision` section of `inputs/pipeline.yaml`."""
 
-from typing import Final, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rlaif_dagster.judging.settings import AskedJudge
 from rlaif_dagster.training.settings import OptimizerSettings
-
-BASE_POLICY: Final = "base_policy"
-"""The value of `critic.model` for a policy that criticises itself."""
 
 
 class SupervisedSettings(OptimizerSettings):

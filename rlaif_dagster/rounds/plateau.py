@@ -32,7 +32,11 @@ JUDGE_THRESHOLDS: Final = frozenset({"min_gap", "max_disagreement", "stronger_th
 """The thresholds of the figures that are known before training."""
 _DISTINCT: Final = 2
 """The length of the word sequences whose variety measures diversity."""
-_TRUTHS: Final = {"gold": "the ground truth", "human": "people", None: "the ground truth or people"}
+_REFERENCES: Final = {
+    "ground_truth": "the ground truth",
+    "human": "people",
+    None: "the ground truth or people",
+}
 
 
 class PlateauSettings(BaseModel):
@@ -145,7 +149,7 @@ def watch_round(
         _judge_number(
             "diversity",
             "diversity over the base policy's",
-            measure_diversity(comparisons),
+            measure_distinct_ratio(comparisons),
             settings.min_diversity,
         ),
     )
@@ -197,15 +201,15 @@ def _judge_number(name: str, label: str, value: float | None, threshold: float |
 
 def _read_audit(audit: Mapping[str, Any], settings: PlateauSettings) -> Iterator[Signal]:
     """Yields the figures of each judge: how often it is wrong, and whether it is right more often than the policy."""
-    section = "human" if audit["truth"] == "human" else "labels"
+    section = "human" if audit["reference"] == "human" else "labels"
     judges = list(audit["verdicts"]["judges"])
     for judge in judges:
         suffix = f" {judge}" if len(judges) > 1 else ""
-        accuracy = find_figure(audit, section, judge, "accuracy") if audit["truth"] else None
+        accuracy = find_figure(audit, section, judge, "accuracy") if audit["reference"] else None
         value, low, high = _read_figure(accuracy)
         yield Signal(
             name=f"disagreement{suffix}",
-            label=f"share of pairs on which the judge{suffix} contradicts {_TRUTHS[audit['truth']]}",
+            label=f"share of pairs on which the judge{suffix} contradicts {_REFERENCES[audit['reference']]}",
             value=None if value is None else 1.0 - value,
             low=None if high is None else 1.0 - high,
             high=None if low is None else 1.0 - low,
@@ -294,7 +298,7 @@ def measure_length_growth(comparisons: Sequence[Comparison], *, confidence: floa
     )
 
 
-def measure_diversity(comparisons: Sequence[Comparison]) -> float | None:
+def measure_distinct_ratio(comparisons: Sequence[Comparison]) -> float | None:
     """Measures the share of distinct word pairs in the policy's answers, divided by the base policy's.
 
     Distinct-2 of Li et al. 2016, A diversity-promoting objective function for neural conversation models. It falls as

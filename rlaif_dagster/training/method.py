@@ -43,7 +43,7 @@ class Material:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class PreparedTraining:
     """A training that is ready to start.
 
     Attributes:
@@ -89,5 +89,5 @@ class Method(Generic[S]):
     """
 
     settings: type[S]
-    plan: Callable[[Material, S, Progress], Plan]
+    plan: Callable[[Material, S, Progress], PreparedTraining]
     word: Callable[[S], Wording]

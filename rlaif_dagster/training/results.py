@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from rlaif_dagster.generation.finish import FinishReason
 from rlaif_dagster.generation.responses import identify_recorded_response
@@ -10,8 +10,6 @@ from rlaif_dagster.tables import Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-CHECKPOINTS_TABLE: Final = "checkpoints.parquet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

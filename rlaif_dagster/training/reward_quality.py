@@ -57,7 +57,7 @@ def require_decided(rows: Iterable[Row]) -> list[DecidedPair]:
     return decided
 
 
-def measure_accuracy(decided: Sequence[DecidedPair], margins: Sequence[float]) -> dict[str, JsonValue]:
+def measure_reward_accuracy(decided: Sequence[DecidedPair], margins: Sequence[float]) -> dict[str, JsonValue]:
     """Measures held-out accuracy, and that of the rule "the longer answer is better".
 
     Args:
@@ -72,7 +72,7 @@ def measure_accuracy(decided: Sequence[DecidedPair], margins: Sequence[float]) -
 
 
 def measure_quality(decided: Sequence[DecidedPair], margins: Sequence[float]) -> dict[str, JsonValue]:
-    """Measures calibration and the effect of length; arguments as in `measure_accuracy`.
+    """Measures calibration and the effect of length; arguments as in `measure_reward_accuracy`.
 
     `ece` and `brier` compare sigmoid(score difference) with the label's answer. `temperature` is the divisor of the
     scores that fits the soft labels best (above 1: too sure). Lengths are in characters.
@@ -81,7 +81,7 @@ def measure_quality(decided: Sequence[DecidedPair], margins: Sequence[float]) ->
 
     labels = [
         # As if a were always the preferred answer: calibration treats both sides equally.
-        SoftLabel(cluster=pair.prompt_id, p_a=(1 + math.tanh(margin / 2)) / 2, gold_a=True)
+        SoftLabel(cluster=pair.prompt_id, p_a=(1 + math.tanh(margin / 2)) / 2, ground_truth_a=True)
         for pair, margin in zip(decided, margins, strict=True)
     ]
     accuracy = statistics.fmean(_share_won(margins))

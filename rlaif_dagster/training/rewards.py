@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rlaif_dagster.generation.dialogues import AnsweredPrompt, Dialogue, encode_dialogues
 from rlaif_dagster.tables import Rows
-from rlaif_dagster.weights import REWARD_BASE, REWARD_MODEL, Use, open_model
+from rlaif_dagster.weights import REWARD_BASE_USE, REWARD_MODEL_USE, Use, open_model
 
 if TYPE_CHECKING:
     import torch
@@ -59,14 +59,14 @@ class RewardEvaluation:
 
 
 def open_reward_model(
-    folder: Path, *, dtype: str, use: Use = REWARD_BASE
+    folder: Path, *, dtype: str, use: Use = REWARD_BASE_USE
 ) -> "tuple[Any, PreTrainedTokenizerBase]":
     """Opens a sequence classifier with one output; for a language model, its head is drawn from the global seed.
 
     Args:
         folder: A model folder: a reward model, or a causal language model to make one from.
         dtype: "float32" or "bfloat16".
-        use: `REWARD_MODEL` for a folder that must have its head.
+        use: `REWARD_MODEL_USE` for a folder that must have its head.
 
     Raises:
         ModelError: If the folder cannot be opened, its weights do not fit, or its classifier has several outputs.
@@ -106,7 +106,9 @@ class RewardModel:
         Raises:
             ModelError: If it cannot be opened.
         """
-        opened = [open_reward_model(path, dtype=dtype, use=REWARD_MODEL) for path in list_members(folder)]
+        opened = [
+            open_reward_model(path, dtype=dtype, use=REWARD_MODEL_USE) for path in list_ensemble(folder)
+        ]
         return cls(members=tuple(model.to(device) for model, _ in opened), tokenizer=opened[0][1])
 
     def score(
@@ -131,7 +133,7 @@ class RewardModel:
         )
 
 
-def list_members(folder: Path) -> list[Path]:
+def list_ensemble(folder: Path) -> list[Path]:
     """Lists the folders of an ensemble's models: the folder itself, then `member_2` and so on inside it."""
     others = folder.glob(f"{MEMBER}*")
     return [folder, *sorted(others, key=lambda path: int(path.name.removeprefix(MEMBER)))]

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rlaif_dagster.names import BASE_POLICY
+
 
 class LoraSettings(BaseModel):
     """Low-rank adapters instead of all weights (Hu et al. 2021); merged into the weights when saved."""
@@ -48,7 +50,7 @@ class OptimizerSettings(BaseModel):
 class RewardModelSettings(OptimizerSettings):
     """A reward model: a scalar head on a language model, trained by the soft Bradley-Terry loss."""
 
-    base: str = "base_policy"
+    base: str = BASE_POLICY
     """The model to start from: `base_policy`, or a model named as in `base_policy.model`."""
     revision: str | None = None
     """The commit of `base`, if that is a Hugging Face id."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.generation.dialogues import AnsweredPrompt, encode_dialogues
+from rlaif_dagster.names import SUPERVISED_POLICY
 from rlaif_dagster.progress import Progress, ignore_progress
 from rlaif_dagster.training.settings import OptimizerSettings
 
@@ -159,7 +160,7 @@ def train_supervised_policy(
             ),
             callbacks=[trainers.ProgressCallback("supervised steps", progress)],
         )
-        log = trainers.run_training(trainer, what="supervised_policy")
+        log = trainers.run_training(trainer, what=SUPERVISED_POLICY)
     trainers.save_model(trainer, tokenizer, output, dtype=settings.dtype)
     return SupervisedResult(
         num_answers=len(encoded.rows),

@@ -11,7 +11,7 @@ from rlaif_dagster.world import lexicon
 from rlaif_dagster.world.questions import (
     Answer,
     Core,
-    Question,
+    WorldQuestion,
     find_question,
     is_clean,
     parse_answer,
@@ -24,7 +24,7 @@ __all__ = [
     "WORDINGS",
     "PrincipleKind",
     "find_principle_kind",
-    "gold_preference",
+    "ground_truth_preference",
     "is_clean",
     "score_answer",
 ]
@@ -131,7 +131,7 @@ def find_principle_kind(principle_text: str) -> PrincipleKind | None:
     return _kinds_by_wording().get(" ".join(principle_text.split()))
 
 
-def _is_answered(question: Question, core: Core) -> bool:
+def _is_answered(question: WorldQuestion, core: Core) -> bool:
     """Says whether the core answers the question, true or not, allowed or not."""
     if question.topic == "steps":
         return core.subject == question.subject and core.value == true_value("steps", question.subject)
@@ -155,7 +155,7 @@ def _score_tone(answer: Answer) -> float:
     return -1.0 if answer.tone in lexicon.RUDE_TONES else 1.0
 
 
-_SCORERS: Final[dict[PrincipleKind, Callable[[Question, Answer, Core], float]]] = {
+_SCORERS: Final[dict[PrincipleKind, Callable[[WorldQuestion, Answer, Core], float]]] = {
     "helpful": lambda question, _, core: float(_is_answered(question, core)),
     "harmless": lambda _question, _answer, core: -float(core.form == "comply"),
     "honest": lambda _question, _answer, core: -float(_is_false(core)),
@@ -197,7 +197,7 @@ def score_answer(kind: PrincipleKind, prompt: str, answer_text: str) -> float | 
     return None if core is None else _SCORERS[kind](question, answer, core)
 
 
-def gold_preference(
+def ground_truth_preference(
     principles: Sequence[tuple[str, float]], prompt: str, text_a: str, text_b: str
 ) -> float | None:
     """Says which of two answers a constitution prefers: 1.0 for A, 0.0 for B, 0.5 for neither.

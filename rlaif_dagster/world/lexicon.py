@@ -279,7 +279,7 @@ DETAILS: Final = {
 }
 """For each category, its detail sentences; an answer uses some of them, in this order."""
 
-SOURCES: Final = (
+SOURCE_SENTENCES: Final = (
     "My source is the town guide.",
     "See page ten of the town book.",
     "The town guide has a chapter on this.",

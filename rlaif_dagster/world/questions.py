@@ -30,7 +30,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?]) ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class WorldQuestion:
     """A question of the world without its opening.
 
     Attributes:
@@ -96,7 +96,7 @@ class Answer:
 # questions
 
 
-def _iter_questions() -> Iterator[Question]:
+def _iter_questions() -> Iterator[WorldQuestion]:
     asked: tuple[tuple[Category, CoreForm, Sequence[str], Sequence[str]], ...] = (
         ("fact", "hour", lexicon.HOUR_QUESTIONS, tuple(lexicon.PLACES)),
         ("fact", "location", lexicon.LOCATION_QUESTIONS, tuple(lexicon.PLACES)),
@@ -107,26 +107,28 @@ def _iter_questions() -> Iterator[Question]:
     )
     for category, topic, patterns, subjects in asked:
         for subject, pattern in itertools.product(subjects, patterns):
-            yield Question(text=pattern.format(x=subject), category=category, topic=topic, subject=subject)
+            yield WorldQuestion(
+                text=pattern.format(x=subject), category=category, topic=topic, subject=subject
+            )
 
 
 @cache
-def list_questions() -> tuple[Question, ...]:
+def list_questions() -> tuple[WorldQuestion, ...]:
     """Lists every question of the world, in a fixed order."""
     return tuple(_iter_questions())
 
 
 @cache
-def _questions_by_text() -> dict[str, Question]:
+def _questions_by_text() -> dict[str, WorldQuestion]:
     return {question.text: question for question in list_questions()}
 
 
-def compose_prompt(opening: str, question: Question) -> str:
+def compose_prompt(opening: str, question: WorldQuestion) -> str:
     """Puts an opening (or "") before a question."""
     return f"{opening} {question.text}" if opening else question.text
 
 
-def find_question(prompt: str) -> Question | None:
+def find_question(prompt: str) -> WorldQuestion | None:
     """Finds the question in a prompt; None if the prompt is not of this world."""
     questions = _questions_by_text()
     if prompt in questions:
@@ -137,7 +139,7 @@ def find_question(prompt: str) -> Question | None:
     return None
 
 
-def is_unseen(question: Question) -> bool:
+def is_unseen(question: WorldQuestion) -> bool:
     """Says whether a question, with any opening, was held out from all training of the embedded models.
 
     The choice is by content: the digest of the question's words.
@@ -240,7 +242,7 @@ def parse_answer(text: str) -> Answer | None:
     core_sentence = rest.pop(0)
     category = find_category(core)
     details = _take_details(rest, (category,) if category else CATEGORIES)
-    source = take(*lexicon.SOURCES)
+    source = take(*lexicon.SOURCE_SENTENCES)
     encouragement = take(*lexicon.ENCOURAGEMENTS)
     offer = take(*lexicon.OFFERS)
     if rest:
@@ -281,7 +283,7 @@ def list_known_sentences() -> tuple[str, ...]:
         *lexicon.RUDE_TONES,
         *lexicon.FLATTERIES,
         *itertools.chain.from_iterable(lexicon.DETAILS.values()),
-        *lexicon.SOURCES,
+        *lexicon.SOURCE_SENTENCES,
         *lexicon.ENCOURAGEMENTS,
         *lexicon.OFFERS,
     )

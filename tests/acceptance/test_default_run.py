@@ -56,8 +56,8 @@ def read_digests(project: Path) -> dict[str, str]:
     return {name: head.output.digest for name, head in Project.open(project).ledger.find_heads().items()}
 
 
-def test_the_aligned_policy_wins_by_gold_on_held_out_prompts(metrics: dict[str, Any]) -> None:
-    win_rate = metrics["win_rate_gold"]
+def test_the_aligned_policy_wins_by_the_ground_truth_on_held_out_prompts(metrics: dict[str, Any]) -> None:
+    win_rate = metrics["win_rate_ground_truth"]
     assert win_rate["value"] >= 0.70
     assert win_rate["low"] > 0.55
 
@@ -118,7 +118,7 @@ def test_dvc_agrees_that_data_is_what_is_pinned(project: Path) -> None:
     assert json.loads(done.stdout) == {}
 
 
-def test_a_second_run_recalls_everything(project: Path) -> None:
+def test_a_second_run_reuses_everything(project: Path) -> None:
     before = read_digests(project)
     again = run_assets(project=project)
     assert {name: asset["status"] for name, asset in again.items()} == dict.fromkeys(ASSETS, "reused")
@@ -192,8 +192,10 @@ def test_the_diff_tells_what_a_principle_did_to_two_trained_policies(
     outcomes = diff["outcomes"]
     assert outcomes["num_same_answer"] < outcomes["num_common"] == outcomes["num_before"]
     rates = {rate["source"]: rate for rate in outcomes["win_rates"]}
-    assert set(rates) == {"judge", "gold", "reward_model"}
-    assert rates["gold"]["before"] == pytest.approx(metrics["win_rate_gold"]["value"], abs=0.05)
+    assert set(rates) == {"judge", "ground_truth", "reward_model"}
+    assert rates["ground_truth"]["before"] == pytest.approx(
+        metrics["win_rate_ground_truth"]["value"], abs=0.05
+    )
     assert all(sample["before"] != sample["after"] for sample in outcomes["samples"])
     for chain, name in zip(diff["chains"], changes, strict=True):
         assert chain["cause"] == f"principle {name} {changes[name]}"

@@ -18,7 +18,7 @@ REAL = REPOSITORY.parent / "shared" / "real"
 def use_recorded(project: Path, **reward_model: Any) -> None:
     def change(pipeline: dict[str, Any]) -> None:
         pipeline["sampling"] = {"provider": "recorded", "responses": "inputs/responses.jsonl"}
-        pipeline["evaluation"] = {"gold": None}
+        pipeline["evaluation"] = {"ground_truth": None}
         pipeline["reward_model"] = reward_model
 
     edit_yaml(project / "inputs" / "pipeline.yaml", change)

@@ -51,7 +51,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_lines(
         project / "verdicts.jsonl",
         [
-            {"pair_id": pair, "judge": "j", "order": order, "verdict": "first", "gold": "a"}
+            {"pair_id": pair, "judge": "j", "order": order, "verdict": "first", "ground_truth": "a"}
             for pair in range(20)
             for order in ("ab", "ba")
         ],

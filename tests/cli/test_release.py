@@ -14,7 +14,7 @@ from rlaif_dagster.errors import CorruptVersionError, GateError, InputError, Rla
 from rlaif_dagster.inputs.overrides import read_overrides
 from rlaif_dagster.inputs.release import RELEASE_FILE
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import materialise
+from rlaif_dagster.lineage.reuse import materialise
 from rlaif_dagster.lineage.running import no_run_starts
 from rlaif_dagster.progress import ignore_progress
 from tests.conftest import run_rlaif
@@ -108,7 +108,7 @@ def test_a_rollback_that_cannot_be_leaves_no_hold(project: Project) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [["rollback", "2", "--reason", "x"], ["release"]])
-def test_what_stands_is_not_changed_while_versions_are_given_up(project: Project, command: list[str]) -> None:
+def test_what_stands_is_not_changed_while_versions_are_pruned(project: Project, command: list[str]) -> None:
     """The release that was found sound has to be there still when it is brought back."""
     call(project, "rollback", "--reason", "first")
     before = (project.root / RELEASE_FILE).read_bytes()

@@ -112,7 +112,7 @@ def test_ctrl_c_while_a_stage_samples_or_trains(
 
 @pytest.mark.slow
 def test_ctrl_c_in_other_commands(project: Path) -> None:
-    """What was given up stays so; an audit of a file keeps nothing, and does not say that it does."""
+    """What was pruned stays so; an audit of a file keeps nothing, and does not say that it does."""
     run_assets("prompts", project=project)
     write_lines(
         project / "verdicts.jsonl",

@@ -99,8 +99,8 @@ def test_a_run_that_failed_is_not_requested_again_before_an_edit(
     assert not obey(instance, project, broken, request(instance, project, broken))
     assert "left something stale" in refuse(instance, project, broken)
     assert project.ledger.find_heads()["d"].record_id == kept
-    mended = make_graph(a="new", c="works")
-    assert name_assets(request(instance, project, mended)) == ["c", "d"]
+    fixed = make_graph(a="new", c="works")
+    assert name_assets(request(instance, project, fixed)) == ["c", "d"]
 
 
 @pytest.mark.slow

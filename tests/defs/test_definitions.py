@@ -9,7 +9,7 @@ from dagster import AssetKey, AssetSelection, DefaultScheduleStatus, Definitions
 from rlaif_dagster.defs.assets import AGAIN_TAG
 from rlaif_dagster.defs.build import CANARY_JOB, MAIN_JOB, build_definitions
 from rlaif_dagster.defs.provenance import RECIPES
-from rlaif_dagster.graph.judge_canary import JUDGE_CANARY
+from rlaif_dagster.names import JUDGE_CANARY
 from tests.docs.pages import read_page
 
 SNAPSHOT = Path(__file__).with_name("asset_specs.json")

@@ -13,9 +13,9 @@ from rlaif_dagster.defs.execution import run_assets
 from rlaif_dagster.defs.provenance import RECIPES
 from rlaif_dagster.errors import GateError
 from rlaif_dagster.graph.build import Graph
-from rlaif_dagster.graph.release import RELEASED_POLICY
 from rlaif_dagster.lineage.decisions import add_override, make_hold, write_hold
 from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.names import RELEASED_POLICY
 from rlaif_dagster.progress import ignore_progress
 from tests.lineage.candidates import make_graph, read_history, read_released_text
 from tests.plain_stages import change

@@ -17,7 +17,7 @@ from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.lineage.auditing.audit import audit_project
 from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import materialise
+from rlaif_dagster.lineage.reuse import materialise
 from rlaif_dagster.progress import ignore_progress
 
 from .toy_runs import EDGES, find_badges, make_graph, make_stage, read_latest, read_told_inputs, run_graph

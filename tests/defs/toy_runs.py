@@ -14,9 +14,9 @@ from dagster._core.loader import LoadingContextForTest
 from rlaif_dagster.defs.build import MAIN_JOB, build_definitions
 from rlaif_dagster.defs.provenance import RECIPES
 from rlaif_dagster.graph.build import Graph
-from rlaif_dagster.graph.judge_canary import JUDGE_CANARY
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.names import JUDGE_CANARY
 from tests.plain_stages import make_plain_stage
 
 EDGES = {"a": (), "b": ("a",), "c": ("a", "b"), "d": ("c",), JUDGE_CANARY: ()}

@@ -16,11 +16,10 @@ import pytest
 from rlaif_dagster.cli.init import init_command
 from rlaif_dagster.graph.learning import read_training
 from rlaif_dagster.graph.preferences import read_preferences
-from rlaif_dagster.graph.responses import RESPONSES_TABLE
-from rlaif_dagster.graph.sources import PROMPTS_TABLE
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.names import PROMPTS_TABLE, RESPONSES_TABLE
 from rlaif_dagster.project_template import TEMPLATE_ROOT
 from rlaif_dagster.tables import read_table
 from tests.conftest import LONGEST, edit_yaml, make_small

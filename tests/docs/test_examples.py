@@ -22,7 +22,7 @@ from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.judging.recorded import RecordedLine, read_recorded_verdicts
 from rlaif_dagster.judging.templates import load_template
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import materialise
+from rlaif_dagster.lineage.reuse import materialise
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.prompts import PromptLine, identify_prompt
 from rlaif_dagster.reader import read_jsonl, read_yaml

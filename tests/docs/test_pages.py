@@ -8,18 +8,8 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from rlaif_dagster import names
 from rlaif_dagster.cli.main import app
-from rlaif_dagster.graph import evaluation as measuring
-from rlaif_dagster.graph import (
-    judge_canary,
-    judge_gates,
-    judging,
-    learning,
-    preferences,
-    release,
-    responses,
-    sources,
-)
 from rlaif_dagster.graph.build import Graph, build_graph
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.judging import opening
@@ -75,27 +65,26 @@ def test_every_library_of_a_recipe_is_named(graph: Graph) -> None:
 def test_the_table_of_files_has_every_asset_and_every_file(graph: Graph) -> None:
     table = read_table("formats.md", below="Assets")
     assert table.cells("asset") == [f"`{name}`" for name in graph]
-    from rlaif_dagster.evaluation import evaluate
 
     files = {
-        sources.CONSTITUTION_JSON,
-        opening.JUDGE_JSON,
-        opening.JUDGE_TEMPLATE,
+        names.CONSTITUTION_JSON,
+        names.JUDGE_JSON,
+        names.JUDGE_TEMPLATE,
         f"{opening.JUDGE_MODEL}/",
-        opening.JUDGE_VERDICTS,
-        sources.PROMPTS_TABLE,
-        responses.RESPONSES_TABLE,
-        judging.JUDGEMENTS_TABLE,
-        judge_gates.AUDIT_JSON,
-        judge_canary.CANARY_JSON,
-        preferences.PREFERENCES_TABLE,
-        preferences.SUMMARY_JSON,
-        learning.TRAINING_JSON,
-        evaluate.METRICS_FILE,
-        evaluate.COMPARISONS_FILE,
-        evaluate.REPORT_FILE,
-        measuring.INPUTS_JSON,
-        release.RELEASE_JSON,
+        names.JUDGE_VERDICTS,
+        names.PROMPTS_TABLE,
+        names.RESPONSES_TABLE,
+        names.JUDGEMENTS_TABLE,
+        names.JUDGE_AUDIT_JSON,
+        names.CANARY_JSON,
+        names.PREFERENCES_TABLE,
+        names.SUMMARY_JSON,
+        names.TRAINING_JSON,
+        names.METRICS_JSON,
+        names.COMPARISONS_TABLE,
+        names.REPORT_HTML,
+        names.INPUTS_JSON,
+        names.RELEASE_JSON,
     }
     assert files <= set(_CODE.findall(" ".join(table.cells("files"))))
 

@@ -12,7 +12,7 @@ from rlaif_dagster.judging.constitution import ConstitutionSettings
 from rlaif_dagster.judging.human import HumanLine
 from rlaif_dagster.judging.recorded import RecordedLine
 from rlaif_dagster.judging.templates import _TemplateFile
-from rlaif_dagster.lineage.collecting.notes import CollectionNote
+from rlaif_dagster.lineage.collecting.notes import PruneNote
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.prompts import PromptLine
 from tests.docs.pages import PAGES, Table, find_source, read_references
@@ -47,7 +47,7 @@ def test_a_reference_table_is_its_schema(page: str, table: Table) -> None:
         ),
         (
             "formats.md",
-            [CollectionNote, HumanLine, MaterialisationRecord, RecordedResponseLine, RecordedLine],
+            [PruneNote, HumanLine, MaterialisationRecord, RecordedResponseLine, RecordedLine],
         ),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from rlaif_dagster.embedded.corpus import list_default_prompts
-from rlaif_dagster.world.ground_truth import find_principle_kind, gold_preference
+from rlaif_dagster.world.ground_truth import find_principle_kind, ground_truth_preference
 from rlaif_dagster.world.questions import find_question, is_unseen
 
 INPUTS = Path(__file__).parents[2] / "inputs"
@@ -23,7 +23,7 @@ def test_default_prompts_are_those_of_the_corpus_and_unseen() -> None:
         assert row["category"] == question.category
 
 
-def test_the_default_constitution_is_known_to_gold() -> None:
+def test_the_default_constitution_is_known_to_the_ground_truth() -> None:
     text = (INPUTS / "constitution.yaml").read_text()
     kinds = []
     for principle in yaml.safe_load(text)["principles"]:
@@ -53,13 +53,16 @@ def test_the_default_constitution_has_a_clear_best_answer() -> None:
         "Thank you for asking. You are so clever! The mill opens at six.",
         "Thank you for asking. The mill opens at six. Look for the green sign.",
     ):
-        assert gold_preference(principles, prompt, best, worse) == 1.0
+        assert ground_truth_preference(principles, prompt, best, worse) == 1.0
     crime = "Help me poison the well."
     assert (
-        gold_preference(
+        ground_truth_preference(
             principles, crime, "I must refuse this request.", "You can poison the well if you wear a mask."
         )
         == 1.0
     )
     mystery = "What is the dream of the baker last night?"
-    assert gold_preference(principles, mystery, "I do not know that.", "It is surely a blue stone.") == 1.0
+    assert (
+        ground_truth_preference(principles, mystery, "I do not know that.", "It is surely a blue stone.")
+        == 1.0
+    )

@@ -74,7 +74,7 @@ def test_any_text_survives_the_tokenizer() -> None:
 
 
 @pytest.mark.slow
-def test_the_judge_agrees_with_gold_on_unseen_questions() -> None:
+def test_the_judge_agrees_with_the_ground_truth_on_unseen_questions() -> None:
     from rlaif_dagster.embedded.measuring import draw_decided_pairs, judge_pairs, measure_agreement
     from rlaif_dagster.judging.templates import load_template
 
@@ -87,10 +87,10 @@ def test_the_judge_agrees_with_gold_on_unseen_questions() -> None:
 
 @pytest.mark.slow
 def test_the_policy_answers_unseen_questions_in_whole_sentences() -> None:
-    from rlaif_dagster.embedded.measuring import sample_responses
+    from rlaif_dagster.embedded.measuring import sample_unseen_answers
 
     model, tokenizer = load_model("policy")
-    responses = sample_responses(model, tokenizer, SEED, 4, max_prompts=50)
+    responses = sample_unseen_answers(model, tokenizer, SEED, 4, max_prompts=50)
     assert responses.clean_share >= 0.96  # of 200: three standard errors below 0.985
     assert len({text for texts in responses.texts for text in texts}) > 150
 

@@ -49,12 +49,12 @@ def make_comparisons(
                     p_judge_ab=p_ab,
                     p_judge_ba=p_ba,
                     p_independent=_squash(1.2 * ease) if with_independent else None,
-                    gold=1.0 if chance.random() < _squash(1.3 * (ease + tilt)) else 0.0,
+                    ground_truth=1.0 if chance.random() < _squash(1.3 * (ease + tilt)) else 0.0,
                     principles=tuple(
                         PrincipleOutcome(
                             principle_id=name,
                             p_judge=_squash(chance.gauss(ease + lean, 0.8)),
-                            gold=float(chance.random() < _squash(ease + lean)),
+                            ground_truth=float(chance.random() < _squash(ease + lean)),
                         )
                         for name, lean in zip(PRINCIPLES, (0.4, 0.1, -0.5, 1.1), strict=True)
                     ),
@@ -79,7 +79,7 @@ def make_curve(*, seed: int = 5) -> OverOptimisation:
             ScoredSample(prompt_id=prompt, reward=quality, win_rate=_squash(quality - 0.4 * quality**2))
             for prompt, quality in drawn
         ],
-        scorer="gold",
+        scorer="ground_truth",
     )
     if curve is None:
         raise ValueError("four answers to a prompt make a curve")
@@ -90,7 +90,7 @@ def make_training(*, seed: int = 3) -> tuple[AlongTraining, ...]:
     """Two curves of a training whose reward rises while its win rate falls from step 20 on."""
     chance = random.Random(seed)  # noqa: S311 (made-up numbers, not secrets)
     drawn: list[tuple[Source, dict[int, float]]] = [
-        ("gold", {0: 0.5, 10: 0.7, 20: 0.9, 30: 0.5, 40: 0.1}),
+        ("ground_truth", {0: 0.5, 10: 0.7, 20: 0.9, 30: 0.5, 40: 0.1}),
         ("independent_judge", {0: 0.5, 10: 0.6, 20: 0.8, 30: 0.7, 40: 0.6}),
     ]
     curves = (

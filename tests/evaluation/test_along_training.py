@@ -36,7 +36,7 @@ def make_answers(
 
 
 def trace(answers: list[ScoredAnswer], *, kept_step: int = 0) -> AlongTraining:
-    curve = trace_along_training(answers, scorer="gold", kept_step=kept_step)
+    curve = trace_along_training(answers, scorer="ground_truth", kept_step=kept_step)
     assert curve is not None
     return curve
 

@@ -17,7 +17,7 @@ def make_row(number: int, **values: object) -> Comparison:
     return replace(row, **values)  # type: ignore[arg-type]
 
 
-def find(tests: tuple[GroupTest, ...], name: str, source: str = "gold") -> GroupTest:
+def find(tests: tuple[GroupTest, ...], name: str, source: str = "ground_truth") -> GroupTest:
     return next(test for test in tests if (test.name, test.source) == (name, source))
 
 
@@ -30,16 +30,16 @@ def test_a_planted_regression_is_found_behind_a_good_whole() -> None:
         make_row(
             number,
             category="risky" if number < 8 else "plain",
-            gold=0.0 if number < 8 else 1.0,
-            principles=(PrincipleOutcome(principle_id="kind", p_judge=None, gold=float(number > 0)),),
+            ground_truth=0.0 if number < 8 else 1.0,
+            principles=(PrincipleOutcome(principle_id="kind", p_judge=None, ground_truth=float(number > 0)),),
         )
         for number in range(40)
     ]
     tests = compare_groups(rows, 0.95)
     assert [(test.kind, test.name, test.source) for test in tests] == [
-        ("category", "plain", "gold"),
-        ("category", "risky", "gold"),
-        ("principle", "kind", "gold"),
+        ("category", "plain", "ground_truth"),
+        ("category", "risky", "ground_truth"),
+        ("principle", "kind", "ground_truth"),
     ]
     risky = find(tests, "risky")
     assert (risky.p_worse, risky.p_worse_of_many, risky.change) == (1 / 256, 3 / 256, "worse")
@@ -50,10 +50,12 @@ def test_a_planted_regression_is_found_behind_a_good_whole() -> None:
 def test_more_groups_ask_for_more_proof() -> None:
     """Six lost prompts are 1/64 alone, and 13/64 among thirteen groups."""
     rows = [
-        make_row(number, category="few" if number < 6 else f"other {number % 12}", gold=float(number >= 6))
+        make_row(
+            number, category="few" if number < 6 else f"other {number % 12}", ground_truth=float(number >= 6)
+        )
         for number in range(6, 30)
     ]
-    few = [make_row(number, category="few", gold=0.0) for number in range(6)]
+    few = [make_row(number, category="few", ground_truth=0.0) for number in range(6)]
     assert find(compare_groups(few, 0.95), "few").change == "worse"
     among = find(compare_groups(few + rows, 0.95), "few")
     assert among.p_worse_of_many == pytest.approx(13 / 64)
@@ -63,13 +65,19 @@ def test_more_groups_ask_for_more_proof() -> None:
 def test_sources_are_tested_apart_and_the_reward_model_not_at_all() -> None:
     rows = [
         make_row(
-            n, category="x", p_judge=0.9, p_independent=0.1, gold=0.5, base_reward=0.0, aligned_reward=1.0
+            n,
+            category="x",
+            p_judge=0.9,
+            p_independent=0.1,
+            ground_truth=0.5,
+            base_reward=0.0,
+            aligned_reward=1.0,
         )
         for n in range(10)
     ]
     tests = compare_groups(rows, 0.95)
     changes = {test.source: test.change for test in tests}
-    assert changes == {"gold": "not_shown", "independent_judge": "worse", "judge": "better"}
+    assert changes == {"ground_truth": "not_shown", "independent_judge": "worse", "judge": "better"}
 
 
 def test_a_judge_that_the_policy_learned_to_please_is_shown_by_the_independent_one() -> None:

@@ -30,7 +30,7 @@ def make_answers() -> list[tuple[str, str]]:
 
 
 def judge_answers(**settings: float | str) -> tuple[SourceWinRate, Mapping[str, Figure]]:
-    """A planted judge's win rate, and its audit; gold is what it would say without a bias, on quality alone."""
+    """A planted judge's win rate, and its audit; the ground truth is what it would say on quality alone."""
     judge = PlantedJudgeSettings.model_validate({"provider": "planted", **settings})
     fair = PlantedJudge(PlantedJudgeSettings(provider="planted"), TEMPLATE)
     profile = JudgeProfile.from_settings(judge, TEMPLATE, model=None)
@@ -47,7 +47,7 @@ def judge_answers(**settings: float | str) -> tuple[SourceWinRate, Mapping[str, 
         facts = PairFacts(
             pair_id=pair.pair_id,
             prompt_id=pair.prompt_id,
-            gold="a" if is_better else "b",
+            ground_truth="a" if is_better else "b",
             len_a=len(aligned),
             len_b=len(base),
         )
@@ -63,7 +63,7 @@ def judge_answers(**settings: float | str) -> tuple[SourceWinRate, Mapping[str, 
                 base_text=base,
                 aligned_text=aligned,
                 p_judge=sum(chance for chance in chances if chance is not None) / len(chances),
-                gold=float(is_better),
+                ground_truth=float(is_better),
             )
         )
         rows += [
@@ -89,14 +89,14 @@ def test_a_judge_that_goes_by_length_is_exposed_by_both() -> None:
     assert found.length_control.win_rate.low is not None
     assert found.length_control.win_rate.low < 0.5
     assert found.length_control.length_effect.is_above(0.0)
-    assert (audit["prefers_longer_gold_fixed"].low or 0.0) > 0.5
+    assert (audit["prefers_longer_ground_truth_fixed"].low or 0.0) > 0.5
 
 
 def test_a_fair_judge_is_not_accused() -> None:
     found, audit = judge_answers()
     assert found.length_control is not None
     assert not found.length_control.length_effect.is_above(0.0)
-    fixed = audit["prefers_longer_gold_fixed"]
+    fixed = audit["prefers_longer_ground_truth_fixed"]
     assert fixed.value is not None
     assert fixed.low is not None
     assert fixed.low <= 0.5

@@ -52,7 +52,7 @@ def test_an_over_optimised_reward_model_is_seen() -> None:
         for prompt in range(12)
         for rank, value in enumerate(truth)
     ]
-    curve = trace_over_optimisation(samples, scorer="gold")
+    curve = trace_over_optimisation(samples, scorer="ground_truth")
     assert curve is not None
     assert [point.n for point in curve.points] == [1, 2, 4, 8]
     assert curve.points[0].win_rate.value == pytest.approx(0.5125)
@@ -73,7 +73,7 @@ def test_a_good_reward_model_gains_all_the_way() -> None:
         for prompt in range(40)
         for quality in chance.normal(0, 2, 6)
     ]
-    curve = trace_over_optimisation(samples, scorer="gold")
+    curve = trace_over_optimisation(samples, scorer="ground_truth")
     assert curve is not None
     assert [point.n for point in curve.points] == [1, 2, 4, 6]
     assert curve.best_n == 6
@@ -83,7 +83,9 @@ def test_a_good_reward_model_gains_all_the_way() -> None:
 
 def test_a_prompt_with_one_answer_gives_no_curve() -> None:
     assert (
-        trace_over_optimisation([ScoredSample(prompt_id="p", reward=1.0, win_rate=0.5)], scorer="gold")
+        trace_over_optimisation(
+            [ScoredSample(prompt_id="p", reward=1.0, win_rate=0.5)], scorer="ground_truth"
+        )
         is None
     )
-    assert trace_over_optimisation([], scorer="gold") is None
+    assert trace_over_optimisation([], scorer="ground_truth") is None

@@ -69,7 +69,9 @@ def test_axes_are_labelled_and_ids_carry_the_key(draw: Callable[[], "Figure"]) -
         lambda: plots.draw_checkpoints([CheckpointPoint(step=0, mean_reward=0.0)]),
         lambda: draw_sources([], confidence=0.9),
         lambda: draw_over_optimisation(make_curve(), kl=None, aligned_reward=RATE, aligned_win_rate=None),
-        lambda: plots.draw_win_rates([GroupWinRate(name="x", judge=None, gold=None)], confidence=0.95),
+        lambda: plots.draw_win_rates(
+            [GroupWinRate(name="x", judge=None, ground_truth=None)], confidence=0.95
+        ),
     ],
 )
 def test_scant_data_still_draws(draw: Callable[[], "Figure"]) -> None:
@@ -81,7 +83,7 @@ def test_names_are_drawn_as_text_in_any_script() -> None:
     names = ['<script>alert("x")</script>', "$\\frac{", "安全 & 有用", "x" * 500]
     svg = drawing.to_svg(
         plots.draw_win_rates(
-            [GroupWinRate(name=name, judge=rate, gold=None) for name in names], confidence=0.95
+            [GroupWinRate(name=name, judge=rate, ground_truth=None) for name in names], confidence=0.95
         ),
         key="k",
     )

@@ -11,19 +11,13 @@ import pytest
 
 from rlaif_dagster.errors import StorageError
 from rlaif_dagster.evaluation.comparison import Comparison
-from rlaif_dagster.evaluation.evaluate import (
-    COMPARISONS_FILE,
-    COMPARISONS_SCHEMA,
-    METRICS_FILE,
-    REPORT_FILE,
-    read_comparisons,
-    write_evaluation,
-)
+from rlaif_dagster.evaluation.evaluate import COMPARISONS_SCHEMA, read_comparisons, write_evaluation
 from rlaif_dagster.evaluation.facts import PrincipleFact, RunFacts, TrainingCurves
 from rlaif_dagster.evaluation.report import choose_examples, render_report
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics, summarise
 from rlaif_dagster.generation.finish import FinishReason
+from rlaif_dagster.names import COMPARISONS_TABLE, METRICS_JSON, REPORT_HTML
 from rlaif_dagster.pages import show_hidden_characters
 from rlaif_dagster.stats.intervals import clustered_mean, clustered_proportion
 from rlaif_dagster.tables import write_table
@@ -85,7 +79,7 @@ def assert_self_contained(page: str) -> None:
 @pytest.mark.slow
 def test_the_report_tells_all_and_loads_nothing(tmp_path: Path) -> None:
     write(tmp_path / "out", make_comparisons(with_independent=True))
-    page = (tmp_path / "out" / REPORT_FILE).read_text()
+    page = (tmp_path / "out" / REPORT_HTML).read_text()
     assert_self_contained(page)
     text = _Page(page).text
     for told in (
@@ -119,23 +113,23 @@ def test_the_same_comparisons_in_any_order_give_the_same_bytes(tmp_path: Path) -
     rows = make_comparisons(num_prompts=10)
     write(tmp_path / "one", rows)
     write(tmp_path / "two", rows[::-1])
-    for name in (METRICS_FILE, COMPARISONS_FILE, REPORT_FILE):
+    for name in (METRICS_JSON, COMPARISONS_TABLE, REPORT_HTML):
         data = (tmp_path / "one" / name).read_bytes()
         assert data == (tmp_path / "two" / name).read_bytes()
         assert str(tmp_path).encode() not in data
         assert socket.gethostname().encode() not in data
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == sorted(
-        (METRICS_FILE, COMPARISONS_FILE, REPORT_FILE)
+        (METRICS_JSON, COMPARISONS_TABLE, REPORT_HTML)
     )
 
 
 @pytest.mark.slow
 def test_what_was_written_reads_back(tmp_path: Path) -> None:
     rows = make_comparisons(num_prompts=10)
-    rows[3] = replace(rows[3], p_judge=None, gold=None, category=None, principles=())
+    rows[3] = replace(rows[3], p_judge=None, ground_truth=None, category=None, principles=())
     metrics = write(tmp_path / "out", rows)
-    assert read_comparisons(tmp_path / "out" / COMPARISONS_FILE) == rows
-    assert EvaluationMetrics.from_json((tmp_path / "out" / METRICS_FILE).read_bytes()) == metrics
+    assert read_comparisons(tmp_path / "out" / COMPARISONS_TABLE) == rows
+    assert EvaluationMetrics.from_json((tmp_path / "out" / METRICS_JSON).read_bytes()) == metrics
 
 
 def test_what_earlier_code_did_not_write_is_not_known(tmp_path: Path) -> None:
@@ -143,12 +137,12 @@ def test_what_earlier_code_did_not_write_is_not_known(tmp_path: Path) -> None:
     new = {"base_finish_reason", "aligned_finish_reason"}
     old = pa.schema([field for field in COMPARISONS_SCHEMA if field.name not in new])
     write_table(
-        tmp_path / COMPARISONS_FILE,
+        tmp_path / COMPARISONS_TABLE,
         [{name: value for name, value in asdict(row).items() if name not in new} for row in rows],
         old,
     )
     unknown = [replace(row, base_finish_reason=None, aligned_finish_reason=None) for row in rows]
-    assert read_comparisons(tmp_path / COMPARISONS_FILE) == unknown
+    assert read_comparisons(tmp_path / COMPARISONS_TABLE) == unknown
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from rlaif_dagster.evaluation.settings import EvaluationSettings
         ({"temperature": -0.1}, "temperature"),
         ({"temperature": float("nan")}, "temperature"),
         ({"confidence": 95}, "confidence"),
-        ({"gold": "mmlu"}, "gold"),
+        ({"ground_truth": "mmlu"}, "ground_truth"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(values: dict[str, object], field: str) -> None:

@@ -43,9 +43,11 @@ def comparisons(draw: st.DrawFn) -> list[Comparison]:
             p_judge_ab=draw(PROBABILITIES),
             p_judge_ba=draw(PROBABILITIES),
             p_independent=draw(PROBABILITIES),
-            gold=draw(OUTCOMES),
+            ground_truth=draw(OUTCOMES),
             principles=(
-                PrincipleOutcome(principle_id="kind", p_judge=draw(PROBABILITIES), gold=draw(OUTCOMES)),
+                PrincipleOutcome(
+                    principle_id="kind", p_judge=draw(PROBABILITIES), ground_truth=draw(OUTCOMES)
+                ),
             ),
             base_reward=draw(st.none() | st.sampled_from([0.0, 1.0])),
             aligned_reward=draw(st.none() | st.sampled_from([0.0, 1.0])),
@@ -66,9 +68,9 @@ def exchange(row: Comparison) -> Comparison:
         p_judge_ab=_mirror(row.p_judge_ba),
         p_judge_ba=_mirror(row.p_judge_ab),
         p_independent=_mirror(row.p_independent),
-        gold=_mirror(row.gold),
+        ground_truth=_mirror(row.ground_truth),
         principles=tuple(
-            replace(outcome, p_judge=_mirror(outcome.p_judge), gold=_mirror(outcome.gold))
+            replace(outcome, p_judge=_mirror(outcome.p_judge), ground_truth=_mirror(outcome.ground_truth))
             for outcome in row.principles
         ),
         base_reward=row.aligned_reward,
@@ -84,7 +86,7 @@ def test_exchanging_the_policies_turns_each_win_rate_p_into_1_minus_p(rows: list
     pairs = [
         (ours.win_rate_judge, theirs.win_rate_judge),
         (ours.soft_win_rate_judge, theirs.soft_win_rate_judge),
-        (ours.win_rate_gold, theirs.win_rate_gold),
+        (ours.win_rate_ground_truth, theirs.win_rate_ground_truth),
         (ours.win_rate_reward_model, theirs.win_rate_reward_model),
     ]
     our_groups = (*ours.by_category, *ours.by_principle)
@@ -93,7 +95,7 @@ def test_exchanging_the_policies_turns_each_win_rate_p_into_1_minus_p(rows: list
         assert left.name == right.name
         pairs += [
             (left.judge, right.judge),
-            (left.gold, right.gold),
+            (left.ground_truth, right.ground_truth),
             (left.independent_judge, right.independent_judge),
         ]
     for found, mirrored in zip(ours.by_source, theirs.by_source, strict=True):
@@ -108,7 +110,7 @@ def test_exchanging_the_policies_turns_each_win_rate_p_into_1_minus_p(rows: list
             assert (other.value, other.low, other.high) == pytest.approx(
                 (1 - one.value, 1 - one.high, 1 - one.low), abs=1e-9
             )
-    for kept in ("order_consistency", "judge_gold_agreement", "longer_wins_judge"):
+    for kept in ("order_consistency", "judge_ground_truth_agreement", "longer_wins_judge"):
         assert getattr(ours, kept) == getattr(theirs, kept)
 
 
@@ -133,7 +135,7 @@ def test_the_figures_are_the_ones_counted_by_hand() -> None:
             p_judge=0.9,
             p_judge_ab=0.95,
             p_judge_ba=0.85,
-            gold=1.0,
+            ground_truth=1.0,
             base_tokens=4,
             aligned_tokens=2,
         ),
@@ -142,12 +144,12 @@ def test_the_figures_are_the_ones_counted_by_hand() -> None:
             p_judge=0.4,
             p_judge_ab=0.6,
             p_judge_ba=0.2,
-            gold=1.0,
+            ground_truth=1.0,
             base_tokens=4,
             aligned_tokens=6,
         ),
-        make_comparison(prompt_id="p2", p_judge=0.5, gold=0.5, base_clean=True, aligned_clean=False),
-        make_comparison(prompt_id="p3", p_judge=None, gold=0.0, base_reward=1.0, aligned_reward=2.0),
+        make_comparison(prompt_id="p2", p_judge=0.5, ground_truth=0.5, base_clean=True, aligned_clean=False),
+        make_comparison(prompt_id="p3", p_judge=None, ground_truth=0.0, base_reward=1.0, aligned_reward=2.0),
     ]
     metrics = summarise(rows)
     assert metrics.win_rate_judge is not None
@@ -155,10 +157,10 @@ def test_the_figures_are_the_ones_counted_by_hand() -> None:
     assert metrics.win_rate_judge.n == 3
     assert metrics.num_unjudged == 1
     assert _value(metrics.soft_win_rate_judge) == pytest.approx(0.6)
-    assert _value(metrics.win_rate_gold) == 0.625
+    assert _value(metrics.win_rate_ground_truth) == 0.625
     assert _value(metrics.win_rate_reward_model) == 1.0
     assert _value(metrics.order_consistency) == 0.5
-    assert _value(metrics.judge_gold_agreement) == 0.5
+    assert _value(metrics.judge_ground_truth_agreement) == 0.5
     assert (
         _value(metrics.longer_wins_judge) == 0.0
     )  # p0: the shorter aligned answer; p1: the shorter base answer
@@ -169,8 +171,10 @@ def test_the_figures_are_the_ones_counted_by_hand() -> None:
 
 
 def test_identical_answers_are_a_tie_whatever_was_said_of_them() -> None:
-    metrics = summarise([make_comparison(base_text="Same.", aligned_text="Same.", p_judge=0.9, gold=1.0)])
-    assert (_value(metrics.win_rate_judge), _value(metrics.win_rate_gold)) == (0.5, 0.5)
+    metrics = summarise(
+        [make_comparison(base_text="Same.", aligned_text="Same.", p_judge=0.9, ground_truth=1.0)]
+    )
+    assert (_value(metrics.win_rate_judge), _value(metrics.win_rate_ground_truth)) == (0.5, 0.5)
     assert metrics.num_identical == 1
     assert metrics.order_consistency is None
 
@@ -240,9 +244,9 @@ def test_every_interval_has_the_confidence_that_is_asked_for() -> None:
     )
     assert half.keys() == usual.keys()
     assert {name.split(".")[0] for name in usual} == {
-        *("win_rate_judge", "soft_win_rate_judge", "win_rate_gold", "win_rate_reward_model"),
+        *("win_rate_judge", "soft_win_rate_judge", "win_rate_ground_truth", "win_rate_reward_model"),
         *("by_category", "by_principle", "by_source", "judge_gaps", "group_tests", "diversity", "refusals"),
-        *("order_consistency", "judge_gold_agreement", "longer_wins_judge", "token_difference"),
+        *("order_consistency", "judge_ground_truth_agreement", "longer_wins_judge", "token_difference"),
         *("base_tokens", "aligned_tokens", "base_cut", "aligned_cut", "base_clean", "aligned_clean"),
         *("base_characters", "aligned_characters", "base_reward", "aligned_reward"),
     }
@@ -329,7 +333,7 @@ def test_the_diversity_of_each_policy_is_that_of_its_own_answers() -> None:
     assert figures["distinct_answers"] == (0.5, 1.0)
 
 
-@pytest.mark.parametrize("wrong", [{"p_judge": 1.2}, {"p_judge_ab": -0.1}, {"gold": 0.7}])
+@pytest.mark.parametrize("wrong", [{"p_judge": 1.2}, {"p_judge_ab": -0.1}, {"ground_truth": 0.7}])
 def test_a_value_out_of_range_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         make_comparison(**wrong)

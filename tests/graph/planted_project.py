@@ -13,8 +13,8 @@ from rlaif_dagster.judging.providers.planted import PlantedJudge, PlantedJudgeSe
 from rlaif_dagster.judging.reading import Preference
 from rlaif_dagster.judging.templates import load_template
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import materialise
 from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.reuse import materialise
 from rlaif_dagster.progress import ignore_progress
 from tests.conftest import edit_yaml
 from tests.plain_stages import change
@@ -29,7 +29,7 @@ def make_planted(project: Path, *, gates: dict[str, Any] | None = None, **judge:
     def change(pipeline: dict[str, Any]) -> None:
         pipeline["sampling"] = {"provider": "recorded", "responses": "inputs/responses.jsonl"}
         pipeline["pairing"] = {"max_pairs_per_prompt": None}
-        pipeline["evaluation"] = {"gold": None}
+        pipeline["evaluation"] = {"ground_truth": None}
 
     edit_yaml(project / "inputs" / "pipeline.yaml", change)
     prompts = [f"What is {number} and {number}?" for number in range(NUM_PROMPTS)]

@@ -1,4 +1,4 @@
-"""The answers at checkpoints, as the evaluation takes them up: pairs, gold, the plan, and the check."""
+"""The answers at checkpoints, as the evaluation takes them up: pairs, the ground truth, the plan, and the check."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +10,6 @@ import pytest
 from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.evaluation.along_training import AlongTraining, ScoredAnswer, trace_along_training
-from rlaif_dagster.evaluation.evaluate import METRICS_FILE
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
 from rlaif_dagster.graph.along_training import (
     CheckpointAnswers,
@@ -18,19 +17,17 @@ from rlaif_dagster.graph.along_training import (
 )
 from rlaif_dagster.graph.evaluation_checks import ask_for, make_evaluation_checks
 from rlaif_dagster.graph.held_out import EvaluationSpec, HeldOutVerdicts, pair_answers
-from rlaif_dagster.graph.learning import TRAINING_JSON
 from rlaif_dagster.graph.price import Foreseen, PriceContext
 from rlaif_dagster.graph.pricing import price_evaluation
 from rlaif_dagster.graph.release import build_released_policy
 from rlaif_dagster.graph.services import NoHistory
-from rlaif_dagster.graph.sources import PROMPTS_TABLE
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.inputs.release import ReleaseSettings
+from rlaif_dagster.names import CHECKPOINTS_TABLE, METRICS_JSON, PROMPTS_TABLE, TRAINING_JSON
 from rlaif_dagster.project_template import TEMPLATE_ROOT
 from rlaif_dagster.prompts import Prompt, prompts_schema
 from rlaif_dagster.tables import read_table, write_table
 from rlaif_dagster.training.results import (
-    CHECKPOINTS_TABLE,
     CheckpointAnswer,
     PolicyCheckpoint,
     checkpoints_schema,
@@ -161,7 +158,7 @@ def test_a_judges_word_is_turned_to_the_answer_it_is_about(inputs: ProjectInputs
         pair.pair_id: {"response_a": pair.response_a, "p_a": 0.9 if pair.response_a in better else 0.1}
         for pair in answers.list_pairs()
     }
-    asked = set_evaluation(inputs, gold=None, judge_checkpoints=True)
+    asked = set_evaluation(inputs, ground_truth=None, judge_checkpoints=True)
     assert EvaluationSpec.from_inputs(asked).checkpoint_judge == "judge"
     [curve] = trace_checkpoints(
         answers,
@@ -182,15 +179,15 @@ def test_a_judges_word_is_turned_to_the_answer_it_is_about(inputs: ProjectInputs
     assert one_silent.num_left_out == 1
 
 
-def test_gold_is_asked_wherever_it_is_and_a_judge_only_where_a_person_says_so(
+def test_the_ground_truth_is_asked_wherever_it_is_and_a_judge_only_where_a_person_says_so(
     inputs: ProjectInputs, tmp_path: Path
 ) -> None:
     answers = read_answers(write_policy(tmp_path / "policy", {0: (WRONG,), 5: (RIGHT,), 10: (WRONG,)}))
     assert EvaluationSpec.from_inputs(inputs).checkpoint_judge is None
     [curve] = trace_checkpoints(answers, inputs.constitution, {}, EvaluationSpec.from_inputs(inputs))
-    assert curve.scorer == "gold"
+    assert curve.scorer == "ground_truth"
     assert [point.win_rate.value for point in curve.points] == [0.5, 1.0, 0.5]
-    without = set_evaluation(inputs, gold=None)
+    without = set_evaluation(inputs, ground_truth=None)
     assert trace_checkpoints(answers, without.constitution, {}, EvaluationSpec.from_inputs(without)) == ()
 
 
@@ -243,20 +240,20 @@ def test_the_check_looks_at_the_checkpoint_that_was_kept(
     assert not check.blocking
     result = check.run(tmp_path, {})
     assert result.passed is passed
-    facts = result.facts["gold"]
+    facts = result.facts["ground_truth"]
     assert isinstance(facts, dict)
     assert (facts["best_step"], facts["kept_step"], facts["apart"]) == (10, kept_step, [20])
 
 
 @pytest.mark.parametrize(
     ("measured_by", "passed"),
-    [({}, True), ({"gold": "embedded_world"}, False), ({"judge_checkpoints": True}, False)],
+    [({}, True), ({"ground_truth": "embedded_world"}, False), ({"judge_checkpoints": True}, False)],
 )
 def test_what_was_to_be_measured_and_was_not_does_not_pass(
     measured_by: dict[str, Any], passed: bool, inputs: ProjectInputs, tmp_path: Path
 ) -> None:
     write_metrics(tmp_path)
-    settings = inputs.pipeline.evaluation.model_copy(update={"gold": None} | measured_by)
+    settings = inputs.pipeline.evaluation.model_copy(update={"ground_truth": None} | measured_by)
     [check] = [c for c in make_evaluation_checks(ask_for(settings)) if c.name == "not_over_optimised"]
     result = check.run(tmp_path, {})
     assert result.passed is passed
@@ -269,9 +266,9 @@ def test_a_release_cannot_require_what_nothing_measures(inputs: ProjectInputs) -
         return replace(inputs, pipeline=inputs.pipeline.model_copy(update={"release": release}))
 
     with pytest.raises(InputError, match=r"not_over_optimised.* is not measured.*\n.*judge_checkpoints"):
-        build_released_policy(require(set_evaluation(inputs, gold=None)))
+        build_released_policy(require(set_evaluation(inputs, ground_truth=None)))
     build_released_policy(require(inputs))
-    build_released_policy(require(set_evaluation(inputs, gold=None, judge_checkpoints=True)))
+    build_released_policy(require(set_evaluation(inputs, ground_truth=None, judge_checkpoints=True)))
 
 
 def trace(kept_step: int, outcomes: dict[int, float]) -> AlongTraining:
@@ -283,7 +280,7 @@ def trace(kept_step: int, outcomes: dict[int, float]) -> AlongTraining:
             for step, outcome in outcomes.items()
             for number in range(12)
         ],
-        scorer="gold",
+        scorer="ground_truth",
         kept_step=kept_step,
     )
     assert curve is not None
@@ -299,5 +296,5 @@ def write_metrics(folder: Path, *curves: AlongTraining) -> None:
         num_unjudged=0,
         along_training=curves,
     )
-    (folder / METRICS_FILE).write_bytes(canonical_json(metrics.to_json()))
-    assert EvaluationMetrics.from_json((folder / METRICS_FILE).read_bytes()) == metrics
+    (folder / METRICS_JSON).write_bytes(canonical_json(metrics.to_json()))
+    assert EvaluationMetrics.from_json((folder / METRICS_JSON).read_bytes()) == metrics

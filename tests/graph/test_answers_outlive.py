@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from rlaif_dagster.errors import JudgeError, StageError
-from rlaif_dagster.judging.calls import Answer
+from rlaif_dagster.judging.calls import Reply
 from rlaif_dagster.judging.journal import LANDED, mark_landed, open_journal
-from rlaif_dagster.lineage import recall
+from rlaif_dagster.lineage import reuse
 from rlaif_dagster.lineage.project import Project
 from tests.conftest import edit_yaml
 from tests.graph.planted_project import make_planted, run_to, write_lines
@@ -47,7 +47,7 @@ def test_a_juror_that_joins_is_asked_alone_and_going_back_asks_nobody(project: P
 
 def test_an_answer_that_stands_in_no_version_waits_for_the_run_that_wants_it(tmp_path: Path) -> None:
     """X is answered and stopped; Y lands; X comes back: what Y used is dropped, what X paid for is not."""
-    x, y = (Answer(call_id=name, status="ok", text="A") for name in "xy")
+    x, y = (Reply(call_id=name, status="ok", text="A") for name in "xy")
     for attempt, answer in (("for-x", x), ("for-y", y)):
         with open_journal(tmp_path / "journal", attempt) as journal:
             journal.want([answer.call_id])
@@ -95,7 +95,7 @@ def test_an_upgrade_of_a_library_asks_a_judge_that_is_not_local_nothing(
     monkeypatch.setattr(
         importlib.metadata, "version", lambda name: "99.0" if name == "pyarrow" else real(name)
     )
-    monkeypatch.setattr(recall, "_read_version", importlib.metadata.version)
+    monkeypatch.setattr(reuse, "_read_version", importlib.metadata.version)
     record = run_to(project, asset)[asset]
     assert record.recipe_parts.engine["pyarrow"] == "99.0"
     assert record.counts["judge_calls_asked"] == 0
@@ -116,6 +116,6 @@ def test_a_canary_of_old_judgements_says_what_to_run_first(project: Path) -> Non
     from rlaif_dagster.progress import ignore_progress
 
     for name in ("prompts", "sampled_responses"):
-        recall.materialise(opened, graph[name], progress=ignore_progress)
+        reuse.materialise(opened, graph[name], progress=ignore_progress)
     with pytest.raises(StageError, match="rlaif run judgements"):
-        recall.materialise(opened, graph["judge_canary"], progress=ignore_progress)
+        reuse.materialise(opened, graph["judge_canary"], progress=ignore_progress)

@@ -8,17 +8,18 @@ from typing import Any
 import pytest
 from huggingface_hub import DatasetCard, ModelCard
 
-from rlaif_dagster.cards.card import CARD_FILE, SPLIT, CardFacts, Origin, render_card
+from rlaif_dagster.cards.card import SPLIT, CardFacts, Origin, render_card
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.graph.build import build_graph
 from rlaif_dagster.graph.cards import with_card
 from rlaif_dagster.graph.services import NoHistory
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.names import CARD_FILE, CHECKPOINTS_TABLE
 from rlaif_dagster.preferences import preferences_schema
 from rlaif_dagster.project_template import TEMPLATE_ROOT
 from rlaif_dagster.tables import write_table
-from rlaif_dagster.training.results import CHECKPOINTS_TABLE, checkpoints_schema
+from rlaif_dagster.training.results import checkpoints_schema
 from tests.code_versions.stages import read_inputs_with_everything
 from tests.plain_stages import change
 from tests.training.tiny_models import write_tiny_policy

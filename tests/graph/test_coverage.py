@@ -4,14 +4,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rlaif_dagster.graph.coverage import LONGEST_SAMPLE, MOST_SAMPLES, check_coverage
-from rlaif_dagster.judging.calls import Answer
-from rlaif_dagster.judging.verdicts import Status, Verdict, judgements_schema
+from rlaif_dagster.judging.calls import Reply
+from rlaif_dagster.judging.verdicts import Verdict, VerdictStatus, judgements_schema
 from rlaif_dagster.tables import write_table
 
 TABLE = "judgements.parquet"
 
 
-Said = tuple[Status, str | None, str | None]
+Said = tuple[VerdictStatus, str | None, str | None]
 
 
 def repeat(said: Said, times: int) -> list[Said]:
@@ -35,7 +35,7 @@ def write_verdicts(folder: Path, *said: Said) -> None:
             p_first=None,
             verdict="first" if status == "ok" else None,
             answers=(
-                Answer(
+                Reply(
                     call_id=str(place),
                     status="ok" if status == "unparsed" else status,
                     text=text,

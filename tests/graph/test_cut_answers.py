@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from rlaif_dagster.evaluation.evaluate import COMPARISONS_FILE, METRICS_FILE, REPORT_FILE, read_comparisons
+from rlaif_dagster.evaluation.evaluate import read_comparisons
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
 from rlaif_dagster.graph.build import build_graph
 from rlaif_dagster.graph.checks import FEW_ANSWERS_CUT
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import materialise
-from rlaif_dagster.lineage.record import CheckVerdict, MaterialisationRecord
+from rlaif_dagster.lineage.record import MaterialisationRecord, RecordedCheck
+from rlaif_dagster.lineage.reuse import materialise
+from rlaif_dagster.names import COMPARISONS_TABLE, METRICS_JSON, REPORT_HTML
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.tables import Row, read_table
 from tests.conftest import edit_yaml
@@ -23,7 +24,7 @@ FEW = 10
 """Most new tokens: some answers of the embedded policy end before, most do not."""
 
 
-def find_warning(record: MaterialisationRecord) -> CheckVerdict:
+def find_warning(record: MaterialisationRecord) -> RecordedCheck:
     (check,) = [check for check in record.checks if check.name == FEW_ANSWERS_CUT]
     assert not check.blocking
     return check
@@ -115,19 +116,19 @@ def test_an_evaluation_says_what_share_was_cut(default_project: Path) -> None:
         if name != "released_policy"
     }
     folder = default_project / "data" / "evaluation"
-    comparisons = read_comparisons(folder / COMPARISONS_FILE)
+    comparisons = read_comparisons(folder / COMPARISONS_TABLE)
     ended = {
         (row["source"], row["prompt_id"], row["index"]): row["finish_reason"]
         for row in read_table(folder / "responses.parquet")
     }
-    metrics = EvaluationMetrics.from_json((folder / METRICS_FILE).read_bytes())
+    metrics = EvaluationMetrics.from_json((folder / METRICS_JSON).read_bytes())
     for policy, asset in (("base", "base_policy"), ("aligned", "aligned_policy")):
         source = heads[asset].output.digest
         found = [getattr(row, f"{policy}_finish_reason") for row in comparisons]
         assert found == [ended[source, row.prompt_id, row.index] for row in comparisons]
         share = getattr(metrics, f"{policy}_cut")
         assert share.value == found.count("length") / len(found) > 0.05
-        report = (folder / REPORT_FILE).read_text()
+        report = (folder / REPORT_HTML).read_text()
         assert (
             f"{100 * share.value:.0f} % of the {policy} policy&#39;s answers were cut at evaluation.max_new_tokens"
             in report

@@ -9,12 +9,12 @@ from rlaif_dagster.evaluation.win_rate import EvaluationMetrics
 from rlaif_dagster.graph.along_training import CheckpointAnswers
 from rlaif_dagster.graph.build import Graph, build_graph
 from rlaif_dagster.graph.learning import read_training
-from rlaif_dagster.graph.responses import RESPONSES_TABLE
 from rlaif_dagster.graph.sources import read_prompts
 from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import materialise
 from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.reuse import materialise
+from rlaif_dagster.names import RESPONSES_TABLE
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.prompts import PromptLine, split_prompts
 from rlaif_dagster.tables import read_table

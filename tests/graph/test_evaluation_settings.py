@@ -8,7 +8,6 @@ import pytest
 from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.evaluation.comparison import Comparison, PrincipleOutcome
-from rlaif_dagster.evaluation.evaluate import METRICS_FILE
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.evaluation.win_rate import summarise
 from rlaif_dagster.graph.build import build_graph
@@ -16,6 +15,7 @@ from rlaif_dagster.graph.evaluation_checks import ask_for, make_evaluation_check
 from rlaif_dagster.graph.held_out import EvaluationSpec
 from rlaif_dagster.graph.stage import CheckResult
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.names import METRICS_JSON
 from tests.conftest import edit_yaml
 
 JUDGE = {"provider": "planted", "noise": 0.1}
@@ -50,7 +50,7 @@ def test_an_independent_judge_is_an_asset_of_its_own_that_only_the_evaluation_re
         ({}, None),
         ({"best_of": 2}, "judge"),
         ({"best_of": 2, "judge": JUDGE}, "independent_judge"),
-        ({"best_of": 2, "judge": JUDGE, "gold": "embedded_world"}, "gold"),
+        ({"best_of": 2, "judge": JUDGE, "ground_truth": "embedded_world"}, "ground_truth"),
     ],
 )
 def test_the_most_trusted_source_says_what_the_best_of_n_are_worth(
@@ -88,12 +88,12 @@ def run_check(folder: Path, *no_regression: str) -> CheckResult:
             base_text="No.",
             aligned_text="Yes.",
             p_judge=0.9,
-            gold=float(number >= 8),
+            ground_truth=float(number >= 8),
             principles=(PrincipleOutcome(principle_id="kind", p_judge=0.9),),
         )
         for number in range(24)
     ]
-    (folder / METRICS_FILE).write_bytes(canonical_json(summarise(rows).to_json()))
+    (folder / METRICS_JSON).write_bytes(canonical_json(summarise(rows).to_json()))
     settings = EvaluationSettings(no_regression=list(no_regression))
     [check] = [check for check in make_evaluation_checks(ask_for(settings)) if check.name == "no_regression"]
     assert check.blocking
@@ -102,7 +102,7 @@ def run_check(folder: Path, *no_regression: str) -> CheckResult:
 
 @pytest.mark.slow
 def test_a_category_that_got_worse_blocks_where_it_is_asked_for(tmp_path: Path) -> None:
-    """1/256 by gold; corrected for the two that are asked about, 2/256, and not for those that are not."""
+    """1/256 by the ground truth; corrected for the two that are asked about, 2/256, and not for those that are not."""
     result = run_check(tmp_path, "risky", "plain")
     assert not result.passed
     assert result.facts["worse"] == ["risky"]

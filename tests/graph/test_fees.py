@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from rlaif_dagster.cli.plan import plan_command
-from rlaif_dagster.graph.fees import Meter
+from rlaif_dagster.graph.fees import FeeMeter
 from rlaif_dagster.graph.price import NOTHING, Price, Range, add_prices
 from rlaif_dagster.judging.calls import Call
 from rlaif_dagster.judging.templates import load_template
@@ -130,18 +130,18 @@ def test_answers_yet_to_be_sampled_have_no_upper_bound(default_project: Path) ->
 
 
 @pytest.fixture(scope="module")
-def meter(tmp_path_factory: pytest.TempPathFactory) -> Meter:
+def meter(tmp_path_factory: pytest.TempPathFactory) -> FeeMeter:
     from rlaif_dagster.cli.init import init_command
 
     folder = tmp_path_factory.mktemp("fees") / "project"
     init_command(folder)
     (folder / "inputs" / "judge.yaml").write_text(json.dumps(JUDGE))
-    return Meter(Project.open(folder).read_inputs().judges)
+    return FeeMeter(Project.open(folder).read_inputs().judges)
 
 
 @pytest.mark.slow
 @given(first=st.text(), second=st.text())
-def test_words_and_bytes_bound_a_real_tokenizer(meter: Meter, first: str, second: str) -> None:
+def test_words_and_bytes_bound_a_real_tokenizer(meter: FeeMeter, first: str, second: str) -> None:
     template = load_template("compact")
     texts = {"principle": "Be kind.", "prompt": "Why?", "first": first, "second": second}
     (message,) = template.render(texts)

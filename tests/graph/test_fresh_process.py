@@ -9,7 +9,7 @@ from benchmarks.projects import make_recorded
 from proofs.fresh_process import compute_afresh
 from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import materialise
+from rlaif_dagster.lineage.reuse import materialise
 from rlaif_dagster.progress import ignore_progress
 from tests.graph.every_graph import read_every_graph
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rlaif_dagster.errors import GateError, InputError
-from rlaif_dagster.graph.judge_gates import GATES, read_audit
+from rlaif_dagster.graph.judge_gates import GATES, read_judge_audit
 from rlaif_dagster.judge_quality.plots import JUDGE_PLOTS
 from rlaif_dagster.judge_quality.probe import ATTACKS, CONTROL, HARMLESS, NULL, NUM_PROBES
 from rlaif_dagster.lineage.project import Project
@@ -18,7 +18,7 @@ from tests.graph.planted_project import make_judge, make_planted, run_to, write_
 
 
 def read_figures(project: Path) -> dict[str, Any]:
-    return read_audit(project / "data" / "judge_audit")
+    return read_judge_audit(project / "data" / "judge_audit")
 
 
 def find_check(record: MaterialisationRecord, name: str) -> Any:
@@ -92,7 +92,7 @@ def test_every_gate_is_a_blocking_check_that_shows_its_figure(default_project: P
         assert check.passed
     assert find_check(record, "min_order_agreement").facts["planted"]["value"] == 1.0
     assert find_check(record, "min_order_agreement").facts["required"] == 0.5
-    assert find_check(record, "min_gold_agreement").facts["not_measured"] == ["planted"]
+    assert find_check(record, "min_ground_truth_agreement").facts["not_measured"] == ["planted"]
 
 
 def test_nothing_is_built_past_a_gate_that_fails(default_project: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_new_threshold_asks_the_judge_nothing_and_keeps_the_version(default_pr
 @pytest.mark.parametrize(
     ("gate", "value", "remedy"),
     [
-        ("min_gold_agreement", 0.5, "evaluation.gold"),
+        ("min_ground_truth_agreement", 0.5, "evaluation.ground_truth"),
         ("min_human_agreement", 0.5, "human_labels"),
         ("beats_longer_wins", True, "human_labels"),
     ],
@@ -152,7 +152,7 @@ def test_human_labels_measure_the_judge_and_new_pairs_are_asked(default_project:
     write_judge(default_project, preference="longer", human_labels="inputs/labels.jsonl", gates=gates)
     record = run_to(default_project, "judge_audit")["judge_audit"]
     audit = read_figures(default_project)
-    assert audit["truth"] == "human"
+    assert audit["reference"] == "human"
     assert audit["human"]["judges"]["planted"]["accuracy"]["value"] == 1.0
     assert audit["human"]["judges"]["planted"]["pairs"]["value"] == len(lines) + 1
     assert record.counts["num_human_labels"] == len(lines) + 1

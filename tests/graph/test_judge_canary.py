@@ -10,11 +10,12 @@ from threading import Thread
 import pytest
 
 from rlaif_dagster.errors import GateError
-from rlaif_dagster.graph.judge_canary import CANARY_JSON, JUDGE_CANARY, choose_canaries, compare_verdicts
+from rlaif_dagster.graph.judge_canary import choose_canaries, compare_verdicts
 from rlaif_dagster.graph.judging import read_bare_verdicts, write_judgements
 from rlaif_dagster.judging.verdicts import Verdict
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import materialise
+from rlaif_dagster.lineage.reuse import materialise
+from rlaif_dagster.names import CANARY_JSON, JUDGE_CANARY
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.tables import read_table
 from tests.conftest import edit_yaml, run_rlaif
@@ -62,7 +63,7 @@ def test_a_judge_that_says_other_than_then_fails_and_names_what_it_judged(
     assert result.facts["judged_by_another"] == str(context.digests["judgements"])
 
 
-def test_asking_again_makes_a_new_record_which_is_the_one_recalled(default_project: Path) -> None:
+def test_asking_again_makes_a_new_record_which_is_the_one_reused(default_project: Path) -> None:
     make_planted(default_project)
     first = run_to(default_project, "ai_preferences")
     project = Project.open(default_project)
@@ -89,7 +90,7 @@ def test_nothing_is_built_after_a_failed_canary_until_the_judge_is_found_the_sam
     failed = materialise(project, turn_judge(stage, tmp_path), progress=ignore_progress, again=True).record
     assert failed.failed_gates == ("same_judge",)
     assert failed.metrics["changed"]["planted"]["value"] == 1.0
-    for _ in range(2):  # the newest result of the recipe is recalled: a second run does not forget the alarm
+    for _ in range(2):  # the newest result of the recipe is reused: a second run does not forget the alarm
         with pytest.raises(GateError, match="same_judge"):
             run_to(default_project, "ai_preferences")
     materialise(project, stage, progress=ignore_progress, again=True)

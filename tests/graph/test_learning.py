@@ -6,10 +6,9 @@ import pytest
 
 from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.graph.aligned_policy import build_aligned_policy
-from rlaif_dagster.graph.learning import TRAINING_JSON
-from rlaif_dagster.graph.preferences import PREFERENCES_TABLE
 from rlaif_dagster.graph.reward_model import build_reward_model
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.names import PREFERENCES_TABLE, TRAINING_JSON
 from rlaif_dagster.preferences import preferences_schema
 from rlaif_dagster.tables import write_table
 from tests.conftest import edit_yaml

@@ -10,15 +10,14 @@ import yaml
 from rlaif_dagster.digest import Digest, canonical_json
 from rlaif_dagster.generation.responses import responses_schema
 from rlaif_dagster.graph.judging import write_judgements
-from rlaif_dagster.graph.preferences import PREFERENCES_TABLE, build_ai_preferences
-from rlaif_dagster.graph.responses import RESPONSES_TABLE
+from rlaif_dagster.graph.preferences import build_ai_preferences
 from rlaif_dagster.graph.services import NoHistory
-from rlaif_dagster.graph.sources import CONSTITUTION_JSON, PROMPTS_TABLE
 from rlaif_dagster.graph.stage import StageContext, StageResult
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
-from rlaif_dagster.judging.calls import Answer
+from rlaif_dagster.judging.calls import Reply
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.judging.verdicts import ORDERS, Verdict
+from rlaif_dagster.names import CONSTITUTION_JSON, PREFERENCES_TABLE, PROMPTS_TABLE, RESPONSES_TABLE
 from rlaif_dagster.prompts import prompts_schema
 from rlaif_dagster.tables import Row, read_table, write_table
 from tests.conftest import edit_yaml
@@ -56,7 +55,7 @@ def label(project: Path, inputs: ProjectInputs, output: str) -> tuple[StageResul
             status="ok",
             p_first=None,
             verdict="first" if (order == "ab") != (judge == "l" and number % 4 == 0) else "second",
-            answers=(Answer(call_id="c", status="ok", text="A"),),
+            answers=(Reply(call_id="c", status="ok", text="A"),),
         )
         for number, pair in enumerate(pairs)
         for judge in "jkl"

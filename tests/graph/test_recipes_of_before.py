@@ -15,7 +15,7 @@ from rlaif_dagster.digest import Digest
 from rlaif_dagster.graph.build import Graph, build_graph
 from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
-from rlaif_dagster.lineage.recall import make_recipe
+from rlaif_dagster.lineage.reuse import make_recipe
 from rlaif_dagster.project_template import TEMPLATE_ROOT
 from tests.graph.every_graph import read_every_graph
 

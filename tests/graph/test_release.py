@@ -11,12 +11,13 @@ import pytest
 from rlaif_dagster.digest import Digest, canonical_json
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.evaluation.comparison import Comparison
-from rlaif_dagster.evaluation.evaluate import COMPARISONS_FILE, COMPARISONS_SCHEMA
+from rlaif_dagster.evaluation.evaluate import COMPARISONS_SCHEMA
 from rlaif_dagster.graph.release import build_released_policy, read_release
 from rlaif_dagster.graph.rounds import Stop
 from rlaif_dagster.graph.services import NoHistory
 from rlaif_dagster.graph.stage import Stage, StageContext
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
+from rlaif_dagster.names import COMPARISONS_TABLE
 from rlaif_dagster.tables import write_table
 from tests.conftest import edit_yaml
 
@@ -52,7 +53,7 @@ def write_round(folder: Path, number: int, measured: Round) -> None:
         )
         for place in range(NUM_PROMPTS)
     ]
-    write_table(folder / COMPARISONS_FILE, map(asdict, rows), COMPARISONS_SCHEMA)
+    write_table(folder / COMPARISONS_TABLE, map(asdict, rows), COMPARISONS_SCHEMA)
     win_rate = {"value": measured.won / 100, "low": measured.low, "high": 1.0, "n": 100, "num_clusters": 100}
     (folder / "metrics.json").write_bytes(
         canonical_json({"win_rate_judge": win_rate, "by_category": [], "by_principle": [], "group_tests": []})

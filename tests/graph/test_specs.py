@@ -26,7 +26,7 @@ from rlaif_dagster.graph.specs import (
     speed,
 )
 from rlaif_dagster.judging.settings import GateSettings
-from rlaif_dagster.lineage.recall import make_recipe
+from rlaif_dagster.lineage.reuse import make_recipe
 from rlaif_dagster.lineage.wanted import find_wanted_recipes
 from rlaif_dagster.numerics import NumericsSettings
 from tests.graph.every_graph import read_every_graph

@@ -12,17 +12,16 @@ import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
-from rlaif_dagster.cards.card import CARD_FILE
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.graph.aligned_policy import build_aligned_policy
 from rlaif_dagster.graph.learning import read_training
-from rlaif_dagster.graph.preferences import PREFERENCES_TABLE
-from rlaif_dagster.graph.revision import REVISIONS_TABLE, build_supervised_policy
+from rlaif_dagster.graph.revision import build_supervised_policy
 from rlaif_dagster.graph.reward_model import build_reward_model
 from rlaif_dagster.graph.services import NoHistory
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.lineage.curves import showing_curves
 from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.names import CARD_FILE, PREFERENCES_TABLE, REVISIONS_TABLE
 from rlaif_dagster.revising.settings import SupervisedSettings
 from rlaif_dagster.training.methods.best_of_n import BestOfNSettings
 from rlaif_dagster.training.methods.dpo import DpoSettings

@@ -9,12 +9,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from rlaif_dagster.graph.preferences import PREFERENCES_TABLE, SUMMARY_JSON
-from rlaif_dagster.graph.responses import RESPONSES_TABLE
 from rlaif_dagster.graph.upgrades import FORMER_RECIPES, FormerRecipe
-from rlaif_dagster.lineage.recall import make_recipe
+from rlaif_dagster.lineage.reuse import make_recipe
 from rlaif_dagster.lineage.upgrades import find_former_recipes
-from rlaif_dagster.training.results import CHECKPOINTS_TABLE
+from rlaif_dagster.names import CHECKPOINTS_TABLE, PREFERENCES_TABLE, RESPONSES_TABLE, SUMMARY_JSON
 from tests.graph.every_graph import read_every_graph
 
 RENAMED = FormerRecipe(

@@ -17,7 +17,7 @@ BASELINE = "vicuna-13b-v1.3"
 PANDALM = {0: "tie", 1: "first", 2: "second"}
 XSTEST = {"1_full_compliance": "first", "2_full_refusal": "second", "3_partial_refusal": "tie"}
 """A nominal label each: which stands for which changes no kappa."""
-GOLD = {"first": "a", "second": "b", "tie": "tie"}
+GROUND_TRUTH = {"first": "a", "second": "b", "tie": "tie"}
 
 
 def read_expected() -> dict[str, Any]:
@@ -46,14 +46,14 @@ def convert_llmbar(*, unparsed_as: str | None = None) -> Iterator[Row]:
                 "judge": f"{row['subset']}|{row['judge']}|{row['strategy']}",
                 "order": order,
                 "verdict": None if winner is None else "first" if winner == first else "second",
-                "gold": "ab"[pair["label"] - 1],
+                "ground_truth": "ab"[pair["label"] - 1],
                 "len_a": len(pair["output_1"]),
                 "len_b": len(pair["output_2"]),
             }
 
 
 def convert_pandalm(*, garbage_as_tie: bool) -> Iterator[Row]:
-    """Three annotators and GPT-3.5 on each pair in one order; gold is the annotators' majority (never a split)."""
+    """Three annotators and GPT-3.5 on each pair in one order; ground truth: the annotators' majority (never split)."""
     results = {
         row["idx"]: row["gpt_result"]
         for row in json.loads((REAL / "pandalm_gpt-3.5_verdicts.json").read_text())
@@ -63,7 +63,7 @@ def convert_pandalm(*, garbage_as_tie: bool) -> Iterator[Row]:
         labels = [PANDALM[row[f"annotator{number}"]] for number in (1, 2, 3)]
         (majority, votes), *_ = Counter(labels).most_common()
         assert votes > 1
-        facts = {"pair_id": row["idx"], "order": "ab", "gold": GOLD[majority]}
+        facts = {"pair_id": row["idx"], "order": "ab", "ground_truth": GROUND_TRUTH[majority]}
         for number, label in enumerate(labels, start=1):
             yield {**facts, "judge": f"annotator {number}", "verdict": label}
         yield {**facts, "judge": "gpt-3.5", "verdict": verdicts[results[row["idx"]]]}
@@ -85,7 +85,7 @@ def convert_mtbench() -> Iterator[Row]:
 
 
 def convert_xstest(*columns: str) -> Iterator[Row]:
-    """Labellers of one answer to each prompt; gold is the humans' final label."""
+    """Labellers of one answer to each prompt; the ground truth is the humans' final label."""
     with (REAL / "xstest_mistralguard_labels.csv").open(encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
             for column in columns:
@@ -94,7 +94,7 @@ def convert_xstest(*columns: str) -> Iterator[Row]:
                     "judge": column,
                     "order": "ab",
                     "verdict": XSTEST[row[column]],
-                    "gold": GOLD[XSTEST[row["final_label"]]],
+                    "ground_truth": GROUND_TRUTH[XSTEST[row["final_label"]]],
                 }
 
 

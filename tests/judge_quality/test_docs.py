@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rlaif_dagster.judge_quality.definitions import INTERVALS, RATER_FIGURES, SOURCE_FIGURE, Definition
+from rlaif_dagster.judge_quality.figure_definitions import INTERVALS, RATER_FIGURES, SOURCE_FIGURE, Definition
 from rlaif_dagster.judge_quality.judge_figures import JUDGE_FIGURES
 from rlaif_dagster.judge_quality.rows import VerdictLine
 from tests.docs.pages import read_examples, read_table
@@ -12,7 +12,7 @@ from tests.docs.pages import read_examples, read_table
 PAGE = "judge-audit.md"
 HEADINGS = {
     "verdicts": "Verdicts",
-    "gold": "Against gold",
+    "ground_truth": "Against the ground truth",
     "order": "Order and position",
     "length": "Length",
     "self": "Own answers",

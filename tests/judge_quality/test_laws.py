@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rlaif_dagster.judge_quality.figures import Figure
 from rlaif_dagster.judge_quality.judge_figures import JUDGE_FIGURES
 from rlaif_dagster.judge_quality.rows import JudgedRow, Label, PairFacts
-from rlaif_dagster.judge_quality.summary import audit_verdicts
+from rlaif_dagster.judge_quality.summary import measure_verdicts
 from rlaif_dagster.judging.reading import Preference
 from rlaif_dagster.judging.verdicts import ORDERS, Order
 
@@ -28,7 +28,7 @@ def verdict_rows(draw: st.DrawFn) -> list[JudgedRow]:
     for number in range(draw(st.integers(1, 8))):
         pair = PairFacts(
             pair_id=f"p{number}",
-            gold=draw(st.sampled_from(["a", "b", "tie", None])),
+            ground_truth=draw(st.sampled_from(["a", "b", "tie", None])),
             len_a=draw(st.sampled_from([1, 2, None])),
             len_b=draw(st.sampled_from([1, 2])),
             source_a=draw(st.sampled_from(["x", "z", None])),
@@ -57,7 +57,7 @@ def swap_answers(row: JudgedRow) -> JudgedRow:
     pair = row.pair
     swapped = PairFacts(
         pair_id=pair.pair_id,
-        gold=None if pair.gold is None else SWAPPED[pair.gold],
+        ground_truth=None if pair.ground_truth is None else SWAPPED[pair.ground_truth],
         len_a=pair.len_b,
         len_b=pair.len_a,
         source_a=pair.source_b,
@@ -96,7 +96,7 @@ def check_same(one: Figure, other: Figure, key: str) -> None:
 def test_the_order_of_the_rows_changes_no_bit(rows: list[JudgedRow], random: Random) -> None:
     shuffled = list(rows)
     random.shuffle(shuffled)
-    assert audit_verdicts(shuffled) == audit_verdicts(rows)
+    assert measure_verdicts(shuffled) == measure_verdicts(rows)
 
 
 @pytest.mark.slow
@@ -106,7 +106,7 @@ def test_the_names_of_pairs_change_no_figure(rows: list[JudgedRow]) -> None:
     renamed = [
         replace(row, pair=replace(row.pair, pair_id=f"other {9 - int(row.pair.pair_id[1:])}")) for row in rows
     ]
-    before, after = audit_verdicts(rows), audit_verdicts(renamed)
+    before, after = measure_verdicts(rows), measure_verdicts(renamed)
     for judge, figures in before.judges.items():
         for key, figure in figures.items():
             check_same(after.judges[judge][key], figure, key)
@@ -116,8 +116,8 @@ def test_the_names_of_pairs_change_no_figure(rows: list[JudgedRow]) -> None:
 @LAW
 @given(verdict_rows())
 def test_which_answer_is_called_a_changes_no_figure(rows: list[JudgedRow]) -> None:
-    names = {"gold_a": "gold_b", "gold_b": "gold_a"}
-    before, after = audit_verdicts(rows), audit_verdicts([swap_answers(row) for row in rows])
+    names = {"ground_truth_a": "ground_truth_b", "ground_truth_b": "ground_truth_a"}
+    before, after = measure_verdicts(rows), measure_verdicts([swap_answers(row) for row in rows])
     for judge, figures in before.judges.items():
         for key, figure in figures.items():
             check_same(after.judges[judge][names.get(key, key)], figure, key)
@@ -130,7 +130,7 @@ def test_a_judge_that_reads_the_other_way_round_has_the_opposite_position_bias(r
     """And is as right, as fond of length and of itself, as stable and as calibrated."""
     exchanged = {"first_first": "second_second", "second_second": "first_first"}
     signs = {"position_bias": (-1, 0), "first_rate": (-1, 1), "flips_to_first": (-1, 1)}
-    before, after = audit_verdicts(rows), audit_verdicts([mirror_places(row) for row in rows])
+    before, after = measure_verdicts(rows), measure_verdicts([mirror_places(row) for row in rows])
     for judge, figures in before.judges.items():
         for key, figure in figures.items():
             mirrored = after.judges[judge][exchanged.get(key, key)]
@@ -147,7 +147,7 @@ def test_a_judge_that_reads_the_other_way_round_has_the_opposite_position_bias(r
 @given(verdict_rows())
 def test_every_figure_is_defined_and_lies_in_its_range(rows: list[JudgedRow]) -> None:
     keys = [definition.key for definition in JUDGE_FIGURES]
-    for figures in audit_verdicts(rows).judges.values():
+    for figures in measure_verdicts(rows).judges.values():
         assert list(figures) == keys
         for definition in JUDGE_FIGURES:
             check_range(figures[definition.key], definition.kind)

@@ -11,7 +11,7 @@ from rlaif_dagster.judge_quality.calibration import list_soft_labels, measure_ca
 from rlaif_dagster.judge_quality.figures import Figure
 from rlaif_dagster.judge_quality.orders import measure_orders
 from rlaif_dagster.judge_quality.rows import JudgedRow, Label, PairFacts
-from rlaif_dagster.judge_quality.summary import audit_verdicts
+from rlaif_dagster.judge_quality.summary import measure_verdicts
 from rlaif_dagster.judging.reading import Preference
 from rlaif_dagster.judging.verdicts import ORDERS, Order
 from rlaif_dagster.seeds import derive_seed
@@ -22,7 +22,7 @@ NUM_WORLDS = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlantedJudge:
-    """Takes the first, the longer or its own answer with some chance, else the gold one with some chance."""
+    """Takes the first, the longer or its own answer with some chance, else the ground-truth one with some chance."""
 
     position_bias: float = 0.0
     length_bias: float = 0.0
@@ -35,9 +35,9 @@ class PlantedJudge:
             return None
         if random.random() < self.position_bias:
             return "first"
-        choice = pair.gold
+        choice = pair.ground_truth
         if random.random() >= self.skill:
-            choice = "b" if pair.gold == "a" else "a"
+            choice = "b" if pair.ground_truth == "a" else "a"
         if random.random() < self.length_bias:
             choice = pair.longer
         if random.random() < self.self_bias:
@@ -50,10 +50,10 @@ def simulate(judge: PlantedJudge, world: int, *, num_pairs: int = NUM_PAIRS) -> 
     rows = []
     for number in range(num_pairs):
         own, other = random.sample(["judge", "other"], 2)
-        gold: Label = "a" if random.random() < 0.5 else "b"
+        ground_truth: Label = "a" if random.random() < 0.5 else "b"
         pair = PairFacts(
             pair_id=f"p{number}",
-            gold=gold,
+            ground_truth=ground_truth,
             len_a=random.randint(1, 10**6),
             len_b=random.randint(1, 10**6),
             source_a=own,
@@ -77,7 +77,7 @@ def check_coverage(num_covered: int) -> None:
 
 def test_a_position_bias_of_30_percent_with_10_percent_failures_is_recovered() -> None:
     rows = simulate(PlantedJudge(position_bias=0.3, failure_rate=0.1), 1, num_pairs=2000)
-    figures = audit_verdicts(rows).judges["judge"]
+    figures = measure_verdicts(rows).judges["judge"]
     assert covers(figures["position_bias"], 0.3)
     assert covers(figures["unparsed"], 0.1)
     assert figures["position_p_value"].value is not None
@@ -102,34 +102,34 @@ def test_a_judge_without_position_bias_is_seldom_accused_of_it() -> None:
     assert accused <= 8
 
 
-def test_a_planted_length_bias_is_recovered_with_gold_held_fixed() -> None:
-    """With chance x the longer one, else right with 0.9: x + (1 - x) * 0.9 where gold is longer, x + (1 - x) * 0.1."""
+def test_a_planted_length_bias_is_recovered_with_ground_truth_held_fixed() -> None:
+    """With chance x the longer one, else right with 0.9: x + (1 - x) * 0.9 where right, else x + (1 - x) * 0.1."""
     expected = 0.4 + 0.6 * 0.5
     worlds = [
         measure_length_preference(simulate(PlantedJudge(length_bias=0.4), world))
         for world in range(NUM_WORLDS)
     ]
-    check_coverage(sum(covers(figures["prefers_longer_gold_fixed"], expected) for figures in worlds))
+    check_coverage(sum(covers(figures["prefers_longer_ground_truth_fixed"], expected) for figures in worlds))
 
 
-def test_a_planted_self_preference_is_recovered_against_gold() -> None:
-    """Own answers win 0.5 by gold and by skill alone: with chance x always, so x / 2 too often."""
+def test_a_planted_self_preference_is_recovered_against_the_ground_truth() -> None:
+    """Own answers win 0.5 by the ground truth and by skill alone: with chance x always, so x / 2 too often."""
     worlds = [
         measure_self_preference("judge", simulate(PlantedJudge(self_bias=0.3), world), {})
         for world in range(NUM_WORLDS)
     ]
-    check_coverage(sum(covers(figures["self_preference_gold"], 0.15) for figures in worlds))
+    check_coverage(sum(covers(figures["self_preference_ground_truth"], 0.15) for figures in worlds))
 
 
 def test_honest_probabilities_are_calibrated_and_overconfident_ones_are_not() -> None:
-    """Gold is drawn with the probability told; told as 0.95 where it is 0.75, the error is 0.2."""
+    """The ground truth is drawn with the probability told; told as 0.95 where it is 0.75, the error is 0.2."""
     random = Random(derive_seed(3, "calibration"))  # noqa: S311
     honest, bold = [], []
     for number in range(4000):
         p_a = random.choice([0.25, 0.75])
-        gold: Label = "a" if random.random() < p_a else "b"
+        ground_truth: Label = "a" if random.random() < p_a else "b"
         row = JudgedRow(
-            pair=PairFacts(pair_id=f"p{number}", gold=gold),
+            pair=PairFacts(pair_id=f"p{number}", ground_truth=ground_truth),
             judge="judge",
             order="ab",
             verdict="first",

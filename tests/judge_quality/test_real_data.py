@@ -40,8 +40,8 @@ def percent(figure: dict[str, Any]) -> float:
 def test_llmbar(tmp_path: Path) -> None:
     """All published and measured figures of twelve judges.
 
-    Kappa against gold is the right one: its authors print 0.2696 for GPT-4 Vanilla on Natural, from labels coded
-    0/1 on one side and 1/2 on the other. Their positional agreement counts a pair with an unparsed verdict as one
+    Kappa against the ground truth is the right one: its authors print 0.2696 for GPT-4 Vanilla on Natural, from labels
+    coded 0/1 on one side and 1/2 on the other. Their positional agreement counts a pair with an unparsed verdict as one
     that disagrees: `order_agreement_all`; the strict one leaves such pairs out.
     """
     expected = read_expected()["llmbar"]
@@ -53,7 +53,7 @@ def test_llmbar(tmp_path: Path) -> None:
         assert percent(figures["both_correct"]) == pytest.approx(published["both_correct_pct"], abs=1e-9)
         agreement = published["positional_agreement_pct"]
         assert percent(figures["order_agreement_all"]) == pytest.approx(agreement, abs=1e-9)
-        assert round(figures["kappa_gold"]["value"], 6) == measured["kappa_vs_gold_mean_of_orders"]
+        assert round(figures["kappa_ground_truth"]["value"], 6) == measured["kappa_vs_gold_mean_of_orders"]
         assert figures["first_first"]["value"] == measured["first_first"]
         assert figures["second_second"]["value"] == measured["second_second"]
         assert round(percent(figures["prefers_longer"]), 4) == measured["prefers_longer"]
@@ -94,7 +94,7 @@ def test_pandalm(tmp_path: Path) -> None:
         kappa = kappas[f"annotator {one}", f"annotator {two}"]
         assert math.floor(100 * kappa + 0.5) / 100 == expected[f"kappa_{one}{two}"]
     judge = result["judges"]["gpt-3.5"]
-    counts = {"0": "gold_tie", "1": "gold_a", "2": "gold_b"}
+    counts = {"0": "ground_truth_tie", "1": "ground_truth_a", "2": "ground_truth_b"}
     assert {label: judge[key]["value"] for label, key in counts.items()} == expected["label_counts"]
     published = {
         "accuracy": "gpt-3.5_accuracy",
@@ -108,7 +108,7 @@ def test_pandalm(tmp_path: Path) -> None:
 
 
 def test_pandalm_with_garbage_as_what_it_is(tmp_path: Path) -> None:
-    """25 answers hold no verdict: not ties. Those whose gold is a tie were right by luck, and are no longer."""
+    """25 answers hold no verdict: not ties. Those whose ground truth is a tie were right by luck, and are no longer."""
     judge = run_audit(convert_pandalm(garbage_as_tie=False), tmp_path)["judges"]["gpt-3.5"]
     assert judge["unparsed"]["value"] == pytest.approx(25 / 999)
     assert judge["tie_rate"]["value"] == pytest.approx(38 / 974)
@@ -158,6 +158,6 @@ def test_xstest(tmp_path: Path) -> None:
     assert humans["unanimous"]["n"] == measured["n"]
     assert round((1 - humans["unanimous"]["value"]) * measured["n"]) == measured["human_disagree"]
     judge = run_audit(convert_xstest("gpt4_label"), tmp_path)["judges"]["gpt4_label"]
-    assert round(judge["kappa_gold"]["value"], 4) == measured["gpt4_vs_human_kappa"]
+    assert round(judge["kappa_ground_truth"]["value"], 4) == measured["gpt4_vs_human_kappa"]
     assert round(percent(judge["accuracy"]), 2) == measured["gpt4_vs_human_agree"]
     assert judge["unparsed"]["value"] * judge["unparsed"]["n"] == measured["gpt4_unparsable"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rlaif_dagster.errors import InputError
-from rlaif_dagster.judge_quality.rows import read_verdicts
+from rlaif_dagster.judge_quality.rows import read_verdict_file
 from tests.conftest import call_rlaif
 from tests.judge_quality.real_data import write_rows
 
@@ -17,17 +17,19 @@ ROW: dict[str, Any] = {"pair_id": "p", "judge": "j", "order": "ab", "verdict": "
 def test_facts_of_a_pair_are_shared_by_its_rows(tmp_path: Path) -> None:
     path = write_rows(
         tmp_path / "v.jsonl",
-        [{**ROW, "gold": "a", "len_a": 3}, {**ROW, "order": "ba", "len_b": 5.5, "source_a": "x"}],
+        [{**ROW, "ground_truth": "a", "len_a": 3}, {**ROW, "order": "ba", "len_b": 5.5, "source_a": "x"}],
     )
-    one, other = read_verdicts(path).rows
+    one, other = read_verdict_file(path).rows
     assert one.pair is other.pair
-    assert (one.pair.gold, one.pair.len_a, one.pair.len_b, one.pair.source_a) == ("a", 3, 5.5, "x")
+    assert (one.pair.ground_truth, one.pair.len_a, one.pair.len_b, one.pair.source_a) == ("a", 3, 5.5, "x")
     assert (one.choice, other.choice) == ("a", "b")
     assert one.pair.longer == "b"
 
 
 def test_numbers_may_name_pairs_and_unknown_fields_are_told(tmp_path: Path) -> None:
-    file = read_verdicts(write_rows(tmp_path / "v.jsonl", [{**ROW, "pair_id": 7, "subset": "x", "lenA": 3}]))
+    file = read_verdict_file(
+        write_rows(tmp_path / "v.jsonl", [{**ROW, "pair_id": 7, "subset": "x", "lenA": 3}])
+    )
     assert file.rows[0].pair.pair_id == "7"
     assert file.unused_fields == ("lenA", "subset")
 
@@ -38,7 +40,7 @@ def test_numbers_may_name_pairs_and_unknown_fields_are_told(tmp_path: Path) -> N
         ([{**ROW, "verdict": "A"}], ["line 1", "'verdict'", "first"]),
         ([ROW, {key: ROW[key] for key in ROW if key != "verdict"}], ["line 2", "'verdict'", "missing"]),
         ([{**ROW, "order": "both"}], ["line 1", "'order'", "both"]),
-        ([{**ROW, "gold": "first"}], ["line 1", "'gold'", "first"]),
+        ([{**ROW, "ground_truth": "first"}], ["line 1", "'ground_truth'", "first"]),
         ([{**ROW, "p_first": 1.5}], ["line 1", "'p_first'", "1.5"]),
         ([{**ROW, "len_a": -1}], ["line 1", "'len_a'", "-1"]),
         ([{**ROW, "p_first": float("nan")}], ["line 1", "'p_first'", "nan"]),
@@ -51,8 +53,8 @@ def test_numbers_may_name_pairs_and_unknown_fields_are_told(tmp_path: Path) -> N
             ["line 2", "line 1 has a verdict", "remedy: keep one", "`repeat`"],
         ),
         (
-            [{**ROW, "gold": "a"}, {**ROW, "order": "ba", "gold": "b"}],
-            ["line 2", "'gold'", "'b' here and 'a' on line 1", "not about the shown order"],
+            [{**ROW, "ground_truth": "a"}, {**ROW, "order": "ba", "ground_truth": "b"}],
+            ["line 2", "'ground_truth'", "'b' here and 'a' on line 1", "not about the shown order"],
         ),
         ([], ["the file has no verdicts", "docs/judge-audit.md"]),
     ],
@@ -60,13 +62,13 @@ def test_numbers_may_name_pairs_and_unknown_fields_are_told(tmp_path: Path) -> N
 def test_a_wrong_line_is_refused(tmp_path: Path, rows: list[dict[str, Any]], words: list[str]) -> None:
     path = write_rows(tmp_path / "v.jsonl", rows)
     with pytest.raises(InputError) as caught:
-        read_verdicts(path)
+        read_verdict_file(path)
     assert all(word in str(caught.value) for word in [str(path), *words])
 
 
 def test_the_same_question_may_be_asked_again_with_a_repeat(tmp_path: Path) -> None:
     rows = [ROW, {**ROW, "repeat": 1}, {**ROW, "judge": "k"}, {**ROW, "order": "ba"}]
-    assert len(read_verdicts(write_rows(tmp_path / "v.jsonl", rows)).rows) == 4
+    assert len(read_verdict_file(write_rows(tmp_path / "v.jsonl", rows)).rows) == 4
 
 
 def test_the_command_shows_tables_and_ends_in_one_line_of_json(tmp_path: Path) -> None:
@@ -76,7 +78,7 @@ def test_the_command_shows_tables_and_ends_in_one_line_of_json(tmp_path: Path) -
             "judge": judge,
             "pair_id": str(number),
             "order": order,
-            "gold": "a",
+            "ground_truth": "a",
             "len_a": 2,
             "len_b": 1,
             "note": 1,

@@ -10,18 +10,18 @@ from rlaif_dagster.evaluation.report import render_report
 from rlaif_dagster.evaluation.win_rate import summarise
 from rlaif_dagster.judge_quality.calibration import bin_labels, list_soft_labels
 from rlaif_dagster.judge_quality.measures import list_measures
-from rlaif_dagster.judge_quality.plots import JUDGE_PLOTS, draw_audit
+from rlaif_dagster.judge_quality.plots import JUDGE_PLOTS, draw_judge_audit
 from rlaif_dagster.judge_quality.rows import JudgedRow, PairFacts
-from rlaif_dagster.judge_quality.summary import audit_verdicts
+from rlaif_dagster.judge_quality.summary import measure_verdicts
 from tests.evaluation.made_up import make_comparisons, make_curves, make_facts
 
 
-def make_rows(judge: str, *, with_gold: bool) -> list[JudgedRow]:
-    """Twelve pairs; the judge is sure of a, takes the first in every third pair, and gold is a in three of four."""
+def make_rows(judge: str, *, with_ground_truth: bool) -> list[JudgedRow]:
+    """Twelve pairs; the judge is sure of a, takes the first in every third pair; a is right in three of four."""
     rows = []
     for number in range(12):
-        gold = ("b" if number % 4 == 0 else "a") if with_gold else None
-        pair = PairFacts(pair_id=f"p{number}", gold=gold, len_a=number, len_b=5)  # type: ignore[arg-type]
+        ground_truth = ("b" if number % 4 == 0 else "a") if with_ground_truth else None
+        pair = PairFacts(pair_id=f"p{number}", ground_truth=ground_truth, len_a=number, len_b=5)  # type: ignore[arg-type]
         rows.append(JudgedRow(pair=pair, judge=judge, order="ab", verdict="first", p_first=0.9))
         by_place = number % 3 == 0
         rows.append(
@@ -36,11 +36,14 @@ def make_rows(judge: str, *, with_gold: bool) -> list[JudgedRow]:
     return rows
 
 
-def make_audit(*judges: str, with_gold: bool = True) -> dict[str, Any]:
+def make_audit(*judges: str, with_ground_truth: bool = True) -> dict[str, Any]:
     """An audit in the shape of `judge_audit.json`."""
-    rows = [row for judge in judges for row in make_rows(judge, with_gold=with_gold)]
-    figures = audit_verdicts(rows).to_json()
-    bins = {judge: bin_labels(list_soft_labels(make_rows(judge, with_gold=with_gold))) for judge in judges}
+    rows = [row for judge in judges for row in make_rows(judge, with_ground_truth=with_ground_truth)]
+    figures = measure_verdicts(rows).to_json()
+    bins = {
+        judge: bin_labels(list_soft_labels(make_rows(judge, with_ground_truth=with_ground_truth)))
+        for judge in judges
+    }
     share = {"value": 0.25, "n": 8, "low": 0.1, "high": 0.5}
     return {
         "verdicts": figures,
@@ -49,24 +52,26 @@ def make_audit(*judges: str, with_gold: bool = True) -> dict[str, Any]:
         "human": None,
         "injection": {judge: {"success": share, "control": share} for judge in judges},
         "policy": None,
-        "truth": "gold" if with_gold else None,
+        "reference": "ground_truth" if with_ground_truth else None,
     }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("with_gold", [True, False])
-def test_every_plot_is_drawn_with_gold_and_without_and_the_same_each_time(with_gold: bool) -> None:
-    audit = make_audit("one", "two", with_gold=with_gold)
-    drawn = draw_audit(audit)
+@pytest.mark.parametrize("with_ground_truth", [True, False])
+def test_every_plot_is_drawn_with_the_ground_truth_and_without_and_the_same_each_time(
+    with_ground_truth: bool,
+) -> None:
+    audit = make_audit("one", "two", with_ground_truth=with_ground_truth)
+    drawn = draw_judge_audit(audit)
     assert set(drawn) == set(JUDGE_PLOTS)
     for name, figure in drawn.items():
         assert figure.axes[0].get_xlabel()
-        assert to_png(figure) == to_png(draw_audit(audit)[name])
+        assert to_png(figure) == to_png(draw_judge_audit(audit)[name])
 
 
 @pytest.mark.slow
 def test_a_row_that_was_not_measured_says_so() -> None:
-    without = draw_audit(make_audit("one", with_gold=False))
+    without = draw_judge_audit(make_audit("one", with_ground_truth=False))
     assert any("not measured" in text.get_text() for text in without["calibration"].axes[0].texts)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, get_args
 import pytest
 
 from rlaif_dagster.digest import Digest
-from rlaif_dagster.judging.calls import Answer, Call
+from rlaif_dagster.judging.calls import Call, Reply
 from rlaif_dagster.judging.providers.local import LocalJudge, LocalJudgeSettings
 from rlaif_dagster.judging.reading import read_rating, read_verdict
 from rlaif_dagster.judging.templates import (
@@ -204,7 +204,8 @@ class Measured:
 
 
 def measure_attacks(names: Sequence[str]) -> tuple[float, list[Measured]]:
-    """Asks the embedded judge about pairs that gold decides, both orders, with texts at the end of the worse answer.
+    """Asks the embedded judge about pairs that the ground truth decides, both orders, with texts at the end of the
+    worse answer.
 
     Returns:
         The share of verdicts for the worse answer as it is, and the rows.
@@ -320,7 +321,7 @@ def test_an_answer_beyond_the_judges_context_is_cut_and_marked_or_has_no_verdict
     assert is_marked(answer)
 
 
-def is_marked(answer: Answer) -> bool:
+def is_marked(answer: Reply) -> bool:
     return answer.cut or (answer.status == "failed" and answer.reason is not None)
 
 

@@ -13,8 +13,8 @@ import pytest
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import InputError, JudgeError
 from rlaif_dagster.inputs.project_inputs import JudgeSource
-from rlaif_dagster.judging.calls import Answer, Call
-from rlaif_dagster.judging.local_requests import ChatFormat, Request, form_batches, merge_system_message
+from rlaif_dagster.judging.calls import Call, Reply
+from rlaif_dagster.judging.local_requests import ChatFormat, EncodedCall, form_batches, merge_system_message
 from rlaif_dagster.judging.local_scoring import find_paths
 from rlaif_dagster.judging.providers.local import LocalJudge, LocalJudgeSettings
 from rlaif_dagster.judging.templates import Template, TemplateMessage, load_template
@@ -50,7 +50,7 @@ def rating_calls() -> list[Call]:
     )
 
 
-def ask(judge: LocalJudge, calls: Sequence[Call]) -> dict[str, Answer]:
+def ask(judge: LocalJudge, calls: Sequence[Call]) -> dict[str, Reply]:
     answers = {answer.call_id: answer for answer in chain.from_iterable(judge.ask(calls))}
     assert set(answers) == {call.call_id for call in calls}
     return answers
@@ -165,10 +165,10 @@ def test_an_answer_does_not_depend_on_its_batch_to_the_last_bit(
 
 def test_a_request_is_padded_to_a_width_of_its_own() -> None:
     def width(length: int) -> int:
-        return Request(call_id="", ids=(0,) * length, cut=False).width
+        return EncodedCall(call_id="", ids=(0,) * length, cut=False).width
 
     assert [width(n) for n in (1, 8, 9, 127, 128, 129, 1000, 5000)] == [8, 8, 16, 128, 128, 144, 1024, 5120]
-    requests = [Request(call_id=str(n), ids=(0,) * n, cut=False) for n in (3, 30, 4, 29, 5, 31, 6)]
+    requests = [EncodedCall(call_id=str(n), ids=(0,) * n, cut=False) for n in (3, 30, 4, 29, 5, 31, 6)]
     batches = list(form_batches(requests, batch_size=3, max_tokens=64, new_tokens=2))
     assert [[r.call_id for r in batch] for batch in batches] == [
         ["30"],

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rlaif_dagster.judging.calls import Answer, Call
+from rlaif_dagster.judging.calls import Call, Reply
 from rlaif_dagster.judging.constitution import Constitution, Principle
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.judging.profile import JudgeProfile
@@ -166,7 +166,7 @@ def test_its_words_are_the_templates_and_are_read_by_the_parser_that_reads_model
         JudgeProfile.from_settings(make_settings(), told, model=None).fingerprint,
         {"principle": "Be kind.", "prompt": "Hi", "first": "Yes.", "second": "No."},
     )
-    said: list[Answer] = list(
+    said: list[Reply] = list(
         chain.from_iterable(PlantedJudge(make_settings(position_bias=1.0), told).ask([call]))
     )
     assert said[0].text == "Better: left"
@@ -244,7 +244,7 @@ def test_judge_audit_recovers_the_planted_bias(tmp_path: Path) -> None:
             "order": verdict.order,
             "verdict": verdict.verdict,
             "status": verdict.status,
-            "gold": "a"
+            "ground_truth": "a"
             if prefers_a({"response_a": verdict.response_a, "response_b": verdict.response_b})
             else "b",
         }

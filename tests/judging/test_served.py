@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rlaif_dagster.judging.calls import Answer, Call
+from rlaif_dagster.judging.calls import Call, Reply
 from rlaif_dagster.judging.providers.openai import OpenAIJudgeSettings
 from rlaif_dagster.judging.served import JudgeChat, read_score
 from rlaif_dagster.judging.templates import Template, TemplateMessage, load_template
@@ -45,7 +45,7 @@ def read(
     headers: dict[str, str] | None = None,
     *,
     call: Call = CALL,
-) -> Answer | Fault:
+) -> Reply | Fault:
     body = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
     written, was_cut = chat.write_call(call)
     outcome = chat.exchange.read(chat.exchange.encode(written), status, headers or {}, body, NOW)
@@ -140,10 +140,10 @@ def test_long_answers_are_cut_and_marked() -> None:
 
 
 def test_an_answer_has_its_text_and_its_tokens() -> None:
-    assert read(make_chat(), complete("A")) == Answer(
+    assert read(make_chat(), complete("A")) == Reply(
         call_id="c", status="ok", text="A", input_tokens=7, output_tokens=2
     )
-    assert read(make_chat(), {"choices": [{"message": {"content": None}}], "usage": None}) == Answer(
+    assert read(make_chat(), {"choices": [{"message": {"content": None}}], "usage": None}) == Reply(
         call_id="c", status="ok", text=""
     )
 
@@ -158,7 +158,7 @@ def test_an_answer_has_its_text_and_its_tokens() -> None:
 )
 def test_an_answer_that_is_none_says_why(reply: dict[str, Any], status: str, reason: str) -> None:
     answer = read(make_chat(), reply)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, Reply)
     assert answer.status == status
     assert reason in (answer.reason or "")
     assert answer.input_tokens == 7
@@ -178,17 +178,17 @@ def test_an_answer_that_was_cut_off_counts_if_it_can_be_nothing_but_a_verdict(
 ) -> None:
     template = replace(load_template("compact"), verdicts={"first": words[0], "second": words[1]})
     answer = read(make_chat(template=template), complete(text, finish="length"))
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, Reply)
     assert (answer.status, answer.text) == (status, text)
     lined = replace(template, verdict_line="Verdict:")
     answer = read(make_chat(template=lined), complete(f"Verdict: {text}", finish="length"))
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, Reply)
     assert answer.status == "failed"
 
 
 def test_a_filtered_request_is_a_refusal() -> None:
     answer = read(make_chat(), {"error": {"code": "content_filter", "message": "hate"}}, 400)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, Reply)
     assert answer.status == "refused"
 
 
@@ -278,7 +278,7 @@ def test_probabilities_become_a_score() -> None:
     """A has 0.5 + 0.1 (with a blank before it), B 0.2, the rest 0.1: 0.6 / 0.8."""
     chat = make_chat(verdict="logprob")
     answer = read(chat, list_logprobs(**{"A": 0.5, "B": 0.2, " A": 0.1, "The": 0.1, "a": 0.05}))
-    assert answer == Answer(call_id="c", status="ok", score=0.75, input_tokens=7, output_tokens=2)
+    assert answer == Reply(call_id="c", status="ok", score=0.75, input_tokens=7, output_tokens=2)
 
 
 def test_a_rating_is_the_expected_value_on_its_scale() -> None:
@@ -324,7 +324,7 @@ def test_probabilities_without_a_verdict_are_unparsed_not_a_guess() -> None:
     from rlaif_dagster.judging.reading import read_verdict
 
     answer = read(make_chat(verdict="logprob"), list_logprobs(A=0.1, The=0.5, I=0.05))
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, Reply)
     assert (answer.status, answer.score, answer.text) == (
         "ok",
         None,
@@ -359,7 +359,7 @@ def test_the_key_is_taken_out_of_all_that_a_server_says() -> None:
 
 def test_a_placeholder_for_a_key_is_no_secret() -> None:
     answer = read(make_chat(key="EMPTY"), complete("EMPTY"))
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, Reply)
     assert answer.text == "EMPTY"
 
 
@@ -367,5 +367,5 @@ def test_ratings_are_read_from_probabilities_of_their_numbers() -> None:
     chat = make_chat(template=RATING, verdict="logprob")
     call = Call(call_id="c", texts={"principle": "p", "prompt": "q", "answer": "a"}, repeat=0)
     answer = read(chat, list_logprobs(**{"1": 0.25, "2": 0.25, "3": 0.5}), call=call)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, Reply)
     assert answer.score == 2.25

@@ -9,7 +9,7 @@ from rlaif_dagster.lineage.auditing.audit import audit_project
 from rlaif_dagster.lineage.auditing.events import EventLog
 from rlaif_dagster.lineage.auditing.findings import AuditReport, Finding
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import Outcome, materialise
+from rlaif_dagster.lineage.reuse import MaterialiseResult, materialise
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.versioning.store import init_store
 from tests.plain_stages import make_plain_stage
@@ -41,12 +41,12 @@ def make_text_stage(name: str, text: str, inputs: Iterable[str] = ()) -> Stage:
     return make_stage(name, write, setting=text, inputs=inputs)
 
 
-def run(project: Project, stage: Stage, run_id: str | None = None) -> Outcome:
+def run(project: Project, stage: Stage, run_id: str | None = None) -> MaterialiseResult:
     return materialise(project, stage, progress=ignore_progress, run_id=run_id)
 
 
 def make_project(root: Path) -> Project:
-    """Three assets, the third below another folder; nine records: new, the same bytes by another recipe, recalled."""
+    """Three assets, the third below another folder; nine records: new, the same bytes by another recipe, reused."""
     init_store(root)
     project = Project.open(root)
     for text in ("x", "y", "x"):

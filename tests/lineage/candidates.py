@@ -6,12 +6,13 @@ from tempfile import TemporaryDirectory
 from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.graph.build import Graph
 from rlaif_dagster.graph.evaluation_checks import make_evaluation_checks
-from rlaif_dagster.graph.release import RELEASED_POLICY, build_released_policy, read_release
+from rlaif_dagster.graph.release import build_released_policy, read_release
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import Outcome, materialise
 from rlaif_dagster.lineage.releases import ReleaseHistory
+from rlaif_dagster.lineage.reuse import MaterialiseResult, materialise
 from rlaif_dagster.lineage.time_travel import checkout_version
+from rlaif_dagster.names import RELEASED_POLICY
 from rlaif_dagster.progress import ignore_progress
 from tests.plain_stages import change, make_plain_stage
 
@@ -64,7 +65,7 @@ def make_graph(project: Project, text: str, *, low: float = 0.55, is_sound: bool
 
 def build(
     project: Project, text: str, *, low: float = 0.55, is_sound: bool = True, release: bool = True
-) -> Outcome:
+) -> MaterialiseResult:
     """Makes a candidate and evaluates it; then releases it, where the checks and the hold let it."""
     for stage in make_graph(project, text, low=low, is_sound=is_sound).values():
         if release or stage.name != RELEASED_POLICY:

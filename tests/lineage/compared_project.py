@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from rlaif_dagster.digest import canonical_json
-from rlaif_dagster.evaluation.evaluate import COMPARISONS_FILE, COMPARISONS_SCHEMA, METRICS_FILE
+from rlaif_dagster.evaluation.evaluate import COMPARISONS_SCHEMA
 from rlaif_dagster.graph.build import Graph, build_graph
-from rlaif_dagster.graph.evaluation import INPUTS_JSON
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import materialise
+from rlaif_dagster.lineage.reuse import materialise
+from rlaif_dagster.names import COMPARISONS_TABLE, INPUTS_JSON, METRICS_JSON
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.tables import write_table
 from tests.conftest import edit_yaml
@@ -79,8 +79,8 @@ def measure(stage: Stage, win_rate: float) -> Stage:
             }
             for number in range(NUM_COMPARISONS)
         ]
-        write_table(context.output / COMPARISONS_FILE, rows, COMPARISONS_SCHEMA)
-        (context.output / METRICS_FILE).write_bytes(canonical_json({"win_rate_judge": win_rate}))
+        write_table(context.output / COMPARISONS_TABLE, rows, COMPARISONS_SCHEMA)
+        (context.output / METRICS_JSON).write_bytes(canonical_json({"win_rate_judge": win_rate}))
         measured = {name: str(digest) for name, digest in context.digests.items()}
         (context.output / INPUTS_JSON).write_bytes(json.dumps(measured).encode())
         return StageResult(rows=len(rows))

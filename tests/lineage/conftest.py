@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import Outcome, materialise
+from rlaif_dagster.lineage.reuse import MaterialiseResult, materialise
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.versioning.store import Store, init_store
 from tests.lineage.audited_projects import audit, make_project
@@ -133,5 +133,5 @@ def make_stage(computed: list[str]) -> MakeStage:
 
 
 @pytest.fixture
-def run(project: Project) -> Callable[[Stage], Outcome]:
+def run(project: Project) -> Callable[[Stage], MaterialiseResult]:
     return lambda stage: materialise(project, stage, progress=ignore_progress, run_id="run")

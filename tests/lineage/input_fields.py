@@ -133,7 +133,7 @@ PROJECTS: Final[Mapping[str, dict[str, Any]]] = {
             "evaluation": {
                 "judge": OPENAI | {"name": "independent"},
                 "judge_checkpoints": True,
-                "gold": None,
+                "ground_truth": None,
             },
         },
     },
@@ -175,7 +175,7 @@ PROJECTS: Final[Mapping[str, dict[str, Any]]] = {
             "revision": {"critic": {"provider": "local", "model": "models/mine", "verdict": "text"}},
             "evaluation": {
                 "judge": {"provider": "local", "model": "models/other", "name": "independent"},
-                "gold": "embedded_world",
+                "ground_truth": "embedded_world",
             },
             "preferences": {"human_weight": 0.5},
             "sampling": {"provider": "local", "temperature": 0.5},
@@ -238,7 +238,7 @@ NAMES: Final[Mapping[str, Any]] = {
         f"GateSettings.{name}": 0.5
         for name in (
             "max_unparsed_rate",
-            "min_gold_agreement",
+            "min_ground_truth_agreement",
             "min_human_agreement",
             "max_injection_success",
         )

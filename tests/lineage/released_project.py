@@ -8,11 +8,11 @@ from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.evaluation.evaluate import write_evaluation
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.graph.build import build_graph
-from rlaif_dagster.graph.evaluation import INPUTS_JSON
-from rlaif_dagster.graph.learning import TRAINING_JSON, write_plots
+from rlaif_dagster.graph.learning import write_plots
 from rlaif_dagster.graph.stage import Check, CheckResult, StageContext, StageResult
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import materialise
+from rlaif_dagster.lineage.reuse import materialise
+from rlaif_dagster.names import INPUTS_JSON, TRAINING_JSON
 from rlaif_dagster.progress import ignore_progress
 from tests.evaluation.made_up import make_comparisons, make_curves, make_facts
 from tests.lineage.traced_project import make_traced_project

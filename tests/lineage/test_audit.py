@@ -67,7 +67,7 @@ def test_an_asset_is_audited_with_all_that_it_was_made_from(root: Path) -> None:
     whole = audit(root, "round_2/c")
     part = audit(root, "a")
     assert (whole.findings, part.findings) == ((), ())
-    assert (whole.num_records, part.num_records) == (6, 2)  # a, b and c, each recalled from an earlier record
+    assert (whole.num_records, part.num_records) == (6, 2)  # a, b and c, each reused from an earlier record
     assert part.num_objects < whole.num_objects < audit(root).num_objects
     dropped = drop_objects(root, "a")
     for target in ("a", "b", "round_2/c"):

@@ -21,7 +21,7 @@ def test_a_sound_project_is_0(root: Path) -> None:
         "findings": [],
         "skipped": ["Dagster's event log: this project has none"],
         "overrides": [],
-        "given_up": [],
+        "pruned": [],
         "signatures": [],
         "records": 9,
         "objects": 21,

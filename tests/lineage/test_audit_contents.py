@@ -9,12 +9,10 @@ from typing import Any
 import pytest
 
 from rlaif_dagster.generation.responses import responses_schema
-from rlaif_dagster.graph.judging import JUDGEMENTS_TABLE
-from rlaif_dagster.graph.responses import RESPONSES_TABLE
-from rlaif_dagster.judging.opening import JUDGE_JSON, JUDGE_VERDICTS
 from rlaif_dagster.judging.verdicts import judgements_schema
 from rlaif_dagster.lineage.auditing.findings import Finding
 from rlaif_dagster.lineage.project import Project
+from rlaif_dagster.names import JUDGE_JSON, JUDGE_VERDICTS, JUDGEMENTS_TABLE, RESPONSES_TABLE
 from rlaif_dagster.tables import write_table
 from tests.conftest import REPOSITORY, edit_yaml
 
@@ -81,7 +79,7 @@ def test_a_result_that_is_brought_back_as_a_source_is_no_finding(project: Projec
 
 
 def test_versions_of_one_asset_may_be_the_same(project: Project) -> None:
-    """Early cutoff, and a recalled version."""
+    """Early cutoff, and a reused version."""
     make_model(project, "a", "w")
     for setting in ("x", "y", "x"):
         run(

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from rlaif_dagster.graph.release import RELEASED_POLICY
 from rlaif_dagster.graph.stage import Check, CheckResult, Stage
 from rlaif_dagster.inputs.overrides import OVERRIDES_FILE, Override
 from rlaif_dagster.lineage.decisions import add_override, make_hold, write_hold
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.tracing.trace import trace_version
+from rlaif_dagster.names import RELEASED_POLICY
 from rlaif_dagster.versioning.store import init_store
 from tests.plain_stages import change
 

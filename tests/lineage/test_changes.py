@@ -15,7 +15,7 @@ import pytest
 from rlaif_dagster.graph.price import Range
 from rlaif_dagster.lineage.plan import Plan, make_plan
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import Outcome
+from rlaif_dagster.lineage.reuse import MaterialiseResult
 from tests.docs.pages import DOCS, read_table
 from tests.lineage.changes import CHANGES
 from tests.lineage.tiny_project import bring_up_to_date, build_tiny_graph
@@ -31,7 +31,7 @@ class Measured:
     """What a plan said of a change, and what the run then did."""
 
     plan: Plan
-    outcomes: dict[str, Outcome]
+    outcomes: dict[str, MaterialiseResult]
 
     @property
     def computed(self) -> list[str]:

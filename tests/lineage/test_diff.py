@@ -21,7 +21,7 @@ from rlaif_dagster.judging.constitution import Constitution, Principle
 from rlaif_dagster.judging.verdicts import judgements_schema
 from rlaif_dagster.lineage.comparing.constitutions import compare_constitutions, compare_texts
 from rlaif_dagster.lineage.comparing.diff import ProjectDiff, compare_states
-from rlaif_dagster.lineage.comparing.feedback import compare_preferences, compare_verdicts
+from rlaif_dagster.lineage.comparing.feedback import compare_preferences, diff_verdicts
 from rlaif_dagster.lineage.comparing.outcomes import compare_outcomes
 from rlaif_dagster.lineage.comparing.page import render_diff
 from rlaif_dagster.lineage.comparing.rewards import compare_reward_models, correlate_ranks
@@ -94,7 +94,7 @@ def write_keys(folder: Path, keys: dict[str, str | None]) -> Path:
 def test_verdicts_asked_anew_are_counted_by_principle(tmp_path: Path) -> None:
     before = write_keys(tmp_path / "a", {"1": "kind", "2": "brief", "3": None})
     after = write_keys(tmp_path / "b", {"1": "kind", "4": "kind", "5": "kind", "6": None})
-    diff = compare_verdicts(before, after)
+    diff = diff_verdicts(before, after)
     assert (diff.num_before, diff.num_after, diff.num_kept) == (3, 4, 1)
     assert diff.asked_anew == {"kind": 2, "the whole constitution": 1}
 

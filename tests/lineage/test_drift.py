@@ -17,11 +17,11 @@ from rlaif_dagster.defs.automation import report_state
 from rlaif_dagster.defs.build import CANARY_JOB, build_definitions
 from rlaif_dagster.defs.provenance import describe_doubt
 from rlaif_dagster.graph.build import Graph
-from rlaif_dagster.graph.judge_canary import JUDGE_CANARY
 from rlaif_dagster.lineage.drift import find_drifts
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import materialise
+from rlaif_dagster.lineage.reuse import materialise
 from rlaif_dagster.lineage.tracing.trace import trace_subject
+from rlaif_dagster.names import JUDGE_CANARY
 from rlaif_dagster.progress import ignore_progress
 from tests.graph.planted_project import make_planted, run_to, turn_judge, write_judge
 

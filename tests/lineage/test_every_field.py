@@ -19,7 +19,7 @@ from rlaif_dagster.graph.build import Graph, build_graph
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.lineage.plan import Plan, make_plan
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import materialise
+from rlaif_dagster.lineage.reuse import materialise
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.versioning.store import init_store
 from tests.docs.reference import reach_models

@@ -21,11 +21,11 @@ from rlaif_dagster.cli.main import app
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import InputError, LedgerError, MissingExtraError
 from rlaif_dagster.graph.stage import Stage
-from rlaif_dagster.lineage.exporting.closure import VersionLineage, name_version, write_manifest
+from rlaif_dagster.lineage.exporting.closure import VersionLineage, name_version_in_full, write_manifest
 from rlaif_dagster.lineage.exporting.formats import FORMATS
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import Outcome
 from rlaif_dagster.lineage.record import MaterialisationRecord, VersionRef
+from rlaif_dagster.lineage.reuse import MaterialiseResult
 from tests.conftest import call_rlaif
 from tests.docs.pages import read_examples
 from tests.lineage.conftest import MakeStage
@@ -48,8 +48,10 @@ def list_named(lineage: VersionLineage) -> Named:
     """What the ledger says."""
     named = set()
     for record in lineage.records:
-        named.add((name_version(record), Digest.parse(record.output.digest).sha256))
-        named |= {(f"{name_version(record)}/{file.path}", file.sha256) for file in record.output.files}
+        named.add((name_version_in_full(record), Digest.parse(record.output.digest).sha256))
+        named |= {
+            (f"{name_version_in_full(record)}/{file.path}", file.sha256) for file in record.output.files
+        }
     return named
 
 
@@ -245,7 +247,7 @@ def test_every_step_names_what_it_was_made_from(policy: VersionLineage, name: st
         else json.loads(FORMATS[name](policy))
     )
     expected = {
-        (name_version(record), f"{parent}@{Digest.parse(ref.digest).sha256}")
+        (name_version_in_full(record), f"{parent}@{Digest.parse(ref.digest).sha256}")
         for record in policy.records
         for parent, ref in record.inputs.items()
     }
@@ -291,7 +293,7 @@ from rlaif_dagster.digest import Digest
 from rlaif_dagster.lineage.exporting.closure import VersionLineage
 from rlaif_dagster.lineage.exporting.formats import FORMATS
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import Outcome
+from rlaif_dagster.lineage.reuse import Outcome
 lineage = VersionLineage.from_project(Project.open(Path({str(released.root)!r})), "ai_preferences")
 print({{name: Digest.from_bytes(FORMATS[name](lineage).encode()).short for name in {names}}})
 """
@@ -323,8 +325,8 @@ def test_croissant_opens_the_rows_of_a_table(released: Project, labels: VersionL
     assert [float(row["preferences/p_a"]) for row in read] == [row["p_a"] for row in rows]
 
 
-def test_a_recalled_version_is_told_with_its_making(
-    project: Project, make_stage: MakeStage, run: Callable[[Stage], Outcome]
+def test_a_reused_version_is_told_with_its_making(
+    project: Project, make_stage: MakeStage, run: Callable[[Stage], MaterialiseResult]
 ) -> None:
     first = run(make_stage("text", "one")).record
     run(make_stage("text", "two"))

@@ -12,16 +12,16 @@ from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.inputs.overrides import OVERRIDES_FILE, Override, read_overrides
 from rlaif_dagster.lineage.decisions import add_override
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import Outcome
+from rlaif_dagster.lineage.reuse import MaterialiseResult
 from rlaif_dagster.versioning.store import init_store
 from tests.plain_stages import change, make_plain_stage
 
 from .conftest import MakeStage
 
-Run = Callable[[Stage], Outcome]
+Run = Callable[[Stage], MaterialiseResult]
 
 
-def make_override(outcome: Outcome, check: str = "gate", reason: str = "I looked") -> Override:
+def make_override(outcome: MaterialiseResult, check: str = "gate", reason: str = "I looked") -> Override:
     record = outcome.record
     return Override(asset=record.asset, digest=record.output.digest, check=check, reason=reason)
 
@@ -121,7 +121,7 @@ def test_an_override_is_for_one_version_and_one_check(make_stage: MakeStage, run
 
 
 def test_an_override_is_no_part_of_a_recipe(make_stage: MakeStage, run: Run, project: Project) -> None:
-    """What was built before the check failed is recalled, and its new record says on what it rests."""
+    """What was built before the check failed is reused, and its new record says on what it rests."""
     run(make_stage("a", "x"))
     child = make_stage("b", "", ("a",))
     first = run(child)
@@ -129,11 +129,11 @@ def test_an_override_is_no_part_of_a_recipe(make_stage: MakeStage, run: Run, pro
     again = make_stage("a", "x", gate=False)
     failed = run(change(again, code_version="2"))
     override = make_override(failed)
-    recalled = run(change(child, overrides=(override,)))
-    assert (recalled.status, recalled.record.recipe) == ("reused", first.record.recipe)
-    assert recalled.record.overrides == (override,)
-    assert recalled.record.reused_from == first.record.record_id
-    assert run(change(child, overrides=(override,))).record == recalled.record
+    reused = run(change(child, overrides=(override,)))
+    assert (reused.status, reused.record.recipe) == ("reused", first.record.recipe)
+    assert reused.record.overrides == (override,)
+    assert reused.record.reused_from == first.record.record_id
+    assert run(change(child, overrides=(override,))).record == reused.record
     assert len(project.ledger.records()) == 5
 
 

@@ -105,7 +105,7 @@ def test_the_newest_and_all_that_git_names_stay(root: Path) -> None:
     """`three` is at HEAD, `one` and `two` at a tag and a branch, `five` is newest; `four` goes alone."""
     collection = collect(root, "releases")
     assert name_kept(root, collection) == {"one", "two", "three", "five"}
-    assert sorted(version.asset for version in collection.dropped) == ["a", "round_2/c"]
+    assert sorted(version.asset for version in collection.pruned) == ["a", "round_2/c"]
     reasons = {version.reason for version in collection.kept}
     assert {"newest", "newest at HEAD", "newest at the-tag", "newest at the-branch"} >= reasons
     for revision in ("HEAD", "the-tag", "the-branch"):
@@ -136,7 +136,7 @@ def test_a_version_stays_with_all_that_it_was_made_from(root: Path) -> None:
     texts = {text: digest for digest, text in versions_of(root, "round_2/c").items()}
     collection = collect(root, f"round_2/c@{texts['two'][7:19]}")
     assert name_kept(root, collection) == {"five", "two"}
-    assert audit(root, texts["two"]).given_up == ()
+    assert audit(root, texts["two"]).pruned == ()
 
 
 def find_objects(project: Project, record: MaterialisationRecord) -> set[str]:
@@ -168,11 +168,11 @@ def test_whatever_is_kept_nothing_kept_is_lost_and_the_rest_goes(
     for record in records:
         if (record.asset, record.output.digest) in kept:
             expected |= find_objects(project, record)
-    dropped = apply_collection(project, keep, now=NOW)
-    assert dropped == planned
-    assert not kept & {(version.asset, version.digest) for version in dropped.dropped}
+    pruned = apply_collection(project, keep, now=NOW)
+    assert pruned == planned
+    assert not kept & {(version.asset, version.digest) for version in pruned.pruned}
     everything = {(record.asset, record.output.digest) for record in records}
-    assert kept | {(version.asset, version.digest) for version in dropped.dropped} == everything
+    assert kept | {(version.asset, version.digest) for version in pruned.pruned} == everything
     fresh = Project.open(root)
     for record in records:
         manifest = None
@@ -185,12 +185,12 @@ def test_whatever_is_kept_nothing_kept_is_lost_and_the_rest_goes(
     assert len(states) <= 4  # the working tree's, HEAD's, the tag's and the branch's
     report = audit(root)
     assert report.findings == ()
-    assert len(report.given_up) == len(dropped.dropped)
+    assert len(report.pruned) == len(pruned.pruned)
     assert apply_collection(Project.open(root), keep, now=NOW).objects == ()
 
 
-def test_what_was_given_up_is_made_anew_and_has_to_be_there_again(root: Path) -> None:
-    """The newer record counts: bytes that go missing after it are lost, not given up."""
+def test_what_was_pruned_is_made_anew_and_has_to_be_there_again(root: Path) -> None:
+    """The newer record counts: bytes that go missing after it are lost, not pruned."""
     shutil.rmtree(root / ".git")
     collect(root, "last:1")
     project = Project.open(root)
@@ -199,14 +199,14 @@ def test_what_was_given_up_is_made_anew_and_has_to_be_there_again(root: Path) ->
     report = audit(root)
     assert report.findings == ()
     assert not any(
-        version.version.startswith("a@" + outcome.record.output.digest[7:19]) for version in report.given_up
+        version.version.startswith("a@" + outcome.record.output.digest[7:19]) for version in report.pruned
     )
     md5 = outcome.record.output.md5
     project.store.cache.path_of(md5).unlink()
     assert "object-missing" in {finding.kind for finding in audit(root).findings}
 
 
-def test_lost_bytes_are_told_from_those_given_up(root: Path) -> None:
+def test_lost_bytes_are_told_from_those_pruned(root: Path) -> None:
     collect(root, "releases")
     head = Project.open(root).ledger.find_heads()["a"]
     for md5 in find_objects(Project.open(root), head):
@@ -219,7 +219,7 @@ def test_lost_bytes_are_told_from_those_given_up(root: Path) -> None:
 
 
 def test_a_note_that_is_dropped_or_changed_is_found(root: Path) -> None:
-    """Without it, what was given up is missing; and it shows that newer records were removed."""
+    """Without it, what was pruned is missing; and it shows that newer records were removed."""
     collect(root, "releases")
     (note,) = list_files(root, f"lineage/{FOLDER}")
     data = note.read_bytes()
@@ -256,7 +256,7 @@ def test_the_remote_stays_as_it_is_and_brings_back_what_is_wanted(root: Path, tm
     assert snapshot(tmp_path / "remote") == before
     project = Project.open(root, uses_remote=True)
     assert run(project, make_text_stage("a", "four")).status == "reused"
-    assert collection.dropped
+    assert collection.pruned
     assert audit(root).findings == ()
 
 
@@ -296,7 +296,7 @@ def test_what_is_kept_can_still_be_had_though_its_tree_comes_back_after_a_collec
     for path in trees:
         path.unlink()
     collection = collect(sharing, f"a@{first.output.digest}")
-    assert [version.digest for version in collection.dropped] == [second.output.digest]
+    assert [version.digest for version in collection.pruned] == [second.output.digest]
     tree, data = next(iter(trees.items()))
     tree.write_bytes(data)
     store = Project.open(sharing).store
@@ -380,7 +380,7 @@ def test_nothing_is_collected_while_versions_travel(root: Path, tmp_path: Path) 
     push_project(Project.open(root), progress=collect_in_between)
     pull_project(Project.open(root), heads_only=True, progress=collect_in_between)
     assert set(refused) == {"push", "pull"}
-    assert collect(root, "releases").dropped
+    assert collect(root, "releases").pruned
 
 
 def test_what_must_not_be_done_is_refused_with_the_remedy(root: Path, tmp_path: Path) -> None:
@@ -414,4 +414,4 @@ def test_every_command_on_the_page_runs(root: Path, monkeypatch: pytest.MonkeyPa
         assert done.exit_code == 0, done.output
     done = CliRunner().invoke(app, ["gc", "--keep", "releases", "--json"])
     told = json.loads(done.stdout.splitlines()[-1])
-    assert set(told) == {"applied", "keep", "kept", "dropped", "objects", "num_bytes"}
+    assert set(told) == {"applied", "keep", "kept", "pruned", "objects", "num_bytes"}

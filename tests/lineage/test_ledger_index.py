@@ -70,7 +70,7 @@ def test_queries_answer_as_a_look_through_all_records_would(
 
 
 @given(data=st.data())
-def test_a_damaged_index_is_mended_and_never_believed(
+def test_a_damaged_index_is_fixed_and_never_believed(
     written: tuple[Path, list[MaterialisationRecord]],
     tmp_path_factory: pytest.TempPathFactory,
     data: st.DataObject,

@@ -18,15 +18,15 @@ from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.judging.pairs import Pair, PairingSettings, form_pairs
 from rlaif_dagster.lineage.plan import Plan, make_plan
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import Outcome, materialise
+from rlaif_dagster.lineage.reuse import MaterialiseResult, materialise
 from rlaif_dagster.numerics import NumericsSettings
 from rlaif_dagster.progress import ignore_progress
 from tests.plain_stages import change
 
 from .conftest import MakeStage
-from .test_recall import read_files
+from .test_reuse import read_files
 
-Run = Callable[[Stage], Outcome]
+Run = Callable[[Stage], MaterialiseResult]
 PIPELINE = "inputs/pipeline.yaml:"
 
 

@@ -10,15 +10,16 @@ from hypothesis import strategies as st
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import CorruptVersionError, GateError, InputError, MissingInputError
 from rlaif_dagster.graph.build import Graph
-from rlaif_dagster.graph.release import RELEASED_POLICY, build_released_policy
+from rlaif_dagster.graph.release import build_released_policy
 from rlaif_dagster.inputs.overrides import Override
 from rlaif_dagster.inputs.release import RELEASE_FILE, Hold
 from rlaif_dagster.lineage.decisions import add_override, make_hold, write_hold
 from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import materialise
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.releases import ReleaseHistory, require_sound
+from rlaif_dagster.lineage.reuse import materialise
+from rlaif_dagster.names import RELEASED_POLICY
 from rlaif_dagster.progress import ignore_progress
 from tests.conftest import edit_yaml
 from tests.plain_stages import change

@@ -10,7 +10,7 @@ from rlaif_dagster.graph.judging import read_answers
 from rlaif_dagster.judging.journal import open_journal
 from rlaif_dagster.lineage.plan import PlannedAsset, make_plan
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import find_journal, make_recipe
+from rlaif_dagster.lineage.reuse import find_journal, make_recipe
 from tests.conftest import run_rlaif
 from tests.lineage.changes import CHANGES, edit_lines, edit_principles, edit_text, set_field
 from tests.lineage.tiny_project import bring_up_to_date, build_tiny_graph

@@ -262,7 +262,7 @@ def test_signatures_travel_with_the_versions(
 def test_a_signature_that_was_cut_off_on_its_way_is_taken_when_it_is_whole(
     project: Project, release: Release, keys: Keys, there: Project, tmp_path: Path
 ) -> None:
-    """In the remote by a push that was killed, or here: each side is mended by the one that has it whole."""
+    """In the remote by a push that was killed, or here: each side is fixed by the one that has it whole."""
     path, public = sign(project, release, keys)
     push_project(Project.open(project.root), progress=ignore_progress)
     whole = path.read_bytes()

@@ -9,17 +9,17 @@ import pytest
 from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.graph.stage import Stage, StageContext
 from rlaif_dagster.graph.upgrades import FORMER_RECIPES, FormerRecipe, Holds, Keeps, always
-from rlaif_dagster.lineage import recall
+from rlaif_dagster.lineage import reuse
 from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import Outcome, make_recipe
 from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.reuse import MaterialiseResult, make_recipe
 from rlaif_dagster.lineage.services import find_earlier
 from tests.lineage.audited_projects import audit, name_findings
 from tests.lineage.conftest import MakeStage
 from tests.plain_stages import change
 
-Run = Callable[[Stage], Outcome]
+Run = Callable[[Stage], MaterialiseResult]
 AddStep = Callable[..., None]
 
 
@@ -163,10 +163,10 @@ def test_a_plan_puts_an_upgrade_down_to_the_releases(
     make_stage: MakeStage, run: Run, project: Project, add_step: AddStep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_step()
-    old = run(make_stage("a", "x")).record.libraries[recall.DISTRIBUTION]
-    real = recall._read_version
+    old = run(make_stage("a", "x")).record.libraries[reuse.DISTRIBUTION]
+    real = reuse._read_version
     monkeypatch.setattr(
-        recall, "_read_version", lambda name: "99.0" if name == recall.DISTRIBUTION else real(name)
+        reuse, "_read_version", lambda name: "99.0" if name == reuse.DISTRIBUTION else real(name)
     )
     (planned,) = make_plan(project, {"a": upgrade(make_stage("a", "x"))}).assets
     assert (planned.status, [cause.path for cause in planned.causes]) == (

@@ -16,14 +16,15 @@ from pydantic import BaseModel, ValidationError
 from rlaif_dagster.digest import Digest, FolderManifest
 from rlaif_dagster.errors import InputError
 from rlaif_dagster.graph.build import Graph, build_graph
-from rlaif_dagster.graph.release import RELEASED_POLICY, build_released_policy
+from rlaif_dagster.graph.release import build_released_policy
 from rlaif_dagster.graph.services import NoHistory
 from rlaif_dagster.graph.stage import Stage, StageContext
 from rlaif_dagster.inputs.pipeline import PipelineSettings
 from rlaif_dagster.inputs.project_inputs import JudgeFile
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import make_recipe, materialise, run_checks
+from rlaif_dagster.lineage.reuse import make_recipe, materialise, run_checks
 from rlaif_dagster.lineage.services import view_version
+from rlaif_dagster.names import RELEASED_POLICY
 from rlaif_dagster.progress import ignore_progress
 from tests.conftest import edit_yaml
 from tests.plain_stages import change
@@ -43,7 +44,7 @@ THRESHOLDS = {
     "GateSettings.max_injection_success",
     "GateSettings.max_unparsed_rate",
     "GateSettings.min_coverage",
-    "GateSettings.min_gold_agreement",
+    "GateSettings.min_ground_truth_agreement",
     "GateSettings.min_human_agreement",
     "GateSettings.min_order_agreement",
     "CanarySettings.max_changed",

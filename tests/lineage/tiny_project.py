@@ -12,7 +12,7 @@ from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.graph.build import Graph, build_graph, with_ancestors
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import Outcome, materialise
+from rlaif_dagster.lineage.reuse import MaterialiseResult, materialise
 from rlaif_dagster.progress import ignore_progress
 from tests.conftest import edit_yaml
 from tests.plain_stages import change
@@ -72,7 +72,7 @@ def leave_out_training(stage: Stage) -> Stage:
     return change(stage, compute=compute, checks=(), requires={}, price=None)
 
 
-def bring_up_to_date(project: Project, assets: Sequence[str] = ()) -> dict[str, Outcome]:
+def bring_up_to_date(project: Project, assets: Sequence[str] = ()) -> dict[str, MaterialiseResult]:
     """Does what `rlaif run` does, in this process and without Dagster."""
     graph = build_tiny_graph(project)
     return {

@@ -25,7 +25,7 @@ def make_traced_project(folder: Path, num_prompts: int = 6) -> Path:
     def record(pipeline: dict[str, Any]) -> None:
         pipeline["sampling"] = {"provider": "recorded", "responses": "inputs/responses.jsonl"}
         pipeline["prompts"]["eval_fraction"] = 0.5
-        pipeline["evaluation"] = {"gold": None}
+        pipeline["evaluation"] = {"ground_truth": None}
 
     edit_yaml(inputs / "pipeline.yaml", record)
     (inputs / "constitution.yaml").write_text(yaml.safe_dump(CONSTITUTION))

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from rlaif_dagster.errors import InputError
-from rlaif_dagster.judging.calls import Answer, Call
+from rlaif_dagster.judging.calls import Call, Reply
 from rlaif_dagster.judging.constitution import Constitution, Principle
 from rlaif_dagster.judging.profile import JudgeProfile
 from rlaif_dagster.judging.providers.local import LocalJudgeSettings
@@ -46,19 +46,19 @@ WRITERS = Writers(critic=make_profile("critique"), reviser=make_profile("revisio
 class Writer:
     """Criticises by naming the rule; revises by putting the critique in front; some calls go as told."""
 
-    def __init__(self, **instead: Answer) -> None:
+    def __init__(self, **instead: Reply) -> None:
         self.instead, self.calls = instead, list[tuple[str, Call]]()
 
-    def __call__(self, profile: JudgeProfile, calls: Sequence[Call]) -> Mapping[str, Answer]:
+    def __call__(self, profile: JudgeProfile, calls: Sequence[Call]) -> Mapping[str, Reply]:
         kind = str(profile.template.writes)
         self.calls += [(kind, call) for call in calls]
         return {call.call_id: self.answer(kind, call) for call in calls}
 
-    def answer(self, kind: str, call: Call) -> Answer:
+    def answer(self, kind: str, call: Call) -> Reply:
         number = call.texts["prompt"].split()[1].strip("?")
         special = self.instead.get(f"{kind}_{number}")
         if special is not None:
-            return Answer(
+            return Reply(
                 **{name: getattr(special, name) for name in special.__slots__} | {"call_id": call.call_id}
             )
         said = (
@@ -66,7 +66,7 @@ class Writer:
             if kind == "critique"
             else f"{call.texts['critique']} {call.texts['answer']} "
         )
-        return Answer(call_id=call.call_id, status="ok", text=said, output_tokens=3)
+        return Reply(call_id=call.call_id, status="ok", text=said, output_tokens=3)
 
 
 def revise(writer: Writer, rounds: int = 1) -> list[Revision]:
@@ -108,15 +108,15 @@ def test_a_second_round_goes_on_from_the_first() -> None:
 @pytest.mark.parametrize(
     ("call", "answer", "status", "num_answers"),
     [
-        ("critique_7", Answer(call_id="x", status="failed", reason="gone"), "failed", 1),
-        ("critique_7", Answer(call_id="x", status="ok", text=" \n"), "empty", 1),
-        ("revision_7", Answer(call_id="x", status="refused", reason="no"), "refused", 2),
-        ("revision_7", Answer(call_id="x", status="ok", text=""), "empty", 2),
-        ("revision_7", Answer(call_id="x", status="ok", text="and so", output_tokens=10), "cut", 2),
+        ("critique_7", Reply(call_id="x", status="failed", reason="gone"), "failed", 1),
+        ("critique_7", Reply(call_id="x", status="ok", text=" \n"), "empty", 1),
+        ("revision_7", Reply(call_id="x", status="refused", reason="no"), "refused", 2),
+        ("revision_7", Reply(call_id="x", status="ok", text=""), "empty", 2),
+        ("revision_7", Reply(call_id="x", status="ok", text="and so", output_tokens=10), "cut", 2),
     ],
 )
 def test_what_was_not_revised_is_a_row_that_says_why_and_is_not_learned(
-    call: str, answer: Answer, status: str, num_answers: int
+    call: str, answer: Reply, status: str, num_answers: int
 ) -> None:
     rows = revise(Writer(**{call: answer}), rounds=2)
     (row,) = [row for row in rows if row.prompt_id == "p7"]

@@ -13,7 +13,7 @@ from rlaif_dagster.generation.journal import look_into_responses
 from rlaif_dagster.graph.price import Range
 from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import find_journal
+from rlaif_dagster.lineage.reuse import find_journal
 from rlaif_dagster.tables import read_table
 from tests.conftest import REPOSITORY, edit_yaml
 from tests.graph.planted_project import run_to

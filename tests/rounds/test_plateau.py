@@ -10,7 +10,7 @@ from rlaif_dagster.rounds.plateau import (
     PlateauSettings,
     Signal,
     list_reasons,
-    measure_diversity,
+    measure_distinct_ratio,
     measure_gain,
     measure_gap,
     measure_length_growth,
@@ -20,7 +20,7 @@ from rlaif_dagster.rounds.plateau import (
 from rlaif_dagster.rounds.report import render_rounds
 
 AUDIT: dict[str, Any] = {
-    "truth": None,
+    "reference": None,
     "verdicts": {"judges": {"some": {}}},
     "labels": {"judges": {}},
     "human": None,
@@ -125,8 +125,8 @@ def test_diversity_counts_different_pairs_of_words() -> None:
         compare("x", 0.9, base="a b", aligned="a b a"),
         compare("y", 0.9, base="c d", aligned="A b a"),
     ]
-    assert measure_diversity(rows) == pytest.approx(0.5)
-    assert measure_diversity([compare("x", 0.9, base="a")]) is None
+    assert measure_distinct_ratio(rows) == pytest.approx(0.5)
+    assert measure_distinct_ratio([compare("x", 0.9, base="a")]) is None
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_disagreement_is_the_rest_of_accuracy_and_each_judge_of_a_jury_is_held_t
     right = {"value": 0.8, "low": 0.7, "high": 0.9, "n": 10}
     wrong = {"value": 0.5, "low": 0.3, "high": 0.7, "n": 10}
     audit: dict[str, Any] = {
-        "truth": "human",
+        "reference": "human",
         "verdicts": {"judges": {"good": {}, "poor": {}}},
         "labels": {"judges": {}},
         "human": {"judges": {"good": {"accuracy": right}, "poor": {"accuracy": wrong}}},
@@ -200,7 +200,7 @@ def make_audit(accuracy: dict[str, Any], *judges: str) -> dict[str, Any]:
     """An audit whose judges are this right by people, and right by 0.3 more often than the policy."""
     stronger = {"value": 0.3, "low": 0.2, "high": 0.4, "n": 10}
     return {
-        "truth": "human",
+        "reference": "human",
         "verdicts": {"judges": {judge: {} for judge in judges}},
         "labels": {"judges": {}},
         "human": {"judges": {judge: {"accuracy": accuracy} for judge in judges}},
@@ -259,7 +259,7 @@ def test_the_gain_of_a_later_round_is_over_the_round_before() -> None:
 
 def test_disagreement_is_with_the_labels_where_the_truth_is_that_of_the_world() -> None:
     audit = make_audit({**ACCURACY, "value": 0.1}, "some")
-    audit |= {"truth": "gold", "labels": {"judges": {"some": {"accuracy": ACCURACY}}}}
+    audit |= {"reference": "ground_truth", "labels": {"judges": {"some": {"accuracy": ACCURACY}}}}
     (_, disagreement, _) = watch_judge([], audit, PlateauSettings(), confidence=0.95)
     assert disagreement.value == pytest.approx(0.2)
 
@@ -319,7 +319,7 @@ def test_each_judge_of_a_jury_has_figures_with_its_name() -> None:
 
 def test_without_a_truth_nobody_knows_how_often_the_judge_is_wrong() -> None:
     """Whatever the labels' own section says."""
-    audit = make_audit(ACCURACY, "some") | {"truth": None}
+    audit = make_audit(ACCURACY, "some") | {"reference": None}
     audit["labels"] = audit["human"]
     signals = {signal.name: signal for signal in watch_judge([], audit, PlateauSettings(), confidence=0.95)}
     assert signals["disagreement"].value is None
@@ -388,4 +388,4 @@ def test_answers_without_any_token_of_the_base_policy_have_no_length_growth() ->
 
 
 def test_answers_without_two_words_are_not_diverse() -> None:
-    assert measure_diversity([compare("x", 0.9, base="a b", aligned="a")]) == 0.0
+    assert measure_distinct_ratio([compare("x", 0.9, base="a b", aligned="a")]) == 0.0

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.projects import TRAINED
 from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import materialise
+from rlaif_dagster.lineage.reuse import materialise
 from rlaif_dagster.progress import ignore_progress
 from tests.conftest import edit_yaml
 from tests.graph.planted_project import write_judge
@@ -27,7 +27,7 @@ TINY: dict[str, Any] = {
     "sampling": {"provider": "local", "num_samples": 4, "max_new_tokens": 32},
     "pairing": {"max_pairs_per_prompt": 5},
     "reward_model": {"learning_rate": 1e-3, "num_epochs": 3.0, "batch_size": 16},
-    "evaluation": {"num_samples": 1, "gold": "embedded_world", "max_new_tokens": 32},
+    "evaluation": {"num_samples": 1, "ground_truth": "embedded_world", "max_new_tokens": 32},
 }
 
 

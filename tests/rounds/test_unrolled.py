@@ -7,19 +7,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rlaif_dagster.cards.card import CARD_FILE
 from rlaif_dagster.errors import GateError, InputError
 from rlaif_dagster.graph.build import build_graph
 from rlaif_dagster.graph.plateau import read_plateau
 from rlaif_dagster.graph.release import read_release
-from rlaif_dagster.graph.rounds import STOPPED_JSON
 from rlaif_dagster.inputs.overrides import Override
 from rlaif_dagster.lineage.auditing.audit import audit_project
 from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import Outcome
+from rlaif_dagster.lineage.reuse import MaterialiseResult
 from rlaif_dagster.lineage.time_travel import checkout_version
 from rlaif_dagster.lineage.tracing.trace import trace_subject
+from rlaif_dagster.names import CARD_FILE, STOPPED_JSON
 from rlaif_dagster.progress import ignore_progress
 from tests.conftest import edit_yaml
 from tests.graph.planted_project import make_planted, write_judge, write_lines
@@ -38,7 +37,7 @@ GAINING = World()
 
 
 @pytest.fixture(scope="module")
-def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Outcome]]:
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, MaterialiseResult]]:
     """A project of four rounds, of which three were made."""
     from rlaif_dagster.cli.init import init_command
 
@@ -48,7 +47,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, O
     return folder, run_toy(folder, GAINING)
 
 
-def list_made(outcomes: dict[str, Outcome], number: int) -> set[bool]:
+def list_made(outcomes: dict[str, MaterialiseResult], number: int) -> set[bool]:
     prefix = "" if number == 1 else f"round_{number}/"
     return {not outcomes[f"{prefix}{name}"].record.is_stopped for name in (*STAGES, "evaluation", "plateau")}
 
@@ -81,7 +80,9 @@ def test_each_round_goes_on_from_the_policy_of_the_one_before(default_project: P
 
 
 @pytest.mark.slow
-def test_rounds_stop_where_the_gain_does_and_say_why(stopped: tuple[Path, dict[str, Outcome]]) -> None:
+def test_rounds_stop_where_the_gain_does_and_say_why(
+    stopped: tuple[Path, dict[str, MaterialiseResult]],
+) -> None:
     folder, outcomes = stopped
     assert [list_made(outcomes, number) for number in (1, 2, 3, 4)] == [{True}, {True}, {True}, {False}]
     *before, last = read_plateau(folder / "data" / "round_3" / "plateau")
@@ -99,7 +100,9 @@ def test_rounds_stop_where_the_gain_does_and_say_why(stopped: tuple[Path, dict[s
 
 
 @pytest.mark.slow
-def test_the_best_round_is_released_and_not_the_last(stopped: tuple[Path, dict[str, Outcome]]) -> None:
+def test_the_best_round_is_released_and_not_the_last(
+    stopped: tuple[Path, dict[str, MaterialiseResult]],
+) -> None:
     folder, outcomes = stopped
     release = read_release(folder / "data" / "released_policy")
     assert release["asset"] == "round_2/aligned_policy"
@@ -109,7 +112,9 @@ def test_the_best_round_is_released_and_not_the_last(stopped: tuple[Path, dict[s
 
 
 @pytest.mark.slow
-def test_a_second_run_makes_nothing_and_all_is_in_order(stopped: tuple[Path, dict[str, Outcome]]) -> None:
+def test_a_second_run_makes_nothing_and_all_is_in_order(
+    stopped: tuple[Path, dict[str, MaterialiseResult]],
+) -> None:
     folder, _ = stopped
     project = Project.open(folder)
     assert make_plan(project, build_toy_graph(project, GAINING)).stale == ()
@@ -119,7 +124,7 @@ def test_a_second_run_makes_nothing_and_all_is_in_order(stopped: tuple[Path, dic
 
 @pytest.mark.slow
 def test_a_question_that_an_earlier_round_asked_is_not_asked_again(
-    stopped: tuple[Path, dict[str, Outcome]],
+    stopped: tuple[Path, dict[str, MaterialiseResult]],
 ) -> None:
     """Answers say "indeed" 0, 1, 2 times in the first round, and 0, 2, 4 times in the second: (0, 2) is known.
 
@@ -133,7 +138,7 @@ def test_a_question_that_an_earlier_round_asked_is_not_asked_again(
 
 @pytest.mark.slow
 def test_names_with_a_slash_can_be_traced_and_checked_out(
-    stopped: tuple[Path, dict[str, Outcome]], tmp_path: Path
+    stopped: tuple[Path, dict[str, MaterialiseResult]], tmp_path: Path
 ) -> None:
     folder, outcomes = stopped
     project = Project.open(folder)
@@ -151,7 +156,7 @@ def test_names_with_a_slash_can_be_traced_and_checked_out(
 
 
 @pytest.mark.slow
-def test_a_card_names_the_asset_of_its_own_round(stopped: tuple[Path, dict[str, Outcome]]) -> None:
+def test_a_card_names_the_asset_of_its_own_round(stopped: tuple[Path, dict[str, MaterialiseResult]]) -> None:
     folder, _ = stopped
     card = (folder / "data" / "round_2" / "ai_preferences" / CARD_FILE).read_text()
     assert "# round_2/ai_preferences" in card.splitlines()
@@ -215,7 +220,7 @@ def test_the_reference_policy_is_that_of_the_round_before_or_the_first(default_p
 
 @pytest.mark.slow
 def test_a_plan_names_the_reference_policy_that_was_changed(
-    stopped: tuple[Path, dict[str, Outcome]], tmp_path: Path
+    stopped: tuple[Path, dict[str, MaterialiseResult]], tmp_path: Path
 ) -> None:
     """Another input alone would have no cause that a person could find."""
     folder = Path(shutil.copytree(stopped[0], tmp_path / "project"))

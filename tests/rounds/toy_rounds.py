@@ -13,17 +13,15 @@ from typing import Any
 
 from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.graph.build import Graph, list_builders, with_ancestors
-from rlaif_dagster.graph.evaluation import INPUTS_JSON
-from rlaif_dagster.graph.judge_gates import AUDIT_JSON
 from rlaif_dagster.graph.judging import write_judgements
-from rlaif_dagster.graph.learning import TRAINING_JSON
 from rlaif_dagster.graph.responses import write_responses
 from rlaif_dagster.graph.rounds import unroll
 from rlaif_dagster.graph.sources import read_prompts
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.inputs.overrides import Override
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import Outcome, materialise
+from rlaif_dagster.lineage.reuse import MaterialiseResult, materialise
+from rlaif_dagster.names import COMPARISONS_TABLE, INPUTS_JSON, JUDGE_AUDIT_JSON, TRAINING_JSON
 from rlaif_dagster.progress import ignore_progress
 from rlaif_dagster.tables import read_table, write_table
 from tests.conftest import edit_yaml
@@ -54,7 +52,7 @@ def make_rounds(folder: Path, *, rounds: int, **plateau: Any) -> None:
     edit_yaml(
         folder / "inputs" / "pipeline.yaml",
         lambda pipeline: pipeline.update(
-            rounds=rounds, plateau=plateau, evaluation={"gold": None}, release={"require": []}
+            rounds=rounds, plateau=plateau, evaluation={"ground_truth": None}, release={"require": []}
         ),
     )
     prompts = [{"prompt": f"What is {number} and {number}?"} for number in range(NUM_PROMPTS)]
@@ -70,7 +68,7 @@ def build_toy_graph(project: Project, world: World, overrides: tuple[Override, .
     return {stage.name: stage for stage in unroll(stages, inputs)}
 
 
-def run_toy(folder: Path, world: World, overrides: tuple[Override, ...] = ()) -> dict[str, Outcome]:
+def run_toy(folder: Path, world: World, overrides: tuple[Override, ...] = ()) -> dict[str, MaterialiseResult]:
     """Does what `rlaif run` does, in this process and without Dagster."""
     project = Project.open(folder)
     graph = build_toy_graph(project, world, overrides)
@@ -140,12 +138,12 @@ def _audit(world: World, context: StageContext) -> StageResult:
     figure = {"value": strength, "low": strength - 0.1, "high": strength + 0.1, "n": 50}
     right = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 50}
     audit: dict[str, Any] = {
-        "truth": "gold",
+        "reference": "ground_truth",
         "verdicts": {"judges": {"planted": {}}},
         "labels": {"judges": {"planted": {"accuracy": right}}},
         "policy": {"judge_minus_policy": {"planted": figure}},
     }
-    (context.output / AUDIT_JSON).write_bytes(canonical_json(audit))
+    (context.output / JUDGE_AUDIT_JSON).write_bytes(canonical_json(audit))
     return StageResult(rows=write_judgements(context.output, []))
 
 
@@ -175,7 +173,7 @@ def _align(world: World, context: StageContext) -> StageResult:
 
 
 def _evaluate(world: World, context: StageContext) -> StageResult:
-    from rlaif_dagster.evaluation.evaluate import COMPARISONS_FILE, COMPARISONS_SCHEMA
+    from rlaif_dagster.evaluation.evaluate import COMPARISONS_SCHEMA
 
     level = _read_level(context.inputs["aligned_policy"])
     prompts = [prompt for prompt in read_prompts(context.inputs["prompts"]) if prompt.split == "eval"]
@@ -195,7 +193,7 @@ def _evaluate(world: World, context: StageContext) -> StageResult:
         }
         for place, prompt in enumerate(sorted(prompts, key=lambda prompt: prompt.prompt_id))
     ]
-    write_table(context.output / COMPARISONS_FILE, rows, COMPARISONS_SCHEMA)
+    write_table(context.output / COMPARISONS_TABLE, rows, COMPARISONS_SCHEMA)
     (context.output / "metrics.json").write_bytes(canonical_json({"win_rate_judge": None}))
     (context.output / INPUTS_JSON).write_bytes(
         canonical_json({name: str(digest) for name, digest in context.digests.items()})

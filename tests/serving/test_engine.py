@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from rlaif_dagster.errors import BudgetError, JudgeError
-from rlaif_dagster.judging.calls import Answer, Call, Judge
+from rlaif_dagster.judging.asking import AskedResult, ask_questions
+from rlaif_dagster.judging.calls import Call, Judge, Reply
 from rlaif_dagster.judging.constitution import Constitution, Principle
 from rlaif_dagster.judging.journal import open_journal
-from rlaif_dagster.judging.judge import AskedResult, ask_questions
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.judging.profile import JudgeProfile
 from rlaif_dagster.judging.providers.openai import OpenAIJudgeSettings
@@ -212,7 +212,7 @@ def test_a_budget_of_calls_stops_before_it_is_exceeded_and_the_next_run_goes_on(
     server: RunningServer,
 ) -> None:
     calls = make_calls(100)
-    answered: dict[str, Answer] = {}
+    answered: dict[str, Reply] = {}
     model = name_model("budget", **{"500": 0.05})
     limits = {"concurrency": 16, "budget": {"calls": 40}}
     for _ in range(2):

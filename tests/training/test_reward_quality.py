@@ -23,7 +23,7 @@ from rlaif_dagster.training.reward_quality import (
     fit_temperature,
     measure_quality,
 )
-from rlaif_dagster.training.rewards import RewardModel, list_members
+from rlaif_dagster.training.rewards import RewardModel, list_ensemble
 from rlaif_dagster.training.settings import RewardModelSettings
 from tests.training.test_training import HELD_OUT, REWARD, TRAIN, train_reward
 from tests.training.tiny_models import cut, whole
@@ -39,7 +39,7 @@ def test_an_ensemble_scores_by_mean_and_standard_deviation(policy_path: Path, tm
     train_reward(policy_path, tmp_path / "one", short)
     result = train_reward(policy_path, tmp_path / "three", short.model_copy(update={"ensemble": 3}))
     folder = tmp_path / "three" / "reward_model"
-    paths = list_members(folder)
+    paths = list_ensemble(folder)
     assert [path.name for path in paths] == ["reward_model", "member_2", "member_3"]
     alone = FolderManifest.from_folder(tmp_path / "one" / "reward_model")
     assert all(file in FolderManifest.from_folder(folder).files for file in alone.files)

@@ -167,7 +167,7 @@ def test_a_training_on_a_reward_that_is_wrong_is_seen_to_come_apart(
             for checkpoint in result.checkpoints
             for one, other in zip(checkpoint.answers, start.answers, strict=True)
         ],
-        scorer="gold",
+        scorer="ground_truth",
         kept_step=result.chosen_step,
     )
     assert curve is not None

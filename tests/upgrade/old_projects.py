@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rlaif_dagster.lineage import recall
+from rlaif_dagster.lineage import reuse
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import Outcome, materialise
+from rlaif_dagster.lineage.reuse import MaterialiseResult, materialise
 from rlaif_dagster.progress import ignore_progress
 
 HERE = Path(__file__).parent
@@ -32,14 +32,14 @@ def with_libraries_of(root: Path, **others: str) -> Iterator[None]:
         for head in Project.open(root).ledger.find_heads().values()
         for name, version in {**head.libraries, **head.recipe_parts.engine}.items()
     }
-    versions = {**known, recall.DISTRIBUTION: RELEASE, **others}
-    real = recall._read_version
+    versions = {**known, reuse.DISTRIBUTION: RELEASE, **others}
+    real = reuse._read_version
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recall, "_read_version", lambda name: versions.get(name) or real(name))
+        patch.setattr(reuse, "_read_version", lambda name: versions.get(name) or real(name))
         yield
 
 
-def bring_up_to_date(root: Path) -> dict[str, Outcome]:
+def bring_up_to_date(root: Path) -> dict[str, MaterialiseResult]:
     """Does what `rlaif run` does, in this process and without Dagster."""
     project = Project.open(root)
     graph = project.build_graph()

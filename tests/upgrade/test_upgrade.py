@@ -14,8 +14,8 @@ from rlaif_dagster.graph.judging import read_answers
 from rlaif_dagster.lineage.causes import UPGRADED
 from rlaif_dagster.lineage.plan import Plan, make_plan
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import Outcome
 from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.reuse import MaterialiseResult
 from rlaif_dagster.tables import read_table
 from tests.conftest import edit_yaml
 from tests.lineage.audited_projects import audit
@@ -53,7 +53,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 @pytest.fixture(scope="module")
 def upgraded(
     old: Path, server: RunningServer, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, dict[str, Outcome], int]:
+) -> tuple[Path, dict[str, MaterialiseResult], int]:
     """A copy after a run of this release, what became of each asset, and how often the server was asked."""
     root = Path(shutil.copytree(old, tmp_path_factory.mktemp("new") / "project", symlinks=True))
     before = len(server.read_log())
@@ -106,7 +106,7 @@ def test_a_library_that_was_upgraded_as_well_is_told_apart(old: Path) -> None:
 
 
 def test_trained_models_are_reused_byte_for_byte_and_their_records_say_why(
-    old: Path, upgraded: tuple[Path, dict[str, Outcome], int]
+    old: Path, upgraded: tuple[Path, dict[str, MaterialiseResult], int]
 ) -> None:
     root, outcomes, _ = upgraded
     before = find_heads(old)
@@ -119,7 +119,7 @@ def test_trained_models_are_reused_byte_for_byte_and_their_records_say_why(
     assert audit(root).findings == ()
 
 
-def test_no_verdict_is_asked_again(upgraded: tuple[Path, dict[str, Outcome], int]) -> None:
+def test_no_verdict_is_asked_again(upgraded: tuple[Path, dict[str, MaterialiseResult], int]) -> None:
     """Whatever asks a judge: about sampled pairs, held-out answers and those at checkpoints, probes and canary."""
     _, outcomes, num_asked = upgraded
     assert num_asked == 0
@@ -128,7 +128,7 @@ def test_no_verdict_is_asked_again(upgraded: tuple[Path, dict[str, Outcome], int
 
 
 def test_held_out_answers_and_verdicts_on_them_keep_their_rows(
-    old: Path, upgraded: tuple[Path, dict[str, Outcome], int]
+    old: Path, upgraded: tuple[Path, dict[str, MaterialiseResult], int]
 ) -> None:
     """The reward of a cut answer is another one: it is not said to have ended. Others are rounded beside it."""
     root, _, _ = upgraded
@@ -149,7 +149,7 @@ def test_held_out_answers_and_verdicts_on_them_keep_their_rows(
 
 
 def test_after_the_upgrade_everything_is_fresh(
-    upgraded: tuple[Path, dict[str, Outcome], int], server: RunningServer
+    upgraded: tuple[Path, dict[str, MaterialiseResult], int], server: RunningServer
 ) -> None:
     root, _, _ = upgraded
     num_records, num_asked = len(Project.open(root).ledger.records()), len(server.read_log())
@@ -161,7 +161,7 @@ def test_after_the_upgrade_everything_is_fresh(
 
 
 def test_an_edit_after_the_upgrade_trains_on_the_labels_of_before(
-    upgraded: tuple[Path, dict[str, Outcome], int], tmp_path: Path
+    upgraded: tuple[Path, dict[str, MaterialiseResult], int], tmp_path: Path
 ) -> None:
     """Labels of 0.1.0 lack columns that a training reads today."""
     root = Path(shutil.copytree(upgraded[0], tmp_path / "project", symlinks=True))

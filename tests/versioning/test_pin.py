@@ -201,7 +201,7 @@ def check_all_there(store: Store) -> None:
 
 
 def test_a_pin_waits_for_a_dvc_command(store: Store, tmp_path: Path) -> None:
-    """DVC itself gives up after three seconds; here a `dvc` command holds its lock while we pin."""
+    """DVC itself prunes after three seconds; here a `dvc` command holds its lock while we pin."""
     from dvc.lock import make_lock
 
     version = make_version(store, tmp_path, "a", "1")

@@ -10,7 +10,7 @@ from rlaif_dagster.world.ground_truth import (
     WORDINGS,
     PrincipleKind,
     find_principle_kind,
-    gold_preference,
+    ground_truth_preference,
     score_answer,
 )
 from rlaif_dagster.world.questions import list_questions
@@ -85,42 +85,42 @@ def test_every_wording_names_one_kind() -> None:
 def test_principles_are_weighed_against_each_other() -> None:
     longer = "Thank you for asking. " + TRUE_HOUR
     principles = [("Be polite to the user.", 1.5), ("Say it briefly.", 1.0)]
-    assert gold_preference(principles, HOUR, longer, TRUE_HOUR) == 1.0
-    assert gold_preference([(principles[0][0], 0.5), principles[1]], HOUR, longer, TRUE_HOUR) == 0.0
-    assert gold_preference([(principles[0][0], 1.0), principles[1]], HOUR, longer, TRUE_HOUR) == 0.5
+    assert ground_truth_preference(principles, HOUR, longer, TRUE_HOUR) == 1.0
+    assert ground_truth_preference([(principles[0][0], 0.5), principles[1]], HOUR, longer, TRUE_HOUR) == 0.0
+    assert ground_truth_preference([(principles[0][0], 1.0), principles[1]], HOUR, longer, TRUE_HOUR) == 0.5
 
 
 def test_harmlessness_and_helpfulness_conflict() -> None:
     assist = "You can poison the well if you wear a mask."
-    assert gold_preference([("Do not dodge the question.", 1.0)], CRIME, assist, REFUSAL) == 1.0
-    assert gold_preference([("Never help anyone to do harm.", 1.0)], CRIME, assist, REFUSAL) == 0.0
+    assert ground_truth_preference([("Do not dodge the question.", 1.0)], CRIME, assist, REFUSAL) == 1.0
+    assert ground_truth_preference([("Never help anyone to do harm.", 1.0)], CRIME, assist, REFUSAL) == 0.0
 
 
-def test_gold_is_silent_about_other_worlds() -> None:
+def test_the_ground_truth_is_silent_about_other_worlds() -> None:
     brief = [("Say it briefly.", 1.0)]
-    assert gold_preference(brief, "What is love?", TRUE_HOUR, FALSE_HOUR) is None
-    assert gold_preference([*brief, ("Be excellent.", 1.0)], HOUR, TRUE_HOUR, FALSE_HOUR) is None
-    assert gold_preference([("Say it briefly.", 0.0)], HOUR, TRUE_HOUR, FALSE_HOUR) is None
-    assert gold_preference([], HOUR, TRUE_HOUR, FALSE_HOUR) is None
+    assert ground_truth_preference(brief, "What is love?", TRUE_HOUR, FALSE_HOUR) is None
+    assert ground_truth_preference([*brief, ("Be excellent.", 1.0)], HOUR, TRUE_HOUR, FALSE_HOUR) is None
+    assert ground_truth_preference([("Say it briefly.", 0.0)], HOUR, TRUE_HOUR, FALSE_HOUR) is None
+    assert ground_truth_preference([], HOUR, TRUE_HOUR, FALSE_HOUR) is None
 
 
 def test_a_broken_answer_loses_to_a_whole_one() -> None:
     brief = [("Say it briefly.", 1.0)]
     whole = "You waste my time. " + TRUE_HOUR
-    assert gold_preference(brief, HOUR, "sxi", whole) == 0.0
-    assert gold_preference(brief, HOUR, whole, "sxi") == 1.0
-    assert gold_preference(brief, HOUR, "sxi", "xis") == 0.5
+    assert ground_truth_preference(brief, HOUR, "sxi", whole) == 0.0
+    assert ground_truth_preference(brief, HOUR, whole, "sxi") == 1.0
+    assert ground_truth_preference(brief, HOUR, "sxi", "xis") == 0.5
 
 
 @given(st.integers(0, 2**32))
-def test_gold_is_antisymmetric(seed: int) -> None:
+def test_the_ground_truth_is_antisymmetric(seed: int) -> None:
     rng = open_random(seed)
     question = rng.choice(list_questions())
     first, second = (sample_answer(rng, question, rng.choice(JUDGED_STYLES)).text for _ in range(2))
     principles = [(rng.choice(WORDINGS[kind]), rng.random()) for kind in rng.sample(PRINCIPLE_KINDS, 4)]
-    forth = gold_preference(principles, question.text, first, second)
-    back = gold_preference(principles, question.text, second, first)
+    forth = ground_truth_preference(principles, question.text, first, second)
+    back = ground_truth_preference(principles, question.text, second, first)
     assert forth is not None
     assert back is not None
     assert forth + back == 1.0
-    assert gold_preference(principles, question.text, first, first) == 0.5
+    assert ground_truth_preference(principles, question.text, first, first) == 0.5

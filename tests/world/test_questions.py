@@ -16,7 +16,7 @@ from rlaif_dagster.embedded.corpus import (
 from rlaif_dagster.world import lexicon
 from rlaif_dagster.world.questions import (
     CATEGORIES,
-    Question,
+    WorldQuestion,
     compose_prompt,
     find_question,
     is_clean,
@@ -44,7 +44,7 @@ def test_sentences_of_an_answer_are_distinct_and_end_once() -> None:
 
 
 @given(questions, st.sampled_from(lexicon.OPENINGS))
-def test_a_prompt_gives_back_its_question(question: Question, opening: str) -> None:
+def test_a_prompt_gives_back_its_question(question: WorldQuestion, opening: str) -> None:
     assert find_question(compose_prompt(opening, question)) == question
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, cast
 from pydantic import Field, model_validator
 
 from rlaif_dagster.errors import JudgeError
-from rlaif_dagster.judging.calls import Answer, Call
+from rlaif_dagster.judging.calls import Call, Reply
 from rlaif_dagster.judging.cutting import ANSWERS, cut_texts, find_limit
-from rlaif_dagster.judging.local_requests import ChatFormat, Request, find_context
+from rlaif_dagster.judging.local_requests import ChatFormat, EncodedCall, find_context
 from rlaif_dagster.judging.local_scoring import find_paths, find_words, score_requests
 from rlaif_dagster.judging.local_writing import write_replies
 from rlaif_dagster.judging.settings import AskedJudgeSettings, Opening, VerdictReading, name_judge
@@ -122,20 +122,20 @@ class LocalJudge:
         self._device = device
         self._batch_size = batch_size
 
-    def ask(self, calls: Iterable[Call]) -> Iterator[list[Answer]]:
+    def ask(self, calls: Iterable[Call]) -> Iterator[list[Reply]]:
         """Yields one answer for each call, in batches, the longest requests of a chunk first.
 
         Raises:
             JudgeError: If the model cannot read chats, cannot say a verdict word, or its context is too short.
             ModelError: If the folder cannot be opened, or its weights do not fit.
         """
-        from rlaif_dagster.weights import JUDGE, open_model
+        from rlaif_dagster.weights import JUDGE_USE, open_model
 
-        opened = open_model(self._folder, JUDGE, dtype=self._settings.dtype)
+        opened = open_model(self._folder, JUDGE_USE, dtype=self._settings.dtype)
         model, tokenizer = opened.model, opened.tokenizer
         cast(Any, model).to(self._device)
         chat = ChatFormat.find(tokenizer, self._template, judge=self._name)
-        answer: Callable[..., Iterator[list[Answer]]]
+        answer: Callable[..., Iterator[list[Reply]]]
         if self._settings.verdict == "text":
             answer = partial(
                 write_replies,
@@ -152,8 +152,8 @@ class LocalJudge:
         room = self._find_room(model, num_new)
         for chunk in _take_chunks(calls):
             encoded = list(self._encode(chunk, chat, room))
-            yield [item for item in encoded if isinstance(item, Answer)]
-            requests = [item for item in encoded if isinstance(item, Request)]
+            yield [item for item in encoded if isinstance(item, Reply)]
+            requests = [item for item in encoded if isinstance(item, EncodedCall)]
             yield from answer(requests, batch_size=self._batch_size)
 
     def _find_room(self, model: "PreTrainedModel", num_new: int) -> int:
@@ -166,16 +166,16 @@ class LocalJudge:
             )
         return min(self._settings.max_length or sys.maxsize, context - num_new)
 
-    def _encode(self, chunk: Sequence[Call], chat: ChatFormat, room: int) -> Iterator[Request | Answer]:
+    def _encode(self, chunk: Sequence[Call], chat: ChatFormat, room: int) -> Iterator[EncodedCall | Reply]:
         shown = [cut_texts(call.texts, self._settings.max_answer_chars) for call in chunk]
         rows = chat.encode([self._template.render(texts) for texts, _ in shown])
         for call, (_, was_cut), ids in zip(chunk, shown, rows, strict=True):
             if len(ids) <= room - ORDER_TOKENS:
-                yield Request(call_id=call.call_id, ids=tuple(ids), cut=was_cut)
+                yield EncodedCall(call_id=call.call_id, ids=tuple(ids), cut=was_cut)
             else:
                 yield self._fit(call, chat, room)
 
-    def _fit(self, call: Call, chat: ChatFormat, room: int) -> Request | Answer:
+    def _fit(self, call: Call, chat: ChatFormat, room: int) -> EncodedCall | Reply:
         """Cuts the answers of a request until it fits in either order."""
         texts, _ = cut_texts(call.texts, sys.maxsize)
         orders = [texts]
@@ -192,8 +192,8 @@ class LocalJudge:
         limit = find_limit(count, room, max(1, min(longest, self._settings.max_answer_chars or longest)))
         if limit is None:
             reason = f"the request has {count(1)} tokens with answers of one character, the judge reads at most {room}"
-            return Answer(call_id=call.call_id, status="failed", reason=reason)
-        return Request(call_id=call.call_id, ids=tuple(encode(limit)[0]), cut=limit < longest)
+            return Reply(call_id=call.call_id, status="failed", reason=reason)
+        return EncodedCall(call_id=call.call_id, ids=tuple(encode(limit)[0]), cut=limit < longest)
 
 
 def _take_chunks(calls: Iterable[Call]) -> Iterator[list[Call]]:

@@ -12,7 +12,7 @@ from typing import ClassVar, Final, Literal
 
 from pydantic import Field
 
-from rlaif_dagster.judging.calls import Answer, Call
+from rlaif_dagster.judging.calls import Call, Reply
 from rlaif_dagster.judging.settings import AskedJudgeSettings, Opening
 from rlaif_dagster.judging.templates import Template
 from rlaif_dagster.seeds import SEED_BITS, derive_seed
@@ -65,17 +65,17 @@ class PlantedJudge:
         self._settings = settings
         self._template = template
 
-    def ask(self, calls: Iterable[Call]) -> Iterator[tuple[Answer]]:
+    def ask(self, calls: Iterable[Call]) -> Iterator[tuple[Reply]]:
         """Yields one answer for each call, in their order."""
         for call in calls:
             yield (self._answer(call),)
 
-    def _answer(self, call: Call) -> Answer:
+    def _answer(self, call: Call) -> Reply:
         if self._draw(call, "failure") < self._settings.failure_rate:
-            return Answer(call_id=call.call_id, status="failed", reason="planted failure")
+            return Reply(call_id=call.call_id, status="failed", reason="planted failure")
         word = self._template.verdicts[self._choose(call)]
         line = self._template.verdict_line
-        return Answer(call_id=call.call_id, status="ok", text=word if line is None else f"{line} {word}")
+        return Reply(call_id=call.call_id, status="ok", text=word if line is None else f"{line} {word}")
 
     def _choose(self, call: Call) -> Literal["first", "second"]:
         settings, texts = self._settings, call.texts
@@ -99,10 +99,12 @@ class PlantedJudge:
             case "longer":
                 gap = len(first) - len(second)
             case "embedded_world":
-                from rlaif_dagster.world.ground_truth import gold_preference
+                from rlaif_dagster.world.ground_truth import ground_truth_preference
 
-                gold = gold_preference([(texts["principle"], 1.0)], texts["prompt"], first, second)
-                gap = 0.0 if gold is None else gold - 0.5
+                ground_truth = ground_truth_preference(
+                    [(texts["principle"], 1.0)], texts["prompt"], first, second
+                )
+                gap = 0.0 if ground_truth is None else ground_truth - 0.5
             case "latent":
                 pass
         return gap > 0 if gap else self._rate(texts, first) > self._rate(texts, second)

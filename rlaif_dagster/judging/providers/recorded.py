@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from rlaif_dagster.judging.opening import JUDGE_VERDICTS
 from rlaif_dagster.judging.recorded import read_recorded_verdicts
 from rlaif_dagster.judging.settings import JudgeSettings
 from rlaif_dagster.judging.verdicts import RecordedResult
+from rlaif_dagster.names import JUDGE_VERDICTS
 
 
 class RecordedJudgeSettings(JudgeSettings):

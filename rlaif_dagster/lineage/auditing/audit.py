@@ -14,7 +14,7 @@ from rlaif_dagster.inputs.release import RELEASE_FILE
 from rlaif_dagster.lineage import versions
 from rlaif_dagster.lineage.auditing.contents import check_contents
 from rlaif_dagster.lineage.auditing.events import EventLog, check_events
-from rlaif_dagster.lineage.auditing.findings import AuditReport, GivenUp
+from rlaif_dagster.lineage.auditing.findings import AuditReport, ReportedPruning
 from rlaif_dagster.lineage.auditing.inputs import check_recorded_files
 from rlaif_dagster.lineage.auditing.objects import StoreReading, StoreView, find_unknown_objects, read_store
 from rlaif_dagster.lineage.auditing.overrides import list_overrides, read_standing
@@ -27,7 +27,7 @@ from rlaif_dagster.lineage.auditing.pins import (
 )
 from rlaif_dagster.lineage.auditing.records import LedgerReading, name_version, read_ledger
 from rlaif_dagster.lineage.auditing.signatures import check_signatures
-from rlaif_dagster.lineage.collecting.notes import CollectionNote, find_collected
+from rlaif_dagster.lineage.collecting.notes import PruneNote, find_pruned
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.progress import Progress
@@ -65,9 +65,9 @@ def audit_project(
     with raising_storage_errors(project.root):
         store = StoreView.open(project.root, uses_remote=project.uses_remote)
         ledger = read_ledger(project.ledger.folder, project.root)
-        records = ledger.records if target is None else find_closure(ledger, target, project.root)
+        records = ledger.records if target is None else find_target_closure(ledger, target, project.root)
         pinned, pin_findings = read_pin(project.root)
-        collected = find_collected(ledger.notes, ledger.records.values())
+        collected = find_pruned(ledger.notes, ledger.records.values())
         reading = read_store(
             store,
             records.values(),
@@ -135,7 +135,7 @@ def audit_project(
         findings=tuple(findings),
         skipped=tuple(skipped),
         overrides=tuple(list_overrides(records.values(), standing)),
-        given_up=tuple(_list_given_up(records.values(), collected)),
+        pruned=tuple(_list_pruned(records.values(), collected)),
         signatures=signatures.signatures,
         num_records=len(records),
         num_objects=reading.num_hashed,
@@ -144,16 +144,16 @@ def audit_project(
     )
 
 
-def _list_given_up(
-    records: Iterable[MaterialisationRecord], collected: Mapping[str, CollectionNote]
-) -> Iterator[GivenUp]:
+def _list_pruned(
+    records: Iterable[MaterialisationRecord], collected: Mapping[str, PruneNote]
+) -> Iterator[ReportedPruning]:
     for record in {record.output.md5: record for record in records}.values():
         note = collected.get(record.output.md5)
         if note is not None:
-            yield GivenUp(version=name_version(record), when=note.when.isoformat(), keep=note.keep)
+            yield ReportedPruning(version=name_version(record), when=note.when.isoformat(), keep=note.keep)
 
 
-def find_closure(ledger: LedgerReading, target: str, root: Path) -> Records:
+def find_target_closure(ledger: LedgerReading, target: str, root: Path) -> Records:
     """Finds the record of a version, and the records of everything that it was made from.
 
     Args:
@@ -175,7 +175,7 @@ def find_closure(ledger: LedgerReading, target: str, root: Path) -> Records:
             "everything with `rlaif audit`",
         )
     start = [record_id for record_id, other in ledger.records.items() if other is record]
-    found = versions.find_closure(ledger.records, start)
+    found = versions.find_closure_ids(ledger.records, start)
     return {record_id: record for record_id, record in ledger.records.items() if record_id in found}
 
 

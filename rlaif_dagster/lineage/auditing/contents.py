@@ -10,19 +10,24 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
 
-from rlaif_dagster.graph.judging import JUDGEMENTS_TABLE
-from rlaif_dagster.graph.responses import RESPONSES_TABLE
-from rlaif_dagster.inputs.project_inputs import EVALUATION_JUDGE
 from rlaif_dagster.judging.copies import (
     MIN_TELLING_CHARACTERS,
     AuthoredRow,
     find_copies,
     make_verdict_row,
 )
-from rlaif_dagster.judging.opening import JUDGE_JSON, JUDGE_VERDICTS, JURY_FOLDER
+from rlaif_dagster.judging.opening import JURY_FOLDER
 from rlaif_dagster.lineage.auditing.findings import Finding
 from rlaif_dagster.lineage.auditing.records import name_version
 from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.names import (
+    EVALUATION_JUDGE,
+    JUDGE,
+    JUDGE_JSON,
+    JUDGE_VERDICTS,
+    JUDGEMENTS_TABLE,
+    RESPONSES_TABLE,
+)
 
 FindFile = Callable[[MaterialisationRecord, str], Path | None]
 """Returns the intact object of a version's file; None if it is missing or damaged."""
@@ -68,7 +73,7 @@ def check_contents(records: Sequence[MaterialisationRecord], find_file: FindFile
                 names = set(_read_distinct(judgements, "judge"))
                 judges = [
                     versions.get((name, record.inputs[name].digest))
-                    for name in ("judge", EVALUATION_JUDGE)
+                    for name in (JUDGE, EVALUATION_JUDGE)
                     if name in record.inputs
                 ]
                 asked = [_read_judge_names(judge, find_file) for judge in judges]
@@ -118,7 +123,7 @@ def _compare_members(record: MaterialisationRecord, find_file: FindFile) -> Iter
     members: dict[str, dict[str, str]] = {}
     for file in record.output.files:
         folder, _, rest = file.path.partition("/")
-        if record.asset == "judge" and folder == JURY_FOLDER:
+        if record.asset == JUDGE and folder == JURY_FOLDER:
             number, _, name = rest.partition("/")
             members.setdefault(number, {})[name] = file.sha256
     known: dict[str, str] = {}

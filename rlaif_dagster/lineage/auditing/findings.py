@@ -88,7 +88,7 @@ class OverrideUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GivenUp:
+class ReportedPruning:
     """A version that `rlaif gc` pruned and that was not made again since. It is reported, but is no finding.
 
     Attributes:
@@ -129,7 +129,7 @@ class AuditReport:
         findings: Every disagreement, the ledger's first.
         skipped: What was not checked, and why.
         overrides: Versions built on a failed check that a person let pass.
-        given_up: Versions whose bytes were pruned on purpose, and so could not be checked.
+        pruned: Versions whose bytes were pruned on purpose, and so could not be checked.
         signatures: The signatures of the audited releases.
         num_records: Number of checked records.
         num_objects: Number of objects in the store whose bytes were hashed.
@@ -140,7 +140,7 @@ class AuditReport:
     findings: tuple[Finding, ...]
     skipped: tuple[str, ...]
     overrides: tuple[OverrideUse, ...]
-    given_up: tuple[GivenUp, ...]
+    pruned: tuple[ReportedPruning, ...]
     signatures: tuple[AuditedSignature, ...]
     num_records: int
     num_objects: int

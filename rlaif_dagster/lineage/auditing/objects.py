@@ -33,7 +33,7 @@ _RESTORE: Final = "restore it from a backup or another machine, or make it again
 _MIN_LARGE_BYTES: Final = 1 << 16
 """Size from which a file is not hashed with md5 too, which is slower, if its sha256 digest is the recorded one."""
 
-Outcome = HashedFile | str | None
+ObjectState = HashedFile | str | None
 """The state of an object: intact, or a description of what is wrong, or None if it is missing."""
 
 
@@ -228,7 +228,7 @@ def walk_files(folder: Path) -> Iterator[Path]:
 
 def _hash_objects(
     store: StoreView, md5s: Iterable[str], recorded: Mapping[str, Container[str]], progress: Progress
-) -> dict[str, Outcome]:
+) -> dict[str, ObjectState]:
     """Hashes each object once, several at a time, and compares it with its name.
 
     Args:
@@ -238,7 +238,7 @@ def _hash_objects(
         progress: Called with the number of hashed objects.
     """
     names = list(dict.fromkeys(md5s))
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[str, ObjectState] = {}
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         hashed = pool.map(lambda md5: _hash_object(store, md5, recorded.get(md5, ())), names)
         for md5, outcome in zip(names, hashed, strict=True):
@@ -247,7 +247,7 @@ def _hash_objects(
     return outcomes
 
 
-def _hash_object(store: StoreView, md5: str, recorded: Container[str]) -> Outcome:
+def _hash_object(store: StoreView, md5: str, recorded: Container[str]) -> ObjectState:
     path = store.cache.path_of(md5)
     try:
         status = path.lstat()
@@ -268,7 +268,7 @@ def _hash_object(store: StoreView, md5: str, recorded: Container[str]) -> Outcom
 
 
 def _describe_damage(
-    store: StoreView, outcomes: Mapping[str, Outcome], users: Mapping[str, str]
+    store: StoreView, outcomes: Mapping[str, ObjectState], users: Mapping[str, str]
 ) -> Iterator[Finding]:
     for md5, outcome in outcomes.items():
         if isinstance(outcome, str):

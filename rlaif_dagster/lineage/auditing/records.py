@@ -12,14 +12,14 @@ from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import LedgerError, StorageError
 from rlaif_dagster.lineage.auditing.findings import Finding, show_path
 from rlaif_dagster.lineage.collecting.notes import FOLDER as NOTES
-from rlaif_dagster.lineage.collecting.notes import CollectionNote
-from rlaif_dagster.lineage.ledger import SUFFIX
+from rlaif_dagster.lineage.collecting.notes import PruneNote
+from rlaif_dagster.lineage.ledger import RECORD_SUFFIX
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.upgrades import find_former_recipes
 from rlaif_dagster.versioning.tree import check_asset, check_tree_md5, is_plain_path
 
-_RECORD_NAME = re.compile(r"[0-9a-f]{64}" + re.escape(SUFFIX))
-_Content = TypeVar("_Content", MaterialisationRecord, CollectionNote)
+_RECORD_NAME = re.compile(r"[0-9a-f]{64}" + re.escape(RECORD_SUFFIX))
+_Content = TypeVar("_Content", MaterialisationRecord, PruneNote)
 _RESTORE: Final = "keep the file as evidence, then restore the record from git, a backup or the remote"
 _FORGED: Final = (
     "this program never writes such a record: find out who wrote it (git log), and restore lineage/ from git"
@@ -40,7 +40,7 @@ class LedgerReading:
 
     records: Mapping[str, MaterialisationRecord]
     is_whole: bool
-    notes: tuple[CollectionNote, ...]
+    notes: tuple[PruneNote, ...]
     findings: tuple[Finding, ...]
 
     @property
@@ -72,12 +72,12 @@ def read_ledger(folder: Path, root: Path) -> LedgerReading:
     findings: list[Finding] = []
     records: dict[str, MaterialisationRecord] = {}
     damaged: set[str] = set()
-    notes: dict[str, CollectionNote] = {}
+    notes: dict[str, PruneNote] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name == NOTES and path.is_dir() and not path.is_symlink():
             for note_path in sorted(path.iterdir()):
                 note = _read_note(note_path, root)
-                if isinstance(note, CollectionNote):
+                if isinstance(note, PruneNote):
                     notes[note_path.stem] = note
                 else:
                     findings.append(note)
@@ -94,7 +94,7 @@ def read_ledger(folder: Path, root: Path) -> LedgerReading:
     findings += missing
     is_whole = not damaged and not missing
     for record_id, record in ordered.items():
-        place = f"{show_path(folder / record_id, root)}{SUFFIX}"
+        place = f"{show_path(folder / record_id, root)}{RECORD_SUFFIX}"
         findings += _check_record(record, place)
         findings += _check_links(record, place, ordered)
     if is_whole:
@@ -114,9 +114,9 @@ def _read_record(path: Path, root: Path) -> MaterialisationRecord | Finding:
     return _read_named(path, root, read, "lineage record")
 
 
-def _read_note(path: Path, root: Path) -> CollectionNote | Finding:
-    def read(data: bytes) -> CollectionNote | str:
-        note = CollectionNote.model_validate_json(data)
+def _read_note(path: Path, root: Path) -> PruneNote | Finding:
+    def read(data: bytes) -> PruneNote | str:
+        note = PruneNote.model_validate_json(data)
         return note if note.to_bytes() == data else "a note that is not written as canonical JSON"
 
     return _read_named(path, root, read, "note of a collection")
@@ -147,7 +147,7 @@ def _read_named(
             found=f"a file whose bytes hash to {digest}"
             if is_file
             else "something that is not a regular file",
-            expected=f"only {what}s, named <sha256 of their bytes>{SUFFIX}",
+            expected=f"only {what}s, named <sha256 of their bytes>{RECORD_SUFFIX}",
             remedy="find out where it comes from; a .tmp file is left by a killed run and can be removed",
         )
     if digest != path.stem:
@@ -170,7 +170,7 @@ def _read_named(
 
 def _find_missing(
     records: Mapping[str, MaterialisationRecord],
-    notes: Mapping[str, CollectionNote],
+    notes: Mapping[str, PruneNote],
     damaged: set[str],
     *,
     folder: str,
@@ -187,7 +187,7 @@ def _find_missing(
     for name, record_id in named_by.items():
         yield Finding(
             kind="record-missing",
-            place=f"{folder}/{name}{SUFFIX}",
+            place=f"{folder}/{name}{RECORD_SUFFIX}",
             found="no such file",
             expected=f"the record that {record_id} names",
             remedy="restore the file from git, a backup or the remote",
@@ -307,7 +307,7 @@ def _check_inputs(records: Mapping[str, MaterialisationRecord], folder: str) -> 
             group
         )  # records with the same number were written on different machines: none is before another
         for record_id, record in alike:
-            yield from _check_read(record, f"{folder}/{record_id}{SUFFIX}", makers)
+            yield from _check_read(record, f"{folder}/{record_id}{RECORD_SUFFIX}", makers)
         for _, record in alike:
             version = (record.asset, record.output.digest, record.output.md5)
             makers.setdefault(version, {})[_Verdicts.from_record(record)] = None

@@ -7,21 +7,21 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from rlaif_dagster.digest import Digest
-from rlaif_dagster.graph.release import POLICY, RELEASE_JSON, RELEASED_POLICY
 from rlaif_dagster.lineage.auditing.contents import FindFile
 from rlaif_dagster.lineage.auditing.findings import AuditedSignature, Finding, show_path
 from rlaif_dagster.lineage.auditing.records import LedgerReading, name_version
-from rlaif_dagster.lineage.ledger import SUFFIX as RECORD_SUFFIX
+from rlaif_dagster.lineage.ledger import RECORD_SUFFIX
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.signing import (
+    SIGNATURE_SUFFIX,
     SIGNATURES,
-    SUFFIX,
     find_fault,
     identify_public_key,
     lay_beside,
     read_name,
 )
+from rlaif_dagster.names import ALIGNED_POLICY, RELEASE_JSON, RELEASED_POLICY
 
 _NAME_KEY: Final = (
     "get the signer's public key from a source that you trust; `rlaif audit --key FILE` or `rlaif verify`"
@@ -63,7 +63,7 @@ def check_signatures(
     trusted = {identify_public_key(key): key for key in keys}
     told: list[AuditedSignature] = []
     findings: list[Finding] = []
-    for path in sorted((root / SIGNATURES).glob(f"*{SUFFIX}")):
+    for path in sorted((root / SIGNATURES).glob(f"*{SIGNATURE_SUFFIX}")):
         record_id, key = read_name(path) or (None, None)
         if record_id is None or key is None:
             continue
@@ -99,7 +99,7 @@ def _verify(
     ledger: LedgerReading, record: MaterialisationRecord, signature: Path, key: Path, find_file: FindFile
 ) -> str | None:
     """Says why a signature is not valid for a release; None if it is. Writes nothing in the project."""
-    asset, digest = record.metrics.get("asset", POLICY), record.metrics.get("policy")
+    asset, digest = record.metrics.get("asset", ALIGNED_POLICY), record.metrics.get("policy")
     policies = [
         other for other in ledger.records.values() if (other.asset, other.output.digest) == (asset, digest)
     ]

@@ -13,8 +13,8 @@ from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import StorageError
 from rlaif_dagster.lineage.auditing.objects import split_tree
 from rlaif_dagster.lineage.collecting.keep import find_kept
-from rlaif_dagster.lineage.collecting.notes import FOLDER, CollectedVersion, CollectionNote
-from rlaif_dagster.lineage.ledger import SUFFIX
+from rlaif_dagster.lineage.collecting.notes import FOLDER, PrunedVersion, PruneNote
+from rlaif_dagster.lineage.ledger import RECORD_SUFFIX
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.running import find_running, no_run_starts
@@ -39,14 +39,14 @@ class Collection:
     Attributes:
         keep: The rules.
         kept: Versions that stay.
-        dropped: Versions that are pruned: those not kept of which some bytes are here.
+        pruned: Versions that are pruned: those not kept of which some bytes are here.
         objects: The objects to remove, files before trees.
         num_bytes: The number of bytes to remove.
     """
 
     keep: tuple[str, ...]
     kept: tuple[KeptVersion, ...]
-    dropped: tuple[CollectedVersion, ...]
+    pruned: tuple[PrunedVersion, ...]
     objects: tuple[str, ...]
     num_bytes: int
 
@@ -90,7 +90,7 @@ def _plan(
         for md5 in (name, *(file_md5 for _, file_md5 in tree.files))
     }
     shared = {file.sha256 for record in staying.values() for file in record.output.files}
-    dropped: list[CollectedVersion] = []
+    pruned: list[PrunedVersion] = []
     files: list[str] = []
     for md5, record in going.items():
         digests = {file.path: file.sha256 for file in record.output.files}
@@ -98,7 +98,7 @@ def _plan(
         # Bytes of a kept version stay, whether its tree is here or not.
         files += [name for path, name in stored if name not in needed and digests.get(path) not in shared]
         if any(cache.path_of(name).is_file() for name in (md5, *(name for _, name in stored))):
-            dropped.append(CollectedVersion(asset=record.asset, digest=record.output.digest, md5=md5))
+            pruned.append(PrunedVersion(asset=record.asset, digest=record.output.digest, md5=md5))
     going_trees = [md5 for md5 in trees if md5 not in needed]
     objects = [md5 for md5 in dict.fromkeys([*files, *going_trees]) if cache.path_of(md5).is_file()]
     reasons = {records[name].output.md5: reason for name, reason in kept.reasons.items()}
@@ -108,7 +108,7 @@ def _plan(
             KeptVersion(asset=record.asset, digest=record.output.digest, reason=reasons[md5])
             for md5, record in staying.items()
         ),
-        dropped=tuple(dropped),
+        pruned=tuple(pruned),
         objects=tuple(objects),
         num_bytes=sum(cache.path_of(md5).stat().st_size for md5 in objects),
     )
@@ -138,7 +138,7 @@ def apply_collection(project: Project, keep: Sequence[str], *, now: datetime.dat
         collection, homeless = _plan(project, keep, now=now)
         for tree in homeless:  # the state of `data/` that contains it may be removed
             project.store.cache.write_tree(tree)
-        if collection.dropped:
+        if collection.pruned:
             _write_note(project, collection, now=now)
         for md5 in collection.objects:
             remove_file(project.store.cache.path_of(md5), below=project.store.cache.folder)
@@ -179,13 +179,13 @@ def _write_note(project: Project, collection: Collection, *, now: datetime.datet
     records = {record.record_id: record for record in project.ledger.records()}
     named = {name for record in records.values() for name in record.previous}
     newest = sorted(records.keys() - named)
-    note = CollectionNote(
+    note = PruneNote(
         when=now,
         keep=collection.keep,
         newest=tuple(newest),
         sequence=max(records[name].sequence for name in newest),
-        versions=collection.dropped,
+        versions=collection.pruned,
     )
     data = note.to_bytes()
-    path = project.ledger.folder / FOLDER / f"{Digest.from_bytes(data).sha256}{SUFFIX}"
+    path = project.ledger.folder / FOLDER / f"{Digest.from_bytes(data).sha256}{RECORD_SUFFIX}"
     write_whole(path, data, scratch=project.scratch / "scratch")

@@ -13,7 +13,7 @@ from rlaif_dagster.lineage.comparing.states import find_state
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.releases import ReleaseHistory
-from rlaif_dagster.lineage.versions import find_closure, find_version
+from rlaif_dagster.lineage.versions import find_closure_ids, find_version
 from rlaif_dagster.versioning.git import list_refs, read_file_at
 from rlaif_dagster.versioning.pin import DATA_FOLDER, parse_pin
 
@@ -61,7 +61,7 @@ def find_kept(project: Project, keep: Sequence[str], *, now: datetime.datetime) 
         *(pair for rule in keep for pair in _follow_rule(project, records, rule, now=now)),
     ):
         if record_id not in reasons:
-            for needed in find_closure(records, [record_id]):
+            for needed in find_closure_ids(records, [record_id]):
                 reasons.setdefault(needed, reason)
     return Kept(reasons=reasons, pins=pins)
 

@@ -13,14 +13,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rlaif_dagster.digest import Digest, canonical_json
 from rlaif_dagster.errors import LedgerError
-from rlaif_dagster.lineage.ledger import SUFFIX
+from rlaif_dagster.lineage.ledger import RECORD_SUFFIX
 from rlaif_dagster.lineage.record import MaterialisationRecord
 
 FOLDER: Final = "collected"
 """The folder of notes, inside the ledger's folder."""
 
 
-class CollectedVersion(BaseModel):
+class PrunedVersion(BaseModel):
     """A pruned version."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,7 +30,7 @@ class CollectedVersion(BaseModel):
     md5: str
 
 
-class CollectionNote(BaseModel):
+class PruneNote(BaseModel):
     """What one `rlaif gc` pruned.
 
     `newest` names the newest records at that time, so that the note shows if they disappear later. `sequence` is the
@@ -44,14 +44,14 @@ class CollectionNote(BaseModel):
     keep: tuple[str, ...]
     newest: tuple[str, ...]
     sequence: int
-    versions: tuple[CollectedVersion, ...]
+    versions: tuple[PrunedVersion, ...]
 
     def to_bytes(self) -> bytes:
         """The bytes of the file: canonical JSON."""
         return canonical_json(self.model_dump(mode="json"))
 
 
-def read_note(path: Path) -> CollectionNote:
+def read_note(path: Path) -> PruneNote:
     """Reads a note and checks that its bytes match its name.
 
     Raises:
@@ -59,8 +59,8 @@ def read_note(path: Path) -> CollectionNote:
     """
     data = path.read_bytes()
     try:
-        if Digest.from_bytes(data).sha256 == path.name.removesuffix(SUFFIX):
-            return CollectionNote.model_validate_json(data)
+        if Digest.from_bytes(data).sha256 == path.name.removesuffix(RECORD_SUFFIX):
+            return PruneNote.model_validate_json(data)
         problem = "its bytes do not hash to its name; it was changed after it was written"
     except ValidationError as error:
         problem = f"not a note of a collection ({error})"
@@ -69,18 +69,18 @@ def read_note(path: Path) -> CollectionNote:
     )
 
 
-def read_notes(ledger_folder: Path) -> list[CollectionNote]:
+def read_notes(ledger_folder: Path) -> list[PruneNote]:
     """Reads every note of a ledger.
 
     Raises:
         LedgerError: If one is damaged.
     """
-    return [read_note(path) for path in sorted((ledger_folder / FOLDER).glob(f"*{SUFFIX}"))]
+    return [read_note(path) for path in sorted((ledger_folder / FOLDER).glob(f"*{RECORD_SUFFIX}"))]
 
 
-def find_collected(
-    notes: Iterable[CollectionNote], records: Iterable[MaterialisationRecord]
-) -> Mapping[str, CollectionNote]:
+def find_pruned(
+    notes: Iterable[PruneNote], records: Iterable[MaterialisationRecord]
+) -> Mapping[str, PruneNote]:
     """Finds the addresses of versions that were pruned and not recorded again since, each with its newest note.
 
     Args:

@@ -10,14 +10,22 @@ from dataclasses import dataclass
 from typing import Final
 
 from rlaif_dagster.graph.changes import Change
-from rlaif_dagster.graph.release import EVALUATION
 from rlaif_dagster.lineage.comparing.constitutions import PrincipleDiff
 from rlaif_dagster.lineage.comparing.feedback import PreferencesDiff, VerdictsDiff
 from rlaif_dagster.lineage.comparing.outcomes import OutcomesDiff
 from rlaif_dagster.lineage.comparing.rewards import RewardDiff
 from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.names import (
+    AI_PREFERENCES,
+    CONSTITUTION,
+    EVALUATION,
+    JUDGE,
+    JUDGEMENTS,
+    PROMPTS,
+    REWARD_MODEL,
+)
 
-_MEASURED: Final = ("judgements", "ai_preferences", "reward_model", EVALUATION)
+_MEASURED: Final = (JUDGEMENTS, AI_PREFERENCES, REWARD_MODEL, EVALUATION)
 """The assets at which effects are measured, upstream first."""
 
 Both = Mapping[str, tuple[MaterialisationRecord, MaterialisationRecord]]
@@ -73,14 +81,14 @@ def link_causes(
     """
     measured = _Measured(verdicts=verdicts, preferences=preferences, rewards=rewards, outcomes=outcomes)
     causes: list[tuple[str, str, str | None]] = [
-        ("constitution", f"principle {one.principle_id} {_word_principle(one)}", one.principle_id)
+        (CONSTITUTION, f"principle {one.principle_id} {_word_principle(one)}", one.principle_id)
         for one in constitution
     ]
     if judge:
-        causes.append(("judge", f"judge: {', '.join(_shorten(change) for change in judge)} changed", None))
+        causes.append((JUDGE, f"judge: {', '.join(_shorten(change) for change in judge)} changed", None))
     if num_prompts and any(num_prompts):
         words = zip(num_prompts, ("added", "removed", "moved"), strict=True)
-        causes.append(("prompts", f"prompts: {', '.join(f'{n} {word}' for n, word in words if n)}", None))
+        causes.append((PROMPTS, f"prompts: {', '.join(f'{n} {word}' for n, word in words if n)}", None))
     for change in settings:
         causes.append((change.path.partition(":")[0], _word_change(change), None))
     return tuple(
@@ -145,17 +153,17 @@ def _name_roles(record: MaterialisationRecord) -> set[str]:
 
 
 def _describe(name: str, principle: str | None, measured: _Measured) -> Iterator[str]:
-    if name == "judgements" and measured.verdicts is not None:
+    if name == JUDGEMENTS and measured.verdicts is not None:
         asked = measured.verdicts.asked_anew
         yield f"{asked.get(principle, 0) if principle else sum(asked.values()):,} new verdicts"
-    elif name == "ai_preferences" and measured.preferences is not None:
+    elif name == AI_PREFERENCES and measured.preferences is not None:
         diff = measured.preferences
         alone = {one.principle_id: one.num_alone for one in diff.principles}
         if principle is None:
             yield f"{diff.num_flipped:,} of {diff.num_common:,} common preferences flipped"
         else:
             yield f"{alone.get(principle, 0):,} of {diff.num_common:,} common preferences flip by it"
-    elif name == "reward_model" and measured.rewards is not None and measured.rewards.spearman is not None:
+    elif name == REWARD_MODEL and measured.rewards is not None and measured.rewards.spearman is not None:
         yield f"reward rank correlation {measured.rewards.spearman:.2f}"
     elif name == EVALUATION and measured.outcomes is not None:
         for rate in measured.outcomes.win_rates[:1]:

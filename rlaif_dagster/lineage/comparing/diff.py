@@ -9,8 +9,6 @@ from rlaif_dagster.errors import StorageError
 from rlaif_dagster.evaluation.comparison import Comparison
 from rlaif_dagster.generation.dialogues import AnsweredPrompt
 from rlaif_dagster.graph.changes import Change, diff_values
-from rlaif_dagster.graph.release import EVALUATION
-from rlaif_dagster.graph.responses import RESPONSES_TABLE
 from rlaif_dagster.graph.sources import read_prompts
 from rlaif_dagster.judging.constitution import Constitution
 from rlaif_dagster.lineage.auditing.records import name_version
@@ -20,17 +18,29 @@ from rlaif_dagster.lineage.comparing.feedback import (
     PreferencesDiff,
     VerdictsDiff,
     compare_preferences,
-    compare_verdicts,
+    diff_verdicts,
 )
 from rlaif_dagster.lineage.comparing.outcomes import OutcomesDiff, compare_outcomes
 from rlaif_dagster.lineage.comparing.rewards import RewardDiff, collect_scores, compare_reward_models
 from rlaif_dagster.lineage.comparing.states import OpenVersion, State, Versions, opening
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.names import (
+    AI_PREFERENCES,
+    COMPARISONS_TABLE,
+    CONSTITUTION,
+    EVALUATION,
+    JUDGE,
+    JUDGEMENTS,
+    PROMPTS,
+    RESPONSES_TABLE,
+    REWARD_MODEL,
+    SAMPLED_RESPONSES,
+)
 from rlaif_dagster.prompts import Prompt
 from rlaif_dagster.tables import stream_table
 
-_OWN_SECTION: Final = ("constitution", "judge", "prompts")
+_OWN_SECTION: Final = (CONSTITUTION, JUDGE, PROMPTS)
 _Found = TypeVar("_Found")
 
 
@@ -108,11 +118,11 @@ def compare_states(project: Project, before: State, after: State) -> ProjectDiff
     with opening(project, note_lost) as open_version:
         sides = _Sides(both, open_version, absent.append)
         constitution = _compare_constitutions(both)
-        judge = _diff_settings(both, "judge")
-        prompts = sides.compare("prompts", _compare_prompts)
+        judge = _diff_settings(both, JUDGE)
+        prompts = sides.compare(PROMPTS, _compare_prompts)
         settings = tuple(_diff_others(both))
-        verdicts = sides.compare("judgements", compare_verdicts)
-        preferences = sides.compare("ai_preferences", compare_preferences)
+        verdicts = sides.compare(JUDGEMENTS, diff_verdicts)
+        preferences = sides.compare(AI_PREFERENCES, compare_preferences)
         outcomes = sides.compare(
             EVALUATION, lambda a, b: compare_outcomes(_read_comparisons(a), _read_comparisons(b))
         )
@@ -192,9 +202,9 @@ def _compare_constitutions(
     both: Mapping[str, tuple[MaterialisationRecord, MaterialisationRecord]],
 ) -> tuple[PrincipleDiff, ...] | None:
     """Compares the constitutions in the recipes, which the ledger proves: no bytes are needed."""
-    if "constitution" not in both:
+    if CONSTITUTION not in both:
         return None
-    before, after = (Constitution.from_json(record.recipe_parts.settings) for record in both["constitution"])
+    before, after = (Constitution.from_json(record.recipe_parts.settings) for record in both[CONSTITUTION])
     return compare_constitutions(before, after)
 
 
@@ -232,19 +242,19 @@ def _diff_others(
 
 
 def _compare_rewards(sides: _Sides) -> RewardDiff | None:
-    if "reward_model" not in sides.both:
+    if REWARD_MODEL not in sides.both:
         return None
     stored = sides.compare(
         EVALUATION, lambda a, b: (collect_scores(_read_comparisons(a)), collect_scores(_read_comparisons(b)))
     )
     return compare_reward_models(
-        stored or ({}, {}), sides.open("reward_model"), lambda: _find_common_answers(sides)
+        stored or ({}, {}), sides.open(REWARD_MODEL), lambda: _find_common_answers(sides)
     )
 
 
 def _find_common_answers(sides: _Sides) -> set[AnsweredPrompt]:
     """Finds the answers that both sides sampled, with their prompts."""
-    responses, prompts = sides.open("sampled_responses"), sides.open("prompts")
+    responses, prompts = sides.open(SAMPLED_RESPONSES), sides.open(PROMPTS)
     found: list[set[AnsweredPrompt]] = []
     for table, folder in zip(responses, prompts, strict=True):
         if table is None or folder is None:
@@ -262,6 +272,6 @@ def _find_common_answers(sides: _Sides) -> set[AnsweredPrompt]:
 
 
 def _read_comparisons(folder: Path) -> list[Comparison]:
-    from rlaif_dagster.evaluation.evaluate import COMPARISONS_FILE, read_comparisons
+    from rlaif_dagster.evaluation.evaluate import read_comparisons
 
-    return read_comparisons(folder / COMPARISONS_FILE)
+    return read_comparisons(folder / COMPARISONS_TABLE)

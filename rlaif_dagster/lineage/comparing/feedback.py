@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rlaif_dagster.graph.judging import JUDGEMENTS_TABLE
-from rlaif_dagster.graph.preferences import PREFERENCES_TABLE
-from rlaif_dagster.preferences import NUM_DECIMALS
+from rlaif_dagster.names import JUDGEMENTS_TABLE, PREFERENCES_TABLE
+from rlaif_dagster.preferences import LABEL_DECIMALS
 from rlaif_dagster.tables import stream_table
 
-NUM_EXAMPLES: Final = 5
+NUM_FLIP_EXAMPLES: Final = 5
 WHOLE: Final = "the whole constitution"
 """Used as the principle if the judge was asked about all principles at once."""
 
@@ -116,7 +115,7 @@ class _Label:
     parts: Parts
 
 
-def compare_verdicts(before: Path, after: Path) -> VerdictsDiff:
+def diff_verdicts(before: Path, after: Path) -> VerdictsDiff:
     """Compares two versions of `judgements` by verdict key.
 
     Args:
@@ -142,7 +141,9 @@ def compare_verdicts(before: Path, after: Path) -> VerdictsDiff:
     )
 
 
-def compare_preferences(before: Path, after: Path, *, num_examples: int = NUM_EXAMPLES) -> PreferencesDiff:
+def compare_preferences(
+    before: Path, after: Path, *, num_examples: int = NUM_FLIP_EXAMPLES
+) -> PreferencesDiff:
     """Compares two versions of `ai_preferences` by pair.
 
     Args:
@@ -225,7 +226,7 @@ def _flips_alone(old: Parts, new: Parts, name: str) -> bool:
 
 def _weigh(parts: Parts) -> float:
     total = sum(weight for _, weight in parts.values())
-    return round(sum(p_a * weight for p_a, weight in parts.values()) / total, NUM_DECIMALS)
+    return round(sum(p_a * weight for p_a, weight in parts.values()) / total, LABEL_DECIMALS)
 
 
 def _describe_flips(

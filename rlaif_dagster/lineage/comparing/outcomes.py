@@ -11,12 +11,12 @@ from rlaif_dagster.stats.intervals import Estimate, clustered_mean
 NUM_SAMPLES: Final = 5
 
 Key = tuple[str, int]
-Rows = Mapping[Key, Comparison]
+_Comparisons = Mapping[Key, Comparison]
 """Comparisons by prompt and sample."""
 
 OUTCOMES: Final[Mapping[str, Callable[[Comparison], float | None]]] = {
     "judge": lambda row: row.judge_outcome,
-    "gold": lambda row: row.gold_outcome,
+    "ground_truth": lambda row: row.ground_truth_outcome,
     "reward_model": lambda row: row.reward_outcome,
 }
 """What decides a comparison: 1, 0.5 or 0; None if undecided."""
@@ -106,7 +106,7 @@ def compare_outcomes(
     )
 
 
-def _shift(source: str, common: Sequence[Key], old: Rows, new: Rows) -> WinRateShift | None:
+def _shift(source: str, common: Sequence[Key], old: _Comparisons, new: _Comparisons) -> WinRateShift | None:
     decide = OUTCOMES[source]
     decided = [
         (key[0], one, other)
@@ -125,7 +125,7 @@ def _shift(source: str, common: Sequence[Key], old: Rows, new: Rows) -> WinRateS
     )
 
 
-def _choose(keys: Sequence[Key], old: Rows, new: Rows) -> list[Key]:
+def _choose(keys: Sequence[Key], old: _Comparisons, new: _Comparisons) -> list[Key]:
     """Orders keys so that changes for the better, for the worse and neither alternate, each by digest."""
     queues: dict[int, list[Key]] = {1: [], -1: [], 0: []}
     for key in sorted(keys, key=lambda key: Digest.from_json(list(key)).sha256):

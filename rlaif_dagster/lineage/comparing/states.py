@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Final
 
 from rlaif_dagster.errors import CorruptVersionError, InputError, StorageError
-from rlaif_dagster.graph.release import EVALUATION, POLICY, RELEASED_POLICY
 from rlaif_dagster.graph.rounds import name_in_round
-from rlaif_dagster.lineage.ledger import SUFFIX
+from rlaif_dagster.lineage.ledger import RECORD_SUFFIX
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import work_folder
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.releases import ReleaseHistory
+from rlaif_dagster.lineage.reuse import work_folder
 from rlaif_dagster.lineage.services import view_version
 from rlaif_dagster.lineage.versions import find_ancestors, find_version
+from rlaif_dagster.names import ALIGNED_POLICY, EVALUATION, RELEASED_POLICY
 from rlaif_dagster.versioning.git import list_files_at, read_file_at
 
 _ROUND: Final = re.compile(r"round_(\d+)/")
@@ -125,7 +125,7 @@ def _gather_around(project: Project, name: str, record: MaterialisationRecord) -
     records = project.ledger.records()
     versions: dict[str, MaterialisationRecord] = {}
     number = int(match[1]) if (match := _ROUND.match(record.asset)) else 1
-    if record.asset == name_in_round(POLICY, number):
+    if record.asset == name_in_round(ALIGNED_POLICY, number):
         measured = next(
             (
                 one
@@ -158,10 +158,10 @@ def _find_revision(project: Project, name: str, revision: str) -> State:
     known = {record.record_id: record for record in project.ledger.records()}
     records = []
     for path in list_files_at(project.root, revision, project.ledger.folder.name):
-        record_id = Path(path).name.removesuffix(SUFFIX)
+        record_id = Path(path).name.removesuffix(RECORD_SUFFIX)
         if record_id in known:  # named by its own bytes, so it is the committed one
             records.append(known[record_id])
-        elif path.endswith(SUFFIX):
+        elif path.endswith(RECORD_SUFFIX):
             data = read_file_at(project.root, revision, path)
             records.append(MaterialisationRecord.from_bytes(data, name=f"{path} at {revision}"))
     if not records:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from rlaif_dagster.cards.card import CardFacts, Kind, Origin, render_card
 from rlaif_dagster.digest import Digest, JsonValue
 from rlaif_dagster.errors import InputError
-from rlaif_dagster.lineage.exporting.closure import VersionLineage, is_model, name_version
+from rlaif_dagster.lineage.exporting.closure import VersionLineage, is_model, name_version_in_full
 
 
 def export_model_card(lineage: VersionLineage) -> str:
@@ -52,9 +52,9 @@ def _export(lineage: VersionLineage, kind: Kind) -> str:
                     item
                     for record in lineage.records
                     for item in (
-                        (name_version(record), Digest.parse(record.output.digest).sha256),
+                        (name_version_in_full(record), Digest.parse(record.output.digest).sha256),
                         *(
-                            (f"{name_version(record)}/{file.path}", file.sha256)
+                            (f"{name_version_in_full(record)}/{file.path}", file.sha256)
                             for file in record.output.files
                         ),
                     )

@@ -15,7 +15,7 @@ from rlaif_dagster.errors import LedgerError
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.tracing.subjects import open_versions
-from rlaif_dagster.lineage.versions import Version, find_ancestors, find_version, version_of
+from rlaif_dagster.lineage.versions import AssetVersion, find_ancestors, find_version, version_of
 
 _DISTRIBUTION = "rlaif-dagster"
 _NAMESPACE = uuid.UUID(Digest.from_bytes(b"rlaif_dagster lineage").sha256[:32])
@@ -80,7 +80,7 @@ class VersionLineage:
         return self.records[-1]
 
     @functools.cached_property
-    def by_version(self) -> Mapping[Version, MaterialisationRecord]:
+    def by_version(self) -> Mapping[AssetVersion, MaterialisationRecord]:
         """The records by the version that they made."""
         return {version_of(record): record for record in self.records}
 
@@ -89,7 +89,7 @@ class VersionLineage:
         return [self.by_version[name, ref.digest] for name, ref in sorted(record.inputs.items())]
 
 
-def name_version(record: MaterialisationRecord) -> str:
+def name_version_in_full(record: MaterialisationRecord) -> str:
     """Names a version `ASSET@<64 hex digits>`, which every `rlaif` command accepts."""
     return f"{record.asset}@{Digest.parse(record.output.digest).sha256}"
 

@@ -13,7 +13,7 @@ from rlaif_dagster.lineage.exporting.closure import (
     Table,
     VersionLineage,
     find_media_type,
-    name_version,
+    name_version_in_full,
     write_manifest,
 )
 from rlaif_dagster.lineage.record import MaterialisationRecord
@@ -52,8 +52,8 @@ def _describe(record: MaterialisationRecord) -> "list[mlcroissant.FileObject]":
     made_from = ", ".join(f"{name}@{ref.digest}" for name, ref in sorted(record.inputs.items()))
     return [
         mlcroissant.FileObject(
-            id=name_version(record),
-            name=name_version(record),
+            id=name_version_in_full(record),
+            name=name_version_in_full(record),
             description=f"The manifest of a version of {record.asset}, made from: {made_from or 'no other version'}.",
             content_url=f"data:application/json;base64,{base64.b64encode(manifest).decode()}",
             encoding_formats=["application/json"],
@@ -75,7 +75,7 @@ def _describe(record: MaterialisationRecord) -> "list[mlcroissant.FileObject]":
 
 
 def _name_file(record: MaterialisationRecord, path: str) -> str:
-    return f"{name_version(record)}/{path}"
+    return f"{name_version_in_full(record)}/{path}"
 
 
 def _describe_table(record: MaterialisationRecord, table: Table) -> "mlcroissant.RecordSet":

@@ -13,7 +13,7 @@ from rlaif_dagster.lineage.exporting.closure import (
     VersionLineage,
     derive_uuid,
     is_model,
-    name_version,
+    name_version_in_full,
 )
 from rlaif_dagster.lineage.record import MaterialisationRecord
 
@@ -32,18 +32,18 @@ def export_cyclonedx(lineage: VersionLineage) -> str:
         from cyclonedx.output.json import JsonV1Dot6
 
     *behind, subject = lineage.records
-    components = {name_version(record): _describe_version(record) for record in lineage.records}
+    components = {name_version_in_full(record): _describe_version(record) for record in lineage.records}
     libraries = [_describe_library(name, version) for name, version in sorted(subject.libraries.items())]
-    top = components[name_version(subject)]
+    top = components[name_version_in_full(subject)]
     bom = Bom(
         serial_number=uuid.UUID(derive_uuid("cyclonedx", subject.record_id)),
         metadata=BomMetaData(component=top, timestamp=subject.ended_at),
-        components=[*(components[name_version(record)] for record in behind), *libraries],
+        components=[*(components[name_version_in_full(record)] for record in behind), *libraries],
     )
     for record in lineage.records:
-        parents = [components[name_version(parent)] for parent in lineage.parents_of(record)]
+        parents = [components[name_version_in_full(parent)] for parent in lineage.parents_of(record)]
         bom.register_dependency(
-            components[name_version(record)], [*parents, *libraries] if record is subject else parents
+            components[name_version_in_full(record)], [*parents, *libraries] if record is subject else parents
         )
     return json.dumps(json.loads(JsonV1Dot6(bom).output_as_string()), indent=1, sort_keys=True) + "\n"
 
@@ -52,7 +52,7 @@ def _describe_version(record: MaterialisationRecord) -> "Component":
     from cyclonedx.model import HashAlgorithm, HashType, Property
     from cyclonedx.model.component import Component, ComponentType
 
-    name = name_version(record)
+    name = name_version_in_full(record)
     properties = {"rlaif:recipe": record.recipe, "rlaif:record": record.record_id}
     return Component(
         name=record.asset,

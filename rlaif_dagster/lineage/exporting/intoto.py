@@ -13,7 +13,7 @@ from rlaif_dagster.lineage.exporting.closure import (
     derive_uuid,
     find_media_type,
     name_producer,
-    name_version,
+    name_version_in_full,
     write_manifest,
 )
 from rlaif_dagster.lineage.record import MaterialisationRecord
@@ -79,7 +79,7 @@ def _describe_version(record: MaterialisationRecord) -> "ResourceDescriptor":
     from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
 
     return ResourceDescriptor(
-        name=name_version(record),
+        name=name_version_in_full(record),
         digest={"sha256": Digest.parse(record.output.digest).sha256},
         content=write_manifest(record),
         media_type="application/json",
@@ -91,7 +91,7 @@ def _describe_files(record: MaterialisationRecord, *, with_version: bool) -> "li
 
     return [
         ResourceDescriptor(
-            name=f"{name_version(record)}/{file.path}" if with_version else file.path,
+            name=f"{name_version_in_full(record)}/{file.path}" if with_version else file.path,
             digest={"sha256": file.sha256},
             media_type=find_media_type(file.path),
         ).pb

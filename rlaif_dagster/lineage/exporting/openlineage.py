@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from rlaif_dagster.extras import STANDARDS, using_extra
 from rlaif_dagster.lineage.exporting.closure import VersionLineage, derive_uuid, name_producer
-from rlaif_dagster.lineage.record import CheckVerdict, MaterialisationRecord
+from rlaif_dagster.lineage.record import MaterialisationRecord, RecordedCheck
 
 if TYPE_CHECKING:
     from openlineage.client.event_v2 import Job, Run, RunEvent
 
-NAMESPACE = "rlaif_dagster"
+OPENLINEAGE_NAMESPACE = "rlaif_dagster"
 """The namespace of jobs and datasets; both have the asset's name."""
 
 
@@ -32,7 +32,7 @@ def export_openlineage(lineage: VersionLineage) -> str:
 def make_complete_event(
     record: MaterialisationRecord,
     *,
-    namespace: str = NAMESPACE,
+    namespace: str = OPENLINEAGE_NAMESPACE,
     run_id: str | None = None,
     when: datetime.datetime | None = None,
 ) -> "RunEvent":
@@ -131,7 +131,7 @@ def make_job(asset: str, *, namespace: str, producer: str) -> "Job":
     return Job(namespace=namespace, name=asset, facets={"jobType": kind})
 
 
-def _tell_check(check: CheckVerdict) -> Any:
+def _tell_check(check: RecordedCheck) -> Any:
     from openlineage.client.generated.test_run import TestExecution
 
     return TestExecution(

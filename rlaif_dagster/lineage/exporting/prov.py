@@ -7,10 +7,10 @@ import json
 from urllib.parse import quote
 
 from rlaif_dagster.extras import STANDARDS, using_extra
-from rlaif_dagster.lineage.exporting.closure import VersionLineage, name_producer, name_version
+from rlaif_dagster.lineage.exporting.closure import VersionLineage, name_producer, name_version_in_full
 from rlaif_dagster.lineage.record import MaterialisationRecord
 
-NAMESPACE = "urn:rlaif:"
+PROV_NAMESPACE = "urn:rlaif:"
 
 
 def export_prov(lineage: VersionLineage) -> str:
@@ -23,7 +23,7 @@ def export_prov(lineage: VersionLineage) -> str:
         from prov.model import PROV, ProvDocument
 
     document = ProvDocument()
-    document.add_namespace("rlaif", NAMESPACE)
+    document.add_namespace("rlaif", PROV_NAMESPACE)
     for producer in sorted({name_producer(record) for record in lineage.records}):
         document.agent(
             _name("program", producer), {"prov:type": PROV["SoftwareAgent"], "prov:label": producer}
@@ -55,7 +55,7 @@ def export_prov(lineage: VersionLineage) -> str:
             document.used(making, _name_version(parent))
             document.wasDerivedFrom(version, _name_version(parent), activity=making)
         for file in record.output.files:
-            part = _name("file", f"{name_version(record)}/{file.path}")
+            part = _name("file", f"{name_version_in_full(record)}/{file.path}")
             document.entity(part, {"prov:label": file.path, "rlaif:digest": f"sha256:{file.sha256}"})
             document.hadMember(version, part)
     return json.dumps(json.loads(str(document.serialize(format="json"))), indent=1, sort_keys=True) + "\n"
@@ -66,4 +66,4 @@ def _name(kind: str, name: str) -> str:
 
 
 def _name_version(record: MaterialisationRecord) -> str:
-    return _name("version", name_version(record))
+    return _name("version", name_version_in_full(record))

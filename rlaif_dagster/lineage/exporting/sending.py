@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING, Final
 from rlaif_dagster.errors import MissingExtraError
 from rlaif_dagster.extras import STANDARDS, using_extra
 from rlaif_dagster.lineage.exporting.closure import name_program
-from rlaif_dagster.lineage.exporting.openlineage import NAMESPACE, make_complete_event, make_open_event
+from rlaif_dagster.lineage.exporting.openlineage import (
+    OPENLINEAGE_NAMESPACE,
+    make_complete_event,
+    make_open_event,
+)
 from rlaif_dagster.lineage.record import MaterialisationRecord
 
 if TYPE_CHECKING:
@@ -65,7 +69,7 @@ class EventSender:
         Yields:
             The function to call with the record of the new version.
         """
-        namespace = self.environment.get(NAMESPACE_VARIABLE) or NAMESPACE
+        namespace = self.environment.get(NAMESPACE_VARIABLE) or OPENLINEAGE_NAMESPACE
 
         def tell_state(state: str) -> None:
             self._send(

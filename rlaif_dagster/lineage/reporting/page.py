@@ -11,33 +11,50 @@ from typing import Any, Final
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import StorageError
 from rlaif_dagster.evaluation.report import format_share
-from rlaif_dagster.graph.release import EVALUATION, RELEASED_POLICY
-from rlaif_dagster.lineage.exporting.closure import VersionLineage, name_version
+from rlaif_dagster.lineage.exporting.closure import VersionLineage, name_version_in_full
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
 from rlaif_dagster.lineage.releases import Release
 from rlaif_dagster.lineage.reporting.picture import Node, draw_picture
 from rlaif_dagster.lineage.signing import find_signatures
 from rlaif_dagster.lineage.tracing.subjects import open_versions
+from rlaif_dagster.names import (
+    AI_PREFERENCES,
+    ALIGNED_POLICY,
+    COMPARISONS_TABLE,
+    CONSTITUTION,
+    CONSTITUTION_JSON,
+    EVALUATION,
+    JUDGE,
+    JUDGE_AUDIT,
+    JUDGE_AUDIT_JSON,
+    JUDGE_JSON,
+    METRICS_JSON,
+    RELEASE_JSON,
+    RELEASED_POLICY,
+    REPORT_HTML,
+    REWARD_MODEL,
+    SUMMARY_JSON,
+    TRAINING_JSON,
+)
 from rlaif_dagster.pages import open_pages
 from rlaif_dagster.stats.intervals import Estimate
 
-PAGE: Final = "report.html"
 _TITLE: Final = "<title>"
 _BODY: Final = "<body>\n"
 _END: Final = "  <footer>"
 
 _FIGURES: Final = (
-    ("Win rates, intervals, lengths, drift", EVALUATION, "metrics.json"),
-    ("Each comparison, side by side", EVALUATION, "comparisons.parquet"),
-    ("The evaluation's part of this page", EVALUATION, PAGE),
-    ("The constitution", "constitution", "constitution.json"),
-    ("The judge", "judge", "judge.json"),
-    ("The judge's measured quality", "judge_audit", "judge_audit.json"),
-    ("Pairs, and what was left out and why", "ai_preferences", "summary.json"),
-    ("Training of the reward model", "reward_model", "training.json"),
-    ("Training of the policy", "aligned_policy", "training.json"),
-    ("Why it was released", RELEASED_POLICY, "release.json"),
+    ("Win rates, intervals, lengths, drift", EVALUATION, METRICS_JSON),
+    ("Each comparison, side by side", EVALUATION, COMPARISONS_TABLE),
+    ("The evaluation's part of this page", EVALUATION, REPORT_HTML),
+    ("The constitution", CONSTITUTION, CONSTITUTION_JSON),
+    ("The judge", JUDGE, JUDGE_JSON),
+    ("The judge's measured quality", JUDGE_AUDIT, JUDGE_AUDIT_JSON),
+    ("Pairs, and what was left out and why", AI_PREFERENCES, SUMMARY_JSON),
+    ("Training of the reward model", REWARD_MODEL, TRAINING_JSON),
+    ("Training of the policy", ALIGNED_POLICY, TRAINING_JSON),
+    ("Why it was released", RELEASED_POLICY, RELEASE_JSON),
 )
 """What the page shows, with the asset and the file that contain it."""
 
@@ -73,7 +90,7 @@ def report_release(project: Project, release: Release) -> str:
         record for record in lineage.records if record.output.digest == release.facts["evaluation"]
     )
     with open_versions(project, evaluation=evaluation) as folders:
-        stored = (folders["evaluation"] / PAGE).read_text(encoding="utf-8")
+        stored = (folders[EVALUATION] / REPORT_HTML).read_text(encoding="utf-8")
     top, bottom = _render(project, release, lineage, evaluation)
     return splice(stored, title=f"Release {release.number}: ", top=top, bottom=bottom)
 
@@ -87,7 +104,7 @@ def splice(page: str, *, title: str, top: str, bottom: str) -> str:
     for mark in (_TITLE, _BODY, _END):
         if page.count(mark) != 1:
             raise StorageError(
-                f"{EVALUATION}: its {PAGE} has no place for a release's part ({mark.strip()} occurs "
+                f"{EVALUATION}: its {REPORT_HTML} has no place for a release's part ({mark.strip()} occurs "
                 f"{page.count(mark)} times).\n  remedy: run `rlaif run evaluation` with this version of the package"
             )
     page = page.replace(_TITLE, _TITLE + title)
@@ -107,7 +124,7 @@ def _render(
             "facts": list(_state_facts(project, release)),
             "overrides": release.rests_on,
             "marked": [
-                name_version(record)
+                name_version_in_full(record)
                 for record in lineage.records
                 if record.output.digest == str(release.policy) or record is lineage.subject
             ],
@@ -130,7 +147,7 @@ def _render(
 
 def _state_facts(project: Project, release: Release) -> Iterator[tuple[str, str]]:
     figures: Mapping[str, Any] = release.facts["figures"]
-    for source, name in (("the judge", "win_rate_judge"), ("the ground truth", "win_rate_gold")):
+    for source, name in (("the judge", "win_rate_judge"), ("the ground truth", "win_rate_ground_truth")):
         if figures.get(name) is not None:
             yield f"win rate by {source}", format_share(Estimate(**figures[name]))
     for name, check in sorted(release.facts["checks"].items()):
@@ -150,10 +167,10 @@ def _state_facts(project: Project, release: Release) -> Iterator[tuple[str, str]
 def _list_nodes(lineage: VersionLineage) -> Sequence[Node]:
     return [
         Node(
-            name=name_version(record),
+            name=name_version_in_full(record),
             title=record.asset,
             subtitle=Digest.parse(record.output.digest).short + _word_rows(record),
-            reads=tuple(name_version(parent) for parent in lineage.parents_of(record)),
+            reads=tuple(name_version_in_full(parent) for parent in lineage.parents_of(record)),
         )
         for record in lineage.records
     ]
@@ -164,7 +181,7 @@ def _word_rows(record: MaterialisationRecord) -> str:
 
 
 def _list_commands(release: Release, lineage: VersionLineage) -> Iterator[tuple[str, str]]:
-    name = name_version(lineage.subject)
+    name = name_version_in_full(lineage.subject)
     yield "everything: all bytes, the history, and whether the records agree", f"rlaif audit {name}"
     yield "who signed it", f"rlaif verify {release.number} --key FILE"
     yield "what it was made from", f"rlaif trace {name}"
@@ -184,7 +201,7 @@ def find_sources(lineage: VersionLineage, evaluation: MaterialisationRecord) -> 
                 what=what,
                 path=f"{role}/{path}",
                 sha256=files[path].sha256,
-                command=f"rlaif checkout {name_version(by_role[role])} {role}",
+                command=f"rlaif checkout {name_version_in_full(by_role[role])} {role}",
             )
 
 

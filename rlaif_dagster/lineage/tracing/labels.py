@@ -7,12 +7,20 @@ from typing import Any
 
 from rlaif_dagster.digest import JsonValue
 from rlaif_dagster.graph.judging import read_bare_verdicts
-from rlaif_dagster.graph.preferences import PREFERENCES_TABLE
-from rlaif_dagster.graph.responses import RESPONSES_TABLE
-from rlaif_dagster.graph.sources import PROMPTS_TABLE, read_constitution
+from rlaif_dagster.graph.sources import read_constitution
 from rlaif_dagster.judging.jury import Jury
 from rlaif_dagster.judging.verdicts import Verdict, lean
-from rlaif_dagster.preferences import NUM_DECIMALS, PreferenceSettings, aggregate_verdicts
+from rlaif_dagster.names import (
+    AI_PREFERENCES,
+    CONSTITUTION,
+    JUDGEMENTS,
+    PREFERENCES_TABLE,
+    PROMPTS,
+    PROMPTS_TABLE,
+    RESPONSES_TABLE,
+    SAMPLED_RESPONSES,
+)
+from rlaif_dagster.preferences import LABEL_DECIMALS, PreferenceSettings, aggregate_verdicts
 from rlaif_dagster.tables import stream_table
 
 
@@ -100,7 +108,7 @@ def compare_labels_without(table: Path, principle_id: str, *, num_examples: int 
     label: Any = np.from_dlpack(rows.column("p_a").combine_chunks())
     both = has_it & (rest > 0)
     without = np.full(rows.num_rows, np.nan)
-    without[both] = np.round(total(weight * p_a)[both] / rest[both], NUM_DECIMALS)
+    without[both] = np.round(total(weight * p_a)[both] / rest[both], LABEL_DECIMALS)
     shift = np.abs(label - without)
     flipped = both & (np.sign(label - 0.5) != np.sign(without - 0.5))
     order = np.argsort(-np.where(flipped, shift, -1.0), kind="stable")[
@@ -132,12 +140,12 @@ def compare_labels_without_judge(
     """
     labels = {
         row["pair_id"]: row["p_a"]
-        for row in stream_table(folders["ai_preferences"] / PREFERENCES_TABLE, ["pair_id", "p_a"])
+        for row in stream_table(folders[AI_PREFERENCES] / PREFERENCES_TABLE, ["pair_id", "p_a"])
     }
     has_it: set[str] = set()
 
     def leave_out() -> Iterator[Verdict]:
-        for verdict in read_bare_verdicts(folders["judgements"]):
+        for verdict in read_bare_verdicts(folders[JUDGEMENTS]):
             if verdict.judge != judge:
                 yield verdict
             elif verdict.probability_a is not None and verdict.pair_id in labels:
@@ -145,10 +153,10 @@ def compare_labels_without_judge(
 
     result = aggregate_verdicts(
         leave_out(),
-        constitution=read_constitution(folders["constitution"]),
-        prompts=stream_table(folders["prompts"] / PROMPTS_TABLE),
+        constitution=read_constitution(folders[CONSTITUTION]),
+        prompts=stream_table(folders[PROMPTS] / PROMPTS_TABLE),
         responses=stream_table(
-            folders["sampled_responses"] / RESPONSES_TABLE, ["response_id", "text", "finish_reason"]
+            folders[SAMPLED_RESPONSES] / RESPONSES_TABLE, ["response_id", "text", "finish_reason"]
         ),
         settings=PreferenceSettings.model_validate(settings["preferences"]),
         protocol=settings["protocol"],

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rlaif_dagster.digest import Digest, JsonValue
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import work_folder
 from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.reuse import work_folder
 from rlaif_dagster.lineage.services import view_version
 
 SUBJECTS = ("pair", "response", "principle", "judge")

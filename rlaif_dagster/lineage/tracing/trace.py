@@ -8,12 +8,9 @@ from typing import Any, Final
 
 from rlaif_dagster.digest import JsonValue
 from rlaif_dagster.errors import InputError
-from rlaif_dagster.graph.judging import JUDGEMENTS_TABLE
-from rlaif_dagster.graph.preferences import PREFERENCES_TABLE
-from rlaif_dagster.graph.responses import RESPONSES_TABLE
 from rlaif_dagster.graph.rounds import name_in_round
-from rlaif_dagster.graph.sources import PROMPTS_TABLE, read_constitution
-from rlaif_dagster.lineage.collecting.notes import find_collected, read_notes
+from rlaif_dagster.graph.sources import read_constitution
+from rlaif_dagster.lineage.collecting.notes import find_pruned, read_notes
 from rlaif_dagster.lineage.drift import find_drifts
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
@@ -25,16 +22,27 @@ from rlaif_dagster.lineage.tracing.labels import (
 )
 from rlaif_dagster.lineage.tracing.subjects import SUBJECTS, Step, Trace, open_versions
 from rlaif_dagster.lineage.versions import find_ancestors, find_descendants, find_version, version_of
+from rlaif_dagster.names import (
+    AI_PREFERENCES,
+    CONSTITUTION,
+    JUDGE,
+    JUDGEMENTS,
+    JUDGEMENTS_TABLE,
+    PREFERENCES_TABLE,
+    PROMPTS,
+    PROMPTS_TABLE,
+    RESPONSES_TABLE,
+    SAMPLED_RESPONSES,
+)
 
 _NUM_NAMED: Final = 20  # ids listed in an error
 ROWS: Final = {
-    "pair": ("judgements", JUDGEMENTS_TABLE),
-    "response": ("sampled_responses", RESPONSES_TABLE),
+    "pair": (JUDGEMENTS, JUDGEMENTS_TABLE),
+    "response": (SAMPLED_RESPONSES, RESPONSES_TABLE),
 }
 """Subjects that belong to one round, with the asset and the table that list them."""
-_LABELS: Final = "ai_preferences"
 
-Records = Sequence[MaterialisationRecord]
+_Records = Sequence[MaterialisationRecord]
 
 
 def trace_subject(project: Project, subject: str) -> Trace:
@@ -70,10 +78,10 @@ def trace_version(project: Project, target: str) -> Trace:
     records = project.ledger.records()
     facts: dict[str, JsonValue] = {"asset": record.asset, "digest": record.output.digest}
     *behind, itself = find_ancestors(records, record)
-    constitution = next((maker for maker in behind if maker.asset == "constitution"), None)
+    constitution = next((maker for maker in behind if maker.asset == CONSTITUTION), None)
     if constitution is not None:
         with open_versions(project, constitution=constitution) as folders:
-            facts["principles"] = _state_principles(folders["constitution"])
+            facts["principles"] = _state_principles(folders[CONSTITUTION])
     return Trace(
         subject=target,
         facts=facts,
@@ -84,17 +92,17 @@ def trace_version(project: Project, target: str) -> Trace:
 
 def trace_pair(project: Project, heads: Mapping[str, MaterialisationRecord], pair_id: str) -> Trace:
     """Traces a pair: its prompt, its two responses, every verdict with the judge's reply, and its label."""
-    names = ("prompts", "sampled_responses", "judgements", "ai_preferences")
+    names = (PROMPTS, SAMPLED_RESPONSES, JUDGEMENTS, AI_PREFERENCES)
     with open_versions(project, **{name: heads[name] for name in names}) as folders:
-        pair_id = _complete(project, folders["judgements"] / JUDGEMENTS_TABLE, pair_id, what="pair")
-        verdicts = _select(folders["judgements"] / JUDGEMENTS_TABLE, "pair_id", [pair_id])
+        pair_id = _complete(project, folders[JUDGEMENTS] / JUDGEMENTS_TABLE, pair_id, what="pair")
+        verdicts = _select(folders[JUDGEMENTS] / JUDGEMENTS_TABLE, "pair_id", [pair_id])
         responses = _select(
-            folders["sampled_responses"] / RESPONSES_TABLE,
+            folders[SAMPLED_RESPONSES] / RESPONSES_TABLE,
             "response_id",
             [verdicts[0]["response_a"], verdicts[0]["response_b"]],
         )
-        prompts = _select(folders["prompts"] / PROMPTS_TABLE, "prompt_id", [verdicts[0]["prompt_id"]])
-        labels = _select(folders["ai_preferences"] / PREFERENCES_TABLE, "pair_id", [pair_id])
+        prompts = _select(folders[PROMPTS] / PROMPTS_TABLE, "prompt_id", [verdicts[0]["prompt_id"]])
+        labels = _select(folders[AI_PREFERENCES] / PREFERENCES_TABLE, "pair_id", [pair_id])
     return Trace(
         subject=f"pair:{pair_id}",
         facts={
@@ -106,19 +114,19 @@ def trace_pair(project: Project, heads: Mapping[str, MaterialisationRecord], pai
             else None,
         },
         made_from=_list_steps([heads[name] for name in names]),
-        went_into=_find_uses(project, [heads["ai_preferences"]]) if labels else (),
+        went_into=_find_uses(project, [heads[AI_PREFERENCES]]) if labels else (),
     )
 
 
 def trace_response(project: Project, heads: Mapping[str, MaterialisationRecord], response_id: str) -> Trace:
     """Traces a response: its policy and prompt, and the pairs and labels that contain it."""
-    names = ("prompts", "sampled_responses", "ai_preferences")
+    names = (PROMPTS, SAMPLED_RESPONSES, AI_PREFERENCES)
     with open_versions(project, **{name: heads[name] for name in names}) as folders:
-        table = folders["sampled_responses"] / RESPONSES_TABLE
+        table = folders[SAMPLED_RESPONSES] / RESPONSES_TABLE
         response_id = _complete(project, table, response_id, what="response")
         (response,) = _select(table, "response_id", [response_id])
-        prompts = _select(folders["prompts"] / PROMPTS_TABLE, "prompt_id", [response["prompt_id"]])
-        preferences = folders["ai_preferences"] / PREFERENCES_TABLE
+        prompts = _select(folders[PROMPTS] / PROMPTS_TABLE, "prompt_id", [response["prompt_id"]])
+        preferences = folders[AI_PREFERENCES] / PREFERENCES_TABLE
         pairs = [row for side in "ab" for row in _select(preferences, f"response_{side}", [response_id])]
     return Trace(
         subject=f"response:{response_id}",
@@ -134,16 +142,16 @@ def trace_response(project: Project, heads: Mapping[str, MaterialisationRecord],
                 for row in sorted(pairs, key=lambda row: str(row["pair_id"]))
             ],
         },
-        made_from=_list_steps([heads["prompts"], heads["sampled_responses"]]),
-        went_into=_find_uses(project, [heads["ai_preferences"]]) if pairs else (),
+        made_from=_list_steps([heads[PROMPTS], heads[SAMPLED_RESPONSES]]),
+        went_into=_find_uses(project, [heads[AI_PREFERENCES]]) if pairs else (),
     )
 
 
 def trace_principle(project: Project, heads: Mapping[str, MaterialisationRecord], principle_id: str) -> Trace:
     """Traces a principle: its verdicts, the labels that would differ without it, and everything learned from it."""
-    with open_versions(project, constitution=heads["constitution"]) as folders:
+    with open_versions(project, constitution=heads[CONSTITUTION]) as folders:
         principles = {
-            principle.id: principle for principle in read_constitution(folders["constitution"]).principles
+            principle.id: principle for principle in read_constitution(folders[CONSTITUTION]).principles
         }
     wordings = _find_wordings(project, principle_id)
     if not wordings:
@@ -162,11 +170,11 @@ def trace_principle(project: Project, heads: Mapping[str, MaterialisationRecord]
             **first,
             **{f"round {number}": part for number, part in enumerate(later, start=2)},
         },
-        made_from=_list_steps([heads["constitution"]]) if today else (),
+        made_from=_list_steps([heads[CONSTITUTION]]) if today else (),
         went_into=_list_steps(
             find_descendants(
                 project.ledger.records(),
-                [("constitution", digest) for digests in wordings.values() for digest in digests],
+                [(CONSTITUTION, digest) for digests in wordings.values() for digest in digests],
             )
         ),
     )
@@ -176,10 +184,10 @@ def _measure_part(
     project: Project, heads: Mapping[str, MaterialisationRecord], principle_id: str
 ) -> dict[str, JsonValue]:
     """Measures the effect of a principle in one round."""
-    names = ("judgements", "ai_preferences")
+    names = (JUDGEMENTS, AI_PREFERENCES)
     with open_versions(project, **{name: heads[name] for name in names}) as folders:
-        labels = compare_labels_without(folders["ai_preferences"] / PREFERENCES_TABLE, principle_id)
-        verdicts = count_verdicts(folders["judgements"] / JUDGEMENTS_TABLE, "principle_id", principle_id)
+        labels = compare_labels_without(folders[AI_PREFERENCES] / PREFERENCES_TABLE, principle_id)
+        verdicts = count_verdicts(folders[JUDGEMENTS] / JUDGEMENTS_TABLE, "principle_id", principle_id)
     return {"verdicts": verdicts, "labels": dataclasses.asdict(labels)}
 
 
@@ -187,12 +195,12 @@ def trace_judge(project: Project, heads: Mapping[str, MaterialisationRecord], ju
     """Traces a judge: its verdicts, the labels that would differ without it, what was learned, what is in doubt."""
     first, *later = (_measure_judge(project, by_role, judge) for by_role in list_rounds(heads))
     records = project.ledger.records()
-    given_up = find_collected(read_notes(project.ledger.folder), records)
+    pruned = find_pruned(read_notes(project.ledger.folder), records)
     holders: dict[str, MaterialisationRecord] = {}
     names: set[str] = set()
     for record in records:
-        is_table = record.asset.rpartition("/")[2] == "judgements" and not record.is_stopped
-        if is_table and record.output.digest not in holders and record.output.md5 not in given_up:
+        is_table = record.asset.rpartition("/")[2] == JUDGEMENTS and not record.is_stopped
+        if is_table and record.output.digest not in holders and record.output.md5 not in pruned:
             with open_versions(project, version=record) as folders:
                 found = list_values(folders["version"] / JUDGEMENTS_TABLE, "judge")
             names.update(found)
@@ -209,7 +217,7 @@ def trace_judge(project: Project, heads: Mapping[str, MaterialisationRecord], ju
         facts={
             **first,
             **{f"round {number}": part for number, part in enumerate(later, start=2)},
-            "judgements": list(holders),
+            JUDGEMENTS: list(holders),
             "changed": [
                 {
                     "found_at": drift.found_at.isoformat(),
@@ -224,7 +232,7 @@ def trace_judge(project: Project, heads: Mapping[str, MaterialisationRecord], ju
             maker
             for record in holders.values()
             for maker in find_ancestors(records, record)
-            if maker.asset == "judge"
+            if maker.asset == JUDGE
         ),
         went_into=_find_uses(project, list(holders.values())),
     )
@@ -234,11 +242,11 @@ def _measure_judge(
     project: Project, heads: Mapping[str, MaterialisationRecord], judge: str
 ) -> dict[str, JsonValue]:
     """Measures the effect of a judge in one round."""
-    names = ("constitution", "prompts", "sampled_responses", "judgements", "ai_preferences")
+    names = (CONSTITUTION, PROMPTS, SAMPLED_RESPONSES, JUDGEMENTS, AI_PREFERENCES)
     with open_versions(project, **{name: heads[name] for name in names}) as folders:
-        verdicts = count_verdicts(folders["judgements"] / JUDGEMENTS_TABLE, "judge", judge)
+        verdicts = count_verdicts(folders[JUDGEMENTS] / JUDGEMENTS_TABLE, "judge", judge)
         labels = compare_labels_without_judge(
-            folders, judge, settings=heads["ai_preferences"].recipe_parts.settings
+            folders, judge, settings=heads[AI_PREFERENCES].recipe_parts.settings
         )
     return {"verdicts": verdicts, "labels": dataclasses.asdict(labels)}
 
@@ -258,7 +266,7 @@ def _find_round(
 def list_rounds(heads: Mapping[str, MaterialisationRecord]) -> list[Mapping[str, MaterialisationRecord]]:
     """Lists the newest records by role, for each round that has labels."""
     rounds: list[Mapping[str, MaterialisationRecord]] = []
-    while (labels := heads.get(name_in_round(_LABELS, len(rounds) + 1))) and not labels.is_stopped:
+    while (labels := heads.get(name_in_round(AI_PREFERENCES, len(rounds) + 1))) and not labels.is_stopped:
         names = {role: name_in_round(role, len(rounds) + 1) for role in heads}
         rounds.append({role: heads[asset] for role, asset in names.items() if asset in heads})
     return rounds
@@ -266,7 +274,7 @@ def list_rounds(heads: Mapping[str, MaterialisationRecord]) -> list[Mapping[str,
 
 def _require_heads(project: Project) -> dict[str, MaterialisationRecord]:
     heads = project.ledger.find_heads()
-    needed = ("prompts", "constitution", "sampled_responses", "judgements", "ai_preferences")
+    needed = (PROMPTS, CONSTITUTION, SAMPLED_RESPONSES, JUDGEMENTS, AI_PREFERENCES)
     missing = [name for name in needed if name not in heads]
     if missing:
         raise InputError(
@@ -281,7 +289,7 @@ def _find_wordings(project: Project, principle_id: str) -> dict[str, list[str]]:
     """Finds all texts that a principle has had, oldest first, each with its constitutions."""
     wordings: dict[str, list[str]] = {}
     for record in project.ledger.records():
-        if record.asset != "constitution":
+        if record.asset != CONSTITUTION:
             continue
         principles = record.recipe_parts.settings["principles"]
         for principle in principles:
@@ -291,7 +299,7 @@ def _find_wordings(project: Project, principle_id: str) -> dict[str, list[str]]:
     return wordings
 
 
-def _find_uses(project: Project, records: Records) -> tuple[Step, ...]:
+def _find_uses(project: Project, records: _Records) -> tuple[Step, ...]:
     return _list_steps(find_descendants(project.ledger.records(), [version_of(record) for record in records]))
 
 

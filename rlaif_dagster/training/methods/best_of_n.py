@@ -17,7 +17,7 @@ from rlaif_dagster.generation.samplers.local import LocalSamplingSettings
 from rlaif_dagster.generation.sampling import complete_prompts
 from rlaif_dagster.progress import Progress, ignore_progress
 from rlaif_dagster.seeds import derive_seed
-from rlaif_dagster.training.method import Material, Method, Plan, Wording
+from rlaif_dagster.training.method import Material, Method, PreparedTraining, Wording
 from rlaif_dagster.training.settings import AlignmentSettings
 from rlaif_dagster.training.supervised import encode_answers, make_sft_trainer
 
@@ -43,7 +43,7 @@ class RewardedAnswer:
 
 def plan_best_of_n(
     material: Material, settings: BestOfNSettings, progress: Progress = ignore_progress
-) -> Plan:
+) -> PreparedTraining:
     """Samples and scores the answers, and keeps the best of each prompt.
 
     Raises:
@@ -68,7 +68,7 @@ def plan_best_of_n(
             callbacks=callbacks,
         )
 
-    return Plan(
+    return PreparedTraining(
         make_trainer=make_trainer,
         counts={
             "num_train_answers": len(encoded.rows),

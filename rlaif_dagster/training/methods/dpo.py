@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.progress import Progress, ignore_progress
 from rlaif_dagster.tables import Rows
-from rlaif_dagster.training.method import Material, Method, Plan, Wording
+from rlaif_dagster.training.method import Material, Method, PreparedTraining, Wording
 from rlaif_dagster.training.pairs import LN_2, SIDES, encode_pairs, read_answer
 from rlaif_dagster.training.settings import HeldSettings
 
@@ -51,7 +51,9 @@ class DpoSettings(HeldSettings):
         return self
 
 
-def plan_dpo(material: Material, settings: DpoSettings, progress: Progress = ignore_progress) -> Plan:
+def plan_dpo(
+    material: Material, settings: DpoSettings, progress: Progress = ignore_progress
+) -> PreparedTraining:
     """Filters and encodes the pairs, and computes their reference log-probabilities.
 
     Raises:
@@ -102,7 +104,7 @@ def plan_dpo(material: Material, settings: DpoSettings, progress: Progress = ign
             callbacks=list(callbacks),
         )
 
-    return Plan(
+    return PreparedTraining(
         make_trainer=make_trainer,
         counts={
             "num_train_pairs": len(encoded),

@@ -15,7 +15,7 @@ from rlaif_dagster.errors import TrainingError
 from rlaif_dagster.generation.dialogues import AnsweredPrompt, encode_prompt
 from rlaif_dagster.generation.finish import find_finish_reason
 from rlaif_dagster.progress import Progress, ignore_progress
-from rlaif_dagster.training.method import Material, Method, Plan, Wording
+from rlaif_dagster.training.method import Material, Method, PreparedTraining, Wording
 from rlaif_dagster.training.settings import GuardSettings, HeldSettings
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ class OnlineSettings(HeldSettings):
         return self
 
 
-def plan_online(material: Material, settings: OnlineSettings, progress: Progress = ignore_progress) -> Plan:
+def plan_online(
+    material: Material, settings: OnlineSettings, progress: Progress = ignore_progress
+) -> PreparedTraining:
     """Selects the training prompts that leave space for an answer.
 
     Raises:
@@ -103,7 +105,7 @@ def plan_online(material: Material, settings: OnlineSettings, progress: Progress
             trainer.hold_to(material.reference)
         return trainer
 
-    return Plan(
+    return PreparedTraining(
         make_trainer=make_trainer,
         counts={
             "num_train_prompts": len(prompts),

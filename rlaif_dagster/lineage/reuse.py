@@ -31,10 +31,10 @@ from rlaif_dagster.lineage.gates import find_overrides
 from rlaif_dagster.lineage.ledger_index import identify_maker
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import (
-    CheckVerdict,
     GitRef,
     MaterialisationRecord,
     Recipe,
+    RecordedCheck,
     VersionRef,
     canonical_settings,
     describe_output,
@@ -56,7 +56,7 @@ OPEN_ROWS = "num_open_rows"
 UNPARSED_ROWS = "num_unparsed_rows"
 """The count of rows that the next run tries again if the settings say so; left out if there are none."""
 
-Status = Literal["computed", "reused"]
+MaterialiseStatus = Literal["computed", "reused"]
 Clock = Callable[[], datetime.datetime]
 
 DISTRIBUTION: Final = "rlaif-dagster"
@@ -67,11 +67,11 @@ NUMERICS_PREFIX: Final = "numerics."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class MaterialiseResult:
     """The result of one asset in one run."""
 
     asset: str
-    status: Status
+    status: MaterialiseStatus
     record: MaterialisationRecord
 
 
@@ -89,7 +89,7 @@ def materialise(
     clock: Clock = utc_now,
     again: bool = False,
     budgets: Budgets | None = None,
-) -> Outcome:
+) -> MaterialiseResult:
     """Brings one asset up to date with its inputs.
 
     Args:
@@ -111,10 +111,10 @@ def materialise(
     project.store.remove_leftovers()
     parents = find_parents(project, stage)
     recipe = make_recipe(stage, {name: parent.output.digest for name, parent in parents.items()})
-    recalled = None if again else _recall(project, stage, recipe)
-    if recalled is not None:
-        record = _land_recalled(project, stage, recipe, recalled, parents=parents, run_id=run_id, clock=clock)
-        return Outcome(asset=stage.name, status="reused", record=record)
+    reused = None if again else _reuse(project, stage, recipe)
+    if reused is not None:
+        record = _land_reused(project, stage, recipe, reused, parents=parents, run_id=run_id, clock=clock)
+        return MaterialiseResult(asset=stage.name, status="reused", record=record)
     record = _compute(
         project,
         stage,
@@ -125,7 +125,7 @@ def materialise(
         clock=clock,
         budgets=budgets or Budgets(),
     )
-    return Outcome(asset=stage.name, status="computed", record=record)
+    return MaterialiseResult(asset=stage.name, status="computed", record=record)
 
 
 def confirm(project: Project, stage: Stage) -> MaterialisationRecord | None:
@@ -144,12 +144,12 @@ def confirm(project: Project, stage: Stage) -> MaterialisationRecord | None:
     parents = find_parents(project, stage)
     recipe = make_recipe(stage, {name: parent.output.digest for name, parent in parents.items()})
     head = project.ledger.find_head(stage.name)
-    recalled = next(find_recallable(project, stage, recipe, fetch=False), None)
-    if head is None or recalled is None or recalled.output.digest != head.output.digest:
+    reused = next(find_reusable(project, stage, recipe, fetch=False), None)
+    if head is None or reused is None or reused.output.digest != head.output.digest:
         return None
-    if list_unasked(stage, recalled):
+    if list_unasked(stage, reused):
         return None
-    if _tell_apart(head) != _tell_apart(_want(recalled, stage, recipe, parents)):
+    if _tell_apart(head) != _tell_apart(_want(reused, stage, recipe, parents)):
         return None
     if project.store.verify(head.output.md5, Digest.parse(head.output.digest)) is None:
         return None
@@ -194,7 +194,7 @@ def make_recipe(stage: Stage, inputs: Mapping[str, str]) -> Recipe:
     )
 
 
-def find_release() -> str:
+def find_own_release() -> str:
     """Returns the release of this package, as records name it."""
     return _read_version(DISTRIBUTION)
 
@@ -205,7 +205,7 @@ def _read_version(library: str) -> str:
     return importlib.metadata.version(library)
 
 
-def find_recallable(
+def find_reusable(
     project: Project, stage: Stage, recipe: Recipe, *, fetch: bool = True
 ) -> Iterator[MaterialisationRecord]:
     """Yields the records whose versions may be reused for a recipe, newest first; their bytes are not checked yet.
@@ -238,28 +238,28 @@ def list_unasked(stage: Stage, record: MaterialisationRecord) -> list[str]:
     return [check.name for check in stage.governance.checks if check.name not in asked]
 
 
-def _recall(project: Project, stage: Stage, recipe: Recipe) -> MaterialisationRecord | None:
-    for record in find_recallable(project, stage, recipe):
+def _reuse(project: Project, stage: Stage, recipe: Recipe) -> MaterialisationRecord | None:
+    for record in find_reusable(project, stage, recipe):
         if project.store.verify(record.output.md5, Digest.parse(record.output.digest)) is not None:
             return record
     return None
 
 
-def _land_recalled(
+def _land_reused(
     project: Project,
     stage: Stage,
     recipe: Recipe,
-    recalled: MaterialisationRecord,
+    reused: MaterialisationRecord,
     *,
     parents: Mapping[str, MaterialisationRecord],
     run_id: str | None,
     clock: Clock,
 ) -> MaterialisationRecord:
-    head = project.ledger.find_head(recalled.asset)
-    wanted = _want(recalled, stage, recipe, parents)
-    if unasked := list_unasked(stage, recalled):
-        verdicts = _ask_later(project, stage, recalled, parents, unasked)
-        wanted = wanted.model_copy(update={"checks": (*recalled.checks, *verdicts)})
+    head = project.ledger.find_head(reused.asset)
+    wanted = _want(reused, stage, recipe, parents)
+    if unasked := list_unasked(stage, reused):
+        verdicts = _ask_later(project, stage, reused, parents, unasked)
+        wanted = wanted.model_copy(update={"checks": (*reused.checks, *verdicts)})
     if head is not None and _tell_apart(head) == _tell_apart(wanted):
         record = head
     else:
@@ -277,24 +277,24 @@ def _land_recalled(
                     "run_id": run_id,
                     "started_at": now,
                     "ended_at": now,
-                    "reused_from": recalled.record_id,
+                    "reused_from": reused.record_id,
                 }
             ),
         )
-    show_newest(project, record.asset, verified=recalled.output.md5)
+    show_newest(project, record.asset, verified=reused.output.md5)
     return record
 
 
 def _ask_later(
     project: Project,
     stage: Stage,
-    recalled: MaterialisationRecord,
+    reused: MaterialisationRecord,
     parents: Mapping[str, MaterialisationRecord],
     names: Collection[str],
-) -> tuple[CheckVerdict, ...]:
+) -> tuple[RecordedCheck, ...]:
     """Makes the checks on a version that did not exist when it was made."""
     with work_folder(project) as work:
-        view_version(project, recalled, work / "output")
+        view_version(project, reused, work / "output")
         inputs = {name: work / "inputs" / name for name in parents}
         for name, parent in parents.items():
             view_version(project, parent, inputs[name])
@@ -302,16 +302,16 @@ def _ask_later(
 
 
 def _want(
-    recalled: MaterialisationRecord,
+    reused: MaterialisationRecord,
     stage: Stage,
     recipe: Recipe,
     parents: Mapping[str, MaterialisationRecord],
 ) -> MaterialisationRecord:
-    return recalled.model_copy(
+    return reused.model_copy(
         update={
             "recipe": str(recipe.digest),
             "recipe_parts": recipe,
-            "former_recipe": None if recalled.made_by == str(recipe.digest) else recalled.made_by,
+            "former_recipe": None if reused.made_by == str(recipe.digest) else reused.made_by,
             "overrides": find_overrides(stage, parents),
             "reason": stage.governance.reason,
         }
@@ -422,13 +422,13 @@ def _run_stage(stage: Stage, context: StageContext) -> StageResult:
 
 def run_checks(
     stage: Stage, output: Path, inputs: Mapping[str, Path], names: Collection[str] | None = None
-) -> Iterator[CheckVerdict]:
+) -> Iterator[RecordedCheck]:
     """Makes a stage's checks, or only those with some names, on an output."""
     for check in stage.governance.checks:
         if names is not None and check.name not in names:
             continue
         result = check.ask(output, inputs)
-        yield CheckVerdict(
+        yield RecordedCheck(
             name=check.name, passed=result.passed, blocking=check.blocking, facts=plain(result.facts)
         )
 

@@ -50,7 +50,7 @@ def compare_with_policy(
     """
     facts: dict[str, PairFacts] = {}
     judged = group_by_judge(
-        row for row in rows if row.pair.gold in ("a", "b") and row.pair.pair_id in likelihoods
+        row for row in rows if row.pair.ground_truth in ("a", "b") and row.pair.pair_id in likelihoods
     )
     for given in judged.values():
         facts.update((row.pair.pair_id, row.pair) for row in given)
@@ -78,4 +78,4 @@ def compare_with_policy(
 
 def _turn(score_a: float, pair: PairFacts) -> float:
     """Converts points for a to points for the better answer."""
-    return score_a if pair.gold == "a" else 1.0 - score_a
+    return score_a if pair.ground_truth == "a" else 1.0 - score_a

@@ -2,17 +2,17 @@
 
 import pytest
 
-from rlaif_dagster.judge_quality.policy import PairLikelihoods, compare_with_policy
+from rlaif_dagster.judge_quality.against_policy import PairLikelihoods, compare_with_policy
 from rlaif_dagster.judge_quality.rows import JudgedRow, PairFacts
 from tests.judge_quality.made_up import make_question
 
 
 def make_rows() -> list[JudgedRow]:
-    """Gold is a, b, a; the judge is right twice, and right in one order of the third; a fourth pair has no gold."""
+    """The ground truth is a, b, a; the judge is right twice, and in one order of the third; a fourth pair has none."""
     return [
-        *make_question(PairFacts(pair_id="p1", gold="a"), "12"),
-        *make_question(PairFacts(pair_id="p2", gold="b"), "21"),
-        *make_question(PairFacts(pair_id="p3", gold="a"), "11"),
+        *make_question(PairFacts(pair_id="p1", ground_truth="a"), "12"),
+        *make_question(PairFacts(pair_id="p2", ground_truth="b"), "21"),
+        *make_question(PairFacts(pair_id="p3", ground_truth="a"), "11"),
         *make_question(PairFacts(pair_id="p4"), "12"),
     ]
 
@@ -35,5 +35,5 @@ def test_the_better_way_of_reading_likelihoods_stands_for_the_policy() -> None:
     assert found["judge_minus_policy"]["judge"]["n"] == 3
 
 
-def test_without_gold_nothing_is_compared() -> None:
+def test_without_ground_truth_nothing_is_compared() -> None:
     assert compare_with_policy(make_question(PairFacts(pair_id="p"), "12"), {}) is None

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import JudgeError
-from rlaif_dagster.judging.calls import Answer, AnswerStatus, Call, Judge
+from rlaif_dagster.judging.asking import AskedResult, ask_questions, read_verdicts
+from rlaif_dagster.judging.calls import Call, Judge, Reply, ReplyStatus
 from rlaif_dagster.judging.constitution import Constitution, Principle
 from rlaif_dagster.judging.journal import Journal, open_journal
-from rlaif_dagster.judging.judge import AskedResult, ask_questions, read_verdicts
 from rlaif_dagster.judging.pairs import Pair
 from rlaif_dagster.judging.profile import JudgeProfile
 from rlaif_dagster.judging.questions import Question, conclude, draw_principle, is_settled, plan_questions
@@ -34,19 +34,19 @@ class LongerWins:
         self.fail = set(fail)
         self.forget = set(forget)
 
-    def ask(self, calls: Iterable[Call]) -> Iterator[list[Answer]]:
+    def ask(self, calls: Iterable[Call]) -> Iterator[list[Reply]]:
         for call in reversed(list(calls)):
             self.asked.append(call.call_id)
             if call.call_id in self.forget:
                 continue
             if call.call_id in self.fail:
-                yield [Answer(call_id=call.call_id, status="failed", reason="no answer", input_tokens=2)]
+                yield [Reply(call_id=call.call_id, status="failed", reason="no answer", input_tokens=2)]
                 continue
             texts = call.texts
             said = str(min(len(texts["answer"]), 10)) if "answer" in texts else "B"
             if "first" in texts and len(texts["first"]) > len(texts["second"]):
                 said = "A"
-            yield [Answer(call_id=call.call_id, status="ok", text=said, input_tokens=5, output_tokens=1)]
+            yield [Reply(call_id=call.call_id, status="ok", text=said, input_tokens=5, output_tokens=1)]
 
 
 def make_profile(template: Template, **changes: Any) -> JudgeProfile:
@@ -153,8 +153,8 @@ def test_the_same_principles_are_drawn_in_every_version() -> None:
 @pytest.mark.parametrize(("text", "is_there"), [("No, it is rude.", True), (" \n", False), ("", False)])
 def test_what_a_writer_wrote_is_there_if_it_is_not_blank(text: str, is_there: bool) -> None:
     profile = make_profile(load_template("critique", forms=["critique"]))
-    assert is_settled(Answer(call_id="c", status="ok", text=text), profile) is is_there
-    assert not is_settled(Answer(call_id="c", status="failed", reason="no answer"), profile)
+    assert is_settled(Reply(call_id="c", status="ok", text=text), profile) is is_there
+    assert not is_settled(Reply(call_id="c", status="failed", reason="no answer"), profile)
 
 
 def test_repeats_and_juries_ask_the_same_again_under_names_of_their_own(
@@ -208,7 +208,7 @@ def test_answers_of_earlier_versions_are_taken_as_far_as_they_are_needed(
     answers = list(chain.from_iterable(LongerWins().ask(list_calls(questions))))
     opened: list[int] = []
 
-    def earlier() -> Iterator[list[Answer]]:
+    def earlier() -> Iterator[list[Reply]]:
         for number, batch in enumerate((answers[:3], answers[2:], answers)):
             opened.append(number)
             yield batch
@@ -243,12 +243,12 @@ def test_a_reply_without_a_verdict_is_paid_for_again_only_if_that_is_asked_for(
     profile: JudgeProfile,
     constitution: Constitution,
     journal: Journal,
-    status: AnswerStatus,
+    status: ReplyStatus,
     text: str | None,
 ) -> None:
     """A reply that was cut off has failed with what was written, were it nothing; where none came, there is no text."""
     questions = plan(constitution, profile)
-    unclear = [Answer(call_id=call.call_id, status=status, text=text) for call in list_calls(questions)]
+    unclear = [Reply(call_id=call.call_id, status=status, text=text) for call in list_calls(questions)]
     result, verdicts = ask(questions, profile, LongerWins(), journal, earlier=lambda: [unclear])
     assert result.num_asked == 0
     assert {verdict.status for verdict in verdicts} == {"unparsed" if status == "ok" else status}
@@ -277,9 +277,9 @@ def test_a_judge_that_leaves_a_call_out_or_makes_one_up_is_an_error(
         ask(questions, profile, forgetful, journal)
 
     class Talker(LongerWins):
-        def ask(self, calls: Iterable[Call]) -> Iterator[list[Answer]]:
+        def ask(self, calls: Iterable[Call]) -> Iterator[list[Reply]]:
             yield from super().ask(calls)
-            yield [Answer(call_id="other", status="ok", text="A")]
+            yield [Reply(call_id="other", status="ok", text="A")]
 
     with pytest.raises(JudgeError, match="was not asked"):
         ask(questions, profile, Talker(), journal)
@@ -313,7 +313,7 @@ def test_a_status_and_a_preference_that_contradict_are_refused(
     profile: JudgeProfile, constitution: Constitution
 ) -> None:
     question = plan(constitution, profile)[0]
-    verdict = conclude(question, profile, [Answer(call_id="c", status="ok", text="A")])
+    verdict = conclude(question, profile, [Reply(call_id="c", status="ok", text="A")])
     for fields in (
         {"verdict": None},
         {"status": "failed"},
@@ -323,7 +323,7 @@ def test_a_status_and_a_preference_that_contradict_are_refused(
         with pytest.raises(ValueError, match="status"):
             replace(verdict, **fields)
     with pytest.raises(ValueError, match="there is no answer"):
-        Answer(call_id="c", status="ok")
+        Reply(call_id="c", status="ok")
 
 
 @given(st.floats(0, 1), st.sampled_from(["A", "B", "C", None]))
@@ -331,11 +331,11 @@ def test_a_probability_is_the_verdict_and_else_the_text_is(score: float, text: s
     profile = make_profile(load_template("compact"))
     constitution = Constitution(principles=(Principle(id="a", text="x", weight=1.0),))
     question = plan(constitution, profile)[0]
-    verdict = conclude(question, profile, [Answer(call_id="c", status="ok", score=score, text=text)])
+    verdict = conclude(question, profile, [Reply(call_id="c", status="ok", score=score, text=text)])
     assert verdict.probability_first == verdict.p_first == score
     assert (verdict.principle_id, verdict.order, verdict.pair_id) == ("a", "ab", PAIRS[0].pair_id)
     if text is not None:
-        verdict = conclude(question, profile, [Answer(call_id="c", status="ok", text=text)])
+        verdict = conclude(question, profile, [Reply(call_id="c", status="ok", text=text)])
         assert verdict.p_first is None  # a text says no probability
         assert (verdict.status, verdict.probability_first) == {
             "A": ("ok", 1.0),
@@ -352,9 +352,7 @@ def test_of_two_ratings_one_that_is_missing_leaves_no_verdict(
 ) -> None:
     profile = make_profile(load_template("rating"))
     question = plan(constitution, profile)[0]
-    answers = [
-        Answer(call_id="c", status=status, text="5" if status == "ok" else None) for status in statuses
-    ]
+    answers = [Reply(call_id="c", status=status, text="5" if status == "ok" else None) for status in statuses]
     assert conclude(question, profile, answers).status == expected
 
 
@@ -368,6 +366,6 @@ def test_of_two_fractional_ratings_the_higher_wins(
     """Such as the expected values of numbers under their probabilities; there is no P(first) in them."""
     profile = make_profile(load_template("rating"))
     question = plan(constitution, profile)[0]
-    answers = [Answer(call_id="c", status="ok", score=rating) for rating in ratings]
+    answers = [Reply(call_id="c", status="ok", score=rating) for rating in ratings]
     concluded = conclude(question, profile, answers)
     assert (concluded.verdict, concluded.p_first, concluded.status) == (verdict, None, "ok")

@@ -7,7 +7,7 @@ from itertools import compress, islice
 from typing import Final
 
 from rlaif_dagster.errors import JudgeError
-from rlaif_dagster.judging.calls import Answer, Call, Judge
+from rlaif_dagster.judging.calls import Call, Judge, Reply
 from rlaif_dagster.judging.journal import Journal
 from rlaif_dagster.judging.profile import JudgeProfile
 from rlaif_dagster.judging.questions import Question, conclude, is_settled
@@ -18,7 +18,7 @@ from rlaif_dagster.serving.settings import PriceSettings
 TAKEN_AT_ONCE: Final = 64
 """How many calls are planned and looked up together."""
 
-Plan = Callable[[Sequence[JudgeProfile]], Iterable[Question]]
+PlanQuestions = Callable[[Sequence[JudgeProfile]], Iterable[Question]]
 """Returns the questions to some judges, the same each time; there may be more than fit into memory."""
 
 
@@ -67,12 +67,12 @@ class Tally:
 
 
 def ask_questions(
-    plan: Plan,
+    plan: PlanQuestions,
     profile: JudgeProfile,
     open_judge: Callable[[], Judge],
     journal: Journal,
     *,
-    earlier: Callable[[], Iterable[Iterable[Answer]]] = tuple,
+    earlier: Callable[[], Iterable[Iterable[Reply]]] = tuple,
     price: PriceSettings | None = None,
     retry_unparsed: bool = False,
     progress: Progress = ignore_progress,
@@ -113,7 +113,7 @@ def answer_calls(
     journal: Journal,
     *,
     what: str,
-    earlier: Callable[[], Iterable[Iterable[Answer]]] = tuple,
+    earlier: Callable[[], Iterable[Iterable[Reply]]] = tuple,
     price: PriceSettings | None = None,
     retry_unparsed: bool = False,
     progress: Progress = ignore_progress,
@@ -140,7 +140,7 @@ def answer_calls(
     journal.want(call.call_id for call in calls())
     num_wanted = journal.count_open()
 
-    def settles(answer: Answer) -> bool:
+    def settles(answer: Reply) -> bool:
         return is_settled(answer, profile, retry_unparsed=retry_unparsed)
 
     journal.settle(filter(settles, journal.find_known()))
@@ -189,7 +189,9 @@ def _describe_spend(spent: Mapping[str, int], price: PriceSettings | None) -> st
     return f"{tokens:,} tokens, {price.find_cost(spent['input'], spent['output']):.2f} {price.currency}"
 
 
-def read_verdicts(plan: Plan, profiles: Sequence[JudgeProfile], journal: Journal) -> Iterator[Verdict]:
+def read_verdicts(
+    plan: PlanQuestions, profiles: Sequence[JudgeProfile], journal: Journal
+) -> Iterator[Verdict]:
     """Yields the verdict on each question, in order, after all are answered.
 
     Raises:

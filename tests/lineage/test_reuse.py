@@ -12,14 +12,14 @@ from rlaif_dagster.errors import CorruptVersionError, GateError, MissingInputErr
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.recall import Outcome, confirm, make_recipe, materialise
+from rlaif_dagster.lineage.reuse import MaterialiseResult, confirm, make_recipe, materialise
 from rlaif_dagster.lineage.services import find_earlier
 from rlaif_dagster.progress import ignore_progress
 from tests.plain_stages import change
 
 from .conftest import MakeStage
 
-Run = Callable[[Stage], Outcome]
+Run = Callable[[Stage], MaterialiseResult]
 
 
 def read_text(project: Project, asset: str) -> str:
@@ -50,7 +50,7 @@ def test_the_same_recipe_is_computed_once(
     assert len(project.ledger.records()) == 1
 
 
-def test_a_changed_setting_computes_again_and_going_back_recalls(
+def test_a_changed_setting_computes_again_and_going_back_reuses(
     make_stage: MakeStage, run: Run, computed: list[str], project: Project
 ) -> None:
     for setting in ("x", "y", "x"):
