@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from rlaif_dagster.errors import InputError, MissingPlugInError
+from rlaif_dagster.former_names import find_new_name
 
 if TYPE_CHECKING:
     import yaml
@@ -93,7 +94,7 @@ def read_yaml(path: Path, model: type[_Model]) -> _Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise _as_input_error(error, file=path, lines=lines) from error
+        raise _as_input_error(error, model, file=path, lines=lines) from error
 
 
 def read_jsonl(path: Path, model: type[_Model]) -> Iterator[tuple[int, _Model]]:
@@ -117,9 +118,13 @@ def read_jsonl(path: Path, model: type[_Model]) -> Iterator[tuple[int, _Model]]:
                 remedy="write one JSON object on each line",
             ) from error
         try:
-            yield number, model.model_validate(value)
+            row = model.model_validate(value)
         except ValidationError as error:
-            raise _as_input_error(error, file=path, lines={}, line=number) from error
+            raise _as_input_error(error, model, file=path, lines={}, line=number) from error
+        for name in row.model_extra or {}:
+            if renamed := _explain_renamed((name,), model):
+                raise InputError(renamed[0], file=path, line=number, field=name, remedy=renamed[1])
+        yield number, row
 
 
 def resolve_inside(root: Path, relative: str, *, file: Path, field: str) -> Path:
@@ -196,7 +201,12 @@ def _refuse_repeated_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _as_input_error(
-    error: "ValidationError", *, file: Path, lines: Mapping[_Location, int], line: int | None = None
+    error: "ValidationError",
+    model: type["BaseModel"],
+    *,
+    file: Path,
+    lines: Mapping[_Location, int],
+    line: int | None = None,
 ) -> InputError:
     details = error.errors()[0]
     location = tuple(details["loc"])
@@ -205,7 +215,8 @@ def _as_input_error(
     while known and known not in lines and lines:
         shorter = [known[:i] + known[i + 1 :] for i in range(len(known))]
         known = next((place for place in shorter if place in lines), known[:-1])
-    problem, remedy = _explain(details)
+    renamed = _explain_renamed(location, model) if details["type"] == "extra_forbidden" else None
+    problem, remedy = renamed or _explain(details)
     place = line or lines.get(known)
     if details["type"] == MISSING_PLUG_IN:
         name = str(details.get("input"))
@@ -219,6 +230,14 @@ def _as_input_error(
         field=_dotted(location) or None,
         remedy=remedy,
     )
+
+
+def _explain_renamed(location: _Location, model: type["BaseModel"]) -> tuple[str, str] | None:
+    """Says what a field is called now; None if no earlier version had it."""
+    new = find_new_name(location)
+    if new is None or (len(location) == 1 and new not in model.model_fields):
+        return None
+    return f"the field {location[-1]} is called {new} now", f"rename it to {new}"
 
 
 def _explain(  # noqa: PLR0911 - one return for each kind of fault

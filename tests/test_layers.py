@@ -17,6 +17,8 @@ ORDER = (
     # values, and the two places where bytes enter: files and pages
     *(
         "errors",
+        "names",
+        "former_names",
         "digest",
         "seeds",
         "progress",

@@ -46,9 +46,9 @@ def show_figures(console: Console, project: Project, heads: Mapping[str, Materia
     for asset, record in heads.items():
         number, _, role = asset.rpartition("/")
         for name, label in FIGURES.get(role, {}).items():
-            if record.metrics.get(name) is not None:
+            if record.figures.get(name) is not None:
                 words = f"{number.replace('_', ' ')}: {label.strip()}" if number else label
-                table.add_row(words, *_describe(record.metrics[name]))
+                table.add_row(words, *_describe(record.figures[name]))
     if table.row_count:
         console.print(table)
     for asset, record in heads.items():

@@ -15,6 +15,7 @@ from rlaif_dagster.evaluation.over_optimisation import OverOptimisation
 from rlaif_dagster.evaluation.report import render_report
 from rlaif_dagster.evaluation.settings import EvaluationSettings
 from rlaif_dagster.evaluation.win_rate import EvaluationMetrics, summarise
+from rlaif_dagster.former_names import update_fields
 from rlaif_dagster.names import COMPARISONS_TABLE, METRICS_JSON, REPORT_HTML
 from rlaif_dagster.stats.intervals import Estimate
 from rlaif_dagster.tables import read_table, write_table
@@ -118,12 +119,12 @@ def read_comparisons(path: Path) -> list[Comparison]:
         StorageError: If the file is missing, is not parquet, or does not contain comparisons.
     """
     names = {field.name for field in fields(Comparison)}
-    rows = read_table(path)
+    rows = [update_fields(row) for row in read_table(path)]
     try:
         return [
             Comparison(
                 **{name: row[name] for name in names & row.keys() - {"principles"}},
-                principles=tuple(PrincipleOutcome(**outcome) for outcome in row["principles"]),
+                principles=tuple(PrincipleOutcome(**update_fields(outcome)) for outcome in row["principles"]),
             )
             for row in rows
         ]

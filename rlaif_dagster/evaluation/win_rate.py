@@ -6,10 +6,12 @@ tie, whatever a judge said. What was not measured is None, never 0 and never a t
 The law: exchanging the two answers in every comparison turns each win rate p into 1 - p.
 """
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rlaif_dagster.digest import canonical_json
 from rlaif_dagster.evaluation.along_training import AlongTraining
 from rlaif_dagster.evaluation.comparison import EVEN, Comparison, Meter
 from rlaif_dagster.evaluation.diversity import measure_diversity
@@ -23,6 +25,7 @@ from rlaif_dagster.evaluation.groups import (
 from rlaif_dagster.evaluation.over_optimisation import OverOptimisation
 from rlaif_dagster.evaluation.refusals import Answered, is_refusal, measure_refusals
 from rlaif_dagster.evaluation.sources import JudgeGap, SourceWinRate, find_judge_gaps, summarise_sources
+from rlaif_dagster.former_names import update_names
 from rlaif_dagster.generation.finish import FinishReason
 from rlaif_dagster.stats.intervals import Estimate
 from rlaif_dagster.stats.pairing import PairedFigure
@@ -113,14 +116,14 @@ class EvaluationMetrics:
 
     @classmethod
     def from_json(cls, data: bytes) -> "EvaluationMetrics":
-        """Reads the bytes of `metrics.json`.
+        """Reads the bytes of `metrics.json`, also those that earlier code wrote.
 
         Raises:
             ValueError: If they are not metrics (pydantic's error, which names each field).
         """
         from pydantic import TypeAdapter
 
-        return TypeAdapter(cls).validate_json(data, strict=True)
+        return TypeAdapter(cls).validate_json(canonical_json(update_names(json.loads(data))), strict=True)
 
 
 def summarise(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from rlaif_dagster.former_names import update_names
 from rlaif_dagster.graph.stage import Check, CheckResult
 from rlaif_dagster.judge_quality.measures import find_figure
 from rlaif_dagster.judging.settings import GateSettings
@@ -117,8 +118,8 @@ GATES: Final = (
 
 
 def read_judge_audit(folder: Path) -> dict[str, Any]:
-    """Reads the figures of a version of the `judge_audit` asset."""
-    audit: dict[str, Any] = json.loads((folder / JUDGE_AUDIT_JSON).read_bytes())
+    """Reads the figures of a version of the `judge_audit` asset, also of one that earlier code wrote."""
+    audit: dict[str, Any] = update_names(json.loads((folder / JUDGE_AUDIT_JSON).read_bytes()))
     return audit
 
 

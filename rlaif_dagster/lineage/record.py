@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rlaif_dagster.digest import Digest, FolderManifest, JsonValue, canonical_json
 from rlaif_dagster.errors import LedgerError
+from rlaif_dagster.former_names import update_fields
 from rlaif_dagster.inputs.overrides import Override
 
 FORMAT = 1
@@ -113,6 +114,11 @@ class MaterialisationRecord(_Value):
     def record_id(self) -> str:
         """64 hex digits: sha256 of the file's bytes."""
         return Digest.from_bytes(self.to_bytes()).sha256
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """The metrics under today's names."""
+        return update_fields(self.metrics)
 
     @property
     def failed_gates(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import StorageError
 from rlaif_dagster.evaluation.report import format_share
+from rlaif_dagster.former_names import update_fields
 from rlaif_dagster.lineage.exporting.closure import VersionLineage, name_version_in_full
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
@@ -146,7 +147,7 @@ def _render(
 
 
 def _state_facts(project: Project, release: Release) -> Iterator[tuple[str, str]]:
-    figures: Mapping[str, Any] = release.facts["figures"]
+    figures: Mapping[str, Any] = update_fields(release.facts["figures"])
     for source, name in (("the judge", "win_rate_judge"), ("the ground truth", "win_rate_ground_truth")):
         if figures.get(name) is not None:
             yield f"win rate by {source}", format_share(Estimate(**figures[name]))
