@@ -74,7 +74,7 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
     return Stage(
         identity=Identity(
             name=EVALUATION,
-            code_version="9",
+            code_version="10",
             inputs=(
                 PROMPTS,
                 CONSTITUTION,

@@ -107,8 +107,7 @@ def build_judge_audit(inputs: ProjectInputs) -> Stage:
     return Stage(
         identity=Identity(
             name=JUDGE_AUDIT,
-            # 2: likelihoods of cut answers have no end-of-turn token; no verdict is asked again for this
-            code_version="1" if policy is None else "2",
+            code_version="3",
             inputs=(
                 PROMPTS,
                 CONSTITUTION,

@@ -47,7 +47,7 @@ def build_plateau(inputs: ProjectInputs) -> Stage:
     return Stage(
         identity=Identity(
             name=PLATEAU,
-            code_version="2",
+            code_version="3",
             inputs=(JUDGE_AUDIT, AI_PREFERENCES, EVALUATION),
             spec=PlateauSpec(
                 plateau=inputs.pipeline.plateau, confidence=inputs.pipeline.evaluation.confidence
