@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from rlaif_dagster.graph.cards import with_card
 from rlaif_dagster.graph.learning import (
@@ -36,8 +36,6 @@ from rlaif_dagster.weights import REWARD_BASE_USE, inspect_model
 
 if TYPE_CHECKING:
     from rlaif_dagster.training.reward_model import RewardModelResult
-
-CHANCE: Final = 0.5
 
 
 @spec
@@ -168,13 +166,15 @@ def compute_reward_model(context: StageContext, spec: RewardModelSpec) -> StageR
 
 
 def _check_accuracy(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
+    from rlaif_dagster.training.reward_quality import CHANCE
+
     del inputs
     accuracy = read_training(output)["metrics"]["accuracy"]
     return CheckResult(passed=accuracy["low"] is not None and accuracy["low"] > CHANCE, facts=accuracy)
 
 
 def _check_length(output: Path, inputs: Mapping[str, Path]) -> CheckResult:
-    from rlaif_dagster.training.reward_quality import balance_lengths, require_decided
+    from rlaif_dagster.training.reward_quality import CHANCE, balance_lengths, require_decided
 
     decided = require_decided(read_preferences(inputs[AI_PREFERENCES], "eval"))
     balanced = balance_lengths(decided, read_training(output)["margins"])

@@ -155,6 +155,10 @@ class MaterialisationRecord(_Value):
             ) from error
 
 
+Records = Mapping[str, MaterialisationRecord]
+"""Records by id, oldest first."""
+
+
 def describe_output(manifest: FolderManifest, md5: str) -> Output:
     """Makes the part of the record that describes the output."""
     return Output(

@@ -29,15 +29,12 @@ from rlaif_dagster.lineage.auditing.records import LedgerReading, name_version, 
 from rlaif_dagster.lineage.auditing.signatures import check_signatures
 from rlaif_dagster.lineage.collecting.notes import PruneNote, find_pruned
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.record import MaterialisationRecord, Records
 from rlaif_dagster.progress import Progress
 from rlaif_dagster.versioning.pin import DATA_FOLDER
 from rlaif_dagster.versioning.scratch import raising_storage_errors
 
 _DAMAGED: Final = "a lineage record is damaged or missing; restore it, then audit again"
-
-Records = Mapping[str, MaterialisationRecord]
-"""Records by id, oldest first."""
 
 
 def audit_project(

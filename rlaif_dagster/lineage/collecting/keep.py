@@ -11,7 +11,7 @@ from rlaif_dagster.errors import InputError
 from rlaif_dagster.lineage.auditing.objects import split_tree
 from rlaif_dagster.lineage.comparing.states import find_state
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.record import MaterialisationRecord
+from rlaif_dagster.lineage.record import Records
 from rlaif_dagster.lineage.releases import ReleaseHistory
 from rlaif_dagster.lineage.versions import find_closure_ids, find_version
 from rlaif_dagster.versioning.git import list_refs, read_file_at
@@ -19,9 +19,6 @@ from rlaif_dagster.versioning.pin import DATA_FOLDER, parse_pin
 
 RELEASES: Final = "releases"
 _NUMBERED: Final = re.compile(r"(last|days):(\d{1,6})")
-
-Records = Mapping[str, MaterialisationRecord]
-"""Records by id, oldest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
