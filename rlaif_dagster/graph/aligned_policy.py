@@ -58,7 +58,7 @@ def build_aligned_policy(inputs: ProjectInputs) -> Stage:
     return Stage(
         identity=Identity(
             name=ALIGNED_POLICY,
-            code_version="6",
+            code_version="7",
             inputs=(AI_PREFERENCES, inputs.first_policy, REWARD_MODEL),
             spec=AlignedPolicySpec(
                 policy=forget(settings, ("reference",)),

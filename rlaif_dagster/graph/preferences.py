@@ -98,7 +98,7 @@ def build_ai_preferences(inputs: ProjectInputs) -> Stage:
     return Stage(
         identity=Identity(
             name=AI_PREFERENCES,
-            code_version="6",
+            code_version="7",
             inputs=(
                 PROMPTS,
                 CONSTITUTION,

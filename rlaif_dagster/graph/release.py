@@ -89,7 +89,7 @@ def build_released_policy(inputs: ProjectInputs) -> Stage:
     return Stage(
         identity=Identity(
             name=RELEASED_POLICY,
-            code_version="2" if num_rounds > 1 else "1",
+            code_version="3" if num_rounds > 1 else "1",
             inputs=tuple(name_in_round(EVALUATION, number) for number in range(1, num_rounds + 1)),
             spec=spec,
         ),

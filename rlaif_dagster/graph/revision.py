@@ -261,7 +261,7 @@ def build_supervised_policy(inputs: ProjectInputs) -> Stage:
     return Stage(
         identity=Identity(
             name=SUPERVISED_POLICY,
-            code_version="2",
+            code_version="3",
             inputs=(REVISED_RESPONSES, BASE_POLICY),
             spec=SupervisedPolicySpec(
                 training=settings.training,

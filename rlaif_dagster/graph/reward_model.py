@@ -57,7 +57,7 @@ def build_reward_model(inputs: ProjectInputs) -> Stage:
     return Stage(
         identity=Identity(
             name=REWARD_MODEL,
-            code_version="4",
+            code_version="5",
             inputs=(AI_PREFERENCES, BASE_POLICY) if base is None else (AI_PREFERENCES,),
             spec=RewardModelSpec(
                 reward_model=inputs.pipeline.reward_model,

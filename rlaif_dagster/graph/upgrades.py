@@ -18,9 +18,11 @@ from rlaif_dagster.names import (
     AI_PREFERENCES,
     ALIGNED_POLICY,
     CHECKPOINTS_TABLE,
+    EVALUATION,
     JUDGE_AUDIT,
     PREFERENCES_TABLE,
     RESPONSES_TABLE,
+    REWARD_MODEL,
     SUMMARY_JSON,
 )
 from rlaif_dagster.stats.intervals import exceeds
@@ -132,15 +134,34 @@ def _policy_stands(output: Path, inputs: Mapping[str, Path], settings: Any) -> b
 FORMER_RECIPES: Final[Mapping[str, tuple[FormerRecipe, ...]]] = {
     # Tables of 0.1.0 do not say which answers were cut; since then nothing is trained to end a turn where one was.
     AI_PREFERENCES: (
-        FormerRecipe(release="0.1.0", before="4", now="6", keeps="version", holds=_labels_stand),
+        FormerRecipe(release="0.1.0", before="4", now="7", keeps="version", holds=_labels_stand),
     ),
-    "reward_model": (FormerRecipe(release="0.1.0", before="3", now="4", keeps="version"),),
+    REWARD_MODEL: (FormerRecipe(release="0.1.0", before="3", now="5", keeps="version"),),
     ALIGNED_POLICY: (
-        FormerRecipe(release="0.1.0", before="5", now="6", keeps="version", holds=_policy_stands),
+        FormerRecipe(release="0.1.0", before="5", now="7", keeps="version", holds=_policy_stands),
     ),
-    "evaluation": (FormerRecipe(release="0.1.0", before="8", now="9", keeps="rows"),),
+    EVALUATION: (
+        FormerRecipe(
+            release="0.1.0",
+            before="8",
+            now="10",
+            keeps="rows",
+            renamed={"evaluation.gold": "evaluation.ground_truth"},
+        ),
+    ),
     # The policy's likelihood of cut answers is another; what the judge was asked is not.
-    JUDGE_AUDIT: (FormerRecipe(release="0.1.0", before="1", now="2", keeps="rows"),),
+    JUDGE_AUDIT: (
+        FormerRecipe(
+            release="0.1.0",
+            before="1",
+            now="3",
+            keeps="rows",
+            renamed={
+                "gold": "ground_truth",
+                "gates.min_gold_agreement": "gates.min_ground_truth_agreement",
+            },
+        ),
+    ),
 }
 """For each asset, by its name in the first round, the steps back from its recipes.
 
