@@ -4,7 +4,7 @@ Workers make attempts on an event loop, which runs until one ends. An attempt st
 the pace allows it and the budget covers the most that it can cost. After a temporary fault it is tried again; the
 waiting time doubles, with jitter. A call that the server refused as too much, or did not answer in time, keeps its
 place in the window while it waits. So a server that refuses everything gets few requests, and one that refuses few
-calls is not slowed down. Calls are read as places become free, and answers are returned at once: memory does not grow
+calls is not slowed down. Calls are read as places become free, and answers are handed on as they come: memory does not grow
 with the number of calls.
 
 **Time.** An attempt's time starts when it is sent, or at the last reply to an attempt that was sent before it: until
@@ -49,6 +49,8 @@ FATAL_REPLIES: Final = 3
 FIRST_AT_ONCE: Final = 4
 """Calls in flight in the first `FIRST_SECONDS`, unless one is answered; then four times as many every 5 ms."""
 FIRST_SECONDS: Final = 0.02
+GATHER_SECONDS: Final = 0.01
+"""Answers that come within it are handed on together."""
 LOOKS: Final = 20
 """How many times within the time limit the engine looks for late attempts."""
 
@@ -130,7 +132,7 @@ class Engine:
         self._num_waiting = 0
         self._num_held = 0
         self._finished: list[ChatOutcome] = []
-        self._is_idle = False
+        self._is_idle = self._is_handing_on = False
         self._stopping = asyncio.Event()
         self._was_heard = self._has_answered = False
         self._num_failed = self._num_alike = 0
@@ -154,10 +156,8 @@ class Engine:
             watch.add_done_callback(self._end)
             loop.call_later(FIRST_SECONDS, self._open_up)
             while True:
-                while claim := self._claim():
-                    task = loop.create_task(self._work(claim))
-                    self._workers.add(task)
-                    task.add_done_callback(self._end)
+                self._fill()
+                self._is_handing_on = False
                 if self._finished:
                     finished, self._finished = self._finished, []
                     paused_at = time.monotonic()
@@ -184,13 +184,22 @@ class Engine:
         await asyncio.gather(*self._workers, return_exceptions=True)
         await self._client.close()
 
+    def _fill(self) -> None:
+        """Starts as many workers as there is room for."""
+        while claim := self._claim():
+            task = self._loop.create_task(self._work(claim))
+            self._workers.add(task)
+            task.add_done_callback(self._end)
+
     async def _work(self, claim: _Claim | None) -> None:
         """Makes one attempt after the other, as long as limits allow."""
         while claim is not None:
             await self._make(claim)
             self._num_under_way -= 1
-            self._wake_up()
             claim = self._claim()
+            if claim is not None:
+                self._fill()
+            self._hand_on()
 
     def _claim(self) -> _Claim | None:
         """Reserves the next attempt, if limits allow one."""
@@ -236,7 +245,8 @@ class Engine:
     def _take(self) -> _Attempt | None:
         if self._ready:
             return self._ready.popleft()
-        if self._num_under_way + self._num_waiting >= 2 * self._limits.concurrency:
+        num_taken = self._num_under_way + self._num_waiting + len(self._finished)
+        if num_taken >= 2 * self._limits.concurrency:
             return None
         call = next(self._calls, None)
         if call is None:
@@ -306,6 +316,14 @@ class Engine:
     def _wake_up(self) -> None:
         if self._is_idle:
             self._loop.stop()
+
+    def _hand_on(self) -> None:
+        """Has answers handed on soon, together with others: keeping them one by one would take longer than asking."""
+        if not self._num_under_way or len(self._finished) >= self._limits.concurrency:
+            self._wake_up()
+        elif not self._is_handing_on:
+            self._is_handing_on = True
+            self._loop.call_later(GATHER_SECONDS, self._wake_up)
 
     def _end(self, task: asyncio.Task[None]) -> None:
         self._workers.discard(task)

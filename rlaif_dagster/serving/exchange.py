@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+from pydantic_core import to_json
+
 from rlaif_dagster.serving.calls import ChatCall, ChatFailure, ChatOutcome, ChatReply
 from rlaif_dagster.serving.faults import SEVERAL_REFUSALS, Fault, classify, find_status, is_refusal
 from rlaif_dagster.serving.formats import CHAT_COMPLETIONS, ChatFormat, ChatSettings
@@ -100,7 +102,11 @@ class Exchange:
     def encode(self, call: ChatCall) -> Request:
         """Writes a call's request."""
         fields = self._format.write(call, self._chat)
-        body = json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
+        sent = {name: value for name, value in fields.items() if value is not None}
+        try:
+            body = to_json(sent)
+        except ValueError:  # half a surrogate pair
+            body = json.dumps(sent).encode()
         return Request(
             call_id=call.call_id,
             body=body,
