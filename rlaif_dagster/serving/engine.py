@@ -4,8 +4,8 @@ Workers make attempts on an event loop, which runs until one ends. An attempt st
 the pace allows it and the budget covers the most that it can cost. After a temporary fault it is tried again; the
 waiting time doubles, with jitter. A call that the server refused as too much, or did not answer in time, keeps its
 place in the window while it waits. So a server that refuses everything gets few requests, and one that refuses few
-calls is not slowed down. Calls are read as places become free, and answers are handed on as they come: memory does not grow
-with the number of calls.
+calls is not slowed down. Calls are read as places become free, and answers are handed on as they come: memory does not
+grow with the number of calls.
 
 **Time.** An attempt's time starts when it is sent, or at the last reply to an attempt that was sent before it: until
 then it may be in the server's queue. A call in a queue is not lost, and is not sent again. So the time limit bounds the

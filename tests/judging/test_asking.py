@@ -154,7 +154,9 @@ def test_the_same_principles_are_drawn_in_every_version() -> None:
 def test_what_a_writer_wrote_is_there_if_it_is_not_blank(text: str, is_there: bool) -> None:
     profile = make_profile(load_template("critique", forms=["critique"]))
     assert is_settled(Reply(call_id="c", status="ok", text=text), profile, retry_unparsed=True) is is_there
-    assert not is_settled(Reply(call_id="c", status="failed", reason="no answer"), profile, retry_unparsed=True)
+    assert not is_settled(
+        Reply(call_id="c", status="failed", reason="no answer"), profile, retry_unparsed=True
+    )
 
 
 def test_repeats_and_juries_ask_the_same_again_under_names_of_their_own(
