@@ -82,7 +82,16 @@ settings.register_profile(
 )
 """
 """A profile like the tests' own, which does not look for the smallest example: that a test fails is enough."""
-_PYTEST: Final = ("-p", "quick_mutants", "--hypothesis-profile", "mutants", "-p", "no:cacheprovider")
+_PYTEST: Final = (
+    "-p",
+    "no:hydra_pytest",
+    "-p",
+    "quick_mutants",
+    "--hypothesis-profile",
+    "mutants",
+    "-p",
+    "no:cacheprovider",
+)
 _UNDECIDED: Final = frozenset({0, 5, 33})
 """Exit codes of a mutant that no test noticed: all passed, or none reaches it (5 and 33)."""
 _MUTANT_NAME: Final = re.compile(r"x(?:_|ǁ(?P<owner>\w+)ǁ)(?P<name>\w+)__mutmut_(?P<number>\d+|orig)")

@@ -1,5 +1,6 @@
 """A stage: how one asset is computed from its inputs and its spec, and from nothing else."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -91,11 +92,20 @@ class Check:
     required: JsonValue = None
 
     def ask(self, output: Path, inputs: Mapping[str, Path]) -> CheckResult:
-        """Makes the check, and adds the required threshold to the facts."""
-        result = self.run(output, inputs)
+        """Makes the check, and adds what was required to the facts. A file that is missing fails it."""
+        try:
+            result = self.run(output, inputs)
+        except FileNotFoundError as error:
+            result = CheckResult(passed=False, facts={"missing": _name_missing(error, output)})
         if self.required is None:
             return result
         return replace(result, facts={"required": self.required, **result.facts})
+
+
+def _name_missing(error: FileNotFoundError, output: Path) -> str:
+    """Names the file, without its folder; the errors of pyarrow have it in their message only."""
+    found = re.search(rf"{re.escape(str(output))}/([^'\s]+)", str(error))
+    return found[1] if found else "a file"
 
 
 def _is_never_idle(opened: Mapping[str, Path]) -> bool:

@@ -242,7 +242,7 @@ def test_sensor_and_schedule_ask_the_same(default_project: Path, tmp_path: Path)
     ("file", "text", "words"),
     [
         ("constitution.yaml", "principles: [", "not valid YAML"),
-        ("judge.yaml", "provider: nobody\n", "is 'nobody'"),
+        ("judge.yaml", "provider: nobody\n", "set provider to one of"),
         ("prompts.jsonl", None, "does not exist"),
     ],
 )

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +65,14 @@ def open_released(folder: Path, released: Path) -> State:
             r"\.venv/bin/rlaif": "rlaif",
         },
     )
+
+
+def open_of_0_1_0(folder: Path, released: Path) -> State:
+    """A project that version 0.1.0 made, after the upgrade."""
+    del released
+    with tarfile.open(REPOSITORY / "tests" / "upgrade" / "project_0_1_0.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return State(folders=(folder / "project",))
 
 
 def open_signed(folder: Path, released: Path) -> State:

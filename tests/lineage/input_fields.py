@@ -204,7 +204,7 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     **{f"LimitSettings.{name}": ELSEWHERE for name in ("concurrency", "requests_per_minute")},
     **{
         f"LimitSettings.{name}": ELSEWHERE
-        for name in ("tokens_per_minute", "timeout_seconds", "max_attempts")
+        for name in ("tokens_per_minute", "timeout_seconds", "max_attempts", "retry_unparsed")
     },
     **{f"BudgetSettings.{name}": ELSEWHERE for name in ("calls", "tokens", "cost")},
     **{

@@ -312,7 +312,7 @@ def test_adapters_are_merged_into_a_plain_model(policy_path: Path, tmp_path: Pat
     )
     assert reward.held_out.accuracy is not None
     assert reward.held_out.accuracy > 0.7
-    settings = DPO.model_copy(update={**update, "learning_rate": 5e-3})
+    settings = DPO.model_copy(update={**update, "learning_rate": 2e-3})
     result = align(policy_path, tmp_path / "reward_model", tmp_path, settings)
     assert result.checkpoints[-1].mean_reward > result.checkpoints[0].mean_reward
     assert mean_length(tmp_path / "aligned_policy") < mean_length(policy_path)
