@@ -68,10 +68,16 @@ def read_references(name: str) -> list[Table]:
 
 def read_table(name: str, *, below: str) -> Table:
     """The first table below a heading."""
-    found = re.search(r"^(?:\|.*\n)+", read_page(name, below=below), re.MULTILINE)
-    if found is None:
+    tables = read_tables(name, below=below)
+    if not tables:
         raise ValueError(f"{name} has no table below {below!r}")
-    return _parse_table(found.group(), "")
+    return tables[0]
+
+
+def read_tables(name: str, *, below: str) -> list[Table]:
+    """All tables below a heading."""
+    found = re.findall(r"^(?:\|.*\n)+", read_page(name, below=below), re.MULTILINE)
+    return [_parse_table(lines, "") for lines in found]
 
 
 def read_examples(name: str, *, below: str | None = None) -> list[Example]:

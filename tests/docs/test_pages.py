@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -11,13 +12,25 @@ from typer.main import get_command
 from rlaif_dagster import names
 from rlaif_dagster.cli.main import app
 from rlaif_dagster.graph.build import Graph, build_graph
+from rlaif_dagster.graph.specs import list_marks
+from rlaif_dagster.graph.stage import Stage
 from rlaif_dagster.inputs.project_inputs import ProjectInputs
 from rlaif_dagster.judging import opening
 from rlaif_dagster.judging.templates import PACKAGED_TEMPLATES
 from rlaif_dagster.lineage.project import PROJECT_VARIABLE
+from rlaif_dagster.lineage.record import Recipe
 from rlaif_dagster.preferences import DROP_REASONS
 from tests.docs.conftest import WriteProject
-from tests.docs.pages import DOCS, PAGES, REPOSITORY, read_examples, read_page, read_references, read_table
+from tests.docs.pages import (
+    DOCS,
+    PAGES,
+    REPOSITORY,
+    read_examples,
+    read_page,
+    read_references,
+    read_table,
+    read_tables,
+)
 from tests.test_layers import ORDER
 
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -55,6 +68,42 @@ def test_the_table_of_assets_is_the_graph(graph: Graph) -> None:
         )
         for stage in graph.values()
     ]
+
+
+def test_the_table_of_assets_has_the_settings_of_each_recipe(graph: Graph) -> None:
+    table = read_table("architecture.md", below="The graph")
+    told = [_CODE.findall(cell) for cell in table.cells("settings: identity fields of its [spec](#specs)")]
+    assert told == [
+        [
+            name
+            for name, mark in list_marks(stage.identity.spec).items()
+            if mark.is_identity and mark.said_by == "settings"
+        ]
+        for stage in graph.values()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("heading", "column", "holder"),
+    [("What makes a recipe", "part", Recipe.model_fields), ("Layers", "part", Stage.__dataclass_fields__)],
+)
+def test_the_parts_that_are_told_are_those_of_the_code(
+    heading: str, column: str, holder: Mapping[str, object]
+) -> None:
+    tables = [table for table in read_tables("architecture.md", below=heading) if column in table.columns]
+    assert [_CODE.findall(cell)[0] for table in tables for cell in table.cells(column)] == list(holder)
+
+
+def test_the_files_that_hold_decisions_are_there_and_so_is_what_writes_them() -> None:
+    (table,) = [
+        table
+        for table in read_tables("architecture.md", below="What makes a recipe")
+        if "made by" in table.columns
+    ]
+    for file, command in zip(table.cells("file"), table.cells("made by"), strict=True):
+        assert (REPOSITORY / file.strip("`")).is_file()
+        module = command.strip("`").removeprefix("python -m ")
+        assert (REPOSITORY / f"{module.replace('.', '/')}.py").is_file()
 
 
 def test_every_library_of_a_recipe_is_named(graph: Graph) -> None:
