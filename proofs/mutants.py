@@ -41,7 +41,14 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "judging/pairs": ("tests/judging/test_pairs.py",),
     "judging/questions": ("tests/judging/test_asking.py", "tests/judging/test_jury.py"),
     "judging/served": ("tests/judging/test_served.py",),
-    "serving/exchange": ("tests/serving/test_engine.py", "tests/judging/test_served.py"),
+    "serving/exchange": (
+        "tests/serving/test_engine.py",
+        "tests/serving/test_replies.py",
+        "tests/judging/test_served.py",
+    ),
+    "serving/replies": ("tests/serving/test_replies.py",),
+    "serving/problems": ("tests/serving/test_replies.py",),
+    "serving/faults": ("tests/serving/test_replies.py",),
     "evaluation/win_rate": ("tests/evaluation/test_win_rate.py", "tests/evaluation/test_refusals.py"),
     "evaluation/length_control": (
         "tests/evaluation/test_length_control.py",
@@ -50,6 +57,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "rounds/choice": ("tests/rounds/test_choice.py",),
     "rounds/plateau": ("tests/rounds/test_plateau.py",),
     "graph/release": ("tests/graph/test_release.py",),
+    "graph/upgrades": ("tests/graph/test_upgrades.py",),
     "lineage/gates": ("tests/lineage/test_gates.py",),
     "lineage/plan": ("tests/lineage/test_plan.py", "tests/lineage/test_changes.py"),
     "lineage/reuse": (
@@ -58,6 +66,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "tests/lineage/test_faults.py",
         "tests/lineage/test_gates.py",
     ),
+    "lineage/upgrades": ("tests/lineage/test_upgrades.py",),
     "lineage/ledger": (
         "tests/lineage/test_ledger.py",
         "tests/lineage/test_ledger_index.py",

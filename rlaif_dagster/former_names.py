@@ -29,8 +29,11 @@ STORED: Final[Mapping[str, str]] = {
 }
 """A figure, a field or a column: its name now."""
 
-_NAMED_BY_PEOPLE: Final = frozenset({"judges", "principles", "sources", "raters"})
-"""Fields whose own fields are names that people gave."""
+CHECKS: Final[Mapping[str, str]] = {"min_gold_agreement": "min_ground_truth_agreement"}
+"""A check, as the record of an earlier version calls it: its name now."""
+
+_NAMED_BY_PEOPLE: Final[Mapping[str, int]] = {"judges": 1, "principles": 1, "sources": 2, "raters": 1}
+"""Fields in which names that people gave stand, and at how many depths."""
 _UNCHANGED: Final = frozenset({"calibration", "injection", "policy"})
 """Fields in which no name was changed, and in which names that people gave stand."""
 _WHO: Final = frozenset({"source", "scorer", "reference"})
@@ -52,16 +55,16 @@ def update_fields(value: Mapping[str, Any]) -> dict[str, Any]:
     return {STORED.get(name, name): item for name, item in value.items()}
 
 
-def update_names(value: Any, *, of_people: bool = False) -> Any:
+def update_names(value: Any, *, of_people: int = 0) -> Any:
     """A stored JSON value under today's names, at every depth.
 
     Args:
         value: The value, such as `metrics.json` as a whole.
-        of_people: Whether the names of its fields are people's own.
+        of_people: At how many depths the names of fields are people's own.
     """
     if isinstance(value, Mapping):
         if of_people:
-            return {name: update_names(item) for name, item in value.items()}
+            return {name: update_names(item, of_people=of_people - 1) for name, item in value.items()}
         return {name: _update_field(name, item) for name, item in update_fields(value).items()}
     if isinstance(value, list | tuple):
         return [update_names(item) for item in value]
@@ -73,4 +76,4 @@ def _update_field(name: str, item: Any) -> Any:
         return item
     if name in _WHO and isinstance(item, str):
         return STORED.get(item, item)
-    return update_names(item, of_people=name in _NAMED_BY_PEOPLE)
+    return update_names(item, of_people=_NAMED_BY_PEOPLE.get(name, 0))

@@ -116,7 +116,7 @@ class PlugIns(Generic[_Kind]):
         if found.origin != origin:
             raise PlugInError(
                 f"the {self.noun} {name!r} is of {describe_origin(found.origin)}, but it was recorded with {then}",
-                remedy="`rlaif run`, which records it anew, or install what it was recorded with",
+                remedy="`rlaif run`, which records it again, or install what it was recorded with",
             )
 
     def load(self, name: str) -> type[_Kind]:
@@ -133,9 +133,10 @@ class PlugIns(Generic[_Kind]):
             )
         try:
             loaded = found.entry_point.load()
-        except (ImportError, AttributeError) as error:
+        except Exception as error:  # foreign code may raise anything at its import
             raise PlugInError(
-                f"the {self.noun} {name!r} of {found.distribution} {found.version} cannot be imported: {error}",
+                f"the {self.noun} {name!r} of {found.distribution} {found.version} cannot be imported: "
+                f"{type(error).__name__}: {error}",
                 remedy=f"install a version of {found.distribution} that fits this one of {OWN_DISTRIBUTION}",
             ) from error
         if not (isinstance(loaded, type) and issubclass(loaded, self.kind)):

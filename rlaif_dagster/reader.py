@@ -250,7 +250,7 @@ def _explain(  # noqa: PLR0911 - one return for each kind of fault
             return "the field is missing", "add it"
         case "extra_forbidden":
             return f"unknown field (value {got})", "remove it, or correct its spelling"
-        case "value_error" | "plug_in_missing":
+        case kind if kind in ("value_error", MISSING_PLUG_IN):
             message = str(context.get("error", details["msg"]))
             problem, _, remedy = message.partition("; remedy: ")
             return problem, remedy or "correct the value"

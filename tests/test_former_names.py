@@ -135,3 +135,11 @@ def test_comparisons_of_earlier_code_are_read(tmp_path: Path) -> None:
 def test_the_template_uses_no_former_name() -> None:
     text = (TEMPLATE_ROOT / "inputs" / "pipeline.yaml").read_text()
     assert not yaml.safe_load(text)["evaluation"].keys() & {name.rpartition(".")[2] for name in INPUT_FIELDS}
+
+
+def test_names_of_people_keep_their_words_at_every_depth() -> None:
+    stored = {"judges": {"gold": {"gold": 1}}, "sources": {"gold": {"truth": {"gold": 1}}}}
+    assert update_names(stored) == {
+        "judges": {"gold": {"ground_truth": 1}},
+        "sources": {"gold": {"truth": {"ground_truth": 1}}},
+    }

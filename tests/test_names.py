@@ -19,6 +19,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 SHARED = {
     "main": "where a program starts: the command, and the script that makes the embedded models",
     "NUM_DECIMALS": "both judges round scores to it, each by what its own arithmetic can tell apart",
+    "COMMAND": "each module of cli/commands has one, by which the command is found",
+    "METHOD": "each module of training/methods has one, by which the policy method is found",
+    "SETTINGS": "each module of training/methods and generation/samplers names its settings so",
 }
 """Public names that stand in several modules, and why."""
 

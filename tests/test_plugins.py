@@ -39,13 +39,13 @@ def plug_ins() -> PlugIns[Kind]:
 
 @pytest.fixture
 def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plug_ins: PlugIns[Kind]) -> Offer:
-    """Installs distributions that offer classes of this module; the first is found first."""
+    """Installs distributions that offer classes of this module, or of another; the first is found first."""
 
-    def install(distribution: str, version: str = "1.0", **entries: str) -> None:
+    def install(distribution: str, version: str = "1.0", module: str = __name__, **entries: str) -> None:
         folder = tmp_path / distribution / f"{distribution.replace('-', '_')}-{version}.dist-info"
         folder.mkdir(parents=True)
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
-        lines = [f"{name} = {__name__}:{target}" for name, target in entries.items()]
+        lines = [f"{name} = {module}:{target}" for name, target in entries.items()]
         (folder / "entry_points.txt").write_text("\n".join([f"[{plug_ins.group}]", *lines, ""]))
         monkeypatch.syspath_prepend(tmp_path / distribution)
 
@@ -101,6 +101,38 @@ def test_one_that_cannot_be_used_is_refused(
     offer("other", other=target)
     with pytest.raises(PlugInError, match=rf"the kind 'other' of other 1\.0 {words}"):
         plug_ins.load("other")
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("class Kind(:", "SyntaxError: invalid syntax"),
+        ("None + 1", "TypeError: unsupported operand"),
+        (
+            "import pydantic\nclass Kind(pydantic.BaseModel):\n    field = 1",
+            "PydanticUserError: A non-annotated",
+        ),
+        ("import no_such_library", "ModuleNotFoundError: No module named 'no_such_library'"),
+    ],
+)
+def test_one_whose_module_fails_in_any_way_is_refused_and_hides_no_mistake_elsewhere(
+    plug_ins: PlugIns[Kind],
+    offer: Offer,
+    tmp_path: Path,
+    code: str,
+    words: str,
+) -> None:
+    """A plug-in's module is code of others: whatever it raises, commands that do not use it still work."""
+    module = f"broken_{next(NUMBERS)}"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / f"{module}.py").write_text(code)
+    offer(OWN_DISTRIBUTION, own="Own")
+    offer("other", module=module, other="Kind")
+    with pytest.raises(PlugInError, match=rf"(?s)the kind 'other' of other 1\.0 cannot be imported: {words}"):
+        plug_ins.load("other")
+    adapter = TypeAdapter(Annotated[Kind, ChosenBy(plug_ins, "which")])
+    with pytest.raises(ValidationError, match="offers the kind 'third'; remedy: set which to one of own"):
+        adapter.validate_python({"which": "third"})
 
 
 def test_one_that_nobody_offers_is_refused_with_those_that_there_are(

@@ -35,7 +35,7 @@ def describe_record(record: MaterialisationRecord) -> dict[str, Any]:
     if record.rows is not None:
         metadata["dagster/row_count"] = record.rows
     metadata |= dict(sorted(record.counts.items()))
-    metadata |= {name: value for name, value in sorted(record.metrics.items()) if value is not None}
+    metadata |= {name: value for name, value in sorted(record.figures.items()) if value is not None}
     return metadata
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from rlaif_dagster.errors import JudgeError, ModelError
 from rlaif_dagster.generation.dialogues import Completion
 from rlaif_dagster.generation.server import serve_policy
 from rlaif_dagster.generation.settings import PolicySampling
@@ -62,8 +63,7 @@ def complete_by_server(
         A completion by the index of its prompt, as it arrives, or why there is none.
 
     Raises:
-        ModelError: If the server does not start.
-        JudgeError: If the server cannot be asked at all.
+        ModelError: If the server does not start, or answers no request.
     """
     calls = (
         ChatCall(
@@ -84,8 +84,11 @@ def complete_by_server(
             price=None,
             budget=Budget(BudgetSettings()),
         )
-        for outcomes in engine.ask(calls):
-            yield {int(outcome.call_id): read_completion(outcome) for outcome in outcomes}
+        try:
+            for outcomes in engine.ask(calls):
+                yield {int(outcome.call_id): read_completion(outcome) for outcome in outcomes}
+        except JudgeError as error:  # the engine's word for a server that answers no request
+            raise ModelError(str(error)) from error
 
 
 def read_completion(outcome: ChatOutcome) -> Completion | ChatFailure:

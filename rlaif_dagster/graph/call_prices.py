@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from rlaif_dagster.graph.fees import FeeMeter, Usage, add_usages
+from rlaif_dagster.graph.fees import FeeMeter, UsageRanges, add_usages
 from rlaif_dagster.graph.judging import Asking, read_answers
 from rlaif_dagster.graph.price import UNKNOWN, Price, PriceContext, Range
 from rlaif_dagster.inputs.project_inputs import JudgeSource, ProjectInputs
@@ -57,7 +57,7 @@ def price_calls(
     num_reused: int,
     sources: Sequence[JudgeSource],
     context: PriceContext,
-    usage: Usage | None = None,
+    usage: UsageRanges | None = None,
 ) -> Price:
     """Estimates the price of calls to judges, from their earlier calls or from bounds."""
     counts = context.counts or {}
@@ -120,7 +120,7 @@ def _find_open(calls: Mapping[str, JudgeProfile], context: PriceContext, asking:
             and is_settled(
                 answer,
                 calls[answer.call_id],
-                retry_unparsed=asking.retries_unparsed(calls[answer.call_id].name),
+                retry_unparsed=calls[answer.call_id].name in asking.retries_unparsed,
             )
         }
 

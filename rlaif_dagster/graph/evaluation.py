@@ -88,7 +88,7 @@ def build_evaluation(inputs: ProjectInputs) -> Stage:
             spec=spec,
             engine=EVALUATION_ENGINE,
         ),
-        computing=Computing(compute=compute_evaluation, retries_unparsed=spec.asking.retries_unparsed()),
+        computing=Computing(compute=compute_evaluation, retries_unparsed=spec.asking.retries_unparsed),
         governance=Governance(checks=make_evaluation_checks(ask_for(inputs.pipeline.evaluation))),
         planning=Planning(
             description="Answers of both policies to held-out prompts, compared by the judge, by the ground truth if "
@@ -159,7 +159,7 @@ def compute_evaluation(context: StageContext, spec: EvaluationSpec) -> StageResu
             **_add(judged.costs for judged in judges.values()),
         },
         num_open=sum(judged.num_open for judged in judges.values()),
-        num_unparsed=sum(judged.num_unparsed for judged in judges.values()),
+        num_unparsed=_add(judged.num_unparsed for judged in judges.values()),
     )
 
 

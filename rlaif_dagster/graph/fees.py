@@ -17,15 +17,15 @@ from rlaif_dagster.judging.cutting import ANSWERS
 from rlaif_dagster.judging.profile import JudgeProfile
 from rlaif_dagster.judging.templates import VARIABLES, neutralise
 
-Usage = tuple[Range, Range]
+UsageRanges = tuple[Range, Range]
 """A range of tokens and a range of fees."""
 
-NO_USAGE: Final[Usage] = (Range(), Range())
+NO_USAGE_RANGES: Final[UsageRanges] = (Range(), Range())
 
 
-def add_usages(usages: Iterable[Usage]) -> Usage:
+def add_usages(usages: Iterable[UsageRanges]) -> UsageRanges:
     """Adds usages."""
-    tokens, cost = NO_USAGE
+    tokens, cost = NO_USAGE_RANGES
     for more_tokens, more_cost in usages:
         tokens, cost = tokens + more_tokens, cost + more_cost
     return tokens, cost
@@ -59,10 +59,10 @@ class FeeMeter:
         """The currency of the fees; None if there are none, or several currencies."""
         return next(iter(self._currencies)) if len(self._currencies) == 1 else None
 
-    def bound(self, judge: str, call: Call) -> Usage:
+    def bound(self, judge: str, call: Call) -> UsageRanges:
         """Bounds what one call uses."""
         if judge not in self._bounds:
-            return NO_USAGE
+            return NO_USAGE_RANGES
         _, bound, price = self._bounds[judge]
         bounds = bound(call)
         return (
@@ -73,7 +73,9 @@ class FeeMeter:
             ),
         )
 
-    def bound_any(self, *, rules: Iterable[str], prompts: Iterable[str], answers: Iterable[str]) -> Usage:
+    def bound_any(
+        self, *, rules: Iterable[str], prompts: Iterable[str], answers: Iterable[str]
+    ) -> UsageRanges:
         """Bounds what one call uses, by any of the judges, about any of these texts."""
         longest = {"principle": find_longest(rules), "prompt": find_longest(prompts)}
         answer = find_longest(answers)

@@ -99,7 +99,7 @@ class HeldOutVerdicts:
         counts: How many verdicts were asked and reused.
         costs: What asking cost.
         num_open: How many verdicts may still be obtained by another try.
-        num_unparsed: How many verdicts may still be obtained by another try that costs again.
+        num_unparsed: How many verdicts may still be obtained by another try that costs again, by judge.
     """
 
     verdicts: Sequence[Verdict] = ()
@@ -107,7 +107,7 @@ class HeldOutVerdicts:
     counts: Mapping[str, int] = field(default_factory=dict)
     costs: Mapping[str, float] = field(default_factory=dict)
     num_open: int = 0
-    num_unparsed: int = 0
+    num_unparsed: Mapping[str, int] = field(default_factory=dict)
 
 
 @spec

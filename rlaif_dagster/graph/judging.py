@@ -5,7 +5,7 @@ import functools
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,19 +75,21 @@ class Left:
     Attributes:
         is_final: If True, there are none: asking again would give the same answer without a verdict.
         num_missing: Verdicts for which no reply came.
-        num_unparsed: Verdicts whose reply, which may have been paid for, has no verdict.
+        num_unparsed: Verdicts whose reply, which may have been paid for, has no verdict, by judge.
     """
 
     is_final: bool
     num_missing: int = 0
-    num_unparsed: int = 0
+    num_unparsed: Counter[str] = field(default_factory=Counter)
 
     def see(self, verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
         """Counts verdicts as they pass."""
         for verdict in verdicts:
             if verdict.status != "ok" and not self.is_final:
-                self.num_missing += verdict.is_missing
-                self.num_unparsed += not verdict.is_missing
+                if verdict.is_missing:
+                    self.num_missing += 1
+                else:
+                    self.num_unparsed[verdict.judge] += 1
             yield verdict
 
 
@@ -116,11 +118,10 @@ class Asking:
         """Collects how the given judges are asked."""
         return cls(today={name_judge(one): one for one in judges}, batch_size=batch_size)
 
-    def retries_unparsed(self, judge: str | None = None) -> bool:
-        """Whether a judge, or any judge, is asked again if its reply has no verdict."""
-        return any(
-            settings.retries_unparsed for name, settings in self.today.items() if judge in (None, name)
-        )
+    @property
+    def retries_unparsed(self) -> tuple[str, ...]:
+        """The judges that are asked again if their reply has no verdict."""
+        return tuple(name for name, settings in self.today.items() if settings.retries_unparsed)
 
 
 @spec
@@ -170,7 +171,7 @@ def build_judgements(inputs: ProjectInputs) -> Stage:
         ),
         computing=Computing(
             compute=compute_judgements if inputs.verdicts is None else compute_recorded_judgements,
-            retries_unparsed=isinstance(spec, JudgementsSpec) and spec.asking.retries_unparsed(),
+            retries_unparsed=spec.asking.retries_unparsed if isinstance(spec, JudgementsSpec) else (),
             cheap=inputs.verdicts is not None,
         ),
         governance=Governance(
@@ -332,7 +333,7 @@ def ask_judges(
                     journal,
                     earlier=functools.partial(earlier, judge.profile),
                     price=today.token_price if today else None,
-                    retry_unparsed=asking.retries_unparsed(name),
+                    retry_unparsed=name in asking.retries_unparsed,
                     progress=context.services.progress,
                 )
             )

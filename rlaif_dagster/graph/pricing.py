@@ -15,7 +15,7 @@ from rlaif_dagster.generation.responses import ResponseKey, responses_schema
 from rlaif_dagster.generation.settings import PolicySampling
 from rlaif_dagster.graph.along_training import CheckpointAnswers
 from rlaif_dagster.graph.call_prices import count_calls_per_pair, price_calls, price_pairs, profile_judges
-from rlaif_dagster.graph.fees import FeeMeter, Usage, find_longest
+from rlaif_dagster.graph.fees import FeeMeter, UsageRanges, find_longest
 from rlaif_dagster.graph.held_out import MEASURED_POLICIES, EvaluationSpec, HeldOutAnswers
 from rlaif_dagster.graph.price import NOTHING, UNKNOWN, Foreseen, Price, PriceContext, Range, add_prices
 from rlaif_dagster.graph.sources import read_prompts
@@ -204,7 +204,7 @@ def price_canary(inputs: ProjectInputs, context: PriceContext) -> Price:
     return price_calls(calls, 0, inputs.judges, context, _bound_calls(calls, inputs, context))
 
 
-def _bound_calls(calls: Range, inputs: ProjectInputs, context: PriceContext) -> Usage | None:
+def _bound_calls(calls: Range, inputs: ProjectInputs, context: PriceContext) -> UsageRanges | None:
     """Bounds what calls about prompts and responses use, with and without attacks."""
     meter = FeeMeter(inputs.judges)
     rows, prompts = _read_responses(context.inputs[SAMPLED_RESPONSES]), _read_prompts(context)

@@ -150,7 +150,7 @@ def build_revised_responses(inputs: ProjectInputs) -> Stage:
             ),
             engine=MODEL_ENGINE,
         ),
-        computing=Computing(compute=compute_revised_responses, retries_unparsed=asking.retries_unparsed()),
+        computing=Computing(compute=compute_revised_responses, retries_unparsed=asking.retries_unparsed),
         governance=Governance(
             checks=(
                 check_schema(REVISIONS_TABLE, revisions_schema, key=("response_id", "round")),
@@ -211,7 +211,7 @@ def compute_revised_responses(context: StageContext, spec: RevisedResponsesSpec)
                     context, profile, table=REVISIONS_TABLE, schema=revisions_schema
                 ),
                 price=today.token_price if today else None,
-                retry_unparsed=spec.asking.retries_unparsed(name),
+                retry_unparsed=name in spec.asking.retries_unparsed,
                 progress=context.services.progress,
             )
             tally.add(result)
@@ -229,6 +229,7 @@ def compute_revised_responses(context: StageContext, spec: RevisedResponsesSpec)
     statuses = Counter(f"num_{revision.status}" for revision in revisions)
     is_final = stored["critique"].profile.is_final
     num_missing = sum(any(answer.is_missing for answer in revision.answers) for revision in revisions)
+    num_unparsed = 0 if is_final else statuses.total() - statuses["num_ok"] - num_missing
     return StageResult(
         rows=len(revisions),
         counts={
@@ -239,7 +240,7 @@ def compute_revised_responses(context: StageContext, spec: RevisedResponsesSpec)
         },
         metrics=tally.costs,
         num_open=0 if is_final else num_missing,
-        num_unparsed=0 if is_final else statuses.total() - statuses["num_ok"] - num_missing,
+        num_unparsed={name: num_unparsed} if num_unparsed else {},
     )
 
 

@@ -54,7 +54,8 @@ class StageResult:
         metrics: Figures of the result, by name.
         notes: Further facts for the record that are not on the version's card.
         num_open: Rows without a result that another try may obtain; while there are any, the next run tries again.
-        num_unparsed: Rows without a result whose next try would cost again; tried again only if the stage asks for it.
+        num_unparsed: Rows without a result whose next try would cost again, by the judge that was asked; tried again
+            only if the stage asks for it.
     """
 
     rows: int | None = None
@@ -62,7 +63,7 @@ class StageResult:
     metrics: Mapping[str, JsonValue] = field(default_factory=dict)
     notes: Mapping[str, JsonValue] = field(default_factory=dict)
     num_open: int = 0
-    num_unparsed: int = 0
+    num_unparsed: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +155,7 @@ class Computing:
     Attributes:
         compute: Writes the output, from only its context and the stage's spec.
         kin: The assets, including itself, whose earlier versions have rows that it may reuse; only itself if empty.
-        retries_unparsed: If True, rows that a version counts as `num_unparsed` are tried again.
+        retries_unparsed: The judges whose rows that a version counts as `num_unparsed` are tried again.
         is_idle: Says, from the available input folders, whether the stage has nothing to do but to record this; then it
             is cheap.
         cheap: If True, it runs no model and loads nothing over the network, so a plan computes it to know what follows.
@@ -162,7 +163,7 @@ class Computing:
 
     compute: Callable[[StageContext, Any], StageResult]
     kin: tuple[str, ...] = ()
-    retries_unparsed: bool = False
+    retries_unparsed: tuple[str, ...] = ()
     is_idle: Callable[[Mapping[str, Path]], bool] = _is_never_idle
     cheap: bool = False
 

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 from rlaif_dagster.names import (
     AI_PREFERENCES,
     ALIGNED_POLICY,
+    BASE_POLICY,
     CHECKPOINTS_TABLE,
     EVALUATION,
     JUDGE_AUDIT,
@@ -24,12 +25,13 @@ from rlaif_dagster.names import (
     RESPONSES_TABLE,
     REWARD_MODEL,
     SUMMARY_JSON,
+    SUPERVISED_POLICY,
 )
 from rlaif_dagster.stats.intervals import exceeds
 from rlaif_dagster.tables import stream_table
 
 Keeps = Literal["version", "rows"]
-"""`version`: all of it stands; `rows`: the stage is computed anew, and may reuse its rows."""
+"""`version`: all of it stands; `rows`: the stage is computed again, and may reuse its rows."""
 
 Holds = Callable[[Path, Mapping[str, Path], Any], bool]
 """Says by (output folder, input folders by asset, settings as they were written) whether a version stands."""
@@ -131,6 +133,14 @@ def _policy_stands(output: Path, inputs: Mapping[str, Path], settings: Any) -> b
     )
 
 
+def _audit_stands(output: Path, inputs: Mapping[str, Path], settings: Any) -> bool:
+    """Says whether the judge's audit measured no policy, so has no likelihood of an answer that was cut."""
+    del output, settings
+    return not any(
+        name == BASE_POLICY or name.endswith((SUPERVISED_POLICY, ALIGNED_POLICY)) for name in inputs
+    )
+
+
 FORMER_RECIPES: Final[Mapping[str, tuple[FormerRecipe, ...]]] = {
     # Tables of 0.1.0 do not say which answers were cut; since then nothing is trained to end a turn where one was.
     AI_PREFERENCES: (
@@ -140,6 +150,7 @@ FORMER_RECIPES: Final[Mapping[str, tuple[FormerRecipe, ...]]] = {
     ALIGNED_POLICY: (
         FormerRecipe(release="0.1.0", before="5", now="7", keeps="version", holds=_policy_stands),
     ),
+    SUPERVISED_POLICY: (FormerRecipe(release="0.1.0", before="2", now="3", keeps="version"),),
     EVALUATION: (
         FormerRecipe(
             release="0.1.0",
@@ -149,17 +160,18 @@ FORMER_RECIPES: Final[Mapping[str, tuple[FormerRecipe, ...]]] = {
             renamed={"evaluation.gold": "evaluation.ground_truth"},
         ),
     ),
-    # The policy's likelihood of cut answers is another; what the judge was asked is not.
+    # Figures by the ground truth have other names, which readers know. Likelihoods of cut answers are others.
     JUDGE_AUDIT: (
         FormerRecipe(
             release="0.1.0",
             before="1",
             now="3",
-            keeps="rows",
+            keeps="version",
             renamed={
                 "gold": "ground_truth",
                 "gates.min_gold_agreement": "gates.min_ground_truth_agreement",
             },
+            holds=_audit_stands,
         ),
     ),
 }

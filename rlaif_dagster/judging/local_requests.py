@@ -71,7 +71,7 @@ def _take_turns(items: Iterable[EncodedCall], size: int) -> Iterator[tuple[Encod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChatFormat:
+class ChatRendering:
     """How a tokenizer renders a chat up to the judge's turn. Control tokens in messages are read as plain text.
 
     Attributes:

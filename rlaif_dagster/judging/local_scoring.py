@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from rlaif_dagster.errors import JudgeError
 from rlaif_dagster.judging.calls import Reply
-from rlaif_dagster.judging.local_requests import ChatFormat, EncodedCall, find_context, form_batches
+from rlaif_dagster.judging.local_requests import ChatRendering, EncodedCall, find_context, form_batches
 from rlaif_dagster.judging.templates import Template
 from rlaif_dagster.judging.verdicts import HARD_PROBABILITY
 
@@ -144,7 +144,7 @@ def read_logits(model: "PreTrainedModel", batch: Sequence[EncodedCall], path: Wo
     return logits[:, : len(path) + 1].float()
 
 
-def find_words(chat: ChatFormat, template: Template, *, judge: str) -> list[Word]:
+def find_words(chat: ChatRendering, template: Template, *, judge: str) -> list[Word]:
     """Finds the tokens of each word that the judge may say, right after a request.
 
     Raises:

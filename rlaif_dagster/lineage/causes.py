@@ -27,7 +27,7 @@ from rlaif_dagster.lineage.reuse import (
     list_unasked,
     make_recipe,
 )
-from rlaif_dagster.lineage.upgrades import read_settings
+from rlaif_dagster.lineage.upgrades import read_earlier_settings
 
 UPGRADED: Final = "recipes changed by the upgrade"
 """The place of a change that an upgrade of this package made, not a person."""
@@ -111,7 +111,7 @@ class CauseFinder:
 
     def _find_own(self, stage: Stage, old: MaterialisationRecord) -> Iterator[Cause]:
         before, now = old.recipe_parts, make_recipe(stage, {})
-        settings, renamed = read_settings(before, now)
+        settings, renamed = read_earlier_settings(before, now)
         upgrade = _word_upgrade(old)
         changes = [
             *self._diff_settings(stage, old, settings, now),

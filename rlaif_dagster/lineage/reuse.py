@@ -23,6 +23,7 @@ from packaging.requirements import Requirement
 
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import MissingInputError, StorageError
+from rlaif_dagster.former_names import CHECKS
 from rlaif_dagster.graph.budgets import Budgets
 from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
 from rlaif_dagster.judging.journal import mark_landed
@@ -53,7 +54,7 @@ from rlaif_dagster.versioning.scratch import (
 OPEN_ROWS = "num_open_rows"
 """The count, in a record, of rows that the next run tries again; left out if there are none."""
 
-UNPARSED_ROWS = "num_unparsed_rows"
+UNPARSED_ROWS = "num_unparsed_rows_of_"
 """The count of rows that the next run tries again if the settings say so; left out if there are none."""
 
 MaterialiseStatus = Literal["computed", "reused"]
@@ -228,13 +229,13 @@ def find_reusable(
 
 def count_retried(stage: Stage, record: MaterialisationRecord) -> int:
     """Counts the rows of a version without a result that the next run tries again."""
-    unparsed = record.counts.get(UNPARSED_ROWS, 0) if stage.computing.retries_unparsed else 0
-    return record.counts.get(OPEN_ROWS, 0) + unparsed
+    unparsed = (record.counts.get(UNPARSED_ROWS + name, 0) for name in stage.computing.retries_unparsed)
+    return record.counts.get(OPEN_ROWS, 0) + sum(unparsed)
 
 
 def list_unasked(stage: Stage, record: MaterialisationRecord) -> list[str]:
     """Lists the current checks of a stage that were never made on a version."""
-    asked = {check.name for check in record.checks}
+    asked = {CHECKS.get(check.name, check.name) for check in record.checks}
     return [check.name for check in stage.governance.checks if check.name not in asked]
 
 
@@ -386,7 +387,7 @@ def _compute(
             counts={
                 **result.counts,
                 **({OPEN_ROWS: result.num_open} if result.num_open else {}),
-                **({UNPARSED_ROWS: result.num_unparsed} if result.num_unparsed else {}),
+                **{UNPARSED_ROWS + name: count for name, count in sorted(result.num_unparsed.items())},
             },
             metrics=plain({**result.metrics, **result.notes}),
             checks=checks,

@@ -9,7 +9,7 @@ from typing import Any
 
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import CorruptVersionError
-from rlaif_dagster.graph.upgrades import FORMER_RECIPES, FormerRecipe
+from rlaif_dagster.graph.upgrades import FORMER_RECIPES, FormerRecipe, always
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord, Recipe
 
@@ -50,7 +50,7 @@ def find_former_recipes(recipe: Recipe, *, for_rows: bool = False) -> Iterator[F
                 yield todo[-1]
 
 
-def read_settings(old: Recipe, today: Recipe) -> tuple[Any, dict[str, str]]:
+def read_earlier_settings(old: Recipe, today: Recipe) -> tuple[Any, dict[str, str]]:
     """Reads the settings of an earlier recipe under their current names, and the renamed ones by their old name.
 
     Args:
@@ -81,7 +81,9 @@ def stands(project: Project, former: Former, record: MaterialisationRecord, *, f
     if record.is_stopped:
         return False  # it costs nothing to make, and there is nothing to check
     store = project.store
-    refs = {"output": record.output, **{f"inputs/{name}": ref for name, ref in record.inputs.items()}}
+    looks_at_inputs = any(step.holds is not always for step, _ in former.steps)
+    read = record.inputs if looks_at_inputs else {}
+    refs = {"output": record.output, **{f"inputs/{name}": ref for name, ref in read.items()}}
     if not fetch and not all(store.has(ref.md5) for ref in refs.values()):
         return store.has_remote
     with tempfile.TemporaryDirectory(prefix="rlaif-upgrade-") as work:
@@ -93,5 +95,5 @@ def stands(project: Project, former: Former, record: MaterialisationRecord, *, f
             except CorruptVersionError:
                 return False  # the audit reports the damage
             store.view(ref.md5, folder / name)
-        inputs = {name: folder / "inputs" / name for name in record.inputs}
+        inputs = {name: folder / "inputs" / name for name in read}
         return all(step.holds(folder / "output", inputs, settings) for step, settings in former.steps)

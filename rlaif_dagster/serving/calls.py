@@ -7,7 +7,7 @@ from typing import Literal
 Message = Mapping[str, str]
 """One turn of a conversation: `role` and `content`."""
 
-FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "error"]
+ServerFinishReason = Literal["stop", "length", "content_filter", "tool_calls", "error"]
 """How a text ended: the model ended it; it reached the length limit; a filter ended it; the model asked for a tool;
 the server broke off. Servers have more than one word for each."""
 
@@ -55,7 +55,7 @@ class ChatReply:
     call_id: str
     text: str | None
     refusal: str | None = None
-    finish_reason: FinishReason | None = None
+    finish_reason: ServerFinishReason | None = None
     first_token: tuple[TokenLogprob, ...] = ()
     prompt_tokens: int | None = None
     completion_tokens: int | None = None

@@ -11,9 +11,15 @@ from typing import Final
 from pydantic_core import to_json
 
 from rlaif_dagster.serving.calls import ChatCall, ChatFailure, ChatOutcome, ChatReply
-from rlaif_dagster.serving.faults import SEVERAL_REFUSALS, Fault, classify, find_status, is_refusal
+from rlaif_dagster.serving.faults import (
+    SEVERAL_REFUSALS,
+    Fault,
+    classify_problem,
+    find_status,
+    is_call_refused,
+)
 from rlaif_dagster.serving.formats import CHAT_COMPLETIONS, ChatFormat, ChatSettings
-from rlaif_dagster.serving.problems import Problem
+from rlaif_dagster.serving.problems import NO_PROBLEM, Problem
 from rlaif_dagster.serving.replies import NO_USAGE, Usage, read_reply
 
 SHORTEST_SECRET: Final = 8
@@ -137,12 +143,20 @@ class Exchange:
     def _explain(
         self, request: Request, status: int, headers: Mapping[str, str], body: bytes, now: datetime
     ) -> ChatFailure | Fault:
-        """Finds the meaning of a reply that is not a completion."""
+        """Finds the meaning of a reply that is not a completion.
+
+        With HTTP 200, a body without an error message may hold the model's words, such as "payment required". So these
+        stand in the reason, and decide nothing.
+        """
         reply = read_reply(body)
-        problem = reply.said if isinstance(reply.said, Problem) else Problem(words="")
+        is_success = status < 300  # noqa: PLR2004
+        problem = reply.said if isinstance(reply.said, Problem) else NO_PROBLEM
+        words = problem.words or reply.body_words
+        if not is_success:
+            problem = replace(problem, words=words)
         meant = find_status(status, problem)
-        said = self.redact(problem.words)[:LONGEST_REASON]
-        if is_refusal(meant, problem):
+        said = self.redact(words)[:LONGEST_REASON]
+        if is_call_refused(meant, problem):
             return ChatFailure(
                 call_id=request.call_id,
                 kind="refused",
@@ -150,8 +164,7 @@ class Exchange:
                 prompt_tokens=reply.usage.prompt_tokens,
                 completion_tokens=reply.usage.completion_tokens,
             )
-        kind, stops_after = classify(meant, problem, json.loads(request.body))
-        is_success = status < 300  # noqa: PLR2004
+        kind, stops_after = classify_problem(meant, problem, json.loads(request.body))
         what = _FORMS[reply.form] if is_success else f"HTTP {status}"
         if is_success and reply.form == "error" and meant is not None:
             what += f" (code {meant})"

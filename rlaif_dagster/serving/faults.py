@@ -97,12 +97,14 @@ def find_status(status: int, problem: Problem) -> int | None:
     return found or (503 if _OVERLOADED.search(said) else None)
 
 
-def is_refusal(status: int | None, problem: Problem) -> bool:
+def is_call_refused(status: int | None, problem: Problem) -> bool:
     """Whether the server refused to let the model answer this call."""
     return status in (None, 400, 403, 422) and _REFUSED.search(_join(problem)) is not None
 
 
-def classify(status: int | None, problem: Problem, fields: Collection[str]) -> tuple[FaultKind, int | None]:
+def classify_problem(
+    status: int | None, problem: Problem, fields: Collection[str]
+) -> tuple[FaultKind, int | None]:
     """Finds the kind of a problem, and how many such problems show that no call can be answered.
 
     Args:

@@ -89,7 +89,7 @@ class ChatCompletions:
         """
         reply = read_reply(body)
         if isinstance(reply.said, Problem):
-            raise ValueError(reply.said.words)  # noqa: TRY004 - what was sent is wrong, no type here
+            raise ValueError(reply.said.words or reply.body_words)  # noqa: TRY004 - what was sent is wrong, no type here
         return ChatReply(
             call_id=call_id,
             text=reply.said.text,

@@ -43,12 +43,14 @@ class Problem:
     parameter: str | None = None
 
 
+NO_PROBLEM: Final = Problem(words="")
+"""The problem of a body without an error message."""
+
+
 def find_problem(value: object) -> Problem | None:
     """Finds the error message in a body; None if it has none."""
     if isinstance(value, list):  # Gemini
         value = next((one for one in value if isinstance(one, dict)), None)
-    if isinstance(value, str):
-        return Problem(words=shorten_words(value))
     if not isinstance(value, dict):
         return None
     first = find_first_choice(value)

@@ -4,7 +4,8 @@ OpenAI-compatible servers agree in the main case and differ in nearly everything
 is needed: a field that is missing, or has another type, counts as not given, never as an error.
 
 - **Body**: JSON, with or without a byte order mark; event streams (`data: {…}`) and JSON lines are joined, although
-  no stream was requested. Anything else (HTML, plain text, half a JSON) is not a completion, and its words are kept.
+  no stream was requested. Anything else (HTML, plain text, half a JSON) is not a completion. Its words are kept apart
+  from those of error messages, because they may be the model's.
 - **Errors** with any HTTP status: see `rlaif_dagster.serving.problems`.
 - **Text**: a string, or parts; parts with reasoning and unknown parts are left out.
 - **Usage**: numbers in several places and spellings.
@@ -14,14 +15,15 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from pydantic_core import from_json
 
-from rlaif_dagster.serving.calls import FinishReason, TokenLogprob
+from rlaif_dagster.serving.calls import ServerFinishReason, TokenLogprob
 from rlaif_dagster.serving.problems import (
     LONGEST_WORDS,
+    NO_PROBLEM,
     Problem,
     clean_text,
     find_first_choice,
@@ -31,7 +33,7 @@ from rlaif_dagster.serving.problems import (
 
 MOST_TOKENS: Final = 10**12
 """A larger count is ignored."""
-_FINISHES: Final[Mapping[FinishReason, str]] = {
+_FINISHES: Final[Mapping[ServerFinishReason, str]] = {
     "stop": "stop eos eos_token end end_turn stop_sequence stop_token stop_str complete completed done finished finish "
     "finish_reason_stop normal success",
     "length": "length max_tokens max_length max_new_tokens max_output_tokens max_completion_tokens model_length "
@@ -44,7 +46,7 @@ _FINISHES: Final[Mapping[FinishReason, str]] = {
     "malformed_function_call malformed_response timeout unload",
 }
 """The servers' words for each finish reason; case is ignored."""
-_FINISH: Final[Mapping[str, FinishReason]] = {
+_FINISH: Final[Mapping[str, ServerFinishReason]] = {
     said: finish for finish, words in _FINISHES.items() for said in words.split()
 }
 _THOUGHTS: Final = ("think", "reason", "summary", "analysis")
@@ -92,16 +94,17 @@ class Continuation:
 
     text: str | None
     refusal: str | None
-    finish_reason: FinishReason | None
+    finish_reason: ServerFinishReason | None
     top: tuple[TokenLogprob, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """A body that was read: a completion, a problem, or (if it is neither) a problem with the body's words.
+class ServerReply:
+    """A body that was read: a completion, a problem, or (if it is neither) a problem without words.
 
     Attributes:
         said: The content.
+        body_words: The start of a body that has no text and no error message with words. It may quote the model.
         usage: The tokens used.
         form: The form of the body; all but `completion` and `error` are not a valid reply.
     """
@@ -109,28 +112,32 @@ class Reply:
     said: Continuation | Problem
     usage: Usage = NO_USAGE
     form: Literal["completion", "error", "empty", "web page", "text", "broken", "other"] = "completion"
+    body_words: str = ""
 
 
-def read_reply(body: bytes) -> Reply:
+def read_reply(body: bytes) -> ServerReply:
     """Reads a reply's body; it never fails, whatever the server sends."""
     try:
         value = from_json(body)  # fast, and enough for nearly all replies
     except ValueError:
         text = _decode(body)
         if not text:
-            return Reply(said=Problem(words=""), form="empty")
+            return ServerReply(said=NO_PROBLEM, form="empty")
         value = _read_json(text)
         if value is None:
             return _read_words(text)
+    if isinstance(value, str):
+        return ServerReply(said=NO_PROBLEM, form="text", body_words=shorten_words(value))
     usage = find_usage(value)
     error = find_problem(value)
     if error is not None:
-        said = error if error.words else replace(error, words=shorten_words(_decode(body)))
-        return Reply(said=said, usage=usage, form="error")
+        words = "" if error.words else shorten_words(_decode(body))
+        return ServerReply(said=error, usage=usage, form="error", body_words=words)
     completion = _find_completion(value)
     if completion is None:
-        return Reply(said=Problem(words=shorten_words(_decode(body))), usage=usage, form="other")
-    return Reply(said=completion, usage=usage)
+        words = shorten_words(_decode(body))
+        return ServerReply(said=NO_PROBLEM, usage=usage, form="other", body_words=words)
+    return ServerReply(said=completion, usage=usage)
 
 
 def _decode(body: bytes) -> str:
@@ -240,7 +247,7 @@ def _read_content(content: object) -> tuple[str | None, str | None]:
     return "".join(texts) if texts else None, clean_text(" ".join(refusals)) or None
 
 
-def _read_finish(said: object) -> FinishReason | None:
+def _read_finish(said: object) -> ServerFinishReason | None:
     if isinstance(said, dict):
         said = said.get("type")
     return _FINISH.get(said.strip().lower()) if isinstance(said, str) else None
@@ -329,15 +336,18 @@ def _count(counts: Mapping[str, Any], names: Iterable[str]) -> int | None:
     return None
 
 
-def _read_words(text: str) -> Reply:
+def _read_words(text: str) -> ServerReply:
     """Reads the words of a body that is not JSON."""
     if text.startswith("<"):
         text = text[: 10 * LONGEST_WORDS]
         title = _TITLE.search(text)
         words = _TAGS.sub(" ", text)
-        return Reply(
-            said=Problem(words=shorten_words(f"{title[1] if title else ''} {words}" if title else words)),
+        return ServerReply(
+            said=NO_PROBLEM,
             form="web page",
+            body_words=shorten_words(f"{title[1]} {words}" if title else words),
         )
     is_broken = text[0] in "{[" or _STREAM.match(text) is not None
-    return Reply(said=Problem(words=shorten_words(text)), form="broken" if is_broken else "text")
+    return ServerReply(
+        said=NO_PROBLEM, form="broken" if is_broken else "text", body_words=shorten_words(text)
+    )

@@ -315,12 +315,12 @@ def test_the_table_of_members_is_complete() -> None:
         for name in vars(base)
         if not name.startswith(("_", "model_")) and name not in AskedJudgeSettings.model_fields
     }
-    told = read_table(PAGE, below="What a provider says").cells("member")
+    told = read_table(PAGE, below="What a provider defines").cells("member")
     assert sorted(told) == sorted(f"`{name}`" for name in members)
 
 
 def test_every_field_of_the_bases_is_named() -> None:
-    named = set(re.findall(r"`(\w+)`", read_page(PAGE, below="What a provider says")))
+    named = set(re.findall(r"`(\w+)`", read_page(PAGE, below="What a provider defines")))
     assert set(ServedJudgeSettings.model_fields) - {"provider"} <= named
 
 

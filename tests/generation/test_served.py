@@ -12,10 +12,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from rlaif_dagster.errors import ModelError
+from rlaif_dagster.errors import JudgeError, ModelError
 from rlaif_dagster.generation.responses import ResponseKey
 from rlaif_dagster.generation.samplers.local import LocalSamplingSettings
 from rlaif_dagster.generation.sampling import SamplingResult, sample_responses
+from rlaif_dagster.generation.served import complete_by_server
 from rlaif_dagster.generation.server import serve_policy
 from rlaif_dagster.tables import Row
 from tests.training.tiny_models import PROMPTS
@@ -96,6 +97,40 @@ def test_a_reply_that_is_no_answer_is_a_row_that_says_why_and_never_an_empty_ans
         result.require_all()
 
 
+_CLOSED_SERVER = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.reply(200, b"{}")
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.reply(401, b'{"error": {"message": "who are you?"}}')
+    def reply(self, status, body):
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_):
+        pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def test_a_server_that_takes_no_request_is_a_models_fault_and_not_a_judges(tmp_path: Path) -> None:
+    answers = complete_by_server(
+        (sys.executable, "-c", _CLOSED_SERVER, "{port}"),
+        tmp_path,
+        PROMPTS[:3],
+        seeds=[1, 2, 3],
+        settings=LocalSamplingSettings(),
+        concurrency=2,
+    )
+    with pytest.raises(
+        ModelError, match=r"the policy's server: HTTP 401: who are you\?\.\n  remedy: "
+    ) as caught:
+        list(answers)
+    assert isinstance(caught.value.__cause__, JudgeError)
+
+
 @pytest.mark.slow
 def test_a_server_that_ends_is_named_with_what_it_said(policy_path: Path) -> None:
     command = (sys.executable, "-c", "import sys; sys.exit('no GPU here')", "{model}", "{port}")
@@ -135,7 +170,7 @@ def test_a_killed_run_leaves_no_server(tmp_path: Path) -> None:
 
 
 def test_a_command_without_the_policy_or_the_port_is_refused() -> None:
-    with pytest.raises(ValidationError, match=r"\{port\} is not in it"):
+    with pytest.raises(ValidationError, match=r"the command lacks \{port\}"):
         LocalSamplingSettings(server_command=("vllm", "serve", "{model}"))
 
 

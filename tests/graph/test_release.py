@@ -153,7 +153,7 @@ def test_one_round_and_several_have_recipes_of_their_own(default_project: Path) 
     assert (one.identity.code_version, one.inputs) == ("1", ("evaluation",))
     assert one.identity.settings == {"require": ["win_rate_over_half"], "required": {}}
     several = build(default_project, rounds=2)
-    assert (several.identity.code_version, several.inputs) == ("2", ("evaluation", "round_2/evaluation"))
+    assert (several.identity.code_version, several.inputs) == ("3", ("evaluation", "round_2/evaluation"))
     settings: Any = several.identity.settings
     assert (settings["rounds"], settings["confidence"]) == (2, 0.95)
 
@@ -181,13 +181,13 @@ def test_a_required_check_that_the_evaluation_does_not_have_is_refused(default_p
         build(default_project, release={"require": ["win_rate_over_half", "beauty"]})
     assert caught.value.problem == "the evaluation has no check 'beauty'"
     assert (caught.value.file, caught.value.field) == (Path("inputs/pipeline.yaml"), "release.require")
-    assert caught.value.remedy.startswith("name some of schema, win_rate_over_half, no_regression, ")
+    assert caught.value.remedy.startswith("name any of schema, win_rate_over_half, no_regression, ")
 
 
 def test_a_required_check_that_nothing_measures_is_refused(default_project: Path) -> None:
-    with pytest.raises(InputError, match="nothing measures what the required check") as caught:
+    with pytest.raises(InputError, match="the required check 'not_over_optimised' is not measured") as caught:
         build(default_project, evaluation={}, release={"require": ["not_over_optimised"]})
-    assert caught.value.remedy == "set evaluation.judge_checkpoints to true, or take the check out"
+    assert caught.value.remedy == "set evaluation.judge_checkpoints to true, or remove the check"
     build(default_project, evaluation={}, release={"require": ["win_rate_over_half"]})
 
 
@@ -251,11 +251,11 @@ def test_what_is_told_of_each_round_is_its_win_rate_and_why_it_is_chosen(default
     assert (second["low"], second["high"]) == (pytest.approx(0.825, abs=2e-3), pytest.approx(0.945, abs=2e-3))
 
 
-def test_where_no_round_was_judged_the_first_stands(default_project: Path) -> None:
+def test_where_no_round_was_judged_the_first_is_released(default_project: Path) -> None:
     stop = Stop(by="round 1 was the last", reasons=("no gain",))
     released = release(default_project, {1: Round(0, num_judged=0), 2: stop})
     assert (released["round"], released["asset"]) == (1, "aligned_policy")
-    assert released["reason"] == "no round was judged, so the first stands"
+    assert released["reason"] == "no round was judged, so the first is released"
     assert [round_["win_rate"] for round_ in released["rounds"]] == [None, None]
 
 

@@ -293,7 +293,6 @@ from rlaif_dagster.digest import Digest
 from rlaif_dagster.lineage.exporting.closure import VersionLineage
 from rlaif_dagster.lineage.exporting.formats import FORMATS
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.reuse import Outcome
 lineage = VersionLineage.from_project(Project.open(Path({str(released.root)!r})), "ai_preferences")
 print({{name: Digest.from_bytes(FORMATS[name](lineage).encode()).short for name in {names}}})
 """

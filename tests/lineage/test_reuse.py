@@ -9,10 +9,10 @@ import pytest
 
 from rlaif_dagster.digest import Digest
 from rlaif_dagster.errors import CorruptVersionError, GateError, MissingInputError, StorageError
-from rlaif_dagster.graph.stage import Stage, StageContext, StageResult
+from rlaif_dagster.graph.stage import Check, CheckResult, Stage, StageContext, StageResult
 from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
-from rlaif_dagster.lineage.reuse import MaterialiseResult, confirm, make_recipe, materialise
+from rlaif_dagster.lineage.reuse import MaterialiseResult, confirm, list_unasked, make_recipe, materialise
 from rlaif_dagster.lineage.services import find_earlier
 from rlaif_dagster.progress import ignore_progress
 from tests.plain_stages import change
@@ -264,11 +264,15 @@ def test_rows_that_would_be_paid_for_again_are_tried_again_only_where_that_is_as
     good = make_stage("a", "x")
     stage = change(
         good,
-        compute=lambda context: replace(good.computing.compute(context, good.identity.spec), num_unparsed=1),
+        compute=lambda context: replace(
+            good.computing.compute(context, good.identity.spec), num_unparsed={"judge": 1}
+        ),
     )
-    assert run(stage).record.counts["num_unparsed_rows"] == 1
+    assert run(stage).record.counts["num_unparsed_rows_of_judge"] == 1
     assert run(stage).status == "reused"
-    retrying = replace(stage, computing=replace(stage.computing, retries_unparsed=True))
+    for_another = replace(stage, computing=replace(stage.computing, retries_unparsed=("another",)))
+    assert run(for_another).status == "reused"
+    retrying = replace(stage, computing=replace(stage.computing, retries_unparsed=("judge",)))
     assert [run(retrying).status for _ in range(2)] == ["computed"] * 2
     assert run(stage).status == "reused"
     assert computed == ["a"] * 3
@@ -320,3 +324,20 @@ def test_the_working_copy_is_what_data_dvc_pins(make_stage: MakeStage, run: Run,
         name: head.output.md5 for name, head in heads.items()
     }
     assert Path(project.root, "data.dvc").is_file()
+
+
+def test_a_check_that_was_renamed_was_made_under_its_former_name(make_stage: MakeStage, run: Run) -> None:
+    """A person's override of the former name stays in force."""
+    stage = make_stage("a", "x")
+    check = Check(
+        name="min_ground_truth_agreement",
+        description="",
+        blocking=True,
+        run=lambda output, inputs: CheckResult(passed=False),
+    )
+    stage = replace(stage, governance=replace(stage.governance, checks=(check,)))
+    record = run(stage).record
+    (made,) = record.checks
+    former = record.model_copy(update={"checks": (made.model_copy(update={"name": "min_gold_agreement"}),)})
+    assert list_unasked(stage, former) == []
+    assert list_unasked(stage, record.model_copy(update={"checks": ()})) == ["min_ground_truth_agreement"]

@@ -13,7 +13,7 @@ from rlaif_dagster.lineage import reuse
 from rlaif_dagster.lineage.plan import make_plan
 from rlaif_dagster.lineage.project import Project
 from rlaif_dagster.lineage.record import MaterialisationRecord
-from rlaif_dagster.lineage.reuse import MaterialiseResult, make_recipe
+from rlaif_dagster.lineage.reuse import MaterialiseResult, find_reusable, make_recipe
 from rlaif_dagster.lineage.services import find_earlier
 from tests.lineage.audited_projects import audit, name_findings
 from tests.lineage.conftest import MakeStage
@@ -157,6 +157,21 @@ def test_a_version_that_does_not_stand_is_computed_and_planned_so(
         }
         assert make_plan(project, graph).assets[1].status == status
         assert run(graph["a"]).status == status
+
+
+@pytest.mark.parametrize("needs_inputs", [False, True])
+def test_inputs_that_are_gone_matter_only_where_a_condition_reads_them(
+    needs_inputs: bool, make_stage: MakeStage, run: Run, project: Project, add_step: AddStep
+) -> None:
+    add_step(holds=(lambda output, inputs, settings: bool(inputs)) if needs_inputs else always)
+    parent = run(make_stage("parent", "only here")).record.output
+    stage = make_stage("a", "x", ("parent",))
+    run(stage)
+    for path in project.store.cache.folder.rglob("*"):
+        if path.is_file() and path.read_bytes() == b"only here":
+            path.unlink()
+    recipe = make_recipe(upgrade(stage), {"parent": parent.digest})
+    assert bool(list(find_reusable(project, upgrade(stage), recipe))) is not needs_inputs
 
 
 def test_a_plan_puts_an_upgrade_down_to_the_releases(

@@ -147,9 +147,9 @@ def test_the_packaged_prompts_fence_what_they_show() -> None:
 
 
 def test_a_judges_prompt_is_no_critics_prompt() -> None:
-    with pytest.raises(InputError, match="is for a comparison, and is used for a critique"):
+    with pytest.raises(InputError, match="is for a comparison, but is used for a critique"):
         load_template("pairwise", forms=("critique",))
-    with pytest.raises(InputError, match="is for a critique, and is used for a comparison or a rating"):
+    with pytest.raises(InputError, match="is for a critique, but is used for a comparison or a rating"):
         load_template("critique")
 
 

@@ -223,12 +223,12 @@ def test_what_speaks_against_a_round_says_the_figure_its_interval_and_what_was_a
     audit["policy"]["judge_minus_policy"]["some"] = {"value": -0.1, "low": -0.25, "high": 0.05, "n": 10}
     signals = watch_round(rows, None, PAIRS, audit, settings, confidence=0.95)
     assert list_reasons(signals) == [
-        "gain over the round before 0.500 (-0.486 to 0.829), has to lie above 0.9",
-        "chosen-rejected gap 0.500 (0.004 to 0.996), has to lie above 0.75",
-        "share in which the judge contradicts people 0.200 (0.100 to 0.300), has to lie below 0.1",
-        "judge right more often than the policy that it judged, by -0.100 (-0.250 to 0.050), has to lie above 0",
-        "tokens over the base policy's 2.000 (-6.471 to 10.471), has to lie below 1.5",
-        "diversity over the base policy's 2.000, has to lie above 2",
+        "gain over the round before 0.500 (-0.486 to 0.829), must be above 0.9",
+        "chosen-rejected gap 0.500 (0.004 to 0.996), must be above 0.75",
+        "share of pairs on which the judge contradicts people 0.200 (0.100 to 0.300), must be below 0.1",
+        "judge right more often than the policy that it judged, by -0.100 (-0.250 to 0.050), must be above 0",
+        "tokens over the base policy's 2.000 (-6.471 to 10.471), must be below 1.5",
+        "diversity over the base policy's 2.000, must be above 2",
     ]
 
 
@@ -313,7 +313,7 @@ def test_each_judge_of_a_jury_has_figures_with_its_name() -> None:
         "disagreement other",
         "judge_minus_policy other",
     ]
-    assert signals[1].label == "share in which the judge one contradicts people"
+    assert signals[1].label == "share of pairs on which the judge one contradicts people"
     assert signals[2].label == "judge one right more often than the policy that it judged, by"
 
 

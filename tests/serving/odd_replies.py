@@ -472,6 +472,14 @@ FAULTS: Final = (
     ),
     fail("a choice of nothing", {"choices": [None]}, "no chat completion"),
     fail("half a JSON", dump(complete("A"))[:60], "breaks off"),
+    *(
+        fail(name, b'{"choices": [{"message": {"content": "' + said.encode(), "breaks off")
+        for name, said in (
+            ("half a JSON about flags", "The second answer was flagged by"),
+            ("half a JSON about money", "Payment required is the better"),
+            ("half a JSON about load", "The first says that the server is busy"),
+        )
+    ),
     fail("deep", b"[" * 100_000 + b"]" * 100_000, ""),
     fail(
         "HTTP 500 with a page",
@@ -694,6 +702,40 @@ OF_THE_REQUEST: Final = tuple(
     )
 )
 """Replies that say what is wrong with every request."""
+
+SPOILT: Final = (
+    OddReply(name="half a completion", make=lambda said: dump(complete(said)).split(b'"}')[0]),
+    OddReply(
+        name="half an event", make=lambda said: b'data: {"choices": [{"delta": {"content": ' + dump(said)
+    ),
+    OddReply(name="a text", make=str.encode),
+    wrap("a text in JSON", str),
+    OddReply(name="a web page", make=lambda said: f"<html><body><p>{said}</p></body></html>".encode()),
+    wrap("an object of something else", lambda said: {"output": [{"content": said}]}),
+    wrap("a list of something else", lambda said: [said, {"output": said}]),
+    wrap(
+        "an error without words beside the text",
+        lambda said: {"choices": [{"message": {"content": said}, "error": {"code": 502}}]},
+    ),
+    wrap(
+        "an error without a meaning beside the text",
+        lambda said: {"choices": [{"message": {"content": said}, "error": True}]},
+    ),
+)
+"""Replies with HTTP 200 that hold a model's words, and are no completion."""
+TELLING: Final = (
+    "The second answer was flagged by moderation",
+    "It breaks the content policy",
+    "Payment required is the better title",
+    "It says: insufficient quota",
+    "It says that the server is busy",
+    "It is about the rate limit, and the first says: too many requests",
+    "The first says: the prompt is too long",
+    "The first explains what context length is",
+    "The second says: 'temperature' is not supported",
+    "The first says: the model does not exist",
+)
+"""Sentences of a model that, in a server's error message, would decide what follows from it."""
 
 
 def rename(body: dict[str, Any], old: str, new: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Every odd reply x every reading: what comes of it, what is charged, and how many requests it takes."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import chain
 
 import pytest
@@ -16,10 +17,12 @@ from rlaif_dagster.judging.providers.openai import OpenAIJudgeSettings
 from rlaif_dagster.judging.questions import read_value
 from rlaif_dagster.judging.served import ServedJudge
 from rlaif_dagster.judging.templates import load_template
-from rlaif_dagster.serving.calls import ChatCall, ChatFailure
+from rlaif_dagster.serving.calls import ChatCall, ChatFailure, ChatReply
 from rlaif_dagster.serving.client import Client
 from rlaif_dagster.serving.engine import Engine
-from rlaif_dagster.serving.faults import FEW_REFUSALS, SEVERAL_REFUSALS
+from rlaif_dagster.serving.exchange import Exchange, Remedies
+from rlaif_dagster.serving.faults import FEW_REFUSALS, SEVERAL_REFUSALS, Fault
+from rlaif_dagster.serving.formats import CHAT_COMPLETIONS, ChatCompletions, ChatFormat, ChatSettings
 from rlaif_dagster.serving.limits import Budget
 from rlaif_dagster.serving.settings import BudgetSettings, LimitSettings
 from tests.serving.odd_replies import (
@@ -30,6 +33,8 @@ from tests.serving.odd_replies import (
     OF_THE_REQUEST,
     READ,
     SAID,
+    SPOILT,
+    TELLING,
     WRITTEN,
     OddReply,
 )
@@ -170,6 +175,49 @@ def test_a_request_that_the_server_does_not_take_is_not_sent_many_times(
         assert reply.words in str(caught.value)
         assert FEW_REFUSALS <= server.requests[reading, reply.name] <= 64  # 4, as above
     assert budget.spent.calls == 0
+
+
+class StrictFormat(ChatCompletions):
+    """A plug-in's format, which reads no reply at all."""
+
+    def read(self, call_id: str, body: bytes) -> ChatReply:
+        raise KeyError(f"{call_id}: {body!r}")
+
+
+@pytest.mark.parametrize("chat_format", [CHAT_COMPLETIONS, StrictFormat()], ids=["own", "plug-in"])
+@pytest.mark.parametrize("reply", SPOILT, ids=lambda reply: reply.name)
+def test_a_models_words_in_a_broken_reply_never_decide_what_kind_of_fault_it_is(
+    reply: OddReply, chat_format: ChatFormat
+) -> None:
+    """They stand in the reason, and everything else is the same whatever they are."""
+    exchange = Exchange(
+        ChatSettings(model="m", temperature=0.5, max_tokens=9),
+        key=None,
+        remedies=Remedies(connection="c", key="k", request="r"),
+        chat_format=chat_format,
+    )
+    request = exchange.encode(ChatCall(call_id="c", messages=[{"role": "user", "content": "?"}], seed=0))
+
+    def read(said: str) -> Fault:
+        fault = exchange.read(request, 200, {}, reply.make(said), datetime(2026, 1, 1, tzinfo=UTC))
+        assert isinstance(fault, Fault), fault
+        assert said in fault.reason
+        return replace(fault, reason="")
+
+    plain = read("The first answer is shorter")
+    assert plain.kind == "passing"
+    assert [said for said in TELLING if read(said) != plain] == []
+
+
+@pytest.mark.parametrize("said", TELLING[:6:2])
+def test_a_call_whose_reply_breaks_off_is_asked_again_whatever_the_model_said(said: str) -> None:
+    half = SPOILT[0]
+    broken = OddReply(name=half.name, make=lambda _: half.make(said))
+    with serve_replies(broken, PLAIN) as server:
+        cells = dict(ask("text", server, [half.name, PLAIN.name], concurrency=1))
+        assert server.requests["text", half.name] == ATTEMPTS
+    assert (cells[half.name].result, cells[PLAIN.name].result) == ("failed", "good")
+    assert said in cells[half.name].reason
 
 
 def test_one_reply_that_says_that_no_call_can_be_answered_is_not_believed_among_answers() -> None:

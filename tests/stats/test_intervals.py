@@ -182,8 +182,8 @@ def test_one_cluster_leaves_the_interval_of_a_mean_unknown() -> None:
     [
         ([], [], 0.95, "^an estimate needs at least one value"),
         ([1.0], ["a", "b"], 0.95, "argument 2 is longer"),
-        ([1.5], ["a"], 0.95, r"^a proportion's values lie in \[0, 1\]$"),
-        ([math.nan], ["a"], 0.95, r"^a proportion's values lie in \[0, 1\]$"),
+        ([1.5], ["a"], 0.95, r"^a proportion's values must be in \[0, 1\]$"),
+        ([math.nan], ["a"], 0.95, r"^a proportion's values must be in \[0, 1\]$"),
         ([1.0], ["a"], 1.0, r"^confidence is 1\.0: "),
         ([1.0], ["a"], 0.0, r"^confidence is 0\.0: "),
     ],
@@ -197,7 +197,7 @@ def test_what_cannot_be_estimated_is_refused(
 
 def test_a_mean_takes_any_finite_number_and_no_other() -> None:
     assert clustered_mean([-1e6, 1e6], ["a", "b"]).value == 0.0
-    with pytest.raises(ValueError, match=r"^an estimate's values are finite$"):
+    with pytest.raises(ValueError, match=r"^an estimate's values must be finite$"):
         clustered_mean([1.0, math.inf], ["a", "b"])
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rlaif_dagster.digest import Digest
+from rlaif_dagster.former_names import update_fields
 from rlaif_dagster.tables import Row, read_table
 
 GOLDEN: Final = Path(__file__).with_name("default_run_0_1_0.json")
@@ -29,9 +30,6 @@ ADDED_COLUMNS: Final[Mapping[str, frozenset[str]]] = {
     "evaluation/comparisons.parquet": frozenset({"base_finish_reason", "aligned_finish_reason"}),
 }
 """Columns that 0.1.0 did not have, by table."""
-
-RENAMED_COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {}
-"""For each table, by its name in 0.1.0, the columns that have another name now."""
 
 RENAMED_TABLES: Final[Mapping[str, str]] = {}
 """The tables that have another name now, by their name in 0.1.0."""
@@ -106,8 +104,7 @@ def find_differences(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[
     found += [f"{name}: new weights" for name in now["weights"].keys() - before["weights"].keys()]
     for old_name, old in before["tables"].items():
         name = RENAMED_TABLES.get(old_name, old_name)
-        renamed = RENAMED_COLUMNS.get(old_name, {})
-        columns = {renamed.get(column, column): digest for column, digest in old["columns"].items()}
+        columns = update_fields(old["columns"])
         new = now["tables"].get(name, {"num_rows": 0, "columns": {}})
         added = new["columns"].keys() - columns.keys() - ADDED_COLUMNS.get(name, frozenset())
         found += [f"{name}: {column} is new" for column in sorted(added)]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rlaif_dagster.former_names import update_names
 from rlaif_dagster.graph.judging import read_answers
 from rlaif_dagster.lineage.causes import UPGRADED
 from rlaif_dagster.lineage.plan import Plan, make_plan
@@ -93,7 +94,7 @@ def test_an_edit_is_told_apart_from_the_upgrade(old: Path, tmp_path: Path) -> No
     assert policy.status == "computed"
     assert [(cause.path.rpartition(": ")[2], cause.old, cause.new) for cause in policy.causes] == [
         ("policy.learning_rate", 0.003, 0.001),
-        ("code of aligned_policy", "5", "6"),
+        ("code of aligned_policy", "5", "7"),
     ]
     assert [cause.path.startswith(UPGRADED) for cause in policy.causes] == [False, True]
 
@@ -136,9 +137,10 @@ def test_held_out_answers_and_verdicts_on_them_keep_their_rows(
     for name in ("responses.parquet", "judgements.parquet"):
         if (before / name).exists():
             assert read_table(after / name) == read_table(before / name)
-    for row, now in zip(
+    for then, now in zip(
         *(read_table(folder / "comparisons.parquet") for folder in (before, after)), strict=True
     ):
+        row = update_names(then)
         assert {name: now[name] for name in row.keys() - REWARDS} == {
             name: row[name] for name in row.keys() - REWARDS
         }

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from rlaif_dagster.errors import JudgeError
 from rlaif_dagster.judging.calls import Call, Reply
 from rlaif_dagster.judging.cutting import ANSWERS, cut_texts, find_limit
-from rlaif_dagster.judging.local_requests import ChatFormat, EncodedCall, find_context
+from rlaif_dagster.judging.local_requests import ChatRendering, EncodedCall, find_context
 from rlaif_dagster.judging.local_scoring import find_paths, find_words, score_requests
 from rlaif_dagster.judging.local_writing import write_replies
 from rlaif_dagster.judging.settings import AskedJudgeSettings, Opening, VerdictReading, name_judge
@@ -134,7 +134,7 @@ class LocalJudge:
         opened = open_model(self._folder, JUDGE_USE, dtype=self._settings.dtype)
         model, tokenizer = opened.model, opened.tokenizer
         cast(Any, model).to(self._device)
-        chat = ChatFormat.find(tokenizer, self._template, judge=self._name)
+        chat = ChatRendering.find(tokenizer, self._template, judge=self._name)
         answer: Callable[..., Iterator[list[Reply]]]
         if self._settings.verdict == "text":
             answer = partial(
@@ -166,7 +166,7 @@ class LocalJudge:
             )
         return min(self._settings.max_length or sys.maxsize, context - num_new)
 
-    def _encode(self, chunk: Sequence[Call], chat: ChatFormat, room: int) -> Iterator[EncodedCall | Reply]:
+    def _encode(self, chunk: Sequence[Call], chat: ChatRendering, room: int) -> Iterator[EncodedCall | Reply]:
         shown = [cut_texts(call.texts, self._settings.max_answer_chars) for call in chunk]
         rows = chat.encode([self._template.render(texts) for texts, _ in shown])
         for call, (_, was_cut), ids in zip(chunk, shown, rows, strict=True):
@@ -175,7 +175,7 @@ class LocalJudge:
             else:
                 yield self._fit(call, chat, room)
 
-    def _fit(self, call: Call, chat: ChatFormat, room: int) -> EncodedCall | Reply:
+    def _fit(self, call: Call, chat: ChatRendering, room: int) -> EncodedCall | Reply:
         """Cuts the answers of a request until it fits in either order."""
         texts, _ = cut_texts(call.texts, sys.maxsize)
         orders = [texts]

@@ -37,7 +37,7 @@ def _export(lineage: VersionLineage, kind: Kind) -> str:
             field="--format",
             remedy=f"take {others[0]}",
         )
-    figures: Mapping[str, JsonValue] = {**subject.counts, **subject.metrics}
+    figures: Mapping[str, JsonValue] = {**subject.counts, **subject.figures}
     return render_card(
         CardFacts(
             title=subject.asset,
