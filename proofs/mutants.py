@@ -90,7 +90,7 @@ settings.register_profile(
     phases=[Phase.explicit, Phase.generate],
 )
 """
-"""A profile like the tests' own, which does not look for the smallest example: that a test fails is enough."""
+"""The tests' own profile without shrinking: it only matters whether a test fails."""
 _PYTEST: Final = (
     "-p",
     "no:hydra_pytest",

@@ -95,6 +95,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JS
 RemoteOption = Annotated[
     bool, typer.Option("--remote", help="Allow reading from the DVC remote what is missing locally.")
 ]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="The file to write; default: print it.")
+]
 ReleaseArgument = Annotated[
     str | None,
     typer.Argument(

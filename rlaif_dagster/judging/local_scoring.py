@@ -8,7 +8,7 @@ The probability of a word of several tokens (such as 10 if digits are single tok
 probabilities, each given the tokens before it. A word that is the beginning of another, such as 1, gets what the other
 leaves over. So the words are exclusive events, whatever the tokenizer.
 
-Requests are padded on the right, where a causal model does not look. A request is always padded to the same
+Requests are padded on the right, which a causal model does not attend to. A request is always padded to the same
 width, and the product with the vocabulary always has a multiple of 4 rows (fewer go through another kernel, whose sums
 differ in the last bits). So on the CPU a verdict is the same to the last bit in every batch.
 """

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rlaif_dagster.cli.command import Command, ProjectOption, RemoteOption, Section
+from rlaif_dagster.cli.command import Command, OutOption, ProjectOption, RemoteOption, Section
 
 
 def export(
@@ -18,9 +18,7 @@ def export(
             help="openlineage, prov, cyclonedx, croissant, intoto, model-card or dataset-card.",
         ),
     ],
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="The file to write; default: print it.")
-    ] = None,
+    out: OutOption = None,
     project: ProjectOption = Path(),
     remote: RemoteOption = False,
 ) -> None:

@@ -1,18 +1,20 @@
 """`rlaif report`."""
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from rlaif_dagster.cli.command import Command, ProjectOption, ReleaseArgument, RemoteOption, Section
+from rlaif_dagster.cli.command import (
+    Command,
+    OutOption,
+    ProjectOption,
+    ReleaseArgument,
+    RemoteOption,
+    Section,
+)
 
 
 def report(
     release: ReleaseArgument = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="The file to write; default: print it.")
-    ] = None,
+    out: OutOption = None,
     project: ProjectOption = Path(),
     remote: RemoteOption = False,
 ) -> None:
